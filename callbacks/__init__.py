@@ -1,0 +1,7 @@
+"""One job each: what is watched, recorded and drawn while Lightning runs."""
+
+from callbacks.hparams import HParamsMetrics
+from callbacks.loggers import ResumableCSVLogger
+from callbacks.recorder import RunRecorder
+
+__all__ = ["HParamsMetrics", "ResumableCSVLogger", "RunRecorder"]

@@ -1,0 +1,196 @@
+"""RunRecorder: the run's result.json, predictions and provenance."""
+
+import itertools
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lightning_modules.classifier import ImageClassifier
+from lightning_modules.stacking import StackingModule
+
+
+class RunRecorder(Callback):
+    """Record what a run ends with and what is needed to believe it.
+
+    During `fit` it keeps the validation metrics and predictions of the best epoch, the one whose weights are in
+    best.ckpt; `validate` and `test` add theirs. Files are written whole and then renamed.
+
+    Args:
+        result: path of result.json
+        predictions: path of predictions.safetensors
+        config: the resolved configuration; its model and data go into checkpoints
+        facts: what the caller knows of the run, for result.json
+        monitor: the metric that chooses the best epoch
+        mode: max or min
+    """
+
+    def __init__(
+        self,
+        result: Path,
+        predictions: Path,
+        config: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        monitor: str = "val/accuracy",
+        mode: str = "max",
+    ) -> None:
+        self.result, self.predictions, self.config, self.facts = result, predictions, config, facts
+        self.monitor, self.sign = monitor, 1 if mode == "max" else -1
+        self.best: dict[str, float] = {}
+        self.best_epoch = -1
+        self.seconds_before = 0.0
+        self.started = time.monotonic()
+
+    # state of a resumed run
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run must know."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "seconds": self._seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from an earlier part of the run."""
+        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
+        self.seconds_before = state_dict["seconds"]
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Put the configuration into the checkpoint, so that it can be tested by its path alone."""
+        checkpoint["config"] = {name: self.config[name] for name in ("model", "data") if name in self.config}
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.started
+
+    # fit
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.started = time.monotonic()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the metrics and predictions of the best epoch so far."""
+        if trainer.sanity_checking or not isinstance(pl_module, ImageClassifier) or is_rehearsal(trainer):
+            return
+        metrics, monitor = pl_module.metrics, self.monitor.removeprefix("val/")
+        if trainer.state.fn != "fit":
+            self._write(trainer, pl_module, {"val": metrics}, {"val": pl_module.predictions})
+        elif not self.best or self.sign * metrics[monitor] > self.sign * self.best[monitor]:
+            self.best, self.best_epoch = metrics, trainer.current_epoch
+            if trainer.is_global_zero:
+                write_predictions(self.predictions, {"val": pl_module.predictions})
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write result.json of the whole fit."""
+        if not isinstance(pl_module, ImageClassifier) or is_rehearsal(trainer):
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        fit = {
+            "epochs": trainer.current_epoch,
+            "steps": trainer.global_step,
+            "seconds": round(self._seconds(), 3),
+            "best_epoch": self.best_epoch,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "last": metrics,
+        }
+        self._write(trainer, pl_module, {"fit": fit, "val": self.best}, {})
+
+    # test
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the test metrics and predictions."""
+        if not isinstance(pl_module, ImageClassifier) or is_rehearsal(trainer):
+            return
+        entries: dict[str, Any] = {"test": pl_module.metrics}
+        if isinstance(pl_module, StackingModule):
+            entries["members"] = pl_module.members
+        self._write(trainer, pl_module, entries, {"test": pl_module.predictions})
+
+    def _write(
+        self,
+        trainer: pl.Trainer,
+        model: ImageClassifier,
+        entries: dict[str, Any],
+        predictions: dict[str, dict[str, Tensor]],
+    ) -> None:
+        if not trainer.is_global_zero:
+            return
+        earlier = json.loads(self.result.read_text()) if self.result.is_file() else {}
+        if any(name in earlier and earlier[name] != entry for name, entry in entries.items()):
+            for path in (self.result, self.predictions):
+                keep_earlier(path)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        splits = {name: samples for name, samples in data.splits.items() if len(samples)}
+        facts = {
+            **self.facts,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "samples": {name: len(samples) for name, samples in splits.items()},
+            "fingerprints": {name: data.fingerprint(name) for name in splits},
+            "split_seed": data.split_seed,
+            "class_names": model.info.class_names,
+            "device": device_name(trainer.strategy.root_device),
+            "processes": trainer.world_size,
+            "precision": str(trainer.precision),
+        }
+        if isinstance(model, StackingModule):
+            facts["parameters"] += sum(p.numel() for base in model.base_models for p in base.parameters())
+            facts["leakage"] = {"allowed": model.leakage.problems(), "warnings": model.leakage.warnings()}
+        # what a fit wrote of itself stands when the run is tested later, perhaps elsewhere
+        facts = {**earlier, **facts} if "fit" in entries else {**facts, **earlier}
+        facts["fingerprints"] |= {name: data.fingerprint(name) for name in predictions if name in splits}
+        write_json(self.result, {**facts, **entries})
+        if predictions:
+            write_predictions(self.predictions, predictions)
+
+
+def is_rehearsal(trainer: pl.Trainer) -> bool:
+    """Tell whether this is a `fast_dev_run`, which leaves nothing behind."""
+    return bool(getattr(trainer, "fast_dev_run", False))
+
+
+def device_name(device: torch.device) -> str:
+    """Name a device as its maker does."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def keep_earlier(path: Path) -> None:
+    """Copy a file to the first free `name.N.suffix` beside it, before it is written anew."""
+    if path.is_file():
+        number = next(n for n in itertools.count(1) if not path.with_suffix(f".{n}{path.suffix}").exists())
+        shutil.copyfile(path, path.with_suffix(f".{number}{path.suffix}"))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole, then rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(path)
+
+
+def write_predictions(path: Path, predictions: Mapping[str, dict[str, Tensor]]) -> None:
+    """Add the predictions of some splits to a safetensors file.
+
+    Args:
+        path: the file; splits that it holds already are kept, or replaced by new ones of the same name
+        predictions: by split: `id` and `label`, shape `(sample,)`, and `logits`, `(sample, class)`
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = load_file(path) if path.is_file() else {}
+    for split, columns in predictions.items():
+        tensors |= {f"{split}/{name}": column.detach().cpu().contiguous() for name, column in columns.items()}
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(tensors, partial)
+    partial.replace(path)

@@ -1,0 +1,53 @@
+"""What a data set knows about itself and a model needs to be built."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """Facts that a DataModule hands to the model, so that nobody types them twice.
+
+    Args:
+        num_classes: number of classes
+        in_channels: channels of the images: 1 (grey) or 3 (RGB)
+        image_size: height and width of the images as the data serves them, in pixels
+        class_names: the name of each class, in label order
+        class_counts: images of each class in the training split, in label order
+        mean: mean of each channel over the training split, on the scale [0, 1]
+        std: standard deviation of each channel over the training split, on the scale [0, 1]
+    """
+
+    num_classes: int
+    in_channels: int
+    image_size: tuple[int, int]
+    class_names: list[str]
+    class_counts: list[int] = field(default_factory=list)
+    mean: list[float] = field(default_factory=lambda: [0.5])
+    std: list[float] = field(default_factory=lambda: [0.5])
+
+    def plain(self) -> dict[str, Any]:
+        """Return the facts as plain Python types, for a config or a checkpoint."""
+        return asdict(self) | {"image_size": list(self.image_size)}
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> "DataInfo":
+        """Rebuild from what `plain` returned."""
+        height, width = values["image_size"]
+        return cls(**values | {"image_size": (int(height), int(width))})
+
+    def check_compatible(self, other: "DataInfo", ours: str, theirs: str) -> None:
+        """Refuse to pair a model with data of other classes or channels.
+
+        Args:
+            other: the facts on the other side
+            ours: what to call this side in the error, such as a file
+            theirs: what to call the other side
+
+        Raises:
+            ValueError: number of classes, class names or channels differ
+        """
+        for name in ("num_classes", "in_channels", "class_names"):
+            left, right = getattr(self, name), getattr(other, name)
+            if left != right:
+                raise ValueError(f"{ours} has {name} {left}, but {theirs} has {name} {right}")

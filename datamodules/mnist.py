@@ -1,0 +1,35 @@
+"""MNIST (LeCun et al. 1998) and FashionMNIST (Xiao et al. 2017), read through torchvision."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from datamodules.base import Dataset, ImageDataModule
+from datamodules.torchvision_sets import load_torchvision
+from datamodules.transforms import Augmentation
+
+
+@dataclass(eq=False, kw_only=True, repr=False)
+class MNIST(ImageDataModule):
+    """60,000 training and 10,000 test images of handwritten digits, grey, 28x28 pixels.
+
+    Args:
+        root: folder that holds the data set in torchvision's layout
+        download: fetch the data set if it is missing
+    """
+
+    root: str = "data"
+    download: bool = False
+    augmentation: Augmentation = "crop"
+    dataset_name: ClassVar[str] = "MNIST"
+
+    def load(self) -> Dataset:
+        """Read both official parts."""
+        return load_torchvision(self.dataset_name, self.root, self.download, self.image_size)
+
+
+@dataclass(eq=False, kw_only=True, repr=False)
+class FashionMNIST(MNIST):
+    """60,000 training and 10,000 test images of clothes, grey, 28x28 pixels, 10 classes."""
+
+    augmentation: Augmentation = "crop_flip"
+    dataset_name: ClassVar[str] = "FashionMNIST"

@@ -1,0 +1,103 @@
+"""Stable sample ids, content keys, and the record of what a model was fitted and selected on."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def _hash64(*parts: bytes) -> int:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part)
+    return int.from_bytes(digest.digest(), "little", signed=True)
+
+
+def sample_ids(names: Sequence[str]) -> Tensor:
+    """Turn sample names into ids that survive shuffling, subsampling, folds and machines.
+
+    Args:
+        names: one name a sample, unique in the data set, such as `train/cat/001.jpg`
+
+    Returns:
+        int64 ids, 0 or above, shape `(sample,)`
+
+    Raises:
+        ValueError: two samples share a name (or, very unlikely, a hash)
+
+    Example:
+        >>> sample_ids(["train/0", "train/1"]).tolist() == sample_ids(["train/0", "train/1"]).tolist()
+        True
+    """
+    ids = np.fromiter((_hash64(n.encode("utf-8", "surrogateescape")) for n in names), np.int64, len(names))
+    ids &= np.iinfo(np.int64).max
+    if len(np.unique(ids)) != len(ids):
+        unique, counts = np.unique(ids, return_counts=True)
+        repeated = names[int(np.flatnonzero(ids == unique[counts > 1][0])[0])]
+        raise ValueError(f"sample names must be unique: {repeated!r} occurs more than once")
+    return torch.from_numpy(ids)
+
+
+def array_keys(images: np.ndarray) -> Tensor:
+    """Hash the pixels of each image, so that a copy under another name is recognised.
+
+    Args:
+        images: uint8, shape `(sample, height, width, channel)`
+
+    Returns:
+        int64 content keys, shape `(sample,)`
+    """
+    shape = np.asarray(images.shape[1:], dtype=np.int64).tobytes()
+    rows = np.ascontiguousarray(images).reshape(len(images), -1)
+    return torch.from_numpy(np.fromiter((_hash64(shape, row.tobytes()) for row in rows), np.int64, len(rows)))
+
+
+def bytes_key(content: bytes) -> int:
+    """Hash the bytes of one file; see `array_keys`."""
+    return _hash64(content)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Content keys of the samples that a model has seen, and in which role.
+
+    Args:
+        fitted: sorted unique keys of the samples that its weights were fitted on
+        selected: sorted unique keys of the samples that chose its checkpoint or stopped its training
+    """
+
+    fitted: Tensor
+    selected: Tensor
+
+    @classmethod
+    def of(cls, fitted: Iterable[Tensor], selected: Iterable[Tensor]) -> "Provenance":
+        """Join several lists of keys a role."""
+        empty = torch.empty(0, dtype=torch.int64)
+        return cls(torch.cat([empty, *fitted]).unique(), torch.cat([empty, *selected]).unique())
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> "Provenance":
+        """Rebuild from a checkpoint's entry."""
+        return cls(values["fitted"], values["selected"])
+
+    def plain(self) -> dict[str, Tensor]:
+        """Return the record as it stands in a checkpoint."""
+        return {"fitted": self.fitted, "selected": self.selected}
+
+    def union(self, other: "Provenance | None") -> "Provenance":
+        """Add the samples of another record, for a run that continues one."""
+        if other is None:
+            return self
+        return Provenance.of([self.fitted, other.fitted], [self.selected, other.selected])
+
+
+def fingerprint(*arrays: Tensor) -> str:
+    """Hash int64 tensors (ids, keys, labels) into 16 hex digits that name a data set or a split."""
+    digest = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        digest.update(array.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,74 @@
+"""Logits of frozen bases, computed once for a split."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.loaders import BatchLoader
+from ensembling.gather import gather_by_id
+
+Features = Literal["logits", "log_probabilities", "probabilities"]
+
+
+@torch.inference_mode()
+def base_logits(bases: Sequence[nn.Module], loader: BatchLoader, device: torch.device) -> Tensor:
+    """Run every base once over a split.
+
+    Every process runs its own share; all get the whole.
+
+    Args:
+        bases: classifiers from uint8 images to logits, frozen and in evaluation mode
+        loader: batches of the split in fixed order, without augmentation
+        device: where the bases run
+
+    Returns:
+        float32 on the CPU in the split's order, shape `(sample, base, class)`
+
+    Raises:
+        ValueError: a base whose logits are not finite
+    """
+    ids, rows = [], []
+    for batch in loader:
+        images = batch["image"].to(device)
+        rows.append(torch.stack([base(images).float() for base in bases], dim=1))
+        ids.append(batch["id"].to(device))
+    gathered = gather_by_id({"id": torch.cat(ids), "logits": torch.cat(rows)})
+    logits = gathered["logits"].cpu()
+    finite = logits.isfinite().all(2).all(0)
+    if not finite.all():
+        raise ValueError(f"base number {int((~finite).nonzero()[0]) + 1} gives logits that are not finite")
+    # gathered rows are sorted by id: put them back into the split's order
+    in_order = torch.empty_like(logits)
+    in_order[loader.samples.ids.argsort()] = logits
+    return in_order
+
+
+def to_features(logits: Tensor, kind: Features) -> Tensor:
+    """Turn the bases' logits into the meta-model's inputs.
+
+    Args:
+        logits: shape `(sample, base, class)`
+        kind: logits, log_probabilities or probabilities
+
+    Returns:
+        shape `(sample, base * class)`
+    """
+    if kind == "log_probabilities":
+        logits = logits.log_softmax(2)
+    elif kind == "probabilities":
+        logits = logits.softmax(2)
+    return logits.flatten(1)
+
+
+def mean_logits(logits: Tensor) -> Tensor:
+    """Log of the bases' mean probabilities, the reference that a stack must beat.
+
+    Args:
+        logits: shape `(sample, base, class)`
+
+    Returns:
+        shape `(sample, class)`
+    """
+    return logits.double().log_softmax(2).logsumexp(1) - torch.tensor(float(logits.shape[1])).log()

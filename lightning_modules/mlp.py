@@ -1,0 +1,39 @@
+"""Linear and MLP: classifiers on flattened pixels."""
+
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from lightning_modules.classifier import ImageClassifier
+
+
+@dataclass(eq=False, kw_only=True, repr=False)
+class Linear(ImageClassifier):
+    """Softmax regression on pixels."""
+
+    def build_backbone(self) -> nn.Module:
+        """Flatten."""
+        return nn.Flatten()
+
+
+@dataclass(eq=False, kw_only=True, repr=False)
+class MLP(ImageClassifier):
+    """Fully connected layers, each with BatchNorm, ReLU and dropout.
+
+    Args:
+        hidden: width of each hidden layer
+        dropout: share of activations dropped after each hidden layer, in [0, 1)
+    """
+
+    hidden: list[int] = field(default_factory=lambda: [256, 256])
+    dropout: float = 0.3
+
+    def build_backbone(self) -> nn.Module:
+        """Build the hidden layers."""
+        flatten = nn.Flatten()
+        layers: list[nn.Module] = [flatten]
+        width = self.flat_size(flatten)
+        for following in self.hidden:
+            layers += [nn.Linear(width, following), nn.BatchNorm1d(following), nn.ReLU(), nn.Dropout(self.dropout)]
+            width = following
+        return nn.Sequential(*layers)

@@ -1,0 +1,44 @@
+"""From uint8 images to what a network takes, on the device, saved with the weights."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Preprocessing(nn.Module):
+    """Resize to the network's input size, scale to [0, 1] and normalise.
+
+    It belongs to the model, so that bases of different sizes can stand in one stack and a prediction on anybody's
+    photo gets what training got.
+
+    Args:
+        input_size: height and width the network takes, in pixels
+        mean: of each channel, on the scale [0, 1]
+        std: of each channel, on the scale [0, 1]
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, input_size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Prepare a batch.
+
+        Args:
+            images: uint8, shape `(batch, channel, height, width)`, of any size
+
+        Returns:
+            float, shape `(batch, channel, input height, input width)`
+        """
+        if images.dtype != torch.uint8:
+            raise TypeError(f"images must be uint8 in [0, 255], not {images.dtype}")
+        scaled = images.to(self.mean.dtype) / 255
+        if scaled.shape[-2:] != self.input_size:
+            scaled = nn.functional.interpolate(scaled, self.input_size, mode="bilinear", antialias=True)
+        return (scaled - self.mean) / self.std

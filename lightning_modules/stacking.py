@@ -1,0 +1,279 @@
+"""StackingModule: a meta-model on the logits of frozen bases."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jsonargparse import lazy_instance
+from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+
+from datamodules.base import ImageDataModule
+from datamodules.loaders import Batch
+from datamodules.provenance import Provenance
+from datamodules.samples import Samples, TensorSource
+from datamodules.splits import stratified_holdout
+from ensembling.heads import Head, LogisticHead
+from ensembling.leakage import Leakage, find_leakage, refuse_leakage
+from ensembling.logits import Features, base_logits, mean_logits, to_features
+from lightning_modules.checkpoints import file_sha256, load_classifier
+from lightning_modules.classifier import ImageClassifier
+from lightning_modules.metrics import classification_metrics
+
+# where the meta-model's own validation samples come from if no split is left for them
+META_VAL_FRACTION = 0.2
+
+
+@dataclass(eq=False, kw_only=True, repr=False)
+class StackingModule(ImageClassifier):
+    """A logistic or MLP head on the logits of frozen bases.
+
+    The bases run once over each split, before training; the head then trains on their logits, and images are not
+    touched again. Each base keeps its own preprocessing. The head is validated on the split of val and stack that it
+    is not trained on, or else on a fifth of its samples.
+
+    Args:
+        bases: checkpoints of the bases, or their run folders (which stand for checkpoints/best.ckpt)
+        meta_model: the head on the bases' features
+        meta_features: what the head sees of each base
+        train_on: the split that the head is trained on
+        allow_leakage: train on samples that a base was fitted on; every table then says so
+    """
+
+    bases: list[str] = field(default_factory=list)
+    meta_model: Head = lazy_instance(LogisticHead)
+    meta_features: Features = "logits"
+    train_on: Literal["stack", "val"] = "stack"
+    allow_leakage: bool = False
+
+    def build(self) -> None:
+        """Load the bases and build the head."""
+        if not self.bases:
+            raise ValueError("--model.bases must name at least one checkpoint or run folder")
+        self.paths = [find_base(base) for base in self.bases]
+        self.base_names = unique_names(self.paths)
+        # a plain list, not a ModuleList: frozen bases stay out of the optimizer, the state dict, train() and DDP
+        self.base_models = [load_classifier(path).requires_grad_(False) for path in self.paths]
+        self.base_hashes = [file_sha256(path) for path in self.paths]
+        for path, base in zip(self.paths, self.base_models, strict=True):
+            if isinstance(base, StackingModule):
+                raise ValueError(f"{path} holds a stack; a stack's bases are classifiers on images")
+            base.info.check_compatible(self.info, str(path), "the stack's data")
+        self.head = self.meta_model.build(len(self.bases) * self.info.num_classes, self.info.num_classes)
+        self.leakage = Leakage()
+        self.members: list[dict[str, Any]] = []
+        self._meta: tuple[Tensor, Tensor] | None = None
+        self._provenance: Provenance | None = None
+
+    def combine(self, logits: Tensor) -> Tensor:
+        """Compute the stack's logits `(batch, class)` from the bases' `(batch, base, class)`."""
+        dtype = next(self.head.parameters()).dtype
+        # the head is tiny: full precision costs nothing
+        with torch.autocast(self.device.type, enabled=False):
+            return self.head(to_features(logits.to(dtype), self.meta_features))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Compute what the head sees of uint8 images, `(batch, base * class)`."""
+        return to_features(self._run_bases(images), self.meta_features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute logits `(batch, class)` of uint8 images `(batch, channel, height, width)`."""
+        return self.combine(self._run_bases(images))
+
+    @torch.no_grad()
+    def _run_bases(self, images: Tensor) -> Tensor:
+        return torch.stack([base.to(images.device)(images).float() for base in self.base_models], dim=1)
+
+    def batch_logits(self, batch: Batch) -> Tensor:
+        """Compute the logits of a batch from its bases' logits."""
+        return self.combine(batch["logits"])
+
+    # data
+
+    def setup(self, stage: str) -> None:
+        """Check for leakage, run the bases once, and let the loaders serve their logits."""
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, ImageDataModule):
+            raise TypeError("a StackingModule is run with a DataModule: trainer.fit(stack, datamodule=data)")
+        if stage == "fit":
+            self._setup_fit(data)
+        else:
+            split = {"validate": "val"}.get(stage, stage)
+            samples = data.samples(split)
+            data.serve(split, samples.with_source(TensorSource(self._logits(data, samples), "logits")))
+
+    def teardown(self, stage: str) -> None:
+        """Leave the DataModule as it was."""
+        self.trainer.datamodule.stop_serving()  # type: ignore[attr-defined]
+
+    def _setup_fit(self, data: ImageDataModule) -> None:
+        other = "val" if self.train_on == "stack" else "stack"
+        meta = data.samples(self.train_on)
+        if not len(meta):
+            raise ValueError(
+                f"--model.train_on {self.train_on} needs samples: set --data.{self.train_on}_fraction above 0, "
+                f"with the bases trained under the same setting"
+            )
+        self.leakage = find_leakage(
+            meta.keys, {n: b.provenance for n, b in zip(self.base_names, self.base_models, strict=True)}
+        )
+        refuse_leakage(self.leakage, self.allow_leakage)
+        for sentence in (*self.leakage.problems(), *self.leakage.warnings()):
+            rank_zero_warn(sentence)
+        logits = self._logits(data, meta)
+        val = data.samples(other)
+        if len(val):
+            train, val_logits = meta, self._logits(data, val)
+        else:
+            kept, held = stratified_holdout(
+                meta.labels.numpy(), [META_VAL_FRACTION], data.split_seed, meta.keys.numpy(), self.info.class_names
+            )
+            train, val, logits, val_logits = meta.subset(kept), meta.subset(held), logits[kept], logits[held]
+        data.serve("train", train.with_source(TensorSource(logits, "logits")))
+        data.serve("val", val.with_source(TensorSource(val_logits, "logits")))
+        self._meta = (logits, train.labels)
+        seen = [base.provenance for base in self.base_models if base.provenance is not None]
+        self._provenance = Provenance.of(
+            [train.keys, *(p.fitted for p in seen)], [val.keys, *(p.selected for p in seen)]
+        )
+
+    def _logits(self, data: ImageDataModule, samples: Samples) -> Tensor:
+        device = self.trainer.strategy.root_device
+        with self.trainer.precision_plugin.forward_context():
+            logits = base_logits([base.to(device) for base in self.base_models], data.loader(samples), device)
+        # nothing needs them on the device any more
+        for base in self.base_models:
+            base.cpu()
+        return logits
+
+    # training
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Train the head in epochs with the injected optimizer, or solve it in one step."""
+        if not self.meta_model.solved:
+            return super().configure_optimizers()
+        return Solver(self.head.parameters(), self._solve)
+
+    def _solve(self) -> None:
+        assert self._meta is not None
+        logits, labels = self._meta
+        dtype = next(self.head.parameters()).dtype
+        self.meta_model.solve(self.head, to_features(logits.to(dtype), self.meta_features), labels)
+        self.trainer.should_stop = True
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training metrics; a solved head's are those of its solution."""
+        if self.meta_model.solved and self._meta is not None:
+            logits, labels = (part.to(self.device) for part in self._meta)
+            with torch.no_grad():
+                output = self.combine(logits)
+            accuracy = (output.argmax(1) == labels).double().mean()
+            self.log_dict({"train/loss": self.loss(output, labels), "train/accuracy": accuracy})
+        else:
+            super().on_train_epoch_end()
+
+    def on_test_epoch_end(self) -> None:
+        """Log `test/*`, and compare the stack with its members and their mean on the same samples."""
+        super().on_test_epoch_end()
+        samples = self.trainer.datamodule.served("test")  # type: ignore[attr-defined]
+        logits, labels = samples.source.tensor, samples.labels
+        rows = [(name, logits[:, number]) for number, name in enumerate(self.base_names)]
+        parameters = [sum(p.numel() for p in base.parameters()) for base in self.base_models]
+        self.members = [
+            {"name": name, "checkpoint": str(path), "parameters": count, **classification_metrics(member, labels)}
+            for (name, member), path, count in zip(rows, self.paths, parameters, strict=True)
+        ]
+        mean = classification_metrics(mean_logits(logits), labels)
+        self.members.append({"name": "mean of members", "checkpoint": None, "parameters": sum(parameters), **mean})
+
+    # checkpoints
+
+    def architecture(self) -> dict[str, Any]:
+        """Return what is needed to rebuild this model without its weights, as plain Python types."""
+        plain = super().architecture()
+        head = type(self.meta_model)
+        # jsonargparse's lazy default is a subclass made on the fly
+        head = head.__mro__[1] if head.__name__.startswith("LazyInstance_") else head
+        plain["init_args"]["meta_model"] = {
+            "class_path": f"{head.__module__}.{head.__qualname__}",
+            "init_args": asdict(self.meta_model),  # type: ignore[call-overload]
+        }
+        plain["init_args"]["bases"] = [str(path.resolve()) for path in self.paths]
+        return plain
+
+    def current_provenance(self) -> Provenance | None:
+        """Return which samples the head and its bases were fitted and selected on."""
+        return self._provenance
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Record the bases by path and content, so that the checkpoint stays small and they are known again."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["bases"] = [
+            {"path": str(path.resolve()), "sha256": digest}
+            for path, digest in zip(self.paths, self.base_hashes, strict=True)
+        ]
+        checkpoint["leakage"] = asdict(self.leakage)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse other bases than those the head was trained over."""
+        super().on_load_checkpoint(checkpoint)
+        trained = [base["sha256"] for base in checkpoint["bases"]]
+        if len(trained) != len(self.base_hashes):
+            raise ValueError(f"the stack was trained over {len(trained)} bases, not {len(self.base_hashes)}")
+        for path, now, then in zip(self.paths, self.base_hashes, trained, strict=True):
+            if now != then:
+                raise ValueError(
+                    f"base {path} has changed since the stack was trained over it: restore it, or train the stack again"
+                )
+        self.leakage = Leakage(**checkpoint["leakage"])
+
+
+class Solver(Optimizer):
+    """An optimizer whose one step solves the problem.
+
+    Checkpoints, loggers and limits of the Trainer count optimizer steps: a solved head takes part as any other.
+
+    Args:
+        params: the parameters that are solved for
+        solve: sets them
+    """
+
+    def __init__(self, params: Any, solve: Callable[[], None]) -> None:
+        super().__init__(params, {"lr": 1.0})
+        self._solve = solve
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Solve."""
+        loss = closure() if closure is not None else None
+        self._solve()
+        return loss
+
+
+def find_base(base: str) -> Path:
+    """Return the checkpoint that a base's name stands for.
+
+    Args:
+        base: a checkpoint, or a run folder
+
+    Raises:
+        FileNotFoundError: it is neither
+    """
+    path = Path(base)
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
+    if not path.is_file():
+        raise FileNotFoundError(f"base {path} does not exist: was it moved? Name its checkpoint with --model.bases")
+    return path
+
+
+def unique_names(paths: list[Path]) -> list[str]:
+    """Name each base by its run folder; the experiment, or a number, is added where names repeat."""
+    names = [p.parent.parent.name if p.parent.name == "checkpoints" else p.stem for p in paths]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: number + 1].count(name)})"
+        for number, name in enumerate(names)
+    ]

@@ -1,0 +1,1 @@
+"""What spans more than one Lightning run, and the command line."""

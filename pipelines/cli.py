@@ -1,0 +1,329 @@
+"""The command line: LightningCLI with run folders, data links and forced callbacks."""
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import (
+    Callback,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichModelSummary,
+    RichProgressBar,
+)
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+
+from callbacks import HParamsMetrics, ResumableCSVLogger, RunRecorder
+from callbacks.recorder import keep_earlier
+from datamodules import DataInfo, ImageDataModule
+from lightning_modules import ImageClassifier
+from lightning_modules.checkpoints import read_checkpoint
+from lightning_modules.metrics import LOWER_IS_BETTER
+from pipelines import run_dir, table
+from pipelines.predicted import write_predicted
+from pipelines.run_dir import RunDir, RunOptions
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DEFAULTS = REPOSITORY / "configs" / "defaults.yaml"
+SUBCOMMANDS = ("fit", "validate", "test", "predict")
+
+
+class ImageCLI(LightningCLI):
+    """Train, validate, test and predict with any model on any data set.
+
+    The command line beats `--config` files, which beat what a checkpoint given by `--ckpt_path` was trained with.
+
+    Args:
+        args: the command line after the program's name
+    """
+
+    def __init__(self, args: list[str]) -> None:
+        self.arguments = configs_first(args)
+        self.checkpoint: dict[str, Any] | None = None
+        parser_kwargs = {"default_config_files": [str(DEFAULTS)], "exit_on_error": False}
+        super().__init__(
+            ImageClassifier,
+            ImageDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False, **{name: dict(parser_kwargs) for name in SUBCOMMANDS}},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=self.arguments,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run folder's options and the callbacks that every run needs."""
+        parser.add_class_arguments(RunOptions, "run")
+        parser.add_lightning_class_args(ModelCheckpoint, "best_checkpoint")
+        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
+        parser.add_lightning_class_args(LearningRateMonitor, "lr_monitor")
+        parser.add_lightning_class_args(RichProgressBar, "progress_bar")
+        parser.add_lightning_class_args(RichModelSummary, "model_summary")
+        best = {"filename": "best", "monitor": "val/accuracy", "mode": "max", "enable_version_counter": False}
+        last = {"filename": "last", "enable_version_counter": False}
+        parser.set_defaults(
+            {f"best_checkpoint.{name}": value for name, value in best.items()}
+            | {f"last_checkpoint.{name}": value for name, value in last.items()}
+            # refreshes a second
+            | {"progress_bar.refresh_rate": 4, "model_summary.max_depth": 1}
+        )
+
+    # parsing
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse twice if a checkpoint is named: what it was trained with goes beneath configs and command line."""
+        self.config = parser.parse_args(args)
+        subcommand = self.config.subcommand
+        path = self._find_checkpoint(subcommand, self.config[subcommand])
+        if path is None:
+            return
+        self.checkpoint = read_checkpoint(path)
+        trained = {name: strip_data_info(part) for name, part in self.checkpoint.get("config", {}).items()}
+        if trained:
+            self.config = parser.parse_args([args[0], "--config", yaml.safe_dump(trained), *args[1:]])
+        self.config[subcommand].ckpt_path = str(path)
+
+    def _parse_ckpt_path(self) -> None:
+        # Lightning's own lets the checkpoint win over the command line; parse_arguments has done it the other way
+        pass
+
+    def _find_checkpoint(self, subcommand: str, config: Namespace) -> Path | None:
+        name = config.ckpt_path
+        if name is None and subcommand == "fit":
+            return None
+        if name not in (None, "last", "best"):
+            return Path(name)
+        folder, run_name = run_names(config)
+        run = run_dir.newest(folder, run_name)
+        if run is None:
+            raise FileNotFoundError(
+                f"no run of {folder / run_name} has a checkpoint: train one with fit, or name one by --ckpt_path FILE"
+            )
+        path = run.last if name == "last" else run.best
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist: name a checkpoint by --ckpt_path FILE")
+        return path
+
+    # instantiation
+
+    def instantiate_classes(self) -> None:
+        """Build the data first, hand what it knows to the model, and then build the rest."""
+        parser, config = self._parser(self.subcommand), self.config[self.subcommand]
+        check_monitor(config.best_checkpoint)
+        self.link_data_to_model(parser, config)
+        parts = Namespace({name: value for name, value in config.items() if name not in ("data", "model")})
+        self.config_init = Namespace({self.subcommand: parser.instantiate(parts)})
+        self.trainer = self.instantiate_trainer()
+
+    def link_data_to_model(self, parser: LightningArgumentParser, config: Namespace) -> None:
+        """Build data and model; the config keeps the resolved values, so that it reruns the run by itself."""
+        trained = None
+        if self.checkpoint is not None:
+            trained = DataInfo.from_plain(self.checkpoint["architecture"]["init_args"]["data_info"])
+            height, width = trained.image_size
+            # files of any size are served as they were in training
+            if config.data.init_args.image_size is None and height == width:
+                config.data.init_args.image_size = height
+        self.datamodule = parser.instantiate(Namespace(data=config.data)).data
+        given = config.model.init_args.get("data_info")
+        if trained is None:
+            info = self.datamodule.info
+            if given is not None:
+                DataInfo.from_plain(dict(vars(given))).check_compatible(info, "--model.data_info", "--data")
+        else:
+            info = trained
+            if self.subcommand != "predict":
+                info.check_compatible(self.datamodule.info, str(config.ckpt_path), "--data")
+        config.model.init_args.data_info = Namespace(info.plain())
+        self.model = parser.instantiate(Namespace(model=config.model)).model
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Build the Trainer over the run's folder."""
+        config = self.config[self.subcommand]
+        self.run = self._choose_run(config)
+        self._dump()
+        built = self.config_init[self.subcommand]
+        options: dict[str, Any] = {**vars(built.trainer), **kwargs}
+        loggers = self._loggers(options["logger"])
+        forced = [built[key] for key in self._parser(self.subcommand).callback_keys]
+        options |= {
+            "default_root_dir": str(self.run.folder),
+            "logger": loggers or False,
+            "callbacks": [*self._kept(forced, options, bool(loggers)), *(options["callbacks"] or [])],
+            # the forced, named one takes its place
+            "enable_model_summary": False,
+        }
+        return pl.Trainer(**options)
+
+    def _choose_run(self, config: Namespace) -> RunDir:
+        checkpoint = Path(config.ckpt_path) if config.ckpt_path else None
+        resumed = self.subcommand != "fit" or "last" in given_checkpoint(self.arguments)
+        if checkpoint is not None and resumed:
+            run = run_dir.of_checkpoint(checkpoint)
+            if run is not None:
+                return run
+        run = run_dir.choose(*run_names(config))
+        if self.subcommand == "fit" and checkpoint is None and run.last.is_file():
+            # a requeued job goes on
+            config.ckpt_path = str(run.last)
+        return run
+
+    @rank_zero_only
+    def _dump(self) -> None:
+        config = self.config[self.subcommand].clone()
+        self.resolved = yaml.safe_load(
+            self._parser(self.subcommand).dump(config, skip_none=False, skip_validation=True)
+        )
+        # a saved config starts a run of its own
+        saved = {name: value for name, value in self.resolved.items() if name not in ("ckpt_path", "config")}
+        self.resolved = saved
+        if self.subcommand == "fit" and not self.config[self.subcommand].trainer.fast_dev_run:
+            text = yaml.safe_dump(saved, sort_keys=False)
+            if self.run.config.is_file() and self.run.config.read_text() != text:
+                keep_earlier(self.run.config)
+            self.run.config.write_text(text)
+
+    def _loggers(self, given: Any) -> list[Logger]:
+        if given is None or given is True:
+            if self.subcommand != "fit":
+                return []
+            folder = str(self.run.folder)
+            return [TensorBoardLogger(folder, name="", version="", default_hp_metric=False), ResumableCSVLogger(folder)]
+        return given if isinstance(given, list) else [given] if given else []
+
+    def _kept(self, callbacks: list[Callback], trainer: dict[str, Any], logged: bool) -> list[Callback]:
+        resolved = getattr(self, "resolved", {})
+        best = self.config[self.subcommand].best_checkpoint
+        recorder = RunRecorder(self.run.result, self.run.predictions, resolved, self._facts(), best.monitor, best.mode)
+        kept = [callback for callback in callbacks if logged or not isinstance(callback, LearningRateMonitor)]
+        if trainer["enable_checkpointing"] is False or self.subcommand != "fit":
+            kept = [callback for callback in kept if not isinstance(callback, ModelCheckpoint)]
+        if trainer["enable_progress_bar"] is False:
+            kept = [callback for callback in kept if not isinstance(callback, RichProgressBar)]
+        if trainer["enable_model_summary"] is False or self.subcommand != "fit":
+            kept = [callback for callback in kept if not isinstance(callback, RichModelSummary)]
+        # before the checkpoints, which save its state
+        return [recorder, HParamsMetrics({k: resolved[k] for k in ("model", "data") if k in resolved}), *kept]
+
+    def _facts(self) -> dict[str, Any]:
+        config = self.config[self.subcommand]
+        return {
+            "experiment": self.run.folder.parent.name,
+            "run": self.run.folder.name,
+            "model": config.model.class_path,
+            "data": config.data.class_path,
+            "seed": config.seed_everything,
+            "versions": {name: version(name) for name in ("torch", "lightning", "timm", "torchmetrics")}
+            | {"python": platform.python_version()},
+            "git_commit": git_commit(),
+        }
+
+    # what the person at the prompt reads
+
+    @rank_zero_only
+    def after_fit(self) -> None:
+        """Say what was reached, where it lies and what to run next."""
+        if self.config.fit.trainer.fast_dev_run:
+            return
+        table.print_fit(Console(), self.run, self.model, self.trainer)
+
+    @rank_zero_only
+    def after_test(self) -> None:
+        """Show a stack beside its members."""
+        table.print_test(Console(), self.run)
+
+    @rank_zero_only
+    def after_predict(self) -> None:
+        """Write the predictions as a table."""
+        path = write_predicted(self.run, self.datamodule.samples("predict"), self.model)
+        Console().print(f"{len(self.model.predictions['id'])} predictions: {path}", soft_wrap=True)
+
+
+def configs_first(args: list[str]) -> list[str]:
+    """Move `--config` options before all others, so that the command line beats them wherever they stand.
+
+    Example:
+        >>> configs_first(["fit", "--data.batch_size", "8", "--config", "a.yaml"])
+        ['fit', '--config', 'a.yaml', '--data.batch_size', '8']
+    """
+    configs: list[str] = []
+    others: list[str] = []
+    rest = iter(args)
+    for arg in rest:
+        if arg in ("--config", "-c"):
+            configs += ["--config", next(rest, "")]
+        elif arg.startswith("--config="):
+            configs += ["--config", arg.removeprefix("--config=")]
+        else:
+            others.append(arg)
+    return [*others[:1], *configs, *others[1:]]
+
+
+def given_checkpoint(args: list[str]) -> list[str]:
+    """Return the values given to `--ckpt_path` on a command line."""
+    pairs = zip(args, [*args[1:], ""], strict=True)
+    return [
+        value if arg == "--ckpt_path" else arg.partition("=")[2]
+        for arg, value in pairs
+        if arg.partition("=")[0] == "--ckpt_path"
+    ]
+
+
+def run_names(config: Namespace) -> tuple[Path, str]:
+    """Return the experiment's folder and the run's name that a configuration asks for."""
+    model, data = config.model, config.data
+    name = run_dir.snake_case(model.class_path.rpartition(".")[2])
+    variant = model.init_args.get("variant")
+    experiment = config.run.experiment or run_dir.snake_case(data.class_path.rpartition(".")[2])
+    return Path(config.run.root) / experiment, config.run.name or (f"{name}_{variant}" if variant else name)
+
+
+def strip_data_info(part: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what the data knows: it is filled in anew."""
+    return {
+        **part,
+        "init_args": {name: value for name, value in part.get("init_args", {}).items() if name != "data_info"},
+    }
+
+
+def check_monitor(config: Namespace) -> None:
+    """Refuse a best checkpoint that would keep the worst.
+
+    Raises:
+        ValueError: the mode does not fit the monitored metric
+    """
+    if config.monitor is None:
+        raise ValueError("--best_checkpoint.monitor must name a validation metric, such as val/accuracy")
+    mode = "min" if config.monitor.rpartition("/")[2] in LOWER_IS_BETTER else "max"
+    if config.mode != mode:
+        raise ValueError(
+            f"--best_checkpoint.monitor {config.monitor} with --best_checkpoint.mode {config.mode} would keep the "
+            f"worst: use --best_checkpoint.mode {mode}"
+        )
+
+
+def git_commit() -> str | None:
+    """Return the commit of this code, with a plus if it was changed since; None outside a checkout."""
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--abbrev=40", "--dirty=+"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def print_version() -> None:
+    """Print this project's version and those it runs on."""
+    parts = [f"{name} {version(name)}" for name in ("francesinha", "lightning", "torch", "timm")]
+    print(", ".join([*parts, f"python {sys.version.split()[0]}"]))

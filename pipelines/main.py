@@ -1,0 +1,97 @@
+"""Entry point: subcommands, and errors for the person at the prompt."""
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+
+SUMMARY = """\
+usage: python train.py COMMAND [options]      python train.py COMMAND --help
+
+  fit        train a model                       python train.py fit --config configs/data/cifar10.yaml
+  validate   evaluate on the validation split
+  test       evaluate on the test split
+  predict    predict classes of images
+  stack      train members, stack and test them  python train.py stack --config configs/stack/digits.yaml
+
+Options of every command: --debug (full traces of errors; or set FRANCESINHA_DEBUG=1), --version.
+`python train.py fit` alone trains a small CNN on the embedded digits."""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        args: the command line after the program's name; None takes the process's
+
+    Returns:
+        the exit status: 0, 2 for something the user can mend, 130 after Ctrl-C
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in given or os.environ.get("FRANCESINHA_DEBUG", "") not in ("", "0")
+    given = [arg for arg in given if arg != "--debug"]
+    if not given or given[0] in ("-h", "--help"):
+        print(SUMMARY)
+        return 0
+    quieten()
+    try:
+        return run(given)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        from pipelines.errors import explain
+
+        print(f"error: {explain(error, given)}", file=sys.stderr)
+        return 2
+
+
+def run(args: list[str]) -> int:
+    """Run a command; see `main`."""
+    # the heavy imports come after the cheap answers
+    from pipelines.cli import SUBCOMMANDS, ImageCLI, print_version
+    from pipelines.errors import unknown_command
+
+    command = args[0]
+    if "--version" in args:
+        print_version()
+    elif command == "stack":
+        from pipelines.stack import main as stack
+
+        return stack(args[1:])
+    elif command in SUBCOMMANDS:
+        ImageCLI(args)
+    else:
+        raise unknown_command(command, [*SUBCOMMANDS, "stack"])
+    return 0
+
+
+def quieten() -> None:
+    """Leave out warnings and notices that ask nothing of the user."""
+    for message in (
+        # data sets in memory need no worker processes
+        r".*does not have many workers.*",
+        # the run's folder holds config.yaml before the loggers start, and a resumed run more
+        r".*Experiment logs directory .* exists and is not empty.*",
+        r".*Checkpoint directory .* exists and is not empty.*",
+        # metrics are logged at epoch ends, so a short epoch misses nothing
+        r".*The number of training batches .* is smaller than the logging interval.*",
+        # a solved head and a constant rate have no scheduler
+        r".*You are using `LearningRateMonitor` callback with models that have no learning rate schedulers.*",
+        # Lightning's own use of torch
+        r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+    notices = (
+        "💡 Tip",
+        "Loading `train_dataloader` to estimate",
+        "TPU available",
+        "HPU available",
+        "GPU available: False",
+    )
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: not record.getMessage().startswith(notices)
+    )

@@ -1,0 +1,156 @@
+"""Run folders: `<root>/<experiment>/<run>/`. The only place that names paths inside them."""
+
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# the process that chose the folder tells those that Lightning launches
+ENVIRONMENT_VARIABLE = "FRANCESINHA_RUN_DIR"
+
+
+@dataclass
+class RunOptions:
+    """Where the run is kept.
+
+    Args:
+        root: folder of all experiments
+        experiment: folder of runs that belong together; null takes the data set's name
+        name: of the run; null takes the model's name. A second run of the same name gets -2, -3, ...
+    """
+
+    root: str = "runs"
+    experiment: str | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        for option in ("experiment", "name"):
+            value = getattr(self, option)
+            if value is not None and (not value.strip() or re.search(r"[/\\\0]", value) or value in (".", "..")):
+                raise ValueError(f"--run.{option} must be a plain folder name, not {value!r}")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths inside one run's folder.
+
+    Args:
+        folder: the run's folder
+    """
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration: it reruns the run by itself."""
+        return self.folder / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of best.ckpt and last.ckpt."""
+        return self.folder / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """Weights of the best epoch."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """State to resume from."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def result(self) -> Path:
+        """Final metrics and what is needed to believe them."""
+        return self.folder / "result.json"
+
+    @property
+    def predictions(self) -> Path:
+        """Ids, labels and logits of each evaluated split."""
+        return self.folder / "predictions.safetensors"
+
+    @property
+    def predicted(self) -> Path:
+        """Table that `predict` writes."""
+        return self.folder / "predicted.csv"
+
+
+def snake_case(name: str) -> str:
+    """Turn a class name into a folder name.
+
+    Example:
+        >>> snake_case("SmallCNN"), snake_case("FashionMNIST"), snake_case("CIFAR10")
+        ('small_cnn', 'fashion_mnist', 'cifar10')
+    """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def _candidates(folder: Path, name: str) -> Iterator[Path]:
+    yield folder / name
+    yield from (folder / f"{name}-{number}" for number in itertools.count(2))
+
+
+def claim(folder: Path, name: str) -> Path:
+    """Make a new folder: `name`, or the first free `name-2`, `name-3`, ...
+
+    Two processes never get the same one, because making a folder is atomic.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for candidate in _candidates(folder, name):
+        try:
+            candidate.mkdir()
+        except FileExistsError:
+            continue
+        return candidate
+    raise AssertionError("names do not run out")
+
+
+def newest(folder: Path, name: str) -> RunDir | None:
+    """Find the newest run of a name that has a checkpoint.
+
+    Args:
+        folder: the experiment's folder
+        name: of the run, without its number
+    """
+    pattern = re.compile(re.escape(name) + r"(-\d+(\.\d+)?|-p\d+)?")
+    runs = [RunDir(path) for path in folder.glob(f"{name}*") if pattern.fullmatch(path.name)]
+    runs = [run for run in runs if run.last.is_file() or run.best.is_file()]
+    return max(runs, key=lambda run: run.folder.stat().st_mtime, default=None)
+
+
+def choose(folder: Path, name: str) -> RunDir:
+    """Choose the folder of a new run, the same for all of its processes.
+
+    Processes that Lightning launches get it from the one that launched them. Under SLURM or torchrun all start at
+    once: the job's id is in the name, so a requeued job finds its folder again.
+    """
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0 and ENVIRONMENT_VARIABLE in os.environ:
+        return RunDir(Path(os.environ[ENVIRONMENT_VARIABLE]))
+    job = _job_id()
+    if job is None:
+        path = claim(folder, name)
+    else:
+        path = folder / f"{name}-{job}"
+        path.mkdir(parents=True, exist_ok=True)
+    os.environ[ENVIRONMENT_VARIABLE] = str(path)
+    return RunDir(path)
+
+
+def _job_id() -> str | None:
+    environment = os.environ
+    if "SLURM_JOB_ID" in environment and "SLURM_STEP_ID" in environment:
+        return f"{environment['SLURM_JOB_ID']}.{environment['SLURM_STEP_ID']}"
+    if "TORCHELASTIC_RUN_ID" in environment:
+        run_id = environment["TORCHELASTIC_RUN_ID"]
+        # torchrun's default id is the same for every job; its processes share a parent
+        return f"p{os.getppid()}" if run_id == "none" else run_id
+    return None
+
+
+def of_checkpoint(checkpoint: Path) -> RunDir | None:
+    """Return the run that a checkpoint belongs to, or None if it lies outside one."""
+    parent = checkpoint.resolve().parent
+    return RunDir(checkpoint.parent.parent) if parent.name == "checkpoints" else None

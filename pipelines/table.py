@@ -1,0 +1,93 @@
+"""What a person reads after a run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from rich.console import Console
+from rich.table import Table
+
+from lightning_modules import ImageClassifier, StackingModule
+from pipelines import run_dir
+from pipelines.run_dir import RunDir
+
+
+def print_fit(console: Console, run: RunDir, model: ImageClassifier, trainer: pl.Trainer) -> None:
+    """Say what a fit reached, where it lies and what to run next.
+
+    Args:
+        console: where to print
+        run: the run's folder
+        model: what was trained
+        trainer: what trained it
+    """
+    if not run.result.is_file():
+        return
+    result = json.loads(run.result.read_text())
+    fit, val = result["fit"], result.get("val", {})
+    reached = f"val/accuracy {val['accuracy']:.4f} (epoch {fit['best_epoch']})" if val else "no validation"
+    console.print(f"\n[bold]{reached}[/] after {fit['epochs']} epochs and {fit['seconds']:.1f} s: {run.folder}/")
+    if isinstance(model, StackingModule):
+        print_leakage(console, result)
+    best = run.best if run.best.is_file() else run.last
+    console.print(f"next:  python train.py test --ckpt_path {best}", soft_wrap=True)
+    console.print(f"       tensorboard --logdir {run.folder.parent.parent}", soft_wrap=True)
+    if trainer.interrupted:
+        console.print(f"       python train.py fit --config {run.config} --ckpt_path last", soft_wrap=True)
+
+
+def print_test(console: Console, run: RunDir) -> None:
+    """Say where the results lie, and show a stack beside its members."""
+    result = json.loads(run.result.read_text())
+    if "members" in result:
+        console.print(stack_table(result))
+        print_leakage(console, result)
+    console.print(f"results: {run.result}", soft_wrap=True)
+
+
+def print_leakage(console: Console, result: dict[str, Any]) -> None:
+    """Print each overlap between the bases' samples and the meta-model's."""
+    for sentence in result["leakage"]["allowed"]:
+        console.print(f"[bold red]LEAKAGE ALLOWED:[/] {sentence}")
+    for sentence in result["leakage"]["warnings"]:
+        console.print(f"[yellow]note:[/] {sentence}")
+
+
+def stack_table(result: dict[str, Any]) -> Table:
+    """Build the table of members, their mean and the stack.
+
+    Args:
+        result: a tested stack's result.json
+    """
+    leaked = " — LEAKAGE ALLOWED" if result["leakage"]["allowed"] else ""
+    table = Table(title=f"{result['experiment']}: test split, {result['samples']['test']:,} images{leaked}")
+    for name in ("model", "accuracy", "NLL", "ECE", "parameters", "seconds"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    seconds = [fit_seconds(member["checkpoint"]) for member in result["members"]]
+    known = [value for value in seconds if value is not None]
+    # the mean costs what all members cost
+    seconds[-1] = sum(known) if len(known) == len(seconds) - 1 else None
+    stack = {"name": "stack", "parameters": result["parameters"], **result["test"]}
+    own = result["fit"]["seconds"] if "fit" in result else None
+    total = seconds[-1] + own if seconds[-1] is not None and own is not None else None
+    rows = [*zip(result["members"], seconds, strict=True), (stack, total)]
+    best = {name: pick(row[name] for row, _ in rows) for name, pick in (("accuracy", max), ("nll", min), ("ece", min))}
+    for row, spent in rows:
+        if row["name"] in ("mean of members", "stack"):
+            table.add_section()
+        cells = [
+            f"[bold]{row[name]:.4f}[/]" if row[name] == best[name] else f"{row[name]:.4f}"
+            for name in ("accuracy", "nll", "ece")
+        ]
+        table.add_row(row["name"], *cells, f"{row['parameters']:,}", "–" if spent is None else f"{spent:.1f}")
+    return table
+
+
+def fit_seconds(checkpoint: str | None) -> float | None:
+    """Return how long the run of a checkpoint was trained, if its folder says so."""
+    run = run_dir.of_checkpoint(Path(checkpoint)) if checkpoint else None
+    if run is None or not run.result.is_file():
+        return None
+    seconds = json.loads(run.result.read_text()).get("fit", {}).get("seconds")
+    return None if seconds is None else float(seconds)
