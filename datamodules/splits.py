@@ -50,7 +50,7 @@ def stratified_holdout(
     rng = np.random.Generator(np.random.PCG64(seed))
     for label in np.unique(labels):
         members = distinct[labels[distinct] == label]
-        if len(members) < len(wanted) + 1:
+        if wanted and len(members) < len(wanted) + 1:
             name = class_names[label] if class_names else str(label)
             raise ValueError(
                 f"class {name!r} has {len(members)} distinct image(s), too few for {len(wanted) + 1} splits: "

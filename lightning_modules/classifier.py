@@ -243,11 +243,19 @@ def output_shape(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple
     Returns:
         the shape of one sample's output, or None if the network cannot take this input
     """
-    # a copy on the meta device has shapes alone
-    ghost = deepcopy(network).to("meta").eval()
     try:
         with torch.no_grad():
-            output = ghost(torch.empty((2, *input_shape), device="meta"))
+            output = meta_copy(network)(torch.empty((2, *input_shape), device="meta"))
     except (RuntimeError, AssertionError, ValueError):
         return None
     return tuple(output.shape[1:]) if output.numel() else None
+
+
+def meta_copy(network: nn.Module) -> nn.Module:
+    """Copy a network's structure in evaluation mode, without its weights: the meta device has shapes alone."""
+    memo: dict[int, Any] = {
+        id(weight): nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=False)
+        for weight in network.parameters()
+    }
+    memo |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in network.buffers()}
+    return deepcopy(network, memo).eval()

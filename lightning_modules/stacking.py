@@ -246,7 +246,7 @@ class Solver(Optimizer):
         super().__init__(params, {"lr": 1.0})
         self._solve = solve
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Solve."""
         loss = closure() if closure is not None else None
         self._solve()

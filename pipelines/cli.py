@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from argparse import ArgumentError
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from lightning_modules import ImageClassifier
 from lightning_modules.checkpoints import read_checkpoint
 from lightning_modules.metrics import LOWER_IS_BETTER
 from pipelines import run_dir, table
+from pipelines.errors import UsageError, explain_parsing
 from pipelines.predicted import write_predicted
 from pipelines.run_dir import RunDir, RunOptions
 
@@ -49,7 +51,10 @@ class ImageCLI(LightningCLI):
     def __init__(self, args: list[str]) -> None:
         self.arguments = configs_first(args)
         self.checkpoint: dict[str, Any] | None = None
-        parser_kwargs = {"default_config_files": [str(DEFAULTS)], "exit_on_error": False}
+        parser_kwargs = {
+            "default_config_files": [str(DEFAULTS)],
+            "exit_on_error": False,
+        }
         super().__init__(
             ImageClassifier,
             ImageDataModule,
@@ -57,7 +62,12 @@ class ImageCLI(LightningCLI):
             subclass_mode_data=True,
             save_config_callback=None,
             seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False, **{name: dict(parser_kwargs) for name in SUBCOMMANDS}},
+            parser_kwargs={
+                "exit_on_error": False,
+                # a shortened option would change its meaning when a longer one is added
+                "allow_abbrev": False,
+                **{name: dict(parser_kwargs) for name in SUBCOMMANDS},
+            },
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=self.arguments,
@@ -84,7 +94,7 @@ class ImageCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse twice if a checkpoint is named: what it was trained with goes beneath configs and command line."""
-        self.config = parser.parse_args(args)
+        self.config = self._parse(parser, args)
         subcommand = self.config.subcommand
         path = self._find_checkpoint(subcommand, self.config[subcommand])
         if path is None:
@@ -92,8 +102,14 @@ class ImageCLI(LightningCLI):
         self.checkpoint = read_checkpoint(path)
         trained = {name: strip_data_info(part) for name, part in self.checkpoint.get("config", {}).items()}
         if trained:
-            self.config = parser.parse_args([args[0], "--config", yaml.safe_dump(trained), *args[1:]])
+            self.config = self._parse(parser, [args[0], "--config", yaml.safe_dump(trained), *args[1:]])
         self.config[subcommand].ckpt_path = str(path)
+
+    def _parse(self, parser: LightningArgumentParser, args: list[str]) -> Namespace:
+        try:
+            return parser.parse_args(args)
+        except ArgumentError as error:
+            raise UsageError(explain_parsing(str(error), self._subcommand_parsers[args[0]])) from error
 
     def _parse_ckpt_path(self) -> None:
         # Lightning's own lets the checkpoint win over the command line; parse_arguments has done it the other way

@@ -1,7 +1,126 @@
 """Errors in one or two lines for the person at the prompt."""
 
 import difflib
+import importlib
+import inspect
+import re
+from argparse import ArgumentError
 from collections.abc import Iterable
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch.optim import Optimizer
+
+from datamodules import ImageDataModule
+from ensembling.heads import Head
+from lightning_modules import ImageClassifier
+from lightning_modules.losses import Loss
+from lightning_modules.optim import Schedule
+
+# what an option that takes a class takes
+BASE_CLASSES: dict[str, type] = {
+    "model": ImageClassifier,
+    "data": ImageDataModule,
+    "model.optimizer": Optimizer,
+    "model.loss": Loss,
+    "model.schedule": Schedule,
+    "model.meta_model": Head,
+}
+# raised with a message for the user; all others are mistakes of ours
+EXPECTED = (ValueError, OSError, ArgumentError, MisconfigurationException, RuntimeError, TypeError)
+
+
+class UsageError(ValueError):
+    """The command line or a config asks for what does not exist."""
+
+
+def explain(error: BaseException) -> str:
+    """Put an error into one or two lines.
+
+    Args:
+        error: what was raised
+    """
+    # jsonargparse wraps what a class raises when it is built
+    while error.__cause__ is not None and "Union subtypes" in str(error):
+        error = error.__cause__
+    text = str(error).strip() or type(error).__name__
+    if isinstance(error, EXPECTED):
+        return text
+    return f"{type(error).__name__}: {text}\nthis looks like a mistake in Francesinha: --debug shows where"
+
+
+def explain_parsing(message: str, parser: ArgumentParser) -> str:
+    """Put jsonargparse's account of a bad command line or config into one line.
+
+    Args:
+        message: its account
+        parser: of the subcommand, which knows the options
+
+    Returns:
+        the option, what is wrong with it, and the nearest name or the values that it takes
+    """
+    key = ".".join(re.findall(r'Parser key "([^"]+)":', message))
+    known = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+    if found := re.search(r"File does not exist: '?(.+?)'?$", message, re.M):
+        path = Path(found[1])
+        others = [other.name for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        return f"config file {found[1]!r} does not exist{nearest(path.name, others)}"
+    if found := re.search(r"unrecognized arguments: (\S+)", message):
+        name = found[1].partition("=")[0]
+        return f"unknown option {name!r}{nearest(name, known)}"
+    if found := re.search(r"ubcommand '\w+' does not accept option '([^']+)'", message):
+        return f"unknown key {found[1]!r} in a config{nearest(f'--{found[1]}', known).replace('--', '')}"
+    if found := re.search(r"Option '([^']+)' is not accepted", message):
+        name = found[1].split(".")[0]
+        owner = re.findall(r"class_path[ =]'([^']+)'", message.split("Given value type")[0])
+        options = list(inspect.signature(import_class(owner[-1])).parameters) if owner else []
+        where = f"--{key}.{name}" if key else name
+        whose = f" ({owner[-1].rpartition('.')[2]} has {', '.join(options)})" if options else ""
+        return f"unknown option {where}{nearest(name, options) or whose}"
+    if found := re.search(r"Expected a dot import path string: (.+)|Expected a path but (\S+)", message):
+        return unknown_class(key, (found[1] or found[2]).strip())
+    if "does not correspond to a subclass" in message:
+        return unknown_class(key, message.rpartition("Given value: ")[2].strip())
+    return wrong_value(key, message)
+
+
+def wrong_value(key: str, message: str) -> str:
+    """Say what an option takes instead of the value that it was given."""
+    inner = message.split("Given value type")[0]
+    wanted = [
+        found.removeprefix("<class '").removesuffix("'>").replace("typing.", "").replace("NoneType", "null")
+        for found in re.findall(r"Expected an? (<class '[^']+'>|[\w.]+\[.*?\]+)", inner)
+    ]
+    value = re.search(r"Got value: (.*)", inner) or re.search(r"Given value: (.*)", message)
+    # the outermost choice of an optional class says nothing to the user
+    wanted = wanted[:1] if re.search(r"Got value: ", inner) else wanted
+    if not (key and wanted and value):
+        return re.sub(r"\s+", " ", message).strip()
+    choices = [re.sub(r"^Literal\[(.*)\]$", r"one of \1", name) for name in wanted]
+    return f"--{key} takes {' or '.join(choices)}, not {value[1].strip()!r}"
+
+
+def unknown_class(key: str, name: str) -> str:
+    """Say which classes an option takes instead of one that it does not know."""
+    base = BASE_CLASSES.get(key)
+    if base is None:
+        return f"--{key}: there is no class {name!r}"
+    names = sorted(cls.__name__ for cls in subclasses(base))
+    hint = nearest(name, names) or f" (known: {', '.join(names)})"
+    return f"--{key}: there is no {base.__name__} {name!r}{hint}"
+
+
+def subclasses(base: type) -> set[type]:
+    """Return all classes below one that a user can name."""
+    below = {cls for child in base.__subclasses__() for cls in {child, *subclasses(child)}}
+    return {cls for cls in below if not cls.__name__.startswith(("_", "LazyInstance"))}
+
+
+def import_class(path: str) -> type:
+    """Import a class by its dotted path."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -11,20 +130,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
         >>> nearest("--trainer.max_epoch", ["--trainer.max_epochs", "--run.name"])
         '; did you mean --trainer.max_epochs?'
     """
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+    # the case of a class name is easily mistaken
+    folded = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6)
+    return f"; did you mean {folded[close[0]]}?" if close else ""
 
 
-def unknown_command(command: str, known: list[str]) -> ValueError:
+def unknown_command(command: str, known: list[str]) -> UsageError:
     """Return the error for a command that does not exist."""
-    return ValueError(f"unknown command {command!r}{nearest(command, known)} (known: {', '.join(known)})")
-
-
-def explain(error: Exception, args: list[str]) -> str:
-    """Put an error into one or two lines.
-
-    Args:
-        error: what was raised
-        args: the command line
-    """
-    return str(error)
+    return UsageError(f"unknown command {command!r}{nearest(command, known)} (known: {', '.join(known)})")

@@ -45,7 +45,7 @@ def main(args: list[str] | None = None) -> int:
             traceback.print_exc()
         from pipelines.errors import explain
 
-        print(f"error: {explain(error, given)}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 2
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from argparse import ArgumentError
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from pipelines import run_dir, table
+from pipelines.errors import UsageError, explain_parsing
 from pipelines.run_dir import RunDir
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
@@ -180,10 +182,14 @@ def main(args: list[str]) -> int:
     Returns:
         the exit status
     """
-    parser = ArgumentParser(prog="train.py stack", description=__doc__, exit_on_error=False)
+    parser = ArgumentParser(prog="train.py stack", description=__doc__, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="A plan such as configs/stack/digits.yaml.")
     parser.add_class_arguments(StackPlan)
-    options = vars(parser.instantiate(parser.parse_args(args)))
+    try:
+        parsed = parser.parse_args(args)
+    except ArgumentError as error:
+        raise UsageError(explain_parsing(str(error), parser)) from error
+    options = vars(parser.instantiate(parsed))
     plan = StackPlan(**{name: value for name, value in options.items() if name != "config"})
     console = Console()
     run = run_plan(plan, console)

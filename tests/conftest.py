@@ -1,0 +1,23 @@
+import os
+
+import pytest
+import torch
+
+from pipelines import run_dir
+from tests.helpers.data import write_image_folder
+
+# two cores: more threads than that only wait for each other
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    """A run in this process must not hand its folder to the next."""
+    for name in (run_dir.ENVIRONMENT_VARIABLE, "LOCAL_RANK", "SLURM_JOB_ID", "SLURM_STEP_ID", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """Class folders with train and test, 3 classes of small distinguishable images."""
+    return write_image_folder(tmp_path / "images")

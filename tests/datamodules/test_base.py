@@ -1,0 +1,111 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from datamodules.base import ImageDataModule, array_dataset, channel_statistics, resize
+from tests.helpers.data import Blobs, blobs, random_images
+
+
+def with_trainer(data, rank=0, world_size=1, training=True):
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, training=training)
+    return data
+
+
+def test_splits__are_disjoint_and_whole():
+    data = Blobs(count=90, val_fraction=0.2, stack_fraction=0.1)
+    ids = [set(data.splits[name].ids.tolist()) for name in ("train", "val", "stack", "test")]
+    assert [len(part) for part in ids] == [63, 18, 9, 46]
+    assert len(set.union(*ids)) == 63 + 18 + 9 + 46
+
+
+def test_splits__do_not_depend_on_the_run_seed():
+    first = Blobs().splits["val"].ids
+    torch.manual_seed(99)
+    assert torch.equal(first, Blobs().splits["val"].ids)
+    assert not torch.equal(first, Blobs(split_seed=1).splits["val"].ids)
+
+
+def test_info__comes_from_the_training_split():
+    data = Blobs(channels=3)
+    pixels = data.splits["train"].source.gather(data.splits["train"].rows).double() / 255
+    assert data.info.num_classes == 3
+    assert data.info.image_size == (16, 16)
+    assert data.info.class_counts == np.bincount(data.splits["train"].labels).tolist()
+    assert data.info.mean == pytest.approx(pixels.mean((0, 2, 3)).tolist(), abs=1e-5)
+    assert data.info.std == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist(), abs=1e-5)
+
+
+def test_channel_statistics__a_constant_channel_is_not_divided_by_zero():
+    data = array_dataset({s: (np.zeros((4, 2, 2, 1), np.uint8), np.zeros(4)) for s in ("train", "test")}, ["a"], None)
+    assert channel_statistics(data.train) == ([0.0], [1.0], (2, 2))
+
+
+def test_loader__an_indivisible_batch_size_says_so():
+    data = with_trainer(Blobs(batch_size=15), world_size=2)
+    with pytest.raises(ValueError, match="cannot be divided by 2: use 14 or 16"):
+        data.train_dataloader()
+
+
+def test_loader__batch_size_is_over_all_processes():
+    sizes = [len(next(iter(with_trainer(Blobs(), rank, 2).train_dataloader()))["id"]) for rank in (0, 1)]
+    assert sizes == [8, 8]
+
+
+def test_val_dataloader__without_a_validation_split():
+    assert Blobs(val_fraction=0.0).val_dataloader() == []
+
+
+def test_augmentation__training_batches_alone():
+    batch = {"image": random_images(4, 1, 16), "label": torch.zeros(4), "id": torch.arange(4)}
+    training = with_trainer(Blobs(augmentation="crop_flip"))
+    testing = with_trainer(Blobs(augmentation="crop_flip"), training=False)
+    assert not torch.equal(training.on_after_batch_transfer(batch, 0)["image"], batch["image"])
+    assert torch.equal(testing.on_after_batch_transfer(batch, 0)["image"], batch["image"])
+
+
+def test_augmentation__processes_draw_differently():
+    images = random_images(8, 1, 16)
+    drawn = [
+        with_trainer(Blobs(augmentation="crop"), rank, 2).on_after_batch_transfer({"image": images}, 0)["image"]
+        for rank in (0, 1)
+    ]
+    assert not torch.equal(*drawn)
+
+
+def test_serve__replaces_and_gives_back():
+    data = Blobs()
+    data.serve("test", data.splits["test"].subset(torch.arange(3)))
+    assert len(data.served("test")) == 3
+    assert len(data.samples("test")) == 31
+    data.stop_serving()
+    assert len(data.served("test")) == 31
+
+
+@pytest.mark.parametrize(
+    "option", [{"batch_size": 0}, {"val_fraction": 1.0}, {"stack_fraction": -0.1}, {"image_size": 0}, {"num_workers": -1}]
+)
+def test_options__out_of_range_are_named(option):
+    with pytest.raises(ValueError, match=f"--data.{next(iter(option))}"):
+        Blobs(**option)
+
+
+def test_resize__matches_torchvision():
+    functional = pytest.importorskip("torchvision.transforms.v2.functional")
+    images = random_images(3, 3, 20)
+    reference = functional.resize(images, [12, 12], antialias=True)
+    assert (resize(images, 12).int() - reference.int()).abs().max() <= 1
+    assert resize(images, 20) is images
+
+
+def test_array_dataset__keys_know_copies_across_splits():
+    images, labels = blobs(6)
+    data = array_dataset({"train": (images, labels), "test": (images[:2], labels[:2])}, list("abc"), 8)
+    assert torch.equal(data.train.keys[:2], data.test.keys)
+    assert not set(data.train.ids.tolist()) & set(data.test.ids.tolist())
+
+
+def test_load__must_be_overridden():
+    with pytest.raises(NotImplementedError, match="must override load"):
+        _ = ImageDataModule().splits

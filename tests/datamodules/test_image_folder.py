@@ -1,0 +1,117 @@
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+from datamodules import ImageFolder
+from tests.helpers.data import write_image_folder
+
+
+def test_folder__train_and_test_folders(image_folder):
+    data = ImageFolder(root=str(image_folder), val_fraction=0.25)
+    assert data.info.class_names == ["cat", "dog", "eel"]
+    assert data.info.image_size == (16, 16)
+    assert {name: len(samples) for name, samples in data.splits.items()} == {
+        "train": 27,
+        "val": 9,
+        "stack": 0,
+        "test": 36,
+    }
+
+
+def test_folder__its_own_validation_folder_is_used(tmp_path):
+    root = write_image_folder(tmp_path, splits=("train", "valid", "test"))
+    data = ImageFolder(root=str(root), val_fraction=0.5)
+    assert len(data.splits["train"]) == len(data.splits["val"]) == 36
+    assert all(name.startswith("valid/") for name in data.splits["val"].sample_names())
+
+
+def test_folder__one_folder_is_split(image_folder):
+    data = ImageFolder(root=str(image_folder / "train"), test_fraction=0.25, val_fraction=0.2)
+    assert [len(data.splits[name]) for name in ("train", "val", "test")] == [21, 6, 9]
+
+
+def test_folder__ids_do_not_depend_on_where_it_lies(image_folder, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(image_folder, moved)
+    here, there = (ImageFolder(root=str(root)).splits["train"] for root in (image_folder, moved))
+    assert torch.equal(here.ids, there.ids)
+    assert torch.equal(here.keys, there.keys)
+
+
+def test_folder__a_copy_under_another_name_has_the_same_key(image_folder):
+    shutil.copy(image_folder / "train/cat/000.png", image_folder / "test/cat/copy.png")
+    data = ImageFolder(root=str(image_folder), val_fraction=0.0)
+    train, test = data.splits["train"], data.splits["test"]
+    copied = test.keys[test.sample_names().index("test/cat/copy.png")]
+    assert copied in train.keys
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_folder__cached_or_not_the_batches_are_the_same(image_folder, workers):
+    first, second = (
+        list(ImageFolder(root=str(image_folder), cache=cache, num_workers=workers, batch_size=8).test_dataloader())
+        for cache in ("ram", "none")
+    )
+    for left, right in zip(first, second, strict=True):
+        assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_folder__mixed_sizes_are_served_alike(image_folder):
+    Image.new("L", (40, 20)).save(image_folder / "train/cat/other.png")
+    assert ImageFolder(root=str(image_folder)).info.image_size == (224, 224)
+    assert ImageFolder(root=str(image_folder), image_size=24).info.image_size == (24, 24)
+
+
+def test_folder__grey_images_are_served_grey(tmp_path):
+    for split in ("train", "test"):
+        for number, name in enumerate(("a", "b")):
+            (tmp_path / split / name).mkdir(parents=True)
+            for copy in range(4):
+                Image.new("L", (8, 8), 60 * number + copy).save(tmp_path / split / name / f"{copy}.png")
+    assert ImageFolder(root=str(tmp_path)).info.in_channels == 1
+    assert ImageFolder(root=str(tmp_path), channels=3).info.in_channels == 3
+
+
+def test_folder__hidden_and_other_files_are_left_out(image_folder):
+    (image_folder / "train/cat/.hidden.png").write_bytes(b"")
+    (image_folder / "train/cat/notes.txt").write_text("hello")
+    (image_folder / "train/.git").mkdir()
+    assert len(ImageFolder(root=str(image_folder), val_fraction=0.0).splits["train"]) == 36
+
+
+def test_folder__names_with_spaces_newlines_and_unicode(image_folder):
+    for name in ("a b.png", "naïve 画.png", "line\nbreak.png"):
+        Image.effect_noise((16, 16), len(name)).save(image_folder / "train/cat" / name)
+    data = ImageFolder(root=str(image_folder), val_fraction=0.0)
+    assert "train/cat/line\nbreak.png" in data.splits["train"].sample_names()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda root: shutil.rmtree(root), "is not a folder"),
+        (lambda root: (root / "train/empty").mkdir(), "class folder .*empty holds no image"),
+        (lambda root: shutil.copytree(root / "test/cat", root / "test/fox"), "holds class 'fox', which the training"),
+        (lambda root: (root / "train/cat/000.png").write_bytes(b""), "000.png cannot be read as an image"),
+        (lambda root: [shutil.rmtree(root / "train" / name) for name in ("cat", "dog")], "at least 2 classes"),
+    ],
+)
+def test_folder__what_is_wrong_is_named(image_folder, break_it, message):
+    break_it(image_folder)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        _ = ImageFolder(root=str(image_folder)).splits
+
+
+def test_predict_root__files_at_any_depth_without_labels(image_folder):
+    data = ImageFolder(root=str(image_folder), predict_root=str(image_folder / "test"), image_size=16)
+    samples = data.samples("predict")
+    assert len(samples) == 36
+    assert set(samples.labels.tolist()) == {-1}
+
+
+def test_predict_root__empty(image_folder, tmp_path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(FileNotFoundError, match="--data.predict_root .* holds no image"):
+        ImageFolder(root=str(image_folder), predict_root=str(tmp_path / "none")).samples("predict")

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from datamodules import Npz
+from tests.helpers.data import blobs
+
+
+def arrays(**changes):
+    parts = {}
+    for seed, split in enumerate(("train", "val", "test")):
+        parts[f"x_{split}"], parts[f"y_{split}"] = blobs(12, 8, 3, seed=seed)
+    parts.update(changes)
+    return {name: value for name, value in parts.items() if value is not None}
+
+
+def npz(tmp_path, **changes):
+    np.savez(tmp_path / "data.npz", **arrays(**changes))
+    return Npz(path=str(tmp_path / "data.npz"))
+
+
+def test_npz__splits_as_given(tmp_path):
+    data = npz(tmp_path)
+    assert {name: len(samples) for name, samples in data.splits.items()} == {
+        "train": 12,
+        "val": 12,
+        "stack": 0,
+        "test": 12,
+    }
+    assert data.info.class_names == ["0", "1", "2"]
+
+
+def test_npz__without_validation_it_is_drawn(tmp_path):
+    data = npz(tmp_path, x_val=None, y_val=None)
+    assert [len(data.splits[name]) for name in ("train", "val")] == [9, 3]
+
+
+def test_npz__both_ranges_give_the_same_pixels(tmp_path):
+    whole = npz(tmp_path).splits["train"].source.tensor
+    scaled = {f"x_{s}": (arrays()[f"x_{s}"] / 255).astype(np.float32) for s in ("train", "val", "test")}
+    unit = npz(tmp_path, **scaled).splits["train"].source.tensor
+    floats = npz(tmp_path, x_train=arrays()["x_train"].astype(np.float64)).splits["train"].source.tensor
+    assert np.array_equal(whole, unit)
+    assert np.array_equal(whole, floats)
+
+
+def test_npz__the_range_is_found_over_all_splits(tmp_path):
+    dark = np.random.default_rng(0).integers(0, 2, (12, 8, 8, 3)).astype(np.float32)
+    assert npz(tmp_path, x_train=dark).splits["train"].source.tensor.max() == 1
+
+
+def test_npz__the_range_is_stated(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        _ = npz(tmp_path).splits
+    assert "read as [0, 255]" in caplog.text
+
+
+def test_npz__grey_without_a_channel_axis_and_column_labels(tmp_path):
+    changes = {f"x_{s}": arrays()[f"x_{s}"][..., 0] for s in ("train", "val", "test")}
+    data = npz(tmp_path, **changes, y_train=arrays()["y_train"][:, None])
+    assert data.info.in_channels == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": np.zeros((12, 8))}, "x_train must be"),
+        ({"x_train": np.zeros((12, 3, 8, 8))}, "x_train must be"),
+        ({"x_train": np.full((12, 8, 8, 3), np.nan)}, "NaN"),
+        ({"x_train": np.full((12, 8, 8, 3), -0.5)}, "reach from -0.5"),
+        ({"x_test": np.full((12, 8, 8, 3), 300.0)}, "to 300"),
+        ({"x_train": np.array([["a"] * 8] * 12)[:, None, :, None]}, "must"),
+        ({"y_train": np.zeros(11, int)}, "y_train must be 12 whole numbers"),
+        ({"y_train": np.zeros(12)}, "y_train must be 12 whole numbers"),
+        ({"y_train": np.full(12, -1)}, "negative"),
+        ({"x_train": None}, "no array 'x_train'"),
+        ({"y_val": None}, "no array 'y_val'"),
+        ({"x_train": np.array([{}] * 12, dtype=object)}, "without pickle"),
+    ],
+)
+def test_npz__what_is_wrong_is_named(tmp_path, changes, message):
+    data = npz(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
+        _ = data.splits
+
+
+def test_npz__missing_or_broken_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="--data.path"):
+        _ = Npz(path=str(tmp_path / "no.npz")).splits
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(ValueError, match=r"bad.npz cannot be read"):
+        _ = Npz(path=str(tmp_path / "bad.npz")).splits
+
+
+def test_npz__class_names_must_fit(tmp_path):
+    np.savez(tmp_path / "data.npz", **arrays())
+    with pytest.raises(ValueError, match="--data.class_names has 2 names"):
+        _ = Npz(path=str(tmp_path / "data.npz"), class_names=["a", "b"]).splits

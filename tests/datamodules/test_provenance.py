@@ -1,0 +1,65 @@
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from datamodules.provenance import Provenance, array_keys, bytes_key, fingerprint, sample_ids
+
+
+def test_sample_ids__do_not_depend_on_order_or_company():
+    alone = sample_ids(["train/7"])
+    among = sample_ids(["train/3", "train/7", "test/7"])
+    assert among[1] == alone[0]
+    assert len(among.unique()) == 3
+    assert (among >= 0).all()
+
+
+def test_sample_ids__are_the_same_on_every_machine():
+    digest = hashlib.blake2b(b"train/0", digest_size=8).digest()
+    assert sample_ids(["train/0"]).tolist() == [int.from_bytes(digest, "little") % 2**63]
+
+
+def test_sample_ids__a_repeated_name_is_an_error():
+    with pytest.raises(ValueError, match="'a' occurs more than once"):
+        sample_ids(["a", "b", "a"])
+
+
+def test_sample_ids__take_names_that_are_not_utf8():
+    assert len(sample_ids(["caf\udce9.jpg", "naïve 画.png", "line\nbreak.png"]).unique()) == 3
+
+
+def test_array_keys__tell_pixels_apart_and_know_copies():
+    images = np.zeros((3, 4, 4, 1), dtype=np.uint8)
+    images[1, 0, 0, 0] = 1
+    keys = array_keys(images)
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_array_keys__tell_shapes_apart():
+    assert array_keys(np.zeros((1, 2, 8, 1), np.uint8)) != array_keys(np.zeros((1, 4, 4, 1), np.uint8))
+
+
+def test_bytes_key__changes_with_a_byte():
+    assert bytes_key(b"image") != bytes_key(b"imagf")
+
+
+def test_provenance__union_keeps_both_sides():
+    left = Provenance.of([torch.tensor([1, 2])], [torch.tensor([3])])
+    right = Provenance.of([torch.tensor([2, 4])], [])
+    both = left.union(right)
+    assert both.fitted.tolist() == [1, 2, 4]
+    assert both.selected.tolist() == [3]
+    assert left.union(None) is left
+
+
+def test_provenance__survives_a_checkpoint(tmp_path):
+    record = Provenance.of([torch.tensor([5, 1])], [torch.tensor([9])])
+    torch.save(record.plain(), tmp_path / "p.pt")
+    loaded = Provenance.from_plain(torch.load(tmp_path / "p.pt", weights_only=True))
+    assert loaded.fitted.tolist() == [1, 5]
+    assert loaded.selected.tolist() == [9]
+
+
+def test_fingerprint__changes_with_content():
+    assert fingerprint(torch.tensor([1, 2])) != fingerprint(torch.tensor([2, 1]))
