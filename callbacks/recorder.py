@@ -55,12 +55,15 @@ class RunRecorder(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must know."""
-        return {"best": self.best, "best_epoch": self.best_epoch, "seconds": self._seconds()}
+        folder = str(self.result.parent.resolve())
+        return {"best": self.best, "best_epoch": self.best_epoch, "seconds": self._seconds(), "folder": folder}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from an earlier part of the run."""
-        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
         self.seconds_before = state_dict["seconds"]
+        # a run that starts from another one's checkpoint has a best.ckpt of its own
+        if state_dict["folder"] == str(self.result.parent.resolve()):
+            self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 
@@ -132,7 +133,9 @@ def fit_logistic(
     start = np.zeros(num_classes * (width + 1))
     # maxcor: few parameters, so a long memory is cheap and saves iterations
     options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": 1e-8, "ftol": 1e-15, "maxcor": 30}
-    result = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    # the solver's own threads would fight torch's over the cores between any two evaluations: ten times slower
+    with threadpool_limits(1, "blas"):
+        result = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     if result.nit >= max_iterations:
         raise RuntimeError(f"logistic regression did not converge in {max_iterations} iterations: raise max_iterations")
     solution = torch.from_numpy(result.x).view(num_classes, width + 1)

@@ -45,6 +45,8 @@ def load_classifier(path: Path) -> ImageClassifier:
         ValueError: it does not hold a classifier, or its weights do not fit
     """
     checkpoint = read_checkpoint(path)
+    if "bases" in checkpoint:
+        raise ValueError(f"{path} holds a stack; a stack's bases are classifiers on images")
     class_path, options = checkpoint["architecture"]["class_path"], dict(checkpoint["architecture"]["init_args"])
     module, _, name = class_path.rpartition(".")
     try:

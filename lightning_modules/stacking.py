@@ -60,8 +60,6 @@ class StackingModule(ImageClassifier):
         self.base_models = [load_classifier(path).requires_grad_(False) for path in self.paths]
         self.base_hashes = [file_sha256(path) for path in self.paths]
         for path, base in zip(self.paths, self.base_models, strict=True):
-            if isinstance(base, StackingModule):
-                raise ValueError(f"{path} holds a stack; a stack's bases are classifiers on images")
             base.info.check_compatible(self.info, str(path), "the stack's data")
         self.head = self.meta_model.build(len(self.bases) * self.info.num_classes, self.info.num_classes)
         self.leakage = Leakage()

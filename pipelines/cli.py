@@ -4,7 +4,7 @@ import platform
 import subprocess
 import sys
 from argparse import ArgumentError
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class ImageCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str]) -> None:
-        self.arguments = configs_first(args)
+        self.arguments = in_order(args)
         self.checkpoint: dict[str, Any] | None = None
         parser_kwargs = {
             "default_config_files": [str(DEFAULTS)],
@@ -93,17 +93,18 @@ class ImageCLI(LightningCLI):
     # parsing
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse twice if a checkpoint is named: what it was trained with goes beneath configs and command line."""
-        self.config = self._parse(parser, args)
-        subcommand = self.config.subcommand
-        path = self._find_checkpoint(subcommand, self.config[subcommand])
+        """Put what a named checkpoint was trained with beneath configs and command line."""
+        path = next((Path(name) for name in given_checkpoint(args) if name not in ("last", "best")), None)
         if path is None:
-            return
+            # last and best are those of the run that the configuration names
+            self.config = self._parse(parser, args)
+            path = self._find_checkpoint(self.config.subcommand, self.config[self.config.subcommand])
+            if path is None:
+                return
         self.checkpoint = read_checkpoint(path)
         trained = {name: strip_data_info(part) for name, part in self.checkpoint.get("config", {}).items()}
-        if trained:
-            self.config = self._parse(parser, [args[0], "--config", yaml.safe_dump(trained), *args[1:]])
-        self.config[subcommand].ckpt_path = str(path)
+        self.config = self._parse(parser, [args[0], "--config", yaml.safe_dump(trained), *args[1:]])
+        self.config[self.config.subcommand].ckpt_path = str(path)
 
     def _parse(self, parser: LightningArgumentParser, args: list[str]) -> Namespace:
         try:
@@ -200,7 +201,7 @@ class ImageCLI(LightningCLI):
     def _dump(self) -> None:
         config = self.config[self.subcommand].clone()
         self.resolved = yaml.safe_load(
-            self._parser(self.subcommand).dump(config, skip_none=False, skip_validation=True)
+            self._parser(self.subcommand).dump(config, skip_unset=False, skip_validation=True)
         )
         # a saved config starts a run of its own
         saved = {name: value for name, value in self.resolved.items() if name not in ("ckpt_path", "config")}
@@ -267,24 +268,27 @@ class ImageCLI(LightningCLI):
         Console().print(f"{len(self.model.predictions['id'])} predictions: {path}", soft_wrap=True)
 
 
-def configs_first(args: list[str]) -> list[str]:
-    """Move `--config` options before all others, so that the command line beats them wherever they stand.
+def in_order(args: list[str]) -> list[str]:
+    """Bring a command line into the order in which the parser lets later options win.
+
+    Configs come first, so that the command line beats them wherever they stand; then a class before its options.
 
     Example:
-        >>> configs_first(["fit", "--data.batch_size", "8", "--config", "a.yaml"])
-        ['fit', '--config', 'a.yaml', '--data.batch_size', '8']
+        >>> in_order(["fit", "--model.lr", "1", "--model", "MLP", "--config", "a.yaml"])
+        ['fit', '--config', 'a.yaml', '--model', 'MLP', '--model.lr', '1']
     """
-    configs: list[str] = []
-    others: list[str] = []
-    rest = iter(args)
-    for arg in rest:
-        if arg in ("--config", "-c"):
-            configs += ["--config", next(rest, "")]
-        elif arg.startswith("--config="):
-            configs += ["--config", arg.removeprefix("--config=")]
-        else:
-            others.append(arg)
-    return [*others[:1], *configs, *others[1:]]
+    groups: list[list[str]] = [[]]
+    for arg in args:
+        if arg.startswith("--") or arg == "-c":
+            groups.append([])
+        groups[-1].append(arg)
+
+    def rank(group: list[str]) -> int:
+        name = group[0].partition("=")[0]
+        return -1 if name in ("--config", "-c") else name.count(".")
+
+    # sorting keeps the order of equals
+    return [*groups[0], *(arg for group in sorted(groups[1:], key=rank) for arg in group)]
 
 
 def given_checkpoint(args: list[str]) -> list[str]:
@@ -341,5 +345,9 @@ def git_commit() -> str | None:
 
 def print_version() -> None:
     """Print this project's version and those it runs on."""
-    parts = [f"{name} {version(name)}" for name in ("francesinha", "lightning", "torch", "timm")]
-    print(", ".join([*parts, f"python {sys.version.split()[0]}"]))
+    try:
+        own = version("francesinha")
+    except PackageNotFoundError:
+        own = "(not installed)"
+    parts = [f"{name} {version(name)}" for name in ("lightning", "torch", "timm")]
+    print(", ".join([f"francesinha {own}", *parts, f"python {sys.version.split()[0]}"]))

@@ -113,7 +113,9 @@ def unknown_class(key: str, name: str) -> str:
 
 def subclasses(base: type) -> set[type]:
     """Return all classes below one that a user can name."""
-    below = {cls for child in base.__subclasses__() for cls in {child, *subclasses(child)}}
+    below: set[type] = set()
+    for child in base.__subclasses__():
+        below |= {child, *subclasses(child)}
     return {cls for cls in below if not cls.__name__.startswith(("_", "LazyInstance"))}
 
 

@@ -81,6 +81,9 @@ def quieten() -> None:
         r".*The number of training batches .* is smaller than the logging interval.*",
         # a solved head and a constant rate have no scheduler
         r".*You are using `LearningRateMonitor` callback with models that have no learning rate schedulers.*",
+        # an evaluation needs no checkpoint callbacks, and predictions are kept by the model
+        r".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided.*",
+        r".*predict returned None if it was on purpose.*",
         # Lightning's own use of torch
         r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
     ):

@@ -84,7 +84,8 @@ def test_serve__replaces_and_gives_back():
 
 
 @pytest.mark.parametrize(
-    "option", [{"batch_size": 0}, {"val_fraction": 1.0}, {"stack_fraction": -0.1}, {"image_size": 0}, {"num_workers": -1}]
+    "option",
+    [{"batch_size": 0}, {"val_fraction": 1.0}, {"stack_fraction": -0.1}, {"image_size": 0}, {"num_workers": -1}],
 )
 def test_options__out_of_range_are_named(option):
     with pytest.raises(ValueError, match=f"--data.{next(iter(option))}"):

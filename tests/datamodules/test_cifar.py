@@ -21,7 +21,9 @@ def write(folder, names, label_key, num_classes, rng):
 def cifar(tmp_path, monkeypatch):
     """Small files in torchvision's layout; their checksums are not those of the real ones."""
     rng = np.random.default_rng(0)
-    write(tmp_path / "cifar-10-batches-py", [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"], "labels", 10, rng)
+    write(
+        tmp_path / "cifar-10-batches-py", [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"], "labels", 10, rng
+    )
     names = [f"class {n}" for n in range(10)]
     (tmp_path / "cifar-10-batches-py" / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
     write(tmp_path / "cifar-100-python", ["train", "test"], "fine_labels", 4, rng)

@@ -70,7 +70,9 @@ def test_file_source__gathers_what_loading_keeps(tmp_path, workers):
 
 def test_subset__shares_the_inputs():
     tensor = random_images(6, 1, 4)
-    every = Samples(TensorSource(tensor), torch.arange(6), torch.arange(6), torch.arange(6) + 10, torch.arange(6), "abcdef")
+    every = Samples(
+        TensorSource(tensor), torch.arange(6), torch.arange(6), torch.arange(6) + 10, torch.arange(6), "abcdef"
+    )
     part = every.subset(torch.tensor([5, 1])).subset(torch.tensor([0]))
     assert part.source is every.source
     assert part.ids.tolist() == [15]

@@ -15,9 +15,7 @@ def test_random_crop__each_image_is_a_window_of_its_padded_self():
     padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
     shifts = set()
     for before, after in zip(padded, cropped, strict=True):
-        fits = [
-            (y, x) for y in range(5) for x in range(5) if torch.equal(before[:, y : y + 6, x : x + 6], after)
-        ]
+        fits = [(y, x) for y in range(5) for x in range(5) if torch.equal(before[:, y : y + 6, x : x + 6], after)]
         assert fits
         shifts.add(fits[0])
     # randomness of its own for every sample

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -19,7 +21,7 @@ def test_warmup_cosine__rises_then_falls():
     seen = rates(WarmupCosine(warmup=0.2, final=0.1), 50)
     assert seen[0] == pytest.approx(0.2)
     assert seen[9] == seen[10] == pytest.approx(2.0)
-    assert all(a > b for a, b in zip(seen[10:], seen[11:], strict=False))
+    assert all(a > b for a, b in pairwise(seen[10:]))
     assert seen[-1] == pytest.approx(0.2, rel=0.05)
 
 

@@ -1,0 +1,96 @@
+import json
+
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from safetensors.torch import load_file
+
+from callbacks import RunRecorder
+from callbacks.recorder import keep_earlier, write_json, write_predictions
+from lightning_modules import MLP
+from lightning_modules.checkpoints import load_classifier
+from lightning_modules.metrics import classification_metrics
+from tests.helpers.data import Blobs
+from tests.helpers.training import trainer
+
+
+def recorder(folder, **options):
+    return RunRecorder(folder / "result.json", folder / "predictions.safetensors", {}, {"run": "x"}, **options)
+
+
+def fitted(tmp_path, **options):
+    data = Blobs(count=90, val_fraction=0.3)
+    model = MLP(data_info=data.info, hidden=[8], optimizer=lambda p: torch.optim.Adam(p, lr=0.05), schedule=None)
+    best = ModelCheckpoint(tmp_path, filename="best", monitor="val/accuracy", mode="max", enable_version_counter=False)
+    fitting = trainer(tmp_path, callbacks=[recorder(tmp_path), best], max_epochs=6, **options)
+    fitting.fit(model, datamodule=data)
+    return model, data
+
+
+def read(tmp_path):
+    return json.loads((tmp_path / "result.json").read_text())
+
+
+def test_fit__the_result_is_the_best_checkpoints(tmp_path):
+    _, data = fitted(tmp_path)
+    result, predictions = read(tmp_path), load_file(tmp_path / "predictions.safetensors")
+    model = load_classifier(tmp_path / "best.ckpt")
+    val = data.splits["val"].subset(data.splits["val"].ids.argsort())
+    with torch.no_grad():
+        logits = model(val.source.gather(val.rows))
+    assert torch.allclose(predictions["val/logits"], logits, atol=1e-5)
+    assert torch.equal(predictions["val/id"], val.ids)
+    expected = classification_metrics(predictions["val/logits"], predictions["val/label"])
+    assert {name: result["val"][name] for name in expected} == expected
+    assert result["fit"]["epochs"] == 6
+    assert result["fit"]["seconds"] > 0
+    assert result["fingerprints"]["train"] == data.fingerprint("train")
+    assert "test" not in result
+
+
+def test_test__adds_to_the_result(tmp_path):
+    model, data = fitted(tmp_path)
+    before = read(tmp_path)
+    trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+    after = read(tmp_path)
+    assert {name: after[name] for name in ("fit", "val")} == {name: before[name] for name in ("fit", "val")}
+    predictions = load_file(tmp_path / "predictions.safetensors")
+    assert {"val/logits", "test/logits"} <= set(predictions)
+    assert (
+        after["test"]["accuracy"]
+        == classification_metrics(predictions["test/logits"], predictions["test/label"])["accuracy"]
+    )
+
+
+def test_test__other_results_do_not_overwrite_earlier_ones(tmp_path):
+    model, data = fitted(tmp_path)
+    trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+    first = read(tmp_path)
+    torch.nn.init.zeros_(model.head.weight)
+    trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+    assert json.loads((tmp_path / "result.1.json").read_text()) == first
+    assert (tmp_path / "predictions.1.safetensors").is_file()
+    assert read(tmp_path)["test"] != first["test"]
+
+
+def test_rehearsal__leaves_nothing_behind(tmp_path):
+    data = Blobs()
+    fitting = trainer(tmp_path, callbacks=[recorder(tmp_path)], fast_dev_run=True)
+    fitting.fit(MLP(data_info=data.info, hidden=[8]), datamodule=data)
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_keep_earlier__counts_up(tmp_path):
+    path = tmp_path / "result.json"
+    keep_earlier(path)
+    for number in range(3):
+        write_json(path, {"number": number})
+        keep_earlier(path)
+    assert [json.loads((tmp_path / f"result.{n}.json").read_text())["number"] for n in (1, 2, 3)] == [0, 1, 2]
+
+
+def test_write__leaves_no_partial_file(tmp_path):
+    columns = {"id": torch.arange(2), "label": torch.arange(2), "logits": torch.zeros(2, 3)}
+    write_predictions(tmp_path / "p.safetensors", {"val": columns})
+    write_predictions(tmp_path / "p.safetensors", {"test": columns})
+    assert set(load_file(tmp_path / "p.safetensors")) == {f"{s}/{n}" for s in ("val", "test") for n in columns}
+    assert [path.name for path in tmp_path.iterdir()] == ["p.safetensors"]

@@ -1,0 +1,26 @@
+"""The command line, run in this process."""
+
+import json
+
+import yaml
+
+from pipelines.main import main
+
+
+def run(*args, root=None, quick=True):
+    """Run a command and return its exit status."""
+    words = [str(arg) for arg in args]
+    if root is not None:
+        words += ["--run.root", str(root)]
+    if quick:
+        words += ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
+        words += ["--trainer.accelerator", "cpu"]
+    return main(words)
+
+
+def result(root, experiment="digits", name="mlp"):
+    return json.loads((root / experiment / name / "result.json").read_text())
+
+
+def config(root, experiment="digits", name="mlp", file="config.yaml"):
+    return yaml.safe_load((root / experiment / name / file).read_text())

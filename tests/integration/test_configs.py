@@ -1,0 +1,123 @@
+"""Every shipped config parses, builds what it names, and watches a metric that exists."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from jsonargparse import ArgumentParser
+
+import datamodules
+import lightning_modules
+from lightning_modules import SmallCNN
+from lightning_modules.metrics import LOWER_IS_BETTER
+from pipelines.cli import DEFAULTS, ImageCLI
+from pipelines.stack import StackPlan
+from tests.helpers.data import Blobs, blobs, data_info
+from tests.helpers.training import trainer
+
+CONFIGS = DEFAULTS.parent
+FRAGMENTS = {kind: sorted((CONFIGS / kind).glob("*.yaml")) for kind in ("data", "model", "trainer", "stack")}
+
+
+def name(path: Path) -> str:
+    return path.stem
+
+
+class ParsedOnly(ImageCLI):
+    """Stop before anything is built."""
+
+    def instantiate_classes(self):
+        self.parsed = self.config[self.config.subcommand]
+
+    def _run_subcommand(self, subcommand):
+        pass
+
+
+def parse(*args):
+    return ParsedOnly(["fit", *map(str, args)]).parsed
+
+
+def test_fragments__are_all_known():
+    listed = {path for paths in FRAGMENTS.values() for path in paths} | {DEFAULTS}
+    assert listed == set(CONFIGS.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FRAGMENTS["model"], ids=name)
+def test_model(path):
+    parsed = parse("--config", path)
+    model_class = getattr(lightning_modules, parsed.model.class_path.rpartition(".")[2])
+    options = parsed.model.init_args.as_dict()
+    kept = {key: value for key, value in options.items() if key not in ("loss", "optimizer", "schedule", "data_info")}
+    model = model_class(data_info=data_info(), **kept)
+    assert any(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("path", FRAGMENTS["data"], ids=name)
+def test_data(path):
+    parsed = parse("--config", path)
+    getattr(datamodules, parsed.data.class_path.rpartition(".")[2])(**parsed.data.init_args.as_dict())
+
+
+@pytest.mark.parametrize("path", FRAGMENTS["trainer"], ids=name)
+def test_trainer(path):
+    changed = yaml.safe_load(path.read_text())["trainer"]
+    parsed = parse("--config", path)
+    assert {key: parsed.trainer[key] for key in changed} == changed
+
+
+@pytest.mark.parametrize("path", FRAGMENTS["stack"], ids=name)
+def test_stack(path):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(StackPlan)
+    options = vars(parser.instantiate(parser.parse_args(["--config", str(path)])))
+    plan = StackPlan(**{key: value for key, value in options.items() if key != "config"})
+    for cell in (*plan.members, plan.stack):
+        extra = {"model": "StackingModule", "model.bases": "[a.ckpt]"} if cell is plan.stack else {}
+        fragments = [word for f in (*plan.fragments, *cell.fragments) for word in ("--config", CONFIGS.parent / f)]
+        settings = {**extra, **plan.options, **cell.options}
+        parsed = parse(*fragments, *(f"--{key}={value}" for key, value in settings.items()))
+        assert parsed.data.init_args.stack_fraction > 0
+
+
+@pytest.mark.parametrize("path", [DEFAULTS, *FRAGMENTS["model"]], ids=name)
+def test_monitor__exists_and_has_the_right_mode(path, tmp_path):
+    parsed = parse("--config", path)
+    monitor, mode = parsed.best_checkpoint.monitor, parsed.best_checkpoint.mode
+    data = Blobs()
+    fitting = trainer(tmp_path, max_epochs=1, enable_checkpointing=False)
+    fitting.fit(SmallCNN(data_info=data.info), datamodule=data)
+    assert monitor in fitting.callback_metrics
+    assert mode == ("min" if monitor.removeprefix("val/") in LOWER_IS_BETTER else "max")
+
+
+def test_fragments__compose_and_later_ones_win():
+    parsed = parse(
+        "--config",
+        CONFIGS / "data/cifar10.yaml",
+        "--config",
+        CONFIGS / "model/resnet18.yaml",
+        "--trainer.precision",
+        "bf16-mixed",
+        "--trainer.devices",
+        "2",
+    )
+    assert parsed.model.class_path == "lightning_modules.ResNet"
+    assert parsed.model.init_args.optimizer.class_path == "torch.optim.SGD"
+    assert parsed.data.class_path == "datamodules.CIFAR10"
+    assert parsed.trainer.precision == "bf16-mixed"
+    assert parsed.trainer.devices == "2"
+    # from the defaults, loaded by themselves
+    assert parsed.trainer.use_distributed_sampler is False
+
+
+def test_npz_fragment__trains(tmp_path):
+    from tests.helpers.cli import run
+
+    parts = {}
+    for split in ("train", "val", "test"):
+        parts[f"x_{split}"], parts[f"y_{split}"] = blobs(24, 16, 3)
+    np.savez(tmp_path / "data.npz", **parts)
+    args = ("--config", CONFIGS / "data/npz.yaml", "--data.path", tmp_path / "data.npz", "--trainer.max_epochs", "1")
+    assert run("fit", *args, root=tmp_path) == 0

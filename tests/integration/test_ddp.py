@@ -1,0 +1,66 @@
+"""Two processes give what one gives."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+DDP = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
+SHARED = ("--data.stack_fraction", "0.2", "--trainer.max_epochs", "2", "--model.hidden", "[16]", "--model", "MLP")
+
+
+def train(folder, *args):
+    quiet = ("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false")
+    command = [sys.executable, str(TRAIN), *map(str, args), *quiet]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def read(folder, run):
+    path = folder / "runs/digits" / run
+    return json.loads((path / "result.json").read_text()), load_file(path / "predictions.safetensors")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A classifier fitted by two processes, with BatchNorm and batches that do not come out even."""
+    folder = tmp_path_factory.mktemp("ddp")
+    train(folder, "fit", *SHARED, *DDP, "--run.name", "base", "--data.batch_size", "30")
+    return folder
+
+
+def test_fit__one_run_folder_with_a_whole_result(folder):
+    assert [path.name for path in (folder / "runs/digits").iterdir()] == ["base"]
+    result, predictions = read(folder, "base")
+    assert result["processes"] == 2
+    assert len(set(predictions["val/id"].tolist())) == result["samples"]["val"] == 143
+
+
+@pytest.mark.parametrize("run", ["base", "stack"])
+def test_test__two_processes_equal_one(folder, run):
+    if run == "stack" and not (folder / "runs/digits/stack").exists():
+        bases = ("--model", "StackingModule", "--model.bases", "[runs/digits/base]")
+        train(folder, "fit", *SHARED[:4], *bases, *DDP, "--run.name", "stack")
+    checkpoint = folder / "runs/digits" / run / "checkpoints/best.ckpt"
+    results = {}
+    # 359 samples: no number of processes above one divides them
+    for name, options in (("one", ()), ("two", (*DDP, "--data.batch_size", "50"))):
+        train(folder, "test", "--ckpt_path", checkpoint, *options)
+        results[name] = read(folder, run)
+    one, two = results["one"], results["two"]
+    assert two[0]["test"] == pytest.approx(one[0]["test"], abs=1e-6)
+    assert len(two[1]["test/id"].unique()) == len(two[1]["test/id"]) == 359
+    assert two[1]["test/id"].equal(one[1]["test/id"])
+    if run == "stack":
+        for left, right in zip(one[0]["members"], two[0]["members"], strict=True):
+            assert left == pytest.approx(right, abs=1e-6)
+
+
+def test_predict__each_sample_once(folder):
+    train(folder, "predict", "--ckpt_path", folder / "runs/digits/base/checkpoints/best.ckpt", *DDP)
+    rows = (folder / "runs/digits/base/predicted.csv").read_text().splitlines()[1:]
+    assert len({row.split(",")[0] for row in rows}) == len(rows) == 359

@@ -1,0 +1,200 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from ensembling.heads import LogisticHead, MLPHead
+from ensembling.leakage import LeakageError
+from ensembling.logits import to_features
+from lightning_modules import MLP, CustomCNN, SmallCNN, StackingModule
+from tests.helpers.data import Blobs
+from tests.helpers.training import fit, trainer
+
+
+def blobs(**options):
+    return Blobs(**{"count": 150, "val_fraction": 0.2, "stack_fraction": 0.3, **options})
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Three bases of different families and input sizes, fitted on the same split."""
+    paths = []
+    for model_class, options in (
+        (MLP, {"hidden": [8]}),
+        (SmallCNN, {}),
+        (CustomCNN, {"channels": [4, 8], "dense": 8, "input_size": 8}),
+    ):
+        folder = tmp_path_factory.mktemp(model_class.__name__)
+        data = blobs()
+        model = model_class(data_info=data.info, optimizer=lambda p: torch.optim.AdamW(p, lr=0.01), **options)
+        paths.append(fit(model, data, folder).rename(folder / f"{model_class.__name__}.ckpt"))
+    return paths
+
+
+def stack(checkpoints, data, **options):
+    return StackingModule(data_info=data.info, bases=[str(path) for path in checkpoints], **options)
+
+
+def snapshot(bases):
+    return [{name: value.clone() for name, value in base.state_dict().items()} for base in bases]
+
+
+@pytest.mark.parametrize("head", [LogisticHead(), MLPHead(hidden=[16])])
+def test_fit__leaves_the_bases_as_they_are(checkpoints, tmp_path, head):
+    data = blobs()
+    model = stack(checkpoints, data, meta_model=head)
+    before = snapshot(model.base_models)
+    model.train()
+    fit(model, data, tmp_path, max_epochs=2)
+    for base, state in zip(model.base_models, before, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in base.state_dict().items())
+        assert not any(module.training for module in base.modules())
+        assert not any(parameter.requires_grad for parameter in base.parameters())
+
+
+def test_fit__runs_each_base_once_a_split(checkpoints, tmp_path):
+    data = blobs(batch_size=1000)
+    model = stack(checkpoints, data, meta_model=MLPHead(hidden=[8]))
+    calls = []
+    for base in model.base_models:
+        base.register_forward_hook(lambda *_: calls.append(1))
+    fit(model, data, tmp_path, max_epochs=5)
+    # three bases, the stack and the val split in one batch each, in five epochs
+    assert len(calls) == 6
+
+
+@pytest.mark.parametrize("features", ["logits", "log_probabilities", "probabilities"])
+def test_logistic__equals_scikit_learn_on_the_same_features(checkpoints, tmp_path, features):
+    data = blobs()
+    model = stack(checkpoints, data, meta_features=features, meta_model=LogisticHead(C=0.5))
+    fit(model, data, tmp_path)
+    samples = data.splits["stack"]
+    with torch.no_grad():
+        logits = torch.stack([b(samples.source.gather(samples.rows)) for b in model.base_models], 1)
+    x = to_features(logits.double(), features).numpy()
+    reference = LogisticRegression(C=0.5, tol=1e-10, max_iter=100_000).fit(x, samples.labels.numpy())
+    ours = model.combine(logits).detach().softmax(1).numpy()
+    assert np.abs(ours - reference.predict_proba(x)).max() < 1e-4
+
+
+def test_mlp_head__learns(checkpoints, tmp_path):
+    data = blobs()
+    model = stack(checkpoints, data, meta_model=MLPHead(hidden=[16]), optimizer=lambda p: torch.optim.Adam(p, lr=0.02))
+    fitting = trainer(tmp_path, max_epochs=20, enable_checkpointing=False)
+    fitting.fit(model, datamodule=data)
+    assert fitting.callback_metrics["val/accuracy"] > 0.85
+
+
+def test_checkpoint__is_small_and_finds_its_bases(checkpoints, tmp_path):
+    data = blobs()
+    model = stack(checkpoints, data)
+    path = fit(model, data, tmp_path)
+    saved = torch.load(path, weights_only=True)
+    assert set(saved["state_dict"]) == {"head.weight", "head.bias"}
+    again = stack(checkpoints, blobs())
+    testing = trainer(tmp_path)
+    testing.test(again, datamodule=blobs(), ckpt_path=path, verbose=False)
+    assert torch.equal(again.head.weight, model.head.weight)
+
+
+def test_test_and_predict__agree_with_the_forward_pass(checkpoints, tmp_path):
+    data = blobs()
+    model = stack(checkpoints, data)
+    fit(model, data, tmp_path)
+    testing = trainer(tmp_path)
+    testing.test(model, datamodule=data, verbose=False)
+    tested = model.predictions["logits"]
+    testing.predict(model, datamodule=data)
+    assert torch.equal(model.predictions["logits"], tested)
+    samples = data.splits["test"].subset(data.splits["test"].ids.argsort())
+    with torch.no_grad():
+        direct = model.eval()(samples.source.gather(samples.rows))
+    assert torch.allclose(direct, tested.double(), atol=1e-4)
+    assert [member["name"] for member in model.members] == ["MLP", "SmallCNN", "CustomCNN", "mean of members"]
+
+
+def test_datamodule__serves_images_again_afterwards(checkpoints, tmp_path):
+    data = blobs()
+    fit(stack(checkpoints, data), data, tmp_path)
+    assert "image" in next(iter(data.train_dataloader()))
+
+
+def test_leakage__a_base_fitted_on_the_meta_samples_is_refused(checkpoints, tmp_path):
+    data = blobs(split_seed=1)
+    with pytest.raises(LeakageError, match=r"MLP was fitted on \d+ of the meta-training samples"):
+        fit(stack(checkpoints, data), data, tmp_path)
+
+
+def test_leakage__the_override_is_recorded(checkpoints, tmp_path):
+    data = blobs(split_seed=1)
+    model = stack(checkpoints, data, allow_leakage=True)
+    with pytest.warns(UserWarning, match="MLP was fitted on"):
+        path = fit(model, data, tmp_path)
+    again = stack(checkpoints, data)
+    trainer(tmp_path).test(again, datamodule=data, ckpt_path=path, verbose=False)
+    assert len(again.leakage.problems()) == 3
+
+
+def test_leakage__training_on_val_is_a_selection_warning(checkpoints, tmp_path):
+    data = blobs()
+    model = stack(checkpoints, data, train_on="val")
+    with pytest.warns(UserWarning, match="was selected on 30 meta-training samples"):
+        fit(model, data, tmp_path)
+    assert not model.leakage.problems()
+
+
+def test_train_on_val__without_a_stack_split_validates_on_a_fifth_of_it(checkpoints, tmp_path):
+    data = blobs()
+    # the same val split as the bases', and no stack split
+    data.splits["stack"] = data.splits["stack"].subset(torch.arange(0))
+    model = stack(checkpoints, data, train_on="val")
+    fit(model, data, tmp_path)
+    meta, labels = model._meta
+    assert len(meta) == len(labels) == 24
+
+
+def test_train_on__an_empty_split_says_what_to_set(checkpoints, tmp_path):
+    data = blobs(stack_fraction=0.0)
+    with pytest.raises(ValueError, match="--data.stack_fraction above 0"):
+        fit(stack(checkpoints, data), data, tmp_path)
+
+
+def test_bases__missing_changed_or_reordered(checkpoints, tmp_path):
+    data = blobs()
+    copies = [shutil.copy(path, tmp_path / path.name) for path in checkpoints]
+    path = fit(stack(copies, data), data, tmp_path)
+    with pytest.raises(ValueError, match="has changed since the stack was trained over it"):
+        trainer(tmp_path).test(stack(copies[::-1], data), datamodule=data, ckpt_path=path, verbose=False)
+    with pytest.raises(ValueError, match="trained over 3 bases, not 2"):
+        trainer(tmp_path).test(stack(copies[:2], data), datamodule=data, ckpt_path=path, verbose=False)
+    copies[0].unlink()
+    with pytest.raises(FileNotFoundError, match="MLP.ckpt does not exist: was it moved"):
+        stack(copies, data)
+
+
+def test_bases__of_other_classes_are_refused(checkpoints):
+    data = blobs()
+    other = data.info.__class__(**{**data.info.plain(), "class_names": ["a", "b", "c"]})
+    with pytest.raises(ValueError, match="MLP.ckpt has class_names"):
+        StackingModule(data_info=other, bases=[str(checkpoints[0])])
+
+
+def test_bases__a_stack_is_no_base(checkpoints, tmp_path):
+    data = blobs()
+    path = fit(stack(checkpoints, data), data, tmp_path)
+    with pytest.raises(ValueError, match=r"a stack's bases are classifiers"):
+        stack([path], data)
+
+
+def test_bases__none_given():
+    with pytest.raises(ValueError, match="--model.bases"):
+        StackingModule(data_info=blobs().info)
+
+
+def test_provenance__holds_head_and_bases(checkpoints, tmp_path):
+    data = blobs()
+    record = torch.load(fit(stack(checkpoints, data), data, tmp_path), weights_only=True)["provenance"]
+    assert torch.isin(torch.cat([data.splits[s].keys for s in ("train", "stack")]), record["fitted"]).all()
+    assert torch.isin(data.splits["val"].keys, record["selected"]).all()

@@ -1,0 +1,186 @@
+import csv
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipelines.cli import given_checkpoint, in_order
+from tests.helpers.cli import config, result, run
+
+MLP = ("--model", "MLP", "--model.hidden", "[16]", "--trainer.max_epochs", "2")
+
+
+def test_fit__leaves_a_whole_run(tmp_path, capsys):
+    assert run("fit", *MLP, root=tmp_path) == 0
+    folder = tmp_path / "digits" / "mlp"
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {
+        "config.yaml",
+        "result.json",
+        "predictions.safetensors",
+        "metrics.csv",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+    } <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    printed = capsys.readouterr().out
+    assert "train.py test --ckpt_path" in printed
+    assert "tensorboard --logdir" in printed
+    written = result(tmp_path)
+    assert written["seed"] == 0
+    assert written["model"] == "lightning_modules.MLP"
+    assert written["val"]["accuracy"] > 0.3
+
+
+def test_fit__what_the_data_knows_stands_in_the_saved_config(tmp_path):
+    run("fit", *MLP, "--data.image_size", "12", root=tmp_path)
+    info = config(tmp_path)["model"]["init_args"]["data_info"]
+    assert info["num_classes"] == 10
+    assert info["in_channels"] == 1
+    assert info["image_size"] == [12, 12]
+    assert sum(info["class_counts"]) == result(tmp_path)["samples"]["train"]
+
+
+def test_fit__the_saved_config_reruns_to_the_same_numbers(tmp_path):
+    run("fit", *MLP, "--seed_everything", "7", root=tmp_path)
+    assert run("fit", "--config", tmp_path / "digits/mlp/config.yaml", quick=False) == 0
+    first, second = result(tmp_path), result(tmp_path, name="mlp-2")
+    assert first["val"] == second["val"]
+    assert first["fingerprints"] == second["fingerprints"]
+    left, right = (load_file(tmp_path / f"digits/{n}/predictions.safetensors") for n in ("mlp", "mlp-2"))
+    assert torch.equal(left["val/logits"], right["val/logits"])
+
+
+def test_fit__a_second_run_overwrites_nothing(tmp_path):
+    run("fit", *MLP, root=tmp_path)
+    files = {p: p.read_bytes() for p in (tmp_path / "digits/mlp").rglob("*") if p.is_file()}
+    run("fit", *MLP, "--seed_everything", "1", root=tmp_path)
+    assert (tmp_path / "digits/mlp-2/result.json").is_file()
+    assert {p: p.read_bytes() for p in files} == files
+
+
+def test_fit__resumes_in_the_same_folder(tmp_path):
+    run("fit", *MLP, root=tmp_path)
+    assert run("fit", *MLP, "--ckpt_path", "last", "--trainer.max_epochs", "4", root=tmp_path) == 0
+    assert not (tmp_path / "digits/mlp-2").exists()
+    assert result(tmp_path)["fit"]["epochs"] == 4
+    with (tmp_path / "digits/mlp/metrics.csv").open() as file:
+        epochs = {row["epoch"] for row in csv.DictReader(file) if row["val/accuracy"]}
+    assert epochs == {"0", "1", "2", "3"}
+    # what it was first asked for is kept
+    assert config(tmp_path, file="config.1.yaml")["trainer"]["max_epochs"] == 2
+
+
+def test_precedence__command_line_beats_config_beats_checkpoint(tmp_path):
+    run("fit", *MLP, "--data.batch_size", "32", "--data.val_fraction", "0.2", "--model.dropout", "0.5", root=tmp_path)
+    checkpoint = tmp_path / "digits/mlp/checkpoints/last.ckpt"
+    fragment = tmp_path / "fragment.yaml"
+    fragment.write_text("data: {init_args: {batch_size: 40}}\nmodel: {init_args: {dropout: 0.1}}\n")
+    # the config stands last, and must lose to the command line all the same
+    args = ("--model.dropout", "0.2", "--trainer.max_epochs", "3", "--config", fragment)
+    assert run("fit", "--ckpt_path", checkpoint, *args, "--run.name", "more", root=tmp_path) == 0
+    # epochs of the first run do not count as this one's best
+    assert result(tmp_path, name="more")["fit"]["best_epoch"] == 2
+    resolved = config(tmp_path, name="more")
+    assert resolved["model"]["init_args"]["dropout"] == 0.2
+    assert resolved["data"]["init_args"]["batch_size"] == 40
+    assert resolved["data"]["init_args"]["val_fraction"] == 0.2
+    assert resolved["model"]["init_args"]["hidden"] == [16]
+
+
+def test_test__needs_the_checkpoint_alone(tmp_path):
+    run("fit", *MLP, "--data.split_seed", "3", root=tmp_path)
+    assert run("test", "--ckpt_path", tmp_path / "digits/mlp/checkpoints/best.ckpt") == 0
+    written = result(tmp_path)
+    assert written["samples"]["test"] == 359
+    assert written["test"]["accuracy"] > 0.3
+    assert "fit" in written
+
+
+def test_test__finds_the_newest_run_by_itself(tmp_path):
+    run("fit", *MLP, root=tmp_path)
+    assert run("test", "--model", "MLP", root=tmp_path) == 0
+    assert "test" in result(tmp_path)
+
+
+def test_validate__equals_the_fit(tmp_path):
+    run("fit", *MLP, root=tmp_path)
+    first = result(tmp_path)["val"]
+    assert run("validate", "--ckpt_path", tmp_path / "digits/mlp/checkpoints/best.ckpt") == 0
+    assert result(tmp_path)["val"] == pytest.approx(first, abs=1e-6)
+
+
+def test_predict__writes_a_table(tmp_path):
+    run("fit", *MLP, root=tmp_path)
+    assert run("predict", "--ckpt_path", tmp_path / "digits/mlp/checkpoints/best.ckpt") == 0
+    with (tmp_path / "digits/mlp/predicted.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["name"] for row in rows}) == 359
+    assert all(row["class"] in "0123456789" and 0 < float(row["probability"]) <= 1 for row in rows)
+
+
+def test_predict__on_a_folder_of_photos_of_any_size(tmp_path, image_folder):
+    from PIL import Image
+
+    args = ("--data", "ImageFolder", "--data.root", image_folder, "--data.batch_size", "8")
+    run("fit", *MLP, *args, root=tmp_path)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.effect_noise((90, 50), 40).save(photos / "my photo.jpg")
+    checkpoint = tmp_path / "image_folder/mlp/checkpoints/best.ckpt"
+    # the training images are not needed any more
+    image_folder.rename(tmp_path / "gone")
+    assert run("predict", "--ckpt_path", checkpoint, "--data.predict_root", photos) == 0
+    text = (tmp_path / "image_folder/mlp/predicted.csv").read_text()
+    assert "my photo.jpg" in text
+
+
+def test_data_of_other_classes__is_refused(tmp_path, image_folder, capsys):
+    run("fit", *MLP, root=tmp_path)
+    checkpoint = tmp_path / "digits/mlp/checkpoints/best.ckpt"
+    args = ("--data", "ImageFolder", "--data.root", image_folder)
+    assert run("test", "--ckpt_path", checkpoint, *args) == 2
+    assert "best.ckpt has num_classes 10, but --data has num_classes 3" in capsys.readouterr().err
+
+
+def test_monitor__the_mode_must_fit(tmp_path, capsys):
+    assert run("fit", *MLP, "--best_checkpoint.monitor", "val/nll", root=tmp_path) == 2
+    assert "use --best_checkpoint.mode min" in capsys.readouterr().err
+    args = ("--best_checkpoint.monitor", "val/nll", "--best_checkpoint.mode", "min")
+    assert run("fit", *MLP, *args, root=tmp_path) == 0
+
+
+def test_switches__loggers_and_checkpoints_off(tmp_path):
+    args = ("--trainer.logger", "false", "--trainer.enable_checkpointing", "false")
+    assert run("fit", *MLP, *args, root=tmp_path) == 0
+    assert {p.name for p in (tmp_path / "digits/mlp").iterdir()} == {
+        "config.yaml",
+        "result.json",
+        "predictions.safetensors",
+    }
+
+
+def test_rehearsal__leaves_no_result(tmp_path):
+    assert run("fit", *MLP, "--trainer.fast_dev_run", "true", root=tmp_path) == 0
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_in_order__configs_then_classes_then_their_options():
+    args = ["fit", "--model.optimizer.lr=1", "--a", "-1", "-c", "x.yaml", "--model.optimizer", "SGD", "--config=y.yaml"]
+    assert in_order(args) == [
+        "fit",
+        "-c",
+        "x.yaml",
+        "--config=y.yaml",
+        "--a",
+        "-1",
+        "--model.optimizer",
+        "SGD",
+        "--model.optimizer.lr=1",
+    ]
+
+
+def test_given_checkpoint():
+    assert given_checkpoint(["fit", "--ckpt_path", "last"]) == ["last"]
+    assert given_checkpoint(["fit", "--ckpt_path=a.ckpt"]) == ["a.ckpt"]
+    assert given_checkpoint(["fit"]) == []

@@ -1,0 +1,71 @@
+import pytest
+
+from pipelines.errors import explain, nearest
+from tests.helpers.cli import run
+
+
+def message(capsys):
+    """What the person at the prompt sees: at most two lines."""
+    text = capsys.readouterr().err.strip().partition("error: ")[2]
+    assert 0 < len(text.splitlines()) <= 2
+    assert "Traceback" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ("fit --trainer.max_epoch 3", "unknown option '--trainer.max_epoch'; did you mean --trainer.max_epochs?"),
+        ("fit --modle MLP", "unknown option '--modle'; did you mean --model?"),
+        ("fit --model.hiden 3", "unknown option --model.hiden (SmallCNN has data_info, input_size,"),
+        ("fit --model MLP --model.hiden [3]", "unknown option --model.hiden; did you mean hidden?"),
+        ("fit --model resnet", "--model: there is no ImageClassifier 'resnet'; did you mean ResNet?"),
+        ("fit --model torch.nn.Linear", "--model: there is no ImageClassifier 'torch.nn.Linear' (known: ConvNeXt,"),
+        ("fit --data Digit", "--data: there is no ImageDataModule 'Digit'; did you mean Digits?"),
+        ("fit --data.batch_size many", "--data.batch_size takes int, not 'many'"),
+        ("fit --model ResNet --model.variant 19", "--model.variant takes one of '18', '34', '50', not '19'"),
+        ("fit --model.optimizer Adm", "--model.optimizer: there is no Optimizer 'Adm'; did you mean Adam?"),
+        ("fit --model.optimizer.lrr 3", "unknown option --model.optimizer.lrr; did you mean lr?"),
+        ("fit --model.loss.label_smoothing x", "--model.loss.label_smoothing takes float, not 'x'"),
+        ("fit --trainer.max_epochs x", "--trainer.max_epochs takes int or null, not 'x'"),
+        ("fit --config configs/model/restnet18.yaml", "does not exist; did you mean resnet18.yaml?"),
+        ("fit --ckpt_path no.ckpt", "checkpoint no.ckpt does not exist"),
+        ("test --run.experiment nothing", "train one with fit, or name one by --ckpt_path FILE"),
+        ("fit --data ImageFolder --data.root nowhere", "--data.root 'nowhere' is not a folder"),
+        ("fit --model StackingModule", "--model.bases must name at least one checkpoint"),
+        ("fit --model VGG", "smallest that works is 32x32: set --model.input_size 32 or more"),
+        ("fit --run.name a/b", "--run.name must be a plain folder name"),
+        ("fit --data.batch_size 0", "--data.batch_size must be at least 1"),
+        ("fiit", "unknown command 'fiit'; did you mean fit?"),
+    ],
+)
+def test_message__names_the_option_and_the_way_out(args, expected, capsys, tmp_path):
+    command = args.split()
+    options = {} if command[0] == "fiit" else {"root": tmp_path}
+    assert run(*command, quick=False, **options) == 2
+    assert expected in message(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("trainer: {max_epoch: 3}", "unknown key 'trainer.max_epoch' in a config; did you mean trainer.max_epochs?"),
+        ("model: {class_path: MLP, init_args: {hiden: [3]}}", "unknown option --model.hiden; did you mean hidden?"),
+        ("modle: 3", "unknown key 'modle' in a config; did you mean model?"),
+        ("data: [1", "Problems parsing config"),
+    ],
+)
+def test_message__of_a_config(content, expected, capsys, tmp_path):
+    (tmp_path / "a.yaml").write_text(content)
+    assert run("fit", "--config", tmp_path / "a.yaml", quick=False) == 2
+    assert expected in message(capsys)
+
+
+def test_explain__a_mistake_of_ours_says_so():
+    assert "--debug shows where" in explain(KeyError("x"))
+    assert explain(ValueError("plain")) == "plain"
+
+
+def test_nearest__nothing_alike_suggests_nothing():
+    assert nearest("zzz", ["fit", "test"]) == ""

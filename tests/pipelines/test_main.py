@@ -1,0 +1,56 @@
+from importlib.metadata import version
+
+import pytest
+
+from pipelines import cli
+from pipelines.main import main
+
+
+def test_summary__lists_the_commands(capsys):
+    assert main([]) == main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in (*cli.SUBCOMMANDS, "stack"))
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("francesinha ")
+    assert f"torch {version('torch')}" in printed
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "stack"])
+def test_help__every_option_has_a_text(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    assert "default:" in printed
+
+
+def test_help__of_a_model_and_a_data_set(capsys):
+    for name, option in (("model", "MLP"), ("data", "ImageFolder")):
+        with pytest.raises(SystemExit):
+            main(["fit", f"--{name}.help", option])
+    printed = capsys.readouterr().out
+    for text in ("share of activations dropped", "stratified", "samples in a batch, over all processes"):
+        assert text in printed
+
+
+def test_debug__shows_the_trace(capsys, monkeypatch):
+    assert main(["fit", "--nonsense", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("FRANCESINHA_DEBUG", "1")
+    main(["fit", "--nonsense"])
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("FRANCESINHA_DEBUG", "0")
+    main(["fit", "--nonsense"])
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_interrupt__ends_with_130(capsys, monkeypatch):
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "ImageCLI", interrupt)
+    assert main(["fit"]) == 130

@@ -1,0 +1,26 @@
+import torch
+
+from lightning_modules import MLP
+from pipelines.predicted import write_predicted
+from pipelines.run_dir import RunDir
+from tests.helpers.data import Blobs
+from tests.helpers.training import trainer
+
+
+def test_write_predicted__names_classes_and_keeps_earlier_tables(tmp_path):
+    data = Blobs()
+    model = MLP(data_info=data.info, hidden=[8])
+    trainer(tmp_path).predict(model, datamodule=data)
+    path = write_predicted(RunDir(tmp_path), data.samples("predict"), model)
+    lines = (tmp_path / "predicted.csv").read_text().splitlines()
+    name, label, probability = lines[1].split(",")
+    first = model.predictions["logits"][0].double().softmax(0)
+    position = data.samples("predict").ids.tolist().index(int(model.predictions["id"][0]))
+    assert name == data.samples("predict").sample_names()[position]
+    assert label == ["left", "middle", "right"][int(first.argmax())]
+    assert abs(float(probability) - float(first.max())) < 1e-6
+    assert len(lines) == 32
+    torch.nn.init.zeros_(model.head.weight)
+    write_predicted(RunDir(tmp_path), data.samples("predict"), model)
+    assert (tmp_path / "predicted.1.csv").read_text().splitlines() == lines
+    assert path.endswith("predicted.csv")

@@ -1,0 +1,71 @@
+import io
+import json
+
+from rich.console import Console
+
+from pipelines import table
+from pipelines.run_dir import RunDir
+
+METRICS = {"accuracy": 0.9, "nll": 0.3, "ece": 0.02}
+
+
+def result(folder, allowed=()):
+    return {
+        "experiment": "demo",
+        "run": "stack",
+        "samples": {"test": 1234},
+        "parameters": 1_000_010,
+        "leakage": {"allowed": list(allowed), "warnings": ["mlp was selected on 3 meta-training samples"]},
+        "fit": {"seconds": 2.0},
+        "test": {**METRICS, "accuracy": 0.95},
+        "members": [
+            {
+                "name": "mlp",
+                "checkpoint": str(folder / "mlp/checkpoints/best.ckpt"),
+                "parameters": 1_000_000,
+                **METRICS,
+            },
+            {"name": "mean of members", "checkpoint": None, "parameters": 1_000_000, **METRICS},
+        ],
+    }
+
+
+def render(*printed):
+    console = Console(width=120, record=True, file=io.StringIO())
+    for item in printed:
+        console.print(item)
+    return console.export_text()
+
+
+def member(folder, seconds):
+    run = RunDir(folder / "mlp")
+    run.checkpoints.mkdir(parents=True)
+    run.result.write_text(json.dumps({"fit": {"seconds": seconds}}))
+
+
+def test_stack_table__members_mean_and_stack(tmp_path):
+    member(tmp_path, 10.0)
+    text = render(table.stack_table(result(tmp_path)))
+    assert "1,234 images" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert any({"mlp", "0.9000", "1,000,000", "10.0"} <= set(row) for row in rows)
+    # the stack costs its members too
+    assert any({"stack", "0.9500", "1,000,010", "12.0"} <= set(row) for row in rows)
+
+
+def test_stack_table__unknown_seconds_are_not_made_up(tmp_path):
+    rows = [line.split() for line in render(table.stack_table(result(tmp_path))).splitlines()]
+    assert any({"stack", "–"} <= set(row) for row in rows)
+
+
+def test_stack_table__says_where_leakage_was_allowed(tmp_path):
+    text = render(table.stack_table(result(tmp_path, allowed=["mlp was fitted on 9 of the meta-training samples"])))
+    assert "LEAKAGE ALLOWED" in text
+    assert "LEAKAGE" not in render(table.stack_table(result(tmp_path)))
+
+
+def test_print_leakage(tmp_path, capsys):
+    table.print_leakage(Console(width=120), result(tmp_path, allowed=["mlp was fitted on 9"]))
+    printed = capsys.readouterr().out
+    assert "LEAKAGE ALLOWED: mlp was fitted on 9" in printed
+    assert "note: mlp was selected on 3" in printed
