@@ -114,7 +114,8 @@ def unknown_class(key: str, name: str) -> str:
 def subclasses(base: type) -> set[type]:
     """Return all classes below one that a user can name."""
     below: set[type] = set()
-    for child in type.__subclasses__(base):
+    children: list[type] = type.__subclasses__(base)
+    for child in children:
         below |= {child, *subclasses(child)}
     return {cls for cls in below if not cls.__name__.startswith(("_", "LazyInstance"))}
 
