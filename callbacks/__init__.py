@@ -2,6 +2,7 @@
 
 from callbacks.hparams import HParamsMetrics
 from callbacks.loggers import ResumableCSVLogger
+from callbacks.progress import ProgressBar
 from callbacks.recorder import RunRecorder
 
-__all__ = ["HParamsMetrics", "ResumableCSVLogger", "RunRecorder"]
+__all__ = ["HParamsMetrics", "ProgressBar", "ResumableCSVLogger", "RunRecorder"]

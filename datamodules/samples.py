@@ -49,7 +49,8 @@ class TensorSource:
 
     def gather(self, indices: Tensor) -> Tensor:
         """Return the inputs at `indices`, shape `(batch, ...)`."""
-        return self.tensor[indices]
+        # many times faster than indexing with brackets
+        return self.tensor.index_select(0, indices)
 
 
 class FileSource:

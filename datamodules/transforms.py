@@ -9,32 +9,33 @@ Augmentation = Literal["none", "crop", "crop_flip", "crop_flip_cutout"]
 AUGMENTATIONS: tuple[str, ...] = get_args(Augmentation)
 
 
-def random_crop(images: Tensor, padding: int, generator: Generator | None = None) -> Tensor:
-    """Pad with zeros and cut a window of the old size at a random place in each image.
+def random_crop(images: Tensor, padding: int, flip: bool = False, generator: Generator | None = None) -> Tensor:
+    """Pad with zeros, cut a window of the old size at a random place, and mirror half of the images.
+
+    One gather does all three: it is several times faster than indexing by row and column, or than a pass for each.
 
     Args:
         images: shape `(batch, channel, height, width)`
         padding: pixels on each side
+        flip: mirror each image left to right with probability one half
         generator: source of randomness on the images' device; None takes the global one
 
     Returns:
-        shifted images of the same shape
+        images of the same shape
     """
     batch, channels, height, width = images.shape
     device = images.device
     padded = torch.nn.functional.pad(images, (padding,) * 4)
-    offsets = torch.randint(0, 2 * padding + 1, (2, batch, 1), generator=generator, device=device)
-    rows = offsets[0] + torch.arange(height, device=device)
-    columns = offsets[1] + torch.arange(width, device=device)
-    index = torch.arange(batch, device=device)[:, None, None, None]
-    channel = torch.arange(channels, device=device)[None, :, None, None]
-    return padded[index, channel, rows[:, None, :, None], columns[:, None, None, :]]
-
-
-def random_flip(images: Tensor, generator: Generator | None = None) -> Tensor:
-    """Mirror each image left to right with probability one half; see `random_crop` for the arguments."""
-    coin = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
-    return torch.where(coin, images.flip(-1), images)
+    shift = torch.randint(0, 2 * padding + 1, (2, batch, 1), generator=generator, device=device)
+    rows = shift[0] + torch.arange(height, device=device)
+    columns = torch.arange(width, device=device).expand(batch, width)
+    if flip:
+        coin = torch.rand(batch, 1, generator=generator, device=device) < 0.5
+        columns = torch.where(coin, width - 1 - columns, columns)
+    columns = columns + shift[1]
+    pixels = (rows[:, :, None] * padded.shape[3] + columns[:, None, :]).view(batch, 1, height * width)
+    taken = padded.view(batch, channels, -1).gather(2, pixels.expand(batch, channels, height * width))
+    return taken.view(images.shape)
 
 
 def random_cutout(images: Tensor, size: int, generator: Generator | None = None) -> Tensor:
@@ -74,9 +75,7 @@ def augment(images: Tensor, preset: Augmentation, generator: Generator | None = 
     if preset == "none":
         return images
     height = images.shape[-2]
-    images = random_crop(images, max(1, height // 8), generator)
-    if "flip" in preset:
-        images = random_flip(images, generator)
+    images = random_crop(images, max(1, height // 8), "flip" in preset, generator)
     if "cutout" in preset:
         images = random_cutout(images, height // 2, generator)
     return images

@@ -53,8 +53,8 @@ class LogisticHead(Head):
             raise ValueError(f"max_iterations must be at least 1, not {self.max_iterations}")
 
     def build(self, num_features: int, num_classes: int) -> nn.Module:
-        """Build a linear layer in double precision."""
-        return nn.Linear(num_features, num_classes, dtype=torch.float64)
+        """Build a linear layer."""
+        return nn.Linear(num_features, num_classes)
 
     def solve(self, module: nn.Module, features: Tensor, labels: Tensor) -> None:
         """Fit the linear layer."""

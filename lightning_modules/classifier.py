@@ -53,7 +53,8 @@ class ImageClassifier(pl.LightningModule):
         self.predictions: dict[str, Tensor] = {}
         self.metrics: dict[str, float] = {}
         self._rows: list[dict[str, Tensor]] = []
-        self._train_sums = torch.zeros(3, dtype=torch.float64)
+        self._train_sums = torch.zeros(2)
+        self._train_count = 0
         self.build()
 
     @property
@@ -129,7 +130,10 @@ class ImageClassifier(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Forget the sums of the epoch before."""
-        self._train_sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        # Apple's devices have no doubles
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        self._train_sums = torch.zeros(2, dtype=dtype, device=self.device)
+        self._train_count = 0
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss; sums stay on the device, because reading them would wait for it."""
@@ -137,16 +141,17 @@ class ImageClassifier(pl.LightningModule):
         logits = self.batch_logits(batch)
         loss = self.loss(logits, labels)
         with torch.no_grad():
-            count = len(labels)
             hits = (logits.argmax(1) == labels).sum()
-            self._train_sums += torch.stack([loss.detach().double() * count, hits.double(), hits.new_tensor(count)])
+            self._train_sums += torch.stack([loss.detach() * len(labels), hits])
+            self._train_count += len(labels)
         return loss
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training loss and accuracy over all processes."""
-        sums = cast(Tensor, self.trainer.strategy.reduce(self._train_sums, reduce_op="sum")).tolist()
-        if sums[2]:
-            self.log_dict({"train/loss": sums[0] / sums[2], "train/accuracy": sums[1] / sums[2]})
+        sums = torch.cat([self._train_sums, self._train_sums.new_tensor([self._train_count])])
+        loss, hits, count = cast(Tensor, self.trainer.strategy.reduce(sums, reduce_op="sum")).tolist()
+        if count:
+            self.log_dict({"train/loss": loss / count, "train/accuracy": hits / count})
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep the batch's logits."""
@@ -178,7 +183,9 @@ class ImageClassifier(pl.LightningModule):
 
     def _gather(self) -> dict[str, Tensor]:
         rows, self._rows = self._rows, []
-        return gather_by_id({name: torch.cat([row[name] for row in rows]) for name in ("id", "label", "logits")})
+        gathered = gather_by_id({name: torch.cat([row[name] for row in rows]) for name in ("id", "label", "logits")})
+        # metrics are computed in doubles, which Apple's devices do not have
+        return {name: c.cpu() for name, c in gathered.items()} if self.device.type == "mps" else gathered
 
     def _finish(self, prefix: str) -> None:
         gathered = self._gather()

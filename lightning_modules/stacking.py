@@ -69,10 +69,9 @@ class StackingModule(ImageClassifier):
 
     def combine(self, logits: Tensor) -> Tensor:
         """Compute the stack's logits `(batch, class)` from the bases' `(batch, base, class)`."""
-        dtype = next(self.head.parameters()).dtype
         # the head is tiny: full precision costs nothing
         with torch.autocast(self.device.type, enabled=False):
-            return self.head(to_features(logits.to(dtype), self.meta_features))
+            return self.head(to_features(logits, self.meta_features))
 
     def features(self, images: Tensor) -> Tensor:
         """Compute what the head sees of uint8 images, `(batch, base * class)`."""
@@ -159,8 +158,7 @@ class StackingModule(ImageClassifier):
     def _solve(self) -> None:
         assert self._meta is not None
         logits, labels = self._meta
-        dtype = next(self.head.parameters()).dtype
-        self.meta_model.solve(self.head, to_features(logits.to(dtype), self.meta_features), labels)
+        self.meta_model.solve(self.head, to_features(logits.double(), self.meta_features), labels)
         self.trainer.should_stop = True
 
     def on_train_epoch_end(self) -> None:

@@ -16,14 +16,13 @@ from lightning.pytorch.callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
     RichModelSummary,
-    RichProgressBar,
 )
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
-from callbacks import HParamsMetrics, ResumableCSVLogger, RunRecorder
+from callbacks import HParamsMetrics, ProgressBar, ResumableCSVLogger, RunRecorder
 from callbacks.recorder import keep_earlier
 from datamodules import DataInfo, ImageDataModule
 from lightning_modules import ImageClassifier
@@ -79,15 +78,14 @@ class ImageCLI(LightningCLI):
         parser.add_lightning_class_args(ModelCheckpoint, "best_checkpoint")
         parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(LearningRateMonitor, "lr_monitor")
-        parser.add_lightning_class_args(RichProgressBar, "progress_bar")
+        parser.add_lightning_class_args(ProgressBar, "progress_bar")
         parser.add_lightning_class_args(RichModelSummary, "model_summary")
         best = {"filename": "best", "monitor": "val/accuracy", "mode": "max", "enable_version_counter": False}
         last = {"filename": "last", "enable_version_counter": False}
         parser.set_defaults(
             {f"best_checkpoint.{name}": value for name, value in best.items()}
             | {f"last_checkpoint.{name}": value for name, value in last.items()}
-            # refreshes a second
-            | {"progress_bar.refresh_rate": 4, "model_summary.max_depth": 1}
+            | {"model_summary.max_depth": 1}
         )
 
     # parsing
@@ -228,7 +226,7 @@ class ImageCLI(LightningCLI):
         if trainer["enable_checkpointing"] is False or self.subcommand != "fit":
             kept = [callback for callback in kept if not isinstance(callback, ModelCheckpoint)]
         if trainer["enable_progress_bar"] is False:
-            kept = [callback for callback in kept if not isinstance(callback, RichProgressBar)]
+            kept = [callback for callback in kept if not isinstance(callback, ProgressBar)]
         if trainer["enable_model_summary"] is False or self.subcommand != "fit":
             kept = [callback for callback in kept if not isinstance(callback, RichModelSummary)]
         # before the checkpoints, which save its state

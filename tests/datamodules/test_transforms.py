@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from datamodules.transforms import AUGMENTATIONS, augment, random_crop, random_cutout, random_flip
+from datamodules.transforms import AUGMENTATIONS, augment, random_crop, random_cutout
 from tests.helpers.data import random_images
 
 
@@ -11,7 +11,7 @@ def generator(seed=0):
 
 def test_random_crop__each_image_is_a_window_of_its_padded_self():
     images = random_images(64, 2, 6)
-    cropped = random_crop(images, 2, generator())
+    cropped = random_crop(images, 2, generator=generator())
     padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
     shifts = set()
     for before, after in zip(padded, cropped, strict=True):
@@ -25,18 +25,25 @@ def test_random_crop__each_image_is_a_window_of_its_padded_self():
 def test_random_crop__shifts_are_uniform():
     image = torch.zeros(1, 1, 5, 5, dtype=torch.uint8)
     image[0, 0, 2, 2] = 1
-    cropped = random_crop(image.expand(20_000, 1, 5, 5), 2, generator())
+    cropped = random_crop(image.expand(20_000, 1, 5, 5), 2, generator=generator())
     places = cropped.flatten(1).argmax(1).bincount(minlength=25)
     assert (places - 800).abs().max() < 150
 
 
-def test_random_flip__mirrors_about_half():
-    images = random_images(1000, 1, 4)
-    flipped = random_flip(images, generator())
+def test_random_crop__mirrors_about_half():
+    images = random_images(1000, 2, 4)
+    flipped = random_crop(images, 0, flip=True, generator=generator())
     same = (flipped == images).flatten(1).all(1)
     mirrored = (flipped == images.flip(-1)).flatten(1).all(1)
     assert (same | mirrored).all()
     assert 420 < int(mirrored.sum()) < 580
+
+
+def test_random_crop__mirrors_the_window_it_cut():
+    images = random_images(64, 1, 6)
+    with_flip = random_crop(images, 2, flip=True, generator=generator())
+    without = random_crop(images, 2, generator=generator())
+    assert all(torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in zip(with_flip, without, strict=True))
 
 
 def test_random_cutout__blanks_one_square_at_most():

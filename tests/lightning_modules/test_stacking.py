@@ -111,7 +111,7 @@ def test_test_and_predict__agree_with_the_forward_pass(checkpoints, tmp_path):
     samples = data.splits["test"].subset(data.splits["test"].ids.argsort())
     with torch.no_grad():
         direct = model.eval()(samples.source.gather(samples.rows))
-    assert torch.allclose(direct, tested.double(), atol=1e-4)
+    assert torch.allclose(direct, tested, atol=1e-4)
     assert [member["name"] for member in model.members] == ["MLP", "SmallCNN", "CustomCNN", "mean of members"]
 
 

@@ -20,12 +20,24 @@ def test_version(capsys):
 
 
 @pytest.mark.parametrize("command", ["fit", "test", "stack"])
-def test_help__every_option_has_a_text(command, capsys):
+def test_help__shows_defaults(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
     assert stop.value.code == 0
     printed = capsys.readouterr().out
     assert "default:" in printed
+
+
+def test_help__every_option_has_a_text():
+    class Parsed(cli.ImageCLI):
+        def instantiate_classes(self):
+            pass
+
+        def _run_subcommand(self, subcommand):
+            pass
+
+    for parser in Parsed(["fit"])._subcommand_parsers.values():
+        assert [action.option_strings for action in parser._actions if not action.help] == []
 
 
 def test_help__of_a_model_and_a_data_set(capsys):
