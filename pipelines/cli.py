@@ -203,6 +203,8 @@ class ImageCLI(LightningCLI):
         )
         # a saved config starts a run of its own
         saved = {name: value for name, value in self.resolved.items() if name not in ("ckpt_path", "config")}
+        # with --ckpt_path last it goes on with this very run
+        saved["run"] |= {"experiment": self.run.folder.parent.name, "name": self.run.folder.name}
         self.resolved = saved
         if self.subcommand == "fit" and not self.config[self.subcommand].trainer.fast_dev_run:
             text = yaml.safe_dump(saved, sort_keys=False)
@@ -247,12 +249,23 @@ class ImageCLI(LightningCLI):
 
     # what the person at the prompt reads
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except SystemExit:
+            # Lightning's answer to Ctrl-C, once it has shut down
+            if not self.trainer.interrupted:
+                raise
+            if self.trainer.is_global_zero and self.run.last.is_file():
+                table.print_resume(Console(), self.run)
+            raise KeyboardInterrupt from None
+
     @rank_zero_only
     def after_fit(self) -> None:
         """Say what was reached, where it lies and what to run next."""
         if self.config.fit.trainer.fast_dev_run:
             return
-        table.print_fit(Console(), self.run, self.model, self.trainer)
+        table.print_fit(Console(), self.run, self.model)
 
     @rank_zero_only
     def after_test(self) -> None:

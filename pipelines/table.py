@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 from rich.console import Console
 from rich.table import Table
 
@@ -13,14 +12,13 @@ from pipelines import run_dir
 from pipelines.run_dir import RunDir
 
 
-def print_fit(console: Console, run: RunDir, model: ImageClassifier, trainer: pl.Trainer) -> None:
+def print_fit(console: Console, run: RunDir, model: ImageClassifier) -> None:
     """Say what a fit reached, where it lies and what to run next.
 
     Args:
         console: where to print
         run: the run's folder
         model: what was trained
-        trainer: what trained it
     """
     if not run.result.is_file():
         return
@@ -33,8 +31,12 @@ def print_fit(console: Console, run: RunDir, model: ImageClassifier, trainer: pl
     best = run.best if run.best.is_file() else run.last
     console.print(f"next:  python train.py test --ckpt_path {best}", soft_wrap=True)
     console.print(f"       tensorboard --logdir {run.folder.parent.parent}", soft_wrap=True)
-    if trainer.interrupted:
-        console.print(f"       python train.py fit --config {run.config} --ckpt_path last", soft_wrap=True)
+
+
+def print_resume(console: Console, run: RunDir) -> None:
+    """Say how to go on with a run that was stopped."""
+    console.print(f"\nstopped; the last whole epoch is kept in {run.last}", soft_wrap=True)
+    console.print(f"go on:  python train.py fit --config {run.config} --ckpt_path last", soft_wrap=True)
 
 
 def print_test(console: Console, run: RunDir) -> None:
