@@ -13,6 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_warn
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -48,6 +49,8 @@ class RunRecorder(Callback):
         self.monitor, self.sign = monitor, 1 if mode == "max" else -1
         self.best: dict[str, float] = {}
         self.best_epoch = -1
+        # whether this process has replaced what the folder held before
+        self.replaced = False
         self.seconds_before = 0.0
         self.started = time.monotonic()
 
@@ -86,11 +89,20 @@ class RunRecorder(Callback):
             return
         metrics, monitor = pl_module.metrics, self.monitor.removeprefix("val/")
         if trainer.state.fn != "fit":
-            self._write(trainer, pl_module, {"val": metrics}, {"val": pl_module.predictions})
+            self._write(trainer, pl_module, {"val": metrics}, "val")
         elif not self.best or self.sign * metrics[monitor] > self.sign * self.best[monitor]:
             self.best, self.best_epoch = metrics, trainer.current_epoch
             if trainer.is_global_zero:
+                self._replace_earlier()
                 write_predictions(self.predictions, {"val": pl_module.predictions})
+
+    def _replace_earlier(self) -> None:
+        # what an earlier part of the run wrote, its test results too, belongs to weights that are no longer the best
+        if not self.replaced:
+            for path in (self.result, self.predictions):
+                keep_earlier(path)
+                path.unlink(missing_ok=True)
+        self.replaced = True
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write result.json of the whole fit."""
@@ -105,7 +117,7 @@ class RunRecorder(Callback):
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "last": metrics,
         }
-        self._write(trainer, pl_module, {"fit": fit, "val": self.best}, {})
+        self._write(trainer, pl_module, {"fit": fit, **({"val": self.best} if self.best else {})})
 
     # test
 
@@ -116,19 +128,20 @@ class RunRecorder(Callback):
         entries: dict[str, Any] = {"test": pl_module.metrics}
         if isinstance(pl_module, StackingModule):
             entries["members"] = pl_module.members
-        self._write(trainer, pl_module, entries, {"test": pl_module.predictions})
+        self._write(trainer, pl_module, entries, "test")
 
     def _write(
         self,
         trainer: pl.Trainer,
         model: ImageClassifier,
         entries: dict[str, Any],
-        predictions: dict[str, dict[str, Tensor]],
+        evaluated: str | None = None,
     ) -> None:
         if not trainer.is_global_zero:
             return
         earlier = json.loads(self.result.read_text()) if self.result.is_file() else {}
-        if any(name in earlier and earlier[name] != entry for name, entry in entries.items()):
+        changed = any(name in earlier and earlier[name] != entry for name, entry in entries.items())
+        if changed and not (self.replaced and "fit" in entries):
             for path in (self.result, self.predictions):
                 keep_earlier(path)
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -141,19 +154,44 @@ class RunRecorder(Callback):
             "fingerprints": {name: data.fingerprint(name) for name in splits},
             "split_seed": data.split_seed,
             "class_names": model.info.class_names,
-            "device": device_name(trainer.strategy.root_device),
-            "processes": trainer.world_size,
-            "precision": str(trainer.precision),
+            **circumstances(trainer),
         }
         if isinstance(model, StackingModule):
             facts["parameters"] += sum(p.numel() for base in model.base_models for p in base.parameters())
             facts["leakage"] = {"allowed": model.leakage.problems(), "warnings": model.leakage.warnings()}
         # what a fit wrote of itself stands when the run is tested later, perhaps elsewhere
         facts = {**earlier, **facts} if "fit" in entries else {**facts, **earlier}
-        facts["fingerprints"] |= {name: data.fingerprint(name) for name in predictions if name in splits}
+        if evaluated is not None:
+            facts["evaluations"] = facts.get("evaluations", {}) | {evaluated: evaluation(trainer, model, evaluated)}
+            write_predictions(self.predictions, {evaluated: model.predictions})
         write_json(self.result, {**facts, **entries})
-        if predictions:
-            write_predictions(self.predictions, predictions)
+
+
+def evaluation(trainer: pl.Trainer, model: ImageClassifier, split: str) -> dict[str, Any]:
+    """Say what was evaluated, on what, and how many of its samples the model had been fitted on."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    evaluated = torch.isin(data.samples(split).ids, model.predictions["id"].cpu())
+    seen = model.provenance.fitted if model.provenance else torch.empty(0, dtype=torch.int64)
+    overlap = int(torch.isin(data.samples(split).keys[evaluated], seen).sum())
+    if overlap:
+        rank_zero_warn(f"the model was fitted on copies of {overlap} of the {int(evaluated.sum())} {split} samples")
+    return {
+        "data": f"{type(data).__module__}.{type(data).__qualname__}",
+        "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,
+        "samples": int(evaluated.sum()),
+        "fingerprint": data.fingerprint(split),
+        "fitted_on": overlap,
+        **circumstances(trainer),
+    }
+
+
+def circumstances(trainer: pl.Trainer) -> dict[str, Any]:
+    """Say on what a Trainer runs."""
+    return {
+        "device": device_name(trainer.strategy.root_device),
+        "processes": trainer.world_size,
+        "precision": str(trainer.precision),
+    }
 
 
 def is_rehearsal(trainer: pl.Trainer) -> bool:

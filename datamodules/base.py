@@ -184,8 +184,10 @@ class ImageDataModule(pl.LightningDataModule):
         return BatchLoader(samples, EpochSampler(len(samples), size, shuffle, seed, rank, world_size))
 
     def train_dataloader(self) -> BatchLoader:
-        """Serve shuffled training batches."""
-        return self.loader(self.served("train"), shuffle=True)
+        """Serve training batches, shuffled."""
+        # overfitting a few batches means the same ones each epoch
+        overfitting = getattr(self.trainer, "overfit_batches", 0) > 0
+        return self.loader(self.served("train"), shuffle=not overfitting)
 
     def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
         """Serve validation batches in fixed order; none if there is no validation split."""

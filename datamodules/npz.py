@@ -65,9 +65,12 @@ def find_range(images: dict[str, NDArray[np.generic]], path: Path) -> int:
         the upper end: 1 or 255
 
     Raises:
-        ValueError: wrong shape, not numbers, not finite, or in neither range
+        ValueError: wrong shape, not numbers, not finite, in neither range, or in different ones
     """
     lowest, highest = np.inf, -np.inf
+    shapes = {array.shape[1:] for array in images.values()}
+    if len(shapes) > 1:
+        raise ValueError(f"{path}: images of all splits must have one shape, not {sorted(map(str, shapes))}")
     for split, array in images.items():
         if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 3)) or not array.size:
             raise ValueError(f"{path}: x_{split} must be (N, H, W, C) with C 1 or 3, not {array.shape}")
@@ -76,10 +79,13 @@ def find_range(images: dict[str, NDArray[np.generic]], path: Path) -> int:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError(f"{path}: x_{split} holds NaN or infinite pixels")
         lowest, highest = min(lowest, float(array.min())), max(highest, float(array.max()))
-    whole = all(array.dtype.kind in "ui" for array in images.values())
-    if lowest < 0 or highest > 255:
+    # rounding can carry a scaled pixel a little beyond 1
+    scales = {1 if array.dtype.kind == "f" and array.max() <= 1 + 1e-3 else 255 for array in images.values()}
+    if lowest < 0 or highest > 255 or (max(scales) == 255 and 1 + 1e-3 < highest <= 2 and 1 not in scales):
         raise ValueError(f"{path}: pixels must be in [0, 1] or [0, 255], but reach from {lowest:g} to {highest:g}")
-    scale = 255 if whole or highest > 1 else 1
+    if len(scales) > 1:
+        raise ValueError(f"{path}: pixels of some splits are in [0, 1] and of others in [0, 255]")
+    scale = scales.pop()
     rank_zero_info(f"{path}: pixels reach from {lowest:g} to {highest:g} and are read as [0, {scale}]")
     return scale
 
@@ -89,7 +95,7 @@ def _to_uint8(images: NDArray[np.generic], scale: int) -> NDArray[np.uint8]:
         images = images[..., None]
     if images.dtype == np.uint8 and scale == 255:
         return images.view(np.uint8)
-    return np.round(images.astype(np.float32) * (255 / scale)).astype(np.uint8)
+    return np.round(images.astype(np.float32) * (255 / scale)).clip(0, 255).astype(np.uint8)
 
 
 def _labels(labels: NDArray[np.generic], images: NDArray[np.generic], split: str, path: Path) -> NDArray[np.int64]:

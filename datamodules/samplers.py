@@ -23,6 +23,8 @@ class EpochSampler:
     """
 
     def __init__(self, size: int, batch_size: int, shuffle: bool, seed: int, rank: int, world_size: int) -> None:
+        if size == 0:
+            raise ValueError("there is no sample in this split: set its fraction above 0, or give it images")
         if size < world_size:
             raise ValueError(f"{size} sample(s) cannot be shared by {world_size} processes: use fewer devices")
         self.size, self.batch_size, self.shuffle = size, batch_size, shuffle

@@ -125,6 +125,9 @@ def decode(path: Path, size: tuple[int, int], channels: int, content: bytes | No
     try:
         with Image.open(path if content is None else BytesIO(content)) as file:
             upright = ImageOps.exif_transpose(file) if file.getexif() else file
+            if upright.mode.startswith("I;16"):
+                # Pillow would clip 16 bits to 8 instead of scaling them
+                upright = Image.fromarray((np.asarray(upright) // 257).astype(np.uint8))
             image = upright.convert("RGB" if channels == 3 else "L")
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"{path} cannot be read as an image ({error}): mend or remove it") from error

@@ -107,7 +107,7 @@ def fit_logistic(
         weight `(class, feature)` and bias `(class,)`, float64, on the CPU
 
     Raises:
-        RuntimeError: the solver did not converge
+        ValueError: the solver did not converge
     """
     x, y = features.detach().cpu().double(), labels.cpu()
     mean, scale = x.mean(0), x.std(0, unbiased=False)
@@ -137,7 +137,7 @@ def fit_logistic(
     with threadpool_limits(1, "blas"):
         result = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     if result.nit >= max_iterations:
-        raise RuntimeError(f"logistic regression did not converge in {max_iterations} iterations: raise max_iterations")
+        raise ValueError(f"logistic regression did not converge in {max_iterations} iterations: raise max_iterations")
     solution = torch.from_numpy(result.x).view(num_classes, width + 1)
     weight = solution[:, :width] / scale
     return weight, solution[:, width] - weight @ mean

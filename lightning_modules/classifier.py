@@ -142,7 +142,8 @@ class ImageClassifier(pl.LightningModule):
         loss = self.loss(logits, labels)
         with torch.no_grad():
             hits = (logits.argmax(1) == labels).sum()
-            self._train_sums += torch.stack([loss.detach() * len(labels), hits])
+            dtype = self._train_sums.dtype
+            self._train_sums += torch.stack([loss.detach().to(dtype) * len(labels), hits.to(dtype)])
             self._train_count += len(labels)
         return loss
 

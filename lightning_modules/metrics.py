@@ -9,6 +9,21 @@ from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
 )
 
+METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "precision_macro",
+    "precision_weighted",
+    "recall_macro",
+    "recall_weighted",
+    "f1_macro",
+    "f1_weighted",
+    "auroc",
+    "average_precision",
+    "nll",
+    "brier",
+    "ece",
+)
 # higher is better for all others
 LOWER_IS_BETTER = frozenset({"loss", "nll", "brier", "ece"})
 

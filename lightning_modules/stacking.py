@@ -1,5 +1,6 @@
 """StackingModule: a meta-model on the logits of frozen bases."""
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -71,7 +72,7 @@ class StackingModule(ImageClassifier):
         """Compute the stack's logits `(batch, class)` from the bases' `(batch, base, class)`."""
         # the head is tiny: full precision costs nothing
         with torch.autocast(self.device.type, enabled=False):
-            return self.head(to_features(logits, self.meta_features))
+            return self.head(to_features(logits.to(next(self.head.parameters()).dtype), self.meta_features))
 
     def features(self, images: Tensor) -> Tensor:
         """Compute what the head sees of uint8 images, `(batch, base * class)`."""
@@ -98,42 +99,48 @@ class StackingModule(ImageClassifier):
             raise TypeError("a StackingModule is run with a DataModule: trainer.fit(stack, datamodule=data)")
         if stage == "fit":
             self._setup_fit(data)
+        elif stage == "validate":
+            _, val = self.meta_splits(data)
+            data.serve("val", val.with_source(TensorSource(self._logits(data, val), "logits")))
         else:
-            split = {"validate": "val"}.get(stage, stage)
-            samples = data.samples(split)
-            data.serve(split, samples.with_source(TensorSource(self._logits(data, samples), "logits")))
+            samples = data.samples(stage)
+            data.serve(stage, samples.with_source(TensorSource(self._logits(data, samples), "logits")))
 
     def teardown(self, stage: str) -> None:
         """Leave the DataModule as it was."""
         self.trainer.datamodule.stop_serving()  # type: ignore[attr-defined]
 
-    def _setup_fit(self, data: ImageDataModule) -> None:
-        other = "val" if self.train_on == "stack" else "stack"
-        meta = data.samples(self.train_on)
+    def meta_splits(self, data: ImageDataModule) -> tuple[Samples, Samples]:
+        """Return the samples that the head is trained on, and those that it is validated on.
+
+        Args:
+            data: brings the splits
+        """
+        meta, val = data.samples(self.train_on), data.samples("val" if self.train_on == "stack" else "stack")
         if not len(meta):
             raise ValueError(
                 f"--model.train_on {self.train_on} needs samples: set --data.{self.train_on}_fraction above 0, "
                 f"with the bases trained under the same setting"
             )
-        self.leakage = find_leakage(
-            meta.keys, {n: b.provenance for n, b in zip(self.base_names, self.base_models, strict=True)}
+        if len(val):
+            return meta, val
+        kept, held = stratified_holdout(
+            meta.labels.numpy(), [META_VAL_FRACTION], data.split_seed, meta.keys.numpy(), self.info.class_names
         )
+        return meta.subset(kept), meta.subset(held)
+
+    def _setup_fit(self, data: ImageDataModule) -> None:
+        train, val = self.meta_splits(data)
+        records = {n: b.provenance for n, b in zip(self.base_names, self.base_models, strict=True)}
+        self.leakage = find_leakage(train.keys, val.keys, records)
         refuse_leakage(self.leakage, self.allow_leakage)
         for sentence in (*self.leakage.problems(), *self.leakage.warnings()):
             rank_zero_warn(sentence)
-        logits = self._logits(data, meta)
-        val = data.samples(other)
-        if len(val):
-            train, val_logits = meta, self._logits(data, val)
-        else:
-            kept, held = stratified_holdout(
-                meta.labels.numpy(), [META_VAL_FRACTION], data.split_seed, meta.keys.numpy(), self.info.class_names
-            )
-            train, val, logits, val_logits = meta.subset(kept), meta.subset(held), logits[kept], logits[held]
+        logits = self._logits(data, train)
         data.serve("train", train.with_source(TensorSource(logits, "logits")))
-        data.serve("val", val.with_source(TensorSource(val_logits, "logits")))
+        data.serve("val", val.with_source(TensorSource(self._logits(data, val), "logits")))
         self._meta = (logits, train.labels)
-        seen = [base.provenance for base in self.base_models if base.provenance is not None]
+        seen = [record for record in records.values() if record is not None]
         self._provenance = Provenance.of(
             [train.keys, *(p.fitted for p in seen)], [val.keys, *(p.selected for p in seen)]
         )
@@ -176,7 +183,9 @@ class StackingModule(ImageClassifier):
         """Log `test/*`, and compare the stack with its members and their mean on the same samples."""
         super().on_test_epoch_end()
         samples = self.trainer.datamodule.served("test")  # type: ignore[attr-defined]
-        logits, labels = samples.source.tensor, samples.labels
+        # fewer than all, if the Trainer was told to test a few batches
+        tested = torch.isin(samples.ids, self.predictions["id"].cpu())
+        logits, labels = samples.source.tensor[tested], samples.labels[tested]
         rows = [(name, logits[:, number]) for number, name in enumerate(self.base_names)]
         parameters = [sum(p.numel() for p in base.parameters()) for base in self.base_models]
         self.members = [
@@ -208,8 +217,9 @@ class StackingModule(ImageClassifier):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Record the bases by path and content, so that the checkpoint stays small and they are known again."""
         super().on_save_checkpoint(checkpoint)
+        root = self.trainer.default_root_dir
         checkpoint["bases"] = [
-            {"path": str(path.resolve()), "sha256": digest}
+            {"path": str(path.resolve()), "relative": os.path.relpath(path.resolve(), root), "sha256": digest}
             for path, digest in zip(self.paths, self.base_hashes, strict=True)
         ]
         checkpoint["leakage"] = asdict(self.leakage)
@@ -260,7 +270,9 @@ def find_base(base: str) -> Path:
     """
     path = Path(base)
     if path.is_dir():
-        path = path / "checkpoints" / "best.ckpt"
+        best, last = (path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+        # without a validation split there is no best
+        path = last if last.is_file() and not best.is_file() else best
     if not path.is_file():
         raise FileNotFoundError(f"base {path} does not exist: was it moved? Name its checkpoint with --model.bases")
     return path

@@ -25,11 +25,12 @@ from rich.console import Console
 from callbacks import HParamsMetrics, ProgressBar, ResumableCSVLogger, RunRecorder
 from callbacks.recorder import keep_earlier
 from datamodules import DataInfo, ImageDataModule
-from lightning_modules import ImageClassifier
+from lightning_modules import ImageClassifier, StackingModule
 from lightning_modules.checkpoints import read_checkpoint
-from lightning_modules.metrics import LOWER_IS_BETTER
+from lightning_modules.metrics import LOWER_IS_BETTER, METRICS
 from pipelines import run_dir, table
-from pipelines.errors import UsageError, explain_parsing
+from pipelines.errors import UsageError, explain_parsing, nearest
+from pipelines.parsing import given_checkpoint, in_order, reset_options_with_class
 from pipelines.predicted import write_predicted
 from pipelines.run_dir import RunDir, RunOptions
 
@@ -48,8 +49,11 @@ class ImageCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str]) -> None:
+        reset_options_with_class()
         self.arguments = in_order(args)
         self.checkpoint: dict[str, Any] | None = None
+        # whether results go into the checkpoint's run, rather than into a new one
+        self.in_place = False
         parser_kwargs = {
             "default_config_files": [str(DEFAULTS)],
             "exit_on_error": False,
@@ -92,17 +96,19 @@ class ImageCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Put what a named checkpoint was trained with beneath configs and command line."""
-        path = next((Path(name) for name in given_checkpoint(args) if name not in ("last", "best")), None)
-        if path is None:
+        subcommand, name = args[0], given_checkpoint(args)
+        if name in (None, "null", "last", "best"):
             # last and best are those of the run that the configuration names
             self.config = self._parse(parser, args)
-            path = self._find_checkpoint(self.config.subcommand, self.config[self.config.subcommand])
-            if path is None:
+            name = self.config[subcommand].ckpt_path
+            if name is None and subcommand == "fit":
                 return
+        path = self._find_checkpoint(subcommand, name)
+        self.in_place = subcommand != "fit" or name == "last" or Path(str(name)).is_dir()
         self.checkpoint = read_checkpoint(path)
-        trained = {name: strip_data_info(part) for name, part in self.checkpoint.get("config", {}).items()}
-        self.config = self._parse(parser, [args[0], "--config", yaml.safe_dump(trained), *args[1:]])
-        self.config[self.config.subcommand].ckpt_path = str(path)
+        trained = trained_with(self.checkpoint, path)
+        self.config = self._parse(parser, [subcommand, "--config", yaml.safe_dump(trained), *args[1:]])
+        self.config[subcommand].ckpt_path = str(path)
 
     def _parse(self, parser: LightningArgumentParser, args: list[str]) -> Namespace:
         try:
@@ -114,22 +120,18 @@ class ImageCLI(LightningCLI):
         # Lightning's own lets the checkpoint win over the command line; parse_arguments has done it the other way
         pass
 
-    def _find_checkpoint(self, subcommand: str, config: Namespace) -> Path | None:
-        name = config.ckpt_path
-        if name is None and subcommand == "fit":
-            return None
+    def _find_checkpoint(self, subcommand: str, name: str | None) -> Path:
         if name not in (None, "last", "best"):
-            return Path(name)
-        folder, run_name = run_names(config)
-        run = run_dir.newest(folder, run_name)
-        if run is None:
+            path = Path(str(name))
+            run = RunDir(path)
+            return path if not path.is_dir() else run.last if subcommand == "fit" else run.weights
+        folder, run_name = run_names(self.config[subcommand])
+        found = run_dir.newest(folder, run_name)
+        if found is None:
             raise FileNotFoundError(
                 f"no run of {folder / run_name} has a checkpoint: train one with fit, or name one by --ckpt_path FILE"
             )
-        path = run.last if name == "last" else run.best
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist: name a checkpoint by --ckpt_path FILE")
-        return path
+        return found.last if name == "last" else found.weights
 
     # instantiation
 
@@ -137,6 +139,8 @@ class ImageCLI(LightningCLI):
         """Build the data first, hand what it knows to the model, and then build the rest."""
         parser, config = self._parser(self.subcommand), self.config[self.subcommand]
         check_monitor(config.best_checkpoint)
+        if config.trainer.default_root_dir is not None:
+            raise ValueError("--trainer.default_root_dir is the run's folder: choose it by --run.root and --run.name")
         self.link_data_to_model(parser, config)
         parts = Namespace({name: value for name, value in config.items() if name not in ("data", "model")})
         self.config_init = Namespace({self.subcommand: parser.instantiate(parts)})
@@ -148,9 +152,11 @@ class ImageCLI(LightningCLI):
         if self.checkpoint is not None:
             trained = DataInfo.from_plain(self.checkpoint["architecture"]["init_args"]["data_info"])
             height, width = trained.image_size
-            # files of any size are served as they were in training
+            # files of any size and colour are served as they were in training
             if config.data.init_args.image_size is None and height == width:
                 config.data.init_args.image_size = height
+            if "channels" in config.data.init_args and config.data.init_args.channels is None:
+                config.data.init_args.channels = trained.in_channels
         self.datamodule = parser.instantiate(Namespace(data=config.data)).data
         given = config.model.init_args.get("data_info")
         if trained is None:
@@ -183,16 +189,19 @@ class ImageCLI(LightningCLI):
         return pl.Trainer(**options)
 
     def _choose_run(self, config: Namespace) -> RunDir:
-        checkpoint = Path(config.ckpt_path) if config.ckpt_path else None
-        resumed = self.subcommand != "fit" or "last" in given_checkpoint(self.arguments)
-        if checkpoint is not None and resumed:
-            run = run_dir.of_checkpoint(checkpoint)
+        if config.ckpt_path and self.in_place:
+            run = run_dir.of_checkpoint(Path(config.ckpt_path))
             if run is not None:
                 return run
-        run = run_dir.choose(*run_names(config))
-        if self.subcommand == "fit" and checkpoint is None and run.last.is_file():
-            # a requeued job goes on
-            config.ckpt_path = str(run.last)
+        folder, name = run_names(config)
+        if config.trainer.fast_dev_run:
+            # a rehearsal leaves nothing behind
+            return RunDir(folder / name)
+        run = run_dir.choose(folder, name)
+        if self.subcommand == "fit" and config.ckpt_path is None and run_dir.was_restarted():
+            # Lightning finds by itself what it saved when SLURM ended the job
+            config.ckpt_path = str(run.last) if run.last.is_file() and not run.saved_for_requeue else None
+            self.config_init.fit.ckpt_path = config.ckpt_path
         return run
 
     @rank_zero_only
@@ -213,18 +222,30 @@ class ImageCLI(LightningCLI):
             self.run.config.write_text(text)
 
     def _loggers(self, given: Any) -> list[Logger]:
-        if given is None or given is True:
-            if self.subcommand != "fit":
-                return []
+        if given is False:
+            return []
+        forced: list[Logger] = []
+        if self.subcommand == "fit":
             folder = str(self.run.folder)
-            return [TensorBoardLogger(folder, name="", version="", default_hp_metric=False), ResumableCSVLogger(folder)]
-        return given if isinstance(given, list) else [given] if given else []
+            forced = [
+                TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
+                ResumableCSVLogger(folder),
+            ]
+        others = [] if given in (None, True) else given if isinstance(given, list) else [given]
+        return [*forced, *others]
 
     def _kept(self, callbacks: list[Callback], trainer: dict[str, Any], logged: bool) -> list[Callback]:
         resolved = getattr(self, "resolved", {})
         best = self.config[self.subcommand].best_checkpoint
         recorder = RunRecorder(self.run.result, self.run.predictions, resolved, self._facts(), best.monitor, best.mode)
         kept = [callback for callback in callbacks if logged or not isinstance(callback, LearningRateMonitor)]
+        for callback in kept:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(self.run.checkpoints.absolute())
+        fits_images = self.subcommand == "fit" and not isinstance(self.model, StackingModule)
+        if fits_images and not len(self.datamodule.samples("val")):
+            # nothing to choose by: the last epoch stands for the best
+            kept = [c for c in kept if not (isinstance(c, ModelCheckpoint) and c.monitor == best.monitor)]
         if trainer["enable_checkpointing"] is False or self.subcommand != "fit":
             kept = [callback for callback in kept if not isinstance(callback, ModelCheckpoint)]
         if trainer["enable_progress_bar"] is False:
@@ -279,39 +300,6 @@ class ImageCLI(LightningCLI):
         Console().print(f"{len(self.model.predictions['id'])} predictions: {path}", soft_wrap=True)
 
 
-def in_order(args: list[str]) -> list[str]:
-    """Bring a command line into the order in which the parser lets later options win.
-
-    Configs come first, so that the command line beats them wherever they stand; then a class before its options.
-
-    Example:
-        >>> in_order(["fit", "--model.lr", "1", "--model", "MLP", "--config", "a.yaml"])
-        ['fit', '--config', 'a.yaml', '--model', 'MLP', '--model.lr', '1']
-    """
-    groups: list[list[str]] = [[]]
-    for arg in args:
-        if arg.startswith("--") or arg == "-c":
-            groups.append([])
-        groups[-1].append(arg)
-
-    def rank(group: list[str]) -> int:
-        name = group[0].partition("=")[0]
-        return -1 if name in ("--config", "-c") else name.count(".")
-
-    # sorting keeps the order of equals
-    return [*groups[0], *(arg for group in sorted(groups[1:], key=rank) for arg in group)]
-
-
-def given_checkpoint(args: list[str]) -> list[str]:
-    """Return the values given to `--ckpt_path` on a command line."""
-    pairs = zip(args, [*args[1:], ""], strict=True)
-    return [
-        value if arg == "--ckpt_path" else arg.partition("=")[2]
-        for arg, value in pairs
-        if arg.partition("=")[0] == "--ckpt_path"
-    ]
-
-
 def run_names(config: Namespace) -> tuple[Path, str]:
     """Return the experiment's folder and the run's name that a configuration asks for."""
     model, data = config.model, config.data
@@ -321,23 +309,41 @@ def run_names(config: Namespace) -> tuple[Path, str]:
     return Path(config.run.root) / experiment, config.run.name or (f"{name}_{variant}" if variant else name)
 
 
-def strip_data_info(part: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what the data knows: it is filled in anew."""
-    return {
-        **part,
-        "init_args": {name: value for name, value in part.get("init_args", {}).items() if name != "data_info"},
-    }
+def trained_with(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the model and data that a checkpoint was trained with, as a config.
+
+    Args:
+        checkpoint: its content
+        path: its file; the bases of a stack that was moved with its runs are found relative to it
+    """
+    config = {name: checkpoint.get("config", {}).get(name) for name in ("model", "data")}
+    parts = {name: {**part, "init_args": dict(part.get("init_args", {}))} for name, part in config.items() if part}
+    for part in parts.values():
+        # what the data knows is filled in anew
+        part["init_args"].pop("data_info", None)
+    if "bases" in checkpoint and "model" in parts:
+        run = run_dir.of_checkpoint(path)
+        bases = [Path(base["path"]) for base in checkpoint["bases"]]
+        moved = [run.folder / base["relative"] if run else bases[n] for n, base in enumerate(checkpoint["bases"])]
+        parts["model"]["init_args"]["bases"] = [
+            str(there if there.is_file() else here) for here, there in zip(bases, moved, strict=True)
+        ]
+    return parts
 
 
 def check_monitor(config: Namespace) -> None:
-    """Refuse a best checkpoint that would keep the worst.
+    """Refuse a best checkpoint that would keep the worst, or that watches what does not exist.
 
     Raises:
-        ValueError: the mode does not fit the monitored metric
+        ValueError: the metric is not one of validation, or the mode does not fit it
     """
-    if config.monitor is None:
-        raise ValueError("--best_checkpoint.monitor must name a validation metric, such as val/accuracy")
-    mode = "min" if config.monitor.rpartition("/")[2] in LOWER_IS_BETTER else "max"
+    known = [f"val/{name}" for name in ("loss", *METRICS)]
+    if config.monitor not in known:
+        raise ValueError(
+            f"--best_checkpoint.monitor must be a validation metric, not {config.monitor!r}"
+            + (nearest(str(config.monitor), known) or f" (known: {', '.join(known)})")
+        )
+    mode = "min" if config.monitor.removeprefix("val/") in LOWER_IS_BETTER else "max"
     if config.mode != mode:
         raise ValueError(
             f"--best_checkpoint.monitor {config.monitor} with --best_checkpoint.mode {config.mode} would keep the "

@@ -28,7 +28,7 @@ BASE_CLASSES: dict[str, type] = {
     "model.meta_model": Head,
 }
 # raised with a message for the user; all others are mistakes of ours
-EXPECTED = (ValueError, OSError, ArgumentError, MisconfigurationException, RuntimeError, TypeError)
+EXPECTED = (ValueError, OSError, ArgumentError, MisconfigurationException)
 
 
 class UsageError(ValueError):
@@ -47,7 +47,11 @@ def explain(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     if isinstance(error, EXPECTED):
         return text
-    return f"{type(error).__name__}: {text}\nthis looks like a mistake in Francesinha: --debug shows where"
+    first = text.splitlines()[0]
+    if "loading state_dict" in first:
+        detail = " ".join(text.splitlines()[1:2]).strip()
+        return f"the checkpoint's weights do not fit the model's options: {detail}"
+    return f"{type(error).__name__}: {first}\n--debug shows the whole trace"
 
 
 def explain_parsing(message: str, parser: ArgumentParser) -> str:

@@ -63,6 +63,21 @@ class RunDir:
         return self.checkpoints / "last.ckpt"
 
     @property
+    def weights(self) -> Path:
+        """What to evaluate: the best epoch, or the last where no validation could choose."""
+        return self.best if self.best.is_file() else self.last
+
+    @property
+    def resumable(self) -> bool:
+        """Whether there is a state to go on from: ours, or the one that Lightning saves when SLURM ends a job."""
+        return self.last.is_file() or self.saved_for_requeue
+
+    @property
+    def saved_for_requeue(self) -> bool:
+        """Whether Lightning saved a state when SLURM ended the job; it finds that by itself."""
+        return any(self.folder.glob("hpc_ckpt_*.ckpt"))
+
+    @property
     def result(self) -> Path:
         """Final metrics and what is needed to believe them."""
         return self.folder / "result.json"
@@ -82,10 +97,11 @@ def snake_case(name: str) -> str:
     """Turn a class name into a folder name.
 
     Example:
-        >>> snake_case("SmallCNN"), snake_case("FashionMNIST"), snake_case("CIFAR10")
-        ('small_cnn', 'fashion_mnist', 'cifar10')
+        >>> snake_case("SmallCNN"), snake_case("FashionMNIST"), snake_case("EfficientNet"), snake_case("ConvNeXt")
+        ('small_cnn', 'fashion_mnist', 'efficientnet', 'convnext')
     """
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    # the names of networks are one word
+    return re.sub(r"(?<=[a-z])(?=[A-Z])(?!Net|NeXt|Xt)", "_", name).lower()
 
 
 def _candidates(folder: Path, name: str) -> Iterator[Path]:
@@ -115,17 +131,20 @@ def newest(folder: Path, name: str) -> RunDir | None:
         folder: the experiment's folder
         name: of the run, without its number
     """
-    pattern = re.compile(re.escape(name) + r"(-\d+(\.\d+)?|-p\d+)?")
-    runs = [RunDir(path) for path in folder.glob(f"{name}*") if pattern.fullmatch(path.name)]
-    runs = [run for run in runs if run.last.is_file() or run.best.is_file()]
-    return max(runs, key=lambda run: run.folder.stat().st_mtime, default=None)
+    pattern = re.compile(re.escape(name) + r"(-[\w.]+)*")
+    paths = folder.iterdir() if folder.is_dir() else iter(())
+    runs = [RunDir(path) for path in paths if pattern.fullmatch(path.name)]
+    # a run's folder also changes when it is tested; its last checkpoint does not
+    trained = [(run.last.stat().st_mtime, run) for run in runs if run.last.is_file()]
+    return max(trained, key=lambda pair: pair[0])[1] if trained else None
 
 
 def choose(folder: Path, name: str) -> RunDir:
     """Choose the folder of a new run, the same for all of its processes.
 
     Processes that Lightning launches get it from the one that launched them. Under SLURM or torchrun all start at
-    once: the job's id is in the name, so a requeued job finds its folder again.
+    once: the job's id is in the name, so they agree without talking and a requeued job finds its folder again. A job
+    that trains twice gets a second folder: the first without a checkpoint, which no process can have written yet.
     """
     if int(os.environ.get("LOCAL_RANK", "0")) > 0 and ENVIRONMENT_VARIABLE in os.environ:
         return RunDir(Path(os.environ[ENVIRONMENT_VARIABLE]))
@@ -133,10 +152,20 @@ def choose(folder: Path, name: str) -> RunDir:
     if job is None:
         path = claim(folder, name)
     else:
-        path = folder / f"{name}-{job}"
+        runs = []
+        for candidate in _candidates(folder, f"{name}-{job}"):
+            runs.append(candidate)
+            if not RunDir(candidate).resumable:
+                break
+        path = runs[-2] if was_restarted() and len(runs) > 1 else runs[-1]
         path.mkdir(parents=True, exist_ok=True)
     os.environ[ENVIRONMENT_VARIABLE] = str(path)
     return RunDir(path)
+
+
+def was_restarted() -> bool:
+    """Tell whether the cluster started this job again after it was stopped."""
+    return any(int(os.environ.get(f"{launcher}_RESTART_COUNT", "0")) > 0 for launcher in ("SLURM", "TORCHELASTIC"))
 
 
 def _job_id() -> str | None:
@@ -152,5 +181,5 @@ def _job_id() -> str | None:
 
 def of_checkpoint(checkpoint: Path) -> RunDir | None:
     """Return the run that a checkpoint belongs to, or None if it lies outside one."""
-    parent = checkpoint.resolve().parent
-    return RunDir(checkpoint.parent.parent) if parent.name == "checkpoints" else None
+    path = checkpoint if len(checkpoint.parts) > 2 else checkpoint.absolute()
+    return RunDir(path.parent.parent) if path.parent.name == "checkpoints" else None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -72,7 +73,13 @@ class StackPlan:
             run_dir.RunOptions(self.root, name, name)
 
 
-class CellError(RuntimeError):
+# variables by which a launcher tells a process its place among others
+LAUNCHED = re.compile(
+    rf"SLURM_|TORCHELASTIC_|MASTER_|(LOCAL_|GROUP_|NODE_)?RANK$|(LOCAL_)?WORLD_SIZE$|{run_dir.ENVIRONMENT_VARIABLE}"
+)
+
+
+class CellError(ValueError):
     """A cell's process failed."""
 
 
@@ -84,7 +91,7 @@ def command(plan: StackPlan, cell: Cell, folder: Path) -> list[str]:
         cell: the cell
         folder: the experiment's folder
     """
-    args = [sys.executable, str(TRAIN), "fit"]
+    args = ["fit"]
     for fragment in (*plan.fragments, *cell.fragments):
         args += ["--config", fragment]
     for name, value in {**plan.options, **cell.options}.items():
@@ -107,9 +114,11 @@ def run_process(args: list[str], log: Path, threads: int | None) -> float:
     Raises:
         CellError: it failed; the message holds the end of its log
     """
-    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-    # a cell chooses its own folder
-    environment.pop(run_dir.ENVIRONMENT_VARIABLE, None)
+    # a cell is a job of its own, also where this one was started by a cluster's launcher
+    environment = {name: value for name, value in os.environ.items() if not LAUNCHED.match(name)}
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    args = [sys.executable, str(TRAIN), *args]
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with log.open("w") as file:
@@ -140,16 +149,13 @@ def run_plan(plan: StackPlan, console: Console) -> RunDir:
     failures: list[CellError] = []
     with ThreadPoolExecutor(plan.jobs) as pool:
         futures = submit_members(plan, folder, pool, threads)
-        for future in as_completed(futures):
-            name = futures[future]
-            try:
-                seconds = future.result()
-            except CellError as error:
-                failures.append(error)
-                console.print(f"[red]{name} failed[/]")
-            else:
-                result = json.loads(RunDir(folder / name).result.read_text())
-                console.print(f"{name}: val/accuracy {result['val']['accuracy']:.4f}, {seconds:.0f} s")
+        try:
+            for future in as_completed(futures):
+                failures += report(console, folder, futures[future], future)
+        except KeyboardInterrupt:
+            # the members that run got the signal too; the others must not start
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     if failures:
         raise failures[0]
     bases = [str(folder / member.name) for member in plan.members]
@@ -158,9 +164,22 @@ def run_plan(plan: StackPlan, console: Console) -> RunDir:
     )
     run_process(command(plan, stack, folder), folder / "logs" / f"{stack.name}.log", None)
     run = RunDir(folder / stack.name)
-    test = [sys.executable, str(TRAIN), "test", "--ckpt_path", str(run.best)]
+    # the same precision and devices as the fit; the model and data come from the checkpoint too
+    test = ["test", *command(plan, stack, folder)[1:], "--ckpt_path", str(run.weights)]
     run_process(test, folder / "logs" / f"{stack.name}-test.log", None)
     return run
+
+
+def report(console: Console, folder: Path, name: str, future: Future[float]) -> list[CellError]:
+    """Print how a member ended; return its error, if it failed."""
+    try:
+        seconds = future.result()
+    except CellError as error:
+        console.print(f"[red]{name} failed[/]")
+        return [error]
+    result = json.loads(RunDir(folder / name).result.read_text())
+    console.print(f"{name}: val/accuracy {result['val']['accuracy']:.4f}, {seconds:.0f} s")
+    return []
 
 
 def submit_members(plan: StackPlan, folder: Path, pool: Executor, threads: int | None) -> dict[Future[float], str]:

@@ -28,15 +28,15 @@ def print_fit(console: Console, run: RunDir, model: ImageClassifier) -> None:
     console.print(f"\n[bold]{reached}[/] after {fit['epochs']} epochs and {fit['seconds']:.1f} s: {run.folder}/")
     if isinstance(model, StackingModule):
         print_leakage(console, result)
-    best = run.best if run.best.is_file() else run.last
-    console.print(f"next:  python train.py test --ckpt_path {best}", soft_wrap=True)
+    if run.weights.is_file():
+        console.print(f"next:  python train.py test --ckpt_path {run.weights}", soft_wrap=True)
     console.print(f"       tensorboard --logdir {run.folder.parent.parent}", soft_wrap=True)
 
 
 def print_resume(console: Console, run: RunDir) -> None:
     """Say how to go on with a run that was stopped."""
     console.print(f"\nstopped; the last whole epoch is kept in {run.last}", soft_wrap=True)
-    console.print(f"go on:  python train.py fit --config {run.config} --ckpt_path last", soft_wrap=True)
+    console.print(f"go on:  python train.py fit --config {run.config} --ckpt_path {run.folder}", soft_wrap=True)
 
 
 def print_test(console: Console, run: RunDir) -> None:
@@ -63,7 +63,9 @@ def stack_table(result: dict[str, Any]) -> Table:
         result: a tested stack's result.json
     """
     leaked = " — LEAKAGE ALLOWED" if result["leakage"]["allowed"] else ""
-    table = Table(title=f"{result['experiment']}: test split, {result['samples']['test']:,} images{leaked}")
+    table = Table(
+        title=f"{result['experiment']}: test split, {result['evaluations']['test']['samples']:,} images{leaked}"
+    )
     for name in ("model", "accuracy", "NLL", "ECE", "parameters", "seconds"):
         table.add_column(name, justify="left" if name == "model" else "right")
     seconds = [fit_seconds(member["checkpoint"]) for member in result["members"]]

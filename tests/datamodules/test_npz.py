@@ -34,18 +34,27 @@ def test_npz__without_validation_it_is_drawn(tmp_path):
     assert [len(data.splits[name]) for name in ("train", "val")] == [9, 3]
 
 
+def scaled(top=1.0):
+    return {f"x_{s}": (arrays()[f"x_{s}"] / 255 * top).astype(np.float32) for s in ("train", "val", "test")}
+
+
 def test_npz__both_ranges_give_the_same_pixels(tmp_path):
     whole = npz(tmp_path).splits["train"].source.tensor
-    scaled = {f"x_{s}": (arrays()[f"x_{s}"] / 255).astype(np.float32) for s in ("train", "val", "test")}
-    unit = npz(tmp_path, **scaled).splits["train"].source.tensor
-    floats = npz(tmp_path, x_train=arrays()["x_train"].astype(np.float64)).splits["train"].source.tensor
+    unit = npz(tmp_path, **scaled()).splits["train"].source.tensor
+    floats = {name: (array * 255).astype(np.float64) for name, array in scaled().items()}
     assert np.array_equal(whole, unit)
-    assert np.array_equal(whole, floats)
+    assert np.array_equal(whole, npz(tmp_path, **floats).splits["train"].source.tensor)
 
 
-def test_npz__the_range_is_found_over_all_splits(tmp_path):
-    dark = np.random.default_rng(0).integers(0, 2, (12, 8, 8, 3)).astype(np.float32)
-    assert npz(tmp_path, x_train=dark).splits["train"].source.tensor.max() == 1
+def test_npz__a_pixel_just_above_one_does_not_turn_images_black(tmp_path):
+    images = scaled()
+    images["x_train"][0, 0, 0, 0] = 1.00001
+    assert npz(tmp_path, **images).splits["train"].source.tensor.max() == 255
+
+
+def test_npz__splits_in_different_ranges_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="others in"):
+        _ = npz(tmp_path, x_train=scaled()["x_train"]).splits
 
 
 def test_npz__the_range_is_stated(tmp_path, caplog):
@@ -63,12 +72,14 @@ def test_npz__grey_without_a_channel_axis_and_column_labels(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x_train": np.zeros((12, 8))}, "x_train must be"),
-        ({"x_train": np.zeros((12, 3, 8, 8))}, "x_train must be"),
+        ({"x_train": np.zeros((12, 8))}, "one shape"),
+        ({"x_train": np.zeros((12, 3, 8, 8))}, "one shape"),
         ({"x_train": np.full((12, 8, 8, 3), np.nan)}, "NaN"),
         ({"x_train": np.full((12, 8, 8, 3), -0.5)}, "reach from -0.5"),
         ({"x_test": np.full((12, 8, 8, 3), 300.0)}, "to 300"),
-        ({"x_train": np.array([["a"] * 8] * 12)[:, None, :, None]}, "must"),
+        ({f"x_{s}": np.full((12, 8, 8, 3), 1.5) for s in ("train", "val", "test")}, "to 1.5"),
+        ({"x_test": np.zeros((12, 9, 8, 3), np.uint8)}, "one shape"),
+        ({"x_train": np.full((12, 8, 8, 3), "a")}, "must hold numbers"),
         ({"y_train": np.zeros(11, int)}, "y_train must be 12 whole numbers"),
         ({"y_train": np.zeros(12)}, "y_train must be 12 whole numbers"),
         ({"y_train": np.full(12, -1)}, "negative"),

@@ -78,3 +78,8 @@ def test_subset__shares_the_inputs():
     assert part.ids.tolist() == [15]
     assert part.sample_names() == ["f"]
     assert len(part) == 1
+
+
+def test_decode__16_bits_are_scaled(tmp_path):
+    Image.fromarray(np.full((4, 4), 128 * 257, dtype=np.uint16)).save(tmp_path / "a.png")
+    assert (decode(tmp_path / "a.png", (4, 4), 1) == 128).all()

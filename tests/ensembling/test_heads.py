@@ -57,7 +57,7 @@ def test_fit_logistic__separable_classes_stay_finite():
 
 
 def test_fit_logistic__too_few_iterations_are_an_error():
-    with pytest.raises(RuntimeError, match="raise max_iterations"):
+    with pytest.raises(ValueError, match="raise max_iterations"):
         fit_logistic(*problem(), 4, 1.0, max_iterations=2)
 
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.cli import given_checkpoint, in_order
 from tests.helpers.cli import config, result, run
 
 MLP = ("--model", "MLP", "--model.hidden", "[16]", "--trainer.max_epochs", "2")
@@ -165,22 +164,19 @@ def test_rehearsal__leaves_no_result(tmp_path):
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_in_order__configs_then_classes_then_their_options():
-    args = ["fit", "--model.optimizer.lr=1", "--a", "-1", "-c", "x.yaml", "--model.optimizer", "SGD", "--config=y.yaml"]
-    assert in_order(args) == [
-        "fit",
-        "-c",
-        "x.yaml",
-        "--config=y.yaml",
-        "--a",
-        "-1",
-        "--model.optimizer",
-        "SGD",
-        "--model.optimizer.lr=1",
-    ]
+def test_class__starts_from_its_own_defaults(tmp_path, image_folder):
+    # the digits, which are the default, are served at 16x16 in batches of 64 and are never mirrored
+    args = ("--data", "ImageFolder", "--data.root", image_folder, "--model.optimizer", "SGD")
+    assert run("fit", *MLP, *args, root=tmp_path) == 0
+    resolved = config(tmp_path, experiment="image_folder")
+    data, optimizer = resolved["data"]["init_args"], resolved["model"]["init_args"]["optimizer"]
+    assert (data["image_size"], data["batch_size"], data["augmentation"]) == (None, 128, "crop_flip")
+    assert optimizer["init_args"]["weight_decay"] == 0
 
 
-def test_given_checkpoint():
-    assert given_checkpoint(["fit", "--ckpt_path", "last"]) == ["last"]
-    assert given_checkpoint(["fit", "--ckpt_path=a.ckpt"]) == ["a.ckpt"]
-    assert given_checkpoint(["fit"]) == []
+def test_class__options_of_configs_are_its_own(tmp_path, image_folder):
+    fragment = tmp_path / "fragment.yaml"
+    fragment.write_text("data: {init_args: {batch_size: 8}}")
+    args = ("--data", "ImageFolder", "--data.root", image_folder, "--config", fragment)
+    assert run("fit", *MLP, *args, root=tmp_path) == 0
+    assert config(tmp_path, experiment="image_folder")["data"]["init_args"]["batch_size"] == 8

@@ -36,6 +36,9 @@ def message(capsys):
         ("fit --model VGG", "smallest that works is 32x32: set --model.input_size 32 or more"),
         ("fit --run.name a/b", "--run.name must be a plain folder name"),
         ("fit --data.batch_size 0", "--data.batch_size must be at least 1"),
+        ("fit --best_checkpoint.monitor val/acuracy", "not 'val/acuracy'; did you mean val/accuracy?"),
+        ("fit --best_checkpoint.monitor train/loss", "must be a validation metric, not 'train/loss'"),
+        ("fit --trainer.default_root_dir x", "choose it by --run.root and --run.name"),
         ("fiit", "unknown command 'fiit'; did you mean fit?"),
     ],
 )
@@ -63,7 +66,7 @@ def test_message__of_a_config(content, expected, capsys, tmp_path):
 
 
 def test_explain__a_mistake_of_ours_says_so():
-    assert "--debug shows where" in explain(KeyError("x"))
+    assert explain(RuntimeError("first\nsecond\nthird")) == "RuntimeError: first\n--debug shows the whole trace"
     assert explain(ValueError("plain")) == "plain"
 
 

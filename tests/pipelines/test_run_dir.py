@@ -15,14 +15,16 @@ def test_claim__a_second_run_gets_a_new_folder(tmp_path):
 def with_checkpoint(folder: Path, age: float):
     run = RunDir(folder)
     run.checkpoints.mkdir(parents=True)
-    run.best.write_bytes(b"")
-    os.utime(folder, (1000 - age, 1000 - age))
+    run.last.write_bytes(b"")
+    os.utime(run.last, (1000 - age, 1000 - age))
 
 
 def test_newest__is_the_last_with_a_checkpoint(tmp_path):
     with_checkpoint(tmp_path / "mlp", age=2)
     with_checkpoint(tmp_path / "mlp-2", age=1)
     with_checkpoint(tmp_path / "mlp_wide", age=0)
+    # tested later, but not trained later
+    (tmp_path / "mlp/result.json").write_text("{}")
     (tmp_path / "mlp-3").mkdir()
     assert run_dir.newest(tmp_path, "mlp").folder.name == "mlp-2"
     assert run_dir.newest(tmp_path, "cnn") is None
@@ -37,10 +39,15 @@ def test_choose__launched_processes_share_the_first_ones_folder(tmp_path, monkey
     assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-2"
 
 
-def test_choose__a_requeued_job_finds_its_folder(tmp_path, monkeypatch):
+def test_choose__processes_of_a_job_agree_and_a_requeued_one_finds_its_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     monkeypatch.setenv("SLURM_STEP_ID", "0")
     assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-77.0"
+    assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-77.0"
+    with_checkpoint(tmp_path / "mlp-77.0", age=0)
+    # a second fit of the same job must not go on with the first
+    assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-77.0-2"
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-77.0"
     monkeypatch.setenv("SLURM_STEP_ID", "1")
     assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-77.1"
@@ -62,3 +69,9 @@ def test_options__names_are_plain(name):
 def test_of_checkpoint(tmp_path):
     assert run_dir.of_checkpoint(tmp_path / "mlp/checkpoints/best.ckpt").folder == tmp_path / "mlp"
     assert run_dir.of_checkpoint(tmp_path / "best.ckpt") is None
+
+
+def test_of_checkpoint__from_inside_the_folder(tmp_path, monkeypatch):
+    (tmp_path / "mlp/checkpoints").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "mlp/checkpoints")
+    assert run_dir.of_checkpoint(Path("best.ckpt")).folder == tmp_path / "mlp"

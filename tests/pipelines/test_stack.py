@@ -25,7 +25,7 @@ def plan(root, **changes):
 
 def test_command__is_an_ordinary_fit(tmp_path):
     args = command(plan(tmp_path), Cell("one", ["a.yaml"], {"model.hidden": [8], "data": "Digits"}), tmp_path / "x")
-    assert args[2:5] == ["fit", "--config", "a.yaml"]
+    assert args[:3] == ["fit", "--config", "a.yaml"]
     assert "--model.hidden=[8]" in args
     assert "--data=Digits" in args
     assert "--data.stack_fraction=0.2" in args

@@ -13,7 +13,7 @@ def result(folder, allowed=()):
     return {
         "experiment": "demo",
         "run": "stack",
-        "samples": {"test": 1234},
+        "evaluations": {"test": {"samples": 1234}},
         "parameters": 1_000_010,
         "leakage": {"allowed": list(allowed), "warnings": ["mlp was selected on 3 meta-training samples"]},
         "fit": {"seconds": 2.0},
