@@ -81,6 +81,10 @@ def quieten() -> None:
         r".*The number of training batches .* is smaller than the logging interval.*",
         # a solved head and a constant rate have no scheduler
         r".*You are using `LearningRateMonitor` callback with models that have no learning rate schedulers.*",
+        # no validation split was asked for
+        r".*Total length of `list` across ranks is zero.*",
+        # a run that starts from another one's checkpoint has checkpoints of its own
+        r".*The dirpath has changed from .*",
         # an evaluation needs no checkpoint callbacks, and predictions are kept by the model
         r".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided.*",
         r".*predict returned None if it was on purpose.*",

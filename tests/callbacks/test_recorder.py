@@ -1,5 +1,6 @@
 import json
 
+import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
@@ -94,3 +95,34 @@ def test_write__leaves_no_partial_file(tmp_path):
     write_predictions(tmp_path / "p.safetensors", {"test": columns})
     assert set(load_file(tmp_path / "p.safetensors")) == {f"{s}/{n}" for s in ("val", "test") for n in columns}
     assert [path.name for path in tmp_path.iterdir()] == ["p.safetensors"]
+
+
+def test_resume__test_results_of_replaced_weights_are_put_aside(tmp_path):
+    model, data = fitted(tmp_path)
+    trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+    tested, predicted = read(tmp_path), (tmp_path / "predictions.safetensors").read_bytes()
+    # another fit in this folder, with a best epoch of its own
+    fitted(tmp_path)
+    assert "test" not in read(tmp_path)
+    assert "test/logits" not in load_file(tmp_path / "predictions.safetensors")
+    assert json.loads((tmp_path / "result.1.json").read_text()) == tested
+    assert (tmp_path / "predictions.1.safetensors").read_bytes() == predicted
+
+
+def test_evaluation__says_what_was_tested(tmp_path):
+    model, data = fitted(tmp_path)
+    testing = trainer(tmp_path, callbacks=[recorder(tmp_path)], limit_test_batches=1)
+    testing.test(model, datamodule=data, verbose=False)
+    assert read(tmp_path)["evaluations"]["test"]["samples"] == 16
+    assert read(tmp_path)["evaluations"]["test"]["fitted_on"] == 0
+    assert read(tmp_path)["evaluations"]["test"]["fingerprint"] == data.fingerprint("test")
+
+
+def test_evaluation__counts_test_samples_that_the_model_was_fitted_on(tmp_path):
+    _, data = fitted(tmp_path)
+    checkpoint = tmp_path / "best.ckpt"
+    data.splits["test"] = data.splits["train"].subset(torch.arange(20))
+    again = load_classifier(checkpoint)
+    with pytest.warns(UserWarning, match="fitted on copies of 20 of the 20 test samples"):
+        trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(again, datamodule=data, verbose=False)
+    assert read(tmp_path)["evaluations"]["test"]["fitted_on"] == 20

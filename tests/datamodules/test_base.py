@@ -110,3 +110,11 @@ def test_array_dataset__keys_know_copies_across_splits():
 def test_load__must_be_overridden():
     with pytest.raises(NotImplementedError, match="must override load"):
         _ = ImageDataModule().splits
+
+
+def test_overfit_batches__means_the_same_ones_each_epoch():
+    data = with_trainer(Blobs())
+    data.trainer.overfit_batches = 1
+    assert not data.train_dataloader().sampler.shuffle
+    data.trainer.overfit_batches = 0.0
+    assert data.train_dataloader().sampler.shuffle

@@ -198,3 +198,20 @@ def test_provenance__holds_head_and_bases(checkpoints, tmp_path):
     record = torch.load(fit(stack(checkpoints, data), data, tmp_path), weights_only=True)["provenance"]
     assert torch.isin(torch.cat([data.splits[s].keys for s in ("train", "stack")]), record["fitted"]).all()
     assert torch.isin(data.splits["val"].keys, record["selected"]).all()
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+def test_fit__in_other_precisions(checkpoints, tmp_path, precision):
+    data = blobs()
+    model = stack(checkpoints, data)
+    fitting = trainer(tmp_path, precision=precision, enable_checkpointing=False)
+    fitting.fit(model, datamodule=data)
+    assert fitting.callback_metrics["val/accuracy"] > 0.5
+
+
+def test_leakage__validating_on_what_a_base_was_fitted_on_is_a_warning(checkpoints, tmp_path):
+    data = blobs()
+    # honest meta-training samples, but the bases' training samples to validate on
+    data.splits["val"] = data.splits["train"]
+    with pytest.warns(UserWarning, match="fitted on 75 of the samples that the stack is validated on"):
+        fit(stack(checkpoints, data), data, tmp_path)

@@ -159,11 +159,6 @@ def test_switches__loggers_and_checkpoints_off(tmp_path):
     }
 
 
-def test_rehearsal__leaves_no_result(tmp_path):
-    assert run("fit", *MLP, "--trainer.fast_dev_run", "true", root=tmp_path) == 0
-    assert not list(tmp_path.rglob("*.json"))
-
-
 def test_class__starts_from_its_own_defaults(tmp_path, image_folder):
     # the digits, which are the default, are served at 16x16 in batches of 64 and are never mirrored
     args = ("--data", "ImageFolder", "--data.root", image_folder, "--model.optimizer", "SGD")
@@ -180,3 +175,74 @@ def test_class__options_of_configs_are_its_own(tmp_path, image_folder):
     args = ("--data", "ImageFolder", "--data.root", image_folder, "--config", fragment)
     assert run("fit", *MLP, *args, root=tmp_path) == 0
     assert config(tmp_path, experiment="image_folder")["data"]["init_args"]["batch_size"] == 8
+
+
+def test_resume__a_run_by_its_folder(tmp_path):
+    run("fit", *MLP, root=tmp_path)
+    run("fit", *MLP, root=tmp_path)
+    first = tmp_path / "digits/mlp"
+    args = ("--config", first / "config.yaml", "--ckpt_path", first, "--trainer.max_epochs", "3")
+    assert run("fit", *args, quick=False) == 0
+    assert result(tmp_path)["fit"]["epochs"] == 3
+    assert result(tmp_path, name="mlp-2")["fit"]["epochs"] == 2
+
+
+def test_val_fraction_0__the_last_epoch_stands_for_the_best(tmp_path, capsys):
+    assert run("fit", *MLP, "--data.val_fraction", "0", root=tmp_path) == 0
+    assert "checkpoints/last.ckpt" in capsys.readouterr().out
+    assert not (tmp_path / "digits/mlp/checkpoints/best.ckpt").exists()
+    assert run("test", "--model", "MLP", root=tmp_path) == 0
+    assert "val" not in result(tmp_path)
+
+
+def test_rehearsal__leaves_nothing_behind(tmp_path):
+    assert run("fit", *MLP, "--trainer.fast_dev_run", "true", root=tmp_path) == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_loggers__others_come_beside_the_forced_ones(tmp_path):
+    args = ("--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", tmp_path / "more")
+    assert run("fit", *MLP, *args, root=tmp_path) == 0
+    folder = tmp_path / "digits/mlp"
+    assert (folder / "checkpoints/best.ckpt").is_file()
+    assert (folder / "metrics.csv").is_file()
+    assert list((tmp_path / "more").rglob("metrics.csv"))
+
+
+def test_predict__grey_models_get_grey_photos(tmp_path):
+    from PIL import Image
+
+    for split in ("train", "test"):
+        for number, name in enumerate(("dark", "light")):
+            (tmp_path / "grey" / split / name).mkdir(parents=True)
+            for copy in range(12):
+                image = Image.new("L", (12, 12), 180 * number + copy)
+                image.save(tmp_path / "grey" / split / name / f"{copy}.png")
+    args = ("--data", "ImageFolder", "--data.root", tmp_path / "grey", "--data.batch_size", "4")
+    assert run("fit", *MLP, *args, root=tmp_path) == 0
+    Image.new("RGB", (40, 30), (200, 200, 190)).save(tmp_path / "photo.jpg")
+    checkpoint = tmp_path / "image_folder/mlp/checkpoints/best.ckpt"
+    assert run("predict", "--ckpt_path", checkpoint, "--data.predict_root", tmp_path / "photo.jpg") == 0
+
+
+def test_stack__is_found_with_its_bases_after_a_move(tmp_path, monkeypatch):
+    split = ("--data.stack_fraction", "0.2")
+    run("fit", *MLP, *split, root=tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    args = ("--model", "StackingModule", "--model.bases", "[runs/digits/mlp]", *split)
+    assert run("fit", *args, root=tmp_path / "runs") == 0
+    (tmp_path / "runs").rename(tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run("test", "--ckpt_path", tmp_path / "moved/digits/stacking_module/checkpoints/best.ckpt") == 0
+    assert result(tmp_path / "moved", name="stacking_module")["test"]["accuracy"] > 0.3
+
+
+def test_stack__validate_equals_the_fit(tmp_path):
+    split = ("--data.stack_fraction", "0.2")
+    run("fit", *MLP, *split, root=tmp_path)
+    bases = ("--model", "StackingModule", "--model.bases", f"[{tmp_path}/digits/mlp]", "--model.train_on", "val")
+    assert run("fit", *bases, *split, root=tmp_path) == 0
+    fit = result(tmp_path, name="stacking_module")["val"]
+    assert run("validate", "--ckpt_path", tmp_path / "digits/stacking_module/checkpoints/best.ckpt") == 0
+    assert result(tmp_path, name="stacking_module")["val"] == pytest.approx(fit, abs=1e-6)

@@ -75,3 +75,14 @@ def test_plan__conflicts_are_refused(tmp_path, changes, message):
 def test_main__what_is_wrong_is_named(args, expected, capsys):
     assert main(["stack", *args]) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_run_process__is_no_part_of_the_launchers_job(tmp_path, monkeypatch):
+    for name in ("SLURM_JOB_ID", "SLURM_STEP_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(stack, "TRAIN", tmp_path / "show.py")
+    (tmp_path / "show.py").write_text("import os; print(sorted(os.environ))")
+    stack.run_process([], tmp_path / "log.txt", threads=1)
+    printed = (tmp_path / "log.txt").read_text()
+    assert "OMP_NUM_THREADS" in printed
+    assert not any(f"'{name}" in printed for name in ("SLURM_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_"))
