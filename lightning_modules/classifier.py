@@ -152,7 +152,8 @@ class ImageClassifier(pl.LightningModule):
         sums = torch.cat([self._train_sums, self._train_sums.new_tensor([self._train_count])])
         loss, hits, count = cast(Tensor, self.trainer.strategy.reduce(sums, reduce_op="sum")).tolist()
         if count:
-            self.log_dict({"train/loss": loss / count, "train/accuracy": hits / count})
+            # the same on all processes by now
+            self.log_dict({"train/loss": loss / count, "train/accuracy": hits / count}, sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep the batch's logits."""

@@ -175,7 +175,7 @@ class StackingModule(ImageClassifier):
             with torch.no_grad():
                 output = self.combine(logits)
             accuracy = (output.argmax(1) == labels).double().mean()
-            self.log_dict({"train/loss": self.loss(output, labels), "train/accuracy": accuracy})
+            self.log_dict({"train/loss": self.loss(output, labels), "train/accuracy": accuracy}, sync_dist=True)
         else:
             super().on_train_epoch_end()
 
