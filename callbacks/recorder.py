@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from datamodules.provenance import fingerprint
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.stacking import StackingModule
 
@@ -170,16 +171,17 @@ class RunRecorder(Callback):
 def evaluation(trainer: pl.Trainer, model: ImageClassifier, split: str) -> dict[str, Any]:
     """Say what was evaluated, on what, and how many of its samples the model had been fitted on."""
     data = trainer.datamodule  # type: ignore[attr-defined]
-    evaluated = torch.isin(data.samples(split).ids, model.predictions["id"].cpu())
+    samples = data.served(split)
+    evaluated = torch.isin(samples.ids, model.predictions["id"].cpu())
     seen = model.provenance.fitted if model.provenance else torch.empty(0, dtype=torch.int64)
-    overlap = int(torch.isin(data.samples(split).keys[evaluated], seen).sum())
+    overlap = int(torch.isin(samples.keys[evaluated], seen).sum())
     if overlap:
         rank_zero_warn(f"the model was fitted on copies of {overlap} of the {int(evaluated.sum())} {split} samples")
     return {
         "data": f"{type(data).__module__}.{type(data).__qualname__}",
         "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,
         "samples": int(evaluated.sum()),
-        "fingerprint": data.fingerprint(split),
+        "fingerprint": fingerprint(samples.ids, samples.keys, samples.labels),
         "fitted_on": overlap,
         **circumstances(trainer),
     }

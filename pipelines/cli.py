@@ -27,10 +27,16 @@ from callbacks.recorder import keep_earlier
 from datamodules import DataInfo, ImageDataModule
 from lightning_modules import ImageClassifier, StackingModule
 from lightning_modules.checkpoints import read_checkpoint
-from lightning_modules.metrics import LOWER_IS_BETTER, METRICS
 from pipelines import run_dir, table
-from pipelines.errors import UsageError, explain_parsing, nearest
-from pipelines.parsing import given_checkpoint, in_order, reset_options_with_class
+from pipelines.errors import UsageError, explain_parsing
+from pipelines.parsing import (
+    check_monitor,
+    given_checkpoint,
+    in_order,
+    reset_options_with_class,
+    run_names,
+    trained_with,
+)
 from pipelines.predicted import write_predicted
 from pipelines.run_dir import RunDir, RunOptions
 
@@ -298,57 +304,6 @@ class ImageCLI(LightningCLI):
         """Write the predictions as a table."""
         path = write_predicted(self.run, self.datamodule.samples("predict"), self.model)
         Console().print(f"{len(self.model.predictions['id'])} predictions: {path}", soft_wrap=True)
-
-
-def run_names(config: Namespace) -> tuple[Path, str]:
-    """Return the experiment's folder and the run's name that a configuration asks for."""
-    model, data = config.model, config.data
-    name = run_dir.snake_case(model.class_path.rpartition(".")[2])
-    variant = model.init_args.get("variant")
-    experiment = config.run.experiment or run_dir.snake_case(data.class_path.rpartition(".")[2])
-    return Path(config.run.root) / experiment, config.run.name or (f"{name}_{variant}" if variant else name)
-
-
-def trained_with(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return the model and data that a checkpoint was trained with, as a config.
-
-    Args:
-        checkpoint: its content
-        path: its file; the bases of a stack that was moved with its runs are found relative to it
-    """
-    config = {name: checkpoint.get("config", {}).get(name) for name in ("model", "data")}
-    parts = {name: {**part, "init_args": dict(part.get("init_args", {}))} for name, part in config.items() if part}
-    for part in parts.values():
-        # what the data knows is filled in anew
-        part["init_args"].pop("data_info", None)
-    if "bases" in checkpoint and "model" in parts:
-        run = run_dir.of_checkpoint(path)
-        bases = [Path(base["path"]) for base in checkpoint["bases"]]
-        moved = [run.folder / base["relative"] if run else bases[n] for n, base in enumerate(checkpoint["bases"])]
-        parts["model"]["init_args"]["bases"] = [
-            str(there if there.is_file() else here) for here, there in zip(bases, moved, strict=True)
-        ]
-    return parts
-
-
-def check_monitor(config: Namespace) -> None:
-    """Refuse a best checkpoint that would keep the worst, or that watches what does not exist.
-
-    Raises:
-        ValueError: the metric is not one of validation, or the mode does not fit it
-    """
-    known = [f"val/{name}" for name in ("loss", *METRICS)]
-    if config.monitor not in known:
-        raise ValueError(
-            f"--best_checkpoint.monitor must be a validation metric, not {config.monitor!r}"
-            + (nearest(str(config.monitor), known) or f" (known: {', '.join(known)})")
-        )
-    mode = "min" if config.monitor.removeprefix("val/") in LOWER_IS_BETTER else "max"
-    if config.mode != mode:
-        raise ValueError(
-            f"--best_checkpoint.monitor {config.monitor} with --best_checkpoint.mode {config.mode} would keep the "
-            f"worst: use --best_checkpoint.mode {mode}"
-        )
 
 
 def git_commit() -> str | None:

@@ -1,9 +1,14 @@
-"""The order in which options win, and what a change of class does to them."""
+"""What a command line asks for: the order in which options win, and what follows from them."""
 
+from pathlib import Path
 from typing import Any
 
 import jsonargparse._typehints
 from jsonargparse import Namespace
+
+from lightning_modules.metrics import LOWER_IS_BETTER, METRICS
+from pipelines import run_dir
+from pipelines.errors import nearest
 
 CLASSES = ("--model", "--data")
 
@@ -60,3 +65,56 @@ def reset_options_with_class() -> None:
 def _discard_all(parser_or_action: Any, previous: Any, value: Any) -> None:
     if previous and "init_args" in previous and previous["class_path"] != value["class_path"]:
         previous["init_args"] = Namespace()
+
+
+def run_names(config: Namespace) -> tuple[Path, str]:
+    """Return the experiment's folder and the run's name that a configuration asks for."""
+    model, data = config.model, config.data
+    name = run_dir.snake_case(model.class_path.rpartition(".")[2])
+    variant = model.init_args.get("variant")
+    experiment = config.run.experiment or run_dir.snake_case(data.class_path.rpartition(".")[2])
+    return Path(config.run.root) / experiment, config.run.name or (f"{name}_{variant}" if variant else name)
+
+
+def trained_with(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the model and data that a checkpoint was trained with, as a config.
+
+    Args:
+        checkpoint: its content
+        path: its file; the bases of a stack that was moved with its runs are found relative to it
+    """
+    config = {name: checkpoint.get("config", {}).get(name) for name in ("model", "data")}
+    # one made without the command line knows its model alone
+    config["model"] = config["model"] or checkpoint["architecture"]
+    parts = {name: {**part, "init_args": dict(part.get("init_args", {}))} for name, part in config.items() if part}
+    for part in parts.values():
+        # what the data knows is filled in anew
+        part["init_args"].pop("data_info", None)
+    if "bases" in checkpoint:
+        run = run_dir.of_checkpoint(path)
+        bases = [Path(base["path"]) for base in checkpoint["bases"]]
+        moved = [run.folder / base["relative"] if run else bases[n] for n, base in enumerate(checkpoint["bases"])]
+        parts["model"]["init_args"]["bases"] = [
+            str(there if there.is_file() else here) for here, there in zip(bases, moved, strict=True)
+        ]
+    return parts
+
+
+def check_monitor(config: Namespace) -> None:
+    """Refuse a best checkpoint that would keep the worst, or that watches what does not exist.
+
+    Raises:
+        ValueError: the metric is not one of validation, or the mode does not fit it
+    """
+    known = [f"val/{name}" for name in ("loss", *METRICS)]
+    if config.monitor not in known:
+        raise ValueError(
+            f"--best_checkpoint.monitor must be a validation metric, not {config.monitor!r}"
+            + (nearest(str(config.monitor), known) or f" (known: {', '.join(known)})")
+        )
+    mode = "min" if config.monitor.removeprefix("val/") in LOWER_IS_BETTER else "max"
+    if config.mode != mode:
+        raise ValueError(
+            f"--best_checkpoint.monitor {config.monitor} with --best_checkpoint.mode {config.mode} would keep the "
+            f"worst: use --best_checkpoint.mode {mode}"
+        )

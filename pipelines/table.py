@@ -41,6 +41,8 @@ def print_resume(console: Console, run: RunDir) -> None:
 
 def print_test(console: Console, run: RunDir) -> None:
     """Say where the results lie, and show a stack beside its members."""
+    if not run.result.is_file():
+        return
     result = json.loads(run.result.read_text())
     if "members" in result:
         console.print(stack_table(result))

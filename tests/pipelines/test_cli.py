@@ -245,4 +245,17 @@ def test_stack__validate_equals_the_fit(tmp_path):
     assert run("fit", *bases, *split, root=tmp_path) == 0
     fit = result(tmp_path, name="stacking_module")["val"]
     assert run("validate", "--ckpt_path", tmp_path / "digits/stacking_module/checkpoints/best.ckpt") == 0
-    assert result(tmp_path, name="stacking_module")["val"] == pytest.approx(fit, abs=1e-6)
+    again = result(tmp_path, name="stacking_module")
+    assert again["val"] == pytest.approx(fit, abs=1e-6)
+    assert again["evaluations"]["val"]["samples"] == 287
+
+
+def test_test__a_checkpoint_made_without_the_command_line(tmp_path):
+    from datamodules import Digits
+    import lightning_modules
+    from tests.helpers.training import fit
+
+    data = Digits()
+    path = fit(lightning_modules.MLP(data_info=data.info, hidden=[8]), data, tmp_path, max_epochs=1)
+    assert run("test", "--ckpt_path", path, root=tmp_path) == 0
+    assert result(tmp_path)["evaluations"]["test"]["samples"] == 359
