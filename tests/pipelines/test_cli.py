@@ -251,8 +251,8 @@ def test_stack__validate_equals_the_fit(tmp_path):
 
 
 def test_test__a_checkpoint_made_without_the_command_line(tmp_path):
-    from datamodules import Digits
     import lightning_modules
+    from datamodules import Digits
     from tests.helpers.training import fit
 
     data = Digits()
