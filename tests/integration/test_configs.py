@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 import datamodules
-import lightning_modules
 from lightning_modules import SmallCNN
 from lightning_modules.metrics import LOWER_IS_BETTER
 from pipelines.cli import DEFAULTS, ImageCLI
@@ -45,12 +45,14 @@ def test_fragments__are_all_known():
 
 @pytest.mark.parametrize("path", FRAGMENTS["model"], ids=name)
 def test_model(path):
-    parsed = parse("--config", path)
-    model_class = getattr(lightning_modules, parsed.model.class_path.rpartition(".")[2])
-    options = parsed.model.init_args.as_dict()
-    kept = {key: value for key, value in options.items() if key not in ("loss", "optimizer", "schedule", "data_info")}
-    model = model_class(data_info=data_info(), **kept)
-    assert any(parameter.requires_grad for parameter in model.parameters())
+    cli = ParsedOnly(["fit", "--config", str(path)])
+    config = cli.parsed.model
+    config.init_args.data_info = Namespace(data_info().plain())
+    model = cli._parser("fit").instantiate(Namespace(model=config)).model
+    optimizer = model.optimizer([p for p in model.parameters() if p.requires_grad])
+    assert optimizer.param_groups[0]["lr"] > 0
+    assert model.schedule.build(optimizer, 10).get_last_lr()[0] > 0
+    assert model.loss(torch.zeros(2, 10), torch.tensor([0, 1])) > 0
 
 
 @pytest.mark.parametrize("path", FRAGMENTS["data"], ids=name)
