@@ -90,7 +90,7 @@ class ImageClassifier(pl.LightningModule):
         """Return how many values convolutions leave of one input image, once flattened.
 
         Raises:
-            ValueError: none; the message names the smallest input size that works
+            ValueError: the image is too small; the message names the smallest input size that works
         """
         shape = output_shape(features, (self.info.in_channels, *self.size))
         if shape is None:

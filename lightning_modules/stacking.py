@@ -279,7 +279,7 @@ def find_base(base: str) -> Path:
 
 
 def unique_names(paths: list[Path]) -> list[str]:
-    """Name each base by its run folder; the experiment, or a number, is added where names repeat."""
+    """Name each base by its run folder; a number is added where names repeat."""
     names = [p.parent.parent.name if p.parent.name == "checkpoints" else p.stem for p in paths]
     return [
         name if names.count(name) == 1 else f"{name} ({names[: number + 1].count(name)})"

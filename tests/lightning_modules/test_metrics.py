@@ -17,6 +17,7 @@ def predictions(size=400, num_classes=6, seed=0, absent=()):
 
 
 @pytest.mark.parametrize("absent", [(), (2,), (0, 5)])
+# scikit-learn warns of the absent classes that the case is about
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_metrics__equal_scikit_learns(absent):
     logits, labels = predictions(absent=absent)
