@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from datamodules.base import array_dataset
+from datamodules.dataset import array_dataset
 from datamodules.loaders import BatchLoader
-from datamodules.samplers import EpochSampler
+from datamodules.samplers import EpochSampler, Shuffled
 from datamodules.transforms import random_crop
 from lightning_modules.preprocessing import Preprocessing
 
@@ -61,7 +61,7 @@ def peer_rate(images, labels, workers):
 
 
 def our_rate(samples, device):
-    loader = BatchLoader(samples, EpochSampler(len(samples), BATCH, True, 0, 0, 1))
+    loader = BatchLoader(samples, EpochSampler(Shuffled(len(samples)), BATCH, 0, 0, 1))
     preprocessing = Preprocessing((32, 32), MEAN, STD).to(device)
     start = time.perf_counter()
     for batch in loader:

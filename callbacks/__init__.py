@@ -3,6 +3,7 @@
 from callbacks.hparams import HParamsMetrics
 from callbacks.loggers import ResumableCSVLogger
 from callbacks.progress import ProgressBar
+from callbacks.random_state import RandomState
 from callbacks.recorder import RunRecorder
 
-__all__ = ["HParamsMetrics", "ProgressBar", "ResumableCSVLogger", "RunRecorder"]
+__all__ = ["HParamsMetrics", "ProgressBar", "RandomState", "ResumableCSVLogger", "RunRecorder"]

@@ -5,6 +5,7 @@ from datamodules.cifar import CIFAR10, CIFAR100
 from datamodules.digits import Digits
 from datamodules.image_folder import ImageFolder
 from datamodules.info import DataInfo
+from datamodules.manifest import Manifest
 from datamodules.mnist import MNIST, FashionMNIST
 from datamodules.npz import Npz
 
@@ -17,5 +18,6 @@ __all__ = [
     "FashionMNIST",
     "ImageDataModule",
     "ImageFolder",
+    "Manifest",
     "Npz",
 ]

@@ -1,39 +1,24 @@
 """ImageDataModule: splits, loaders and whole-batch augmentation, shared by every data set."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch import Tensor
 
+from datamodules.dataset import Dataset, channel_statistics
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch, BatchLoader
-from datamodules.provenance import Provenance, array_keys, fingerprint, sample_ids
-from datamodules.samplers import EpochSampler
-from datamodules.samples import Samples, TensorSource
-from datamodules.splits import stratified_holdout
-from datamodules.transforms import Augmentation, augment
+from datamodules.provenance import Provenance, fingerprint
+from datamodules.samplers import EpochSampler, Sampling, choose_order
+from datamodules.samples import Samples
+from datamodules.splits import LongTail, long_tail, stratified_folds, stratified_holdout, stratified_subset
+from datamodules.transforms import Step, augment, check_steps
 
 SPLITS = ("train", "val", "stack", "test")
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What a data set's own class loads; the base class splits and serves it.
-
-    Args:
-        train: samples to split
-        test: the official test samples
-        class_names: the name of each class, in label order
-        val: the official validation samples; None draws them from `train`
-    """
-
-    train: Samples
-    test: Samples
-    class_names: list[str]
-    val: Samples | None = None
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -41,16 +26,28 @@ class ImageDataModule(pl.LightningDataModule):
     """Samples of one data set in four disjoint splits: train, val, stack (for the meta-model) and test.
 
     A subclass overrides `load` alone. Splits are drawn once, from `split_seed`; the run's own seed changes only the
-    order of the training samples and their augmentation.
+    order of the training samples and their augmentation. Copies of an image, and samples of one group, are never
+    divided between splits that are drawn. Only the training split is thinned out, sampled and augmented.
 
     Args:
         batch_size: samples in a batch, over all processes together
         val_fraction: share of the training samples held out for validation, stratified; ignored where the data set
-            brings a validation split of its own
+            brings a validation split of its own, or where `held_out` is val
         stack_fraction: share of the training samples held out for the meta-model of a stack, stratified
         split_seed: names the draw of the held-out samples; keep it the same for all members of a stack
+        num_folds: deal the training samples out to this many stratified folds, and hold one out; null makes none
+        fold: which of the folds is held out, from 0
+        leave_out_source: hold out all training samples of this source; null leaves out none
+        held_out: the split that the held-out fold or source becomes: val, stack, or test (in place of the data set's
+            own, for cross-validation)
+        subsample: share of each class kept for training; a smaller share is a subset of a larger one
+        long_tail: thin classes out, in label order: exponential, or step (the second half of the classes); or none
+        imbalance_ratio: training samples of the largest class over those of the smallest, for `long_tail`
+        sampler: how often a class comes in an epoch: none (as often as it is), balanced (all equally often), sqrt (by
+            the square root of its count), undersample (as often as the smallest)
         image_size: height and width in pixels to serve images at; null keeps their own
-        augmentation: what is done to training batches: none, crop (pad and cut), crop_flip, crop_flip_cutout
+        augmentation: what is done to training batches, such as [crop, flip]: crop (pad and cut) or resized_crop, flip,
+            affine, color, trivial (TrivialAugment) or rand (RandAugment), cutout
         num_workers: threads that decode image files; data sets held in memory need none after loading
     """
 
@@ -58,23 +55,64 @@ class ImageDataModule(pl.LightningDataModule):
     val_fraction: float = 0.1
     stack_fraction: float = 0.0
     split_seed: int = 0
+    num_folds: int | None = None
+    fold: int = 0
+    leave_out_source: str | None = None
+    held_out: Literal["val", "stack", "test"] = "val"
+    subsample: float = 1.0
+    long_tail: LongTail = "none"
+    imbalance_ratio: float = 100.0
+    sampler: Sampling = "none"
     image_size: int | None = None
-    augmentation: Augmentation = "none"
+    augmentation: tuple[Step, ...] = ()
     num_workers: int = 2
 
     def __post_init__(self) -> None:
         super().__init__()
-        if self.batch_size < 1:
-            raise ValueError(f"--data.batch_size must be at least 1, not {self.batch_size}")
-        if self.image_size is not None and self.image_size < 1:
-            raise ValueError(f"--data.image_size must be at least 1, not {self.image_size}")
+        self._check_ranges()
+        self._check_conflicts()
+        self._served: dict[str, Samples] = {}
+        self._train_loader: BatchLoader | None = None
+        self._resumed: dict[str, int] | None = None
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def _check_ranges(self) -> None:
+        for name in ("batch_size", "image_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--data.{name} must be at least 1, not {value}")
         for name in ("val_fraction", "stack_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"--data.{name} must be in [0, 1), not {getattr(self, name)}")
+        if not 0 < self.subsample <= 1:
+            raise ValueError(f"--data.subsample must be in (0, 1], not {self.subsample}")
+        if self.imbalance_ratio < 1:
+            raise ValueError(f"--data.imbalance_ratio must be at least 1, not {self.imbalance_ratio}")
         if self.num_workers < 0:
             raise ValueError(f"--data.num_workers must be at least 0, not {self.num_workers}")
-        self._served: dict[str, Samples] = {}
-        self._generators: dict[torch.device, torch.Generator] = {}
+        if self.num_folds is not None and self.num_folds < 2:
+            raise ValueError(f"--data.num_folds must be at least 2, not {self.num_folds}")
+        if not 0 <= self.fold < (self.num_folds or self.fold + 1):
+            raise ValueError(f"--data.fold must be from 0 to {(self.num_folds or 1) - 1}, not {self.fold}")
+        check_steps(self.augmentation)
+
+    def _check_conflicts(self) -> None:
+        if self.num_folds is not None and self.leave_out_source is not None:
+            raise ValueError("--data.num_folds and --data.leave_out_source cannot be given together: both hold out")
+        holds_out = self.num_folds is not None or self.leave_out_source is not None
+        if self.fold and self.num_folds is None:
+            raise ValueError("--data.fold needs --data.num_folds")
+        if self.held_out != "val" and not holds_out:
+            raise ValueError(
+                f"--data.held_out {self.held_out} needs something to hold out: --data.num_folds, or "
+                f"--data.leave_out_source"
+            )
+        if self.held_out == "stack" and self.stack_fraction:
+            raise ValueError("--data.held_out stack and --data.stack_fraction cannot be given together")
+        if self.imbalance_ratio != 100 and self.long_tail == "none":
+            raise ValueError("--data.imbalance_ratio needs --data.long_tail exponential or step")
+
+    # what there is
 
     def load(self) -> Dataset:
         """Read the data set; called once a process."""
@@ -97,18 +135,54 @@ class ImageDataModule(pl.LightningDataModule):
     def splits(self) -> dict[str, Samples]:
         """Samples of each split by name; `stack` and `val` may be empty."""
         data = self.dataset
-        val_fraction = 0.0 if data.val is not None else self.val_fraction
-        train, val, stack = (
-            data.train.subset(indices)
-            for indices in stratified_holdout(
-                data.train.labels.numpy(),
-                [val_fraction, self.stack_fraction],
-                self.split_seed,
-                data.train.keys.numpy(),
-                data.class_names,
+        pool, held = self._hold_out(data.train)
+        fixed = {"val": data.val, "test": data.test} | ({self.held_out: held} if held is not None else {})
+        if held is not None and self.held_out == "val" and data.val is not None:
+            raise ValueError(
+                "--data.held_out val is in the way of the data set's own validation split: hold out for test or stack"
             )
-        )
-        return {"train": train, "val": data.val or val, "stack": stack, "test": data.test}
+        val_fraction = 0.0 if fixed["val"] is not None else self.val_fraction
+        train, val, stack = self.draw(pool, [val_fraction, self.stack_fraction], data.class_names)
+        drawn = {"val": val, "stack": stack, "test": pool.subset([])}
+        splits = drawn | {name: samples for name, samples in fixed.items() if samples is not None}
+        return {"train": self._thin_out(train), **{name: splits[name] for name in SPLITS[1:]}}
+
+    def draw(self, samples: Samples, fractions: list[float], class_names: list[str]) -> list[Samples]:
+        """Draw stratified holdouts from some samples; what is left over comes first.
+
+        Args:
+            samples: to draw from
+            fractions: share of each class for each holdout
+            class_names: for the error message
+        """
+        labels, seed = samples.labels.numpy(), self.split_seed
+        parts = stratified_holdout(labels, fractions, seed, samples.keys.numpy(), class_names, samples.group_array())
+        return [samples.subset(part) for part in parts]
+
+    def _hold_out(self, samples: Samples) -> tuple[Samples, Samples | None]:
+        class_names, source_names = self.dataset.class_names, self.dataset.source_names
+        if self.num_folds is not None:
+            labels, keys, groups = samples.labels.numpy(), samples.keys.numpy(), samples.group_array()
+            folds = stratified_folds(labels, self.num_folds, self.split_seed, keys, class_names, groups)
+            held = folds == self.fold
+        elif self.leave_out_source is not None:
+            if samples.sources is None or self.leave_out_source not in source_names:
+                known = ", ".join(source_names) or "none: a manifest with a source column has them"
+                raise ValueError(f"--data.leave_out_source: there is no source {self.leave_out_source!r} ({known})")
+            held = samples.sources.numpy() == source_names.index(self.leave_out_source)
+        else:
+            return samples, None
+        return samples.subset(np.flatnonzero(~held)), samples.subset(np.flatnonzero(held))
+
+    def _thin_out(self, samples: Samples) -> Samples:
+        if self.long_tail != "none":
+            labels = samples.labels.numpy()
+            samples = samples.subset(
+                long_tail(labels, self.long_tail, self.imbalance_ratio, self.split_seed, self.dataset.class_names)
+            )
+        if self.subsample < 1:
+            samples = samples.subset(stratified_subset(samples.labels.numpy(), self.subsample, self.split_seed))
+        return samples
 
     @cached_property
     def info(self) -> DataInfo:
@@ -138,6 +212,8 @@ class ImageDataModule(pl.LightningDataModule):
         """Return which samples a model trained on this data is fitted and selected on."""
         return Provenance.of([self.splits["train"].keys], [self.splits["val"].keys])
 
+    # what the loaders hand out
+
     def samples(self, split: str) -> Samples:
         """Return the samples of a split: one of train, val, stack, test, predict."""
         return self._predict_samples if split == "predict" else self.splits[split]
@@ -166,7 +242,7 @@ class ImageDataModule(pl.LightningDataModule):
 
         Args:
             samples: what to hand out
-            shuffle: a new order each epoch
+            shuffle: draw them by `sampler` in a new order each epoch; else each once, in order
 
         Raises:
             ValueError: the batch size cannot be shared out evenly
@@ -179,15 +255,19 @@ class ImageDataModule(pl.LightningDataModule):
                 f"--data.batch_size {size} is over all processes and cannot be divided by {world_size}: "
                 f"use {low or world_size} or {low + world_size}"
             )
+        order = choose_order(samples.labels, shuffle, self.sampler)
         # the same on all processes, because Lightning seeds each with the same number
-        seed = torch.initial_seed()
-        return BatchLoader(samples, EpochSampler(len(samples), size, shuffle, seed, rank, world_size))
+        return BatchLoader(samples, EpochSampler(order, size, torch.initial_seed(), rank, world_size))
 
     def train_dataloader(self) -> BatchLoader:
         """Serve training batches, shuffled."""
         # overfitting a few batches means the same ones each epoch
         overfitting = getattr(self.trainer, "overfit_batches", 0) > 0
-        return self.loader(self.served("train"), shuffle=not overfitting)
+        self._train_loader = self.loader(self.served("train"), shuffle=not overfitting)
+        if self._resumed is not None:
+            self._train_loader.load_state_dict(self._resumed)
+            self._resumed = None
+        return self._train_loader
 
     def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
         """Serve validation batches in fixed order; none if there is no validation split."""
@@ -202,86 +282,30 @@ class ImageDataModule(pl.LightningDataModule):
         """Serve batches to predict on: the data set's unlabelled samples, or else the test split."""
         return self.loader(self.served("predict"))
 
+    # Lightning restores loaders by itself, but not those that were asked for before it read the checkpoint, as a
+    # schedule does that needs the number of steps
+
+    def state_dict(self) -> dict[str, int]:
+        """Say how far the training loader has come."""
+        return self._train_loader.state_dict() if self._train_loader else {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Let the training loader go on from there."""
+        self._resumed = state_dict or None
+
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment a training batch on its device."""
-        if self.augmentation == "none" or "image" not in batch or not (self.trainer and self.trainer.training):
+        if not self.augmentation or "image" not in batch or not (self.trainer and self.trainer.training):
             return batch
         image = batch["image"]
         return {**batch, "image": augment(image, self.augmentation, self._generator(image.device))}
 
     def _generator(self, device: torch.device) -> torch.Generator:
-        # one stream a process: with the shared seed alone, all ranks would draw the same crops
+        # drawn from the number of the batch, so that a resumed run goes on as if it had not stopped; and from the
+        # process's, because with the shared seed alone all would draw the same crops
+        assert self.trainer is not None
+        numbers = (torch.initial_seed(), self.trainer.global_rank, self.trainer.fit_loop.total_batch_idx)
+        seed = int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=4).digest(), "little")
         if device not in self._generators:
-            rank = self.trainer.global_rank if self.trainer else 0
-            seed = (torch.initial_seed() * 1_000_003 + rank) % 2**63
-            self._generators[device] = torch.Generator(device).manual_seed(seed)
-        return self._generators[device]
-
-
-def channel_statistics(samples: Samples, limit: int = 10_000) -> tuple[list[float], list[float], tuple[int, int]]:
-    """Mean and standard deviation of each channel on the scale [0, 1], and the image size.
-
-    Args:
-        samples: the training split
-        limit: use at most this many samples, evenly spaced
-
-    Returns:
-        means `(channel,)`, standard deviations `(channel,)`, (height, width)
-    """
-    step = max(1, len(samples) // limit)
-    rows = samples.rows[::step][:limit]
-    total = square = torch.zeros(())
-    count = 0
-    for chunk in rows.split(1000):
-        images = samples.source.gather(chunk).float().div_(255)
-        total = total + images.sum((0, 2, 3), dtype=torch.float64)
-        square = square + images.square().sum((0, 2, 3), dtype=torch.float64)
-        count += images.numel() // images.shape[1]
-        size = (images.shape[2], images.shape[3])
-    mean = total / count
-    std = (square / count - mean**2).clamp(min=0).sqrt()
-    # a constant channel would be divided by zero
-    std = torch.where(std > 1e-4, std, torch.ones(()))
-    return [round(v, 6) for v in mean.tolist()], [round(v, 6) for v in std.tolist()], size
-
-
-def array_dataset(
-    arrays: dict[str, tuple[np.ndarray, np.ndarray]], class_names: list[str], image_size: int | None
-) -> Dataset:
-    """Build a data set from images in memory.
-
-    Args:
-        arrays: `train`, `test` and perhaps `val`: uint8 images `(sample, height, width, channel)` and their labels
-            `(sample,)`
-        class_names: the name of each class, in label order
-        image_size: height and width in pixels to resize to; None keeps the images' own
-    """
-    parts: dict[str, Samples] = {}
-    for split, (images, labels) in arrays.items():
-        names = [f"{split}/{number}" for number in range(len(images))]
-        tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-        parts[split] = Samples(
-            TensorSource(resize(tensor, image_size)),
-            torch.arange(len(images)),
-            torch.from_numpy(labels.astype(np.int64)),
-            sample_ids(names),
-            array_keys(images),
-            names,
-        )
-    return Dataset(parts["train"], parts["test"], class_names, parts.get("val"))
-
-
-def resize(images: Tensor, size: int | None) -> Tensor:
-    """Resize uint8 images to a square with antialiasing.
-
-    Args:
-        images: shape `(sample, channel, height, width)`
-        size: height and width in pixels; None, or the size they have, returns them as they are
-    """
-    if size is None or images.shape[-2:] == (size, size):
-        return images
-    chunks = (
-        torch.nn.functional.interpolate(c.float(), (size, size), mode="bilinear", antialias=True).round_()
-        for c in images.split(1024)
-    )
-    return torch.cat([c.clamp_(0, 255).to(torch.uint8) for c in chunks])
+            self._generators[device] = torch.Generator(device)
+        return self._generators[device].manual_seed(seed)

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from datamodules.base import Dataset, ImageDataModule
+from datamodules.base import ImageDataModule
+from datamodules.dataset import Dataset
 from datamodules.torchvision_sets import load_torchvision
-from datamodules.transforms import Augmentation
+from datamodules.transforms import Step
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -19,7 +20,7 @@ class CIFAR10(ImageDataModule):
 
     root: str = "data"
     download: bool = False
-    augmentation: Augmentation = "crop_flip"
+    augmentation: tuple[Step, ...] = ("crop", "flip")
     dataset_name: ClassVar[str] = "CIFAR10"
 
     def load(self) -> Dataset:

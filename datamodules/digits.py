@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datamodules.base import Dataset, ImageDataModule, array_dataset
+from datamodules.base import ImageDataModule
+from datamodules.dataset import Dataset, array_dataset
 from datamodules.splits import stratified_holdout
-from datamodules.transforms import Augmentation
+from datamodules.transforms import Step
 
 # part of what the data set is, like an official test split: not an option
 TEST_FRACTION, TEST_SEED = 0.2, 0
@@ -22,7 +23,7 @@ class Digits(ImageDataModule):
 
     batch_size: int = 64
     image_size: int | None = 16
-    augmentation: Augmentation = "crop"
+    augmentation: tuple[Step, ...] = ("crop",)
 
     def load(self) -> Dataset:
         """Read the embedded images; a fixed stratified fifth is the test split."""

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from datamodules.base import Dataset, ImageDataModule
+from datamodules.base import ImageDataModule
+from datamodules.dataset import Dataset
 from datamodules.torchvision_sets import load_torchvision
-from datamodules.transforms import Augmentation
+from datamodules.transforms import Step
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -19,7 +20,7 @@ class MNIST(ImageDataModule):
 
     root: str = "data"
     download: bool = False
-    augmentation: Augmentation = "crop"
+    augmentation: tuple[Step, ...] = ("crop",)
     dataset_name: ClassVar[str] = "MNIST"
 
     def load(self) -> Dataset:
@@ -31,5 +32,5 @@ class MNIST(ImageDataModule):
 class FashionMNIST(MNIST):
     """60,000 training and 10,000 test images of clothes, grey, 28x28 pixels, 10 classes."""
 
-    augmentation: Augmentation = "crop_flip"
+    augmentation: tuple[Step, ...] = ("crop", "flip")
     dataset_name: ClassVar[str] = "FashionMNIST"

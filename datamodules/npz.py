@@ -8,7 +8,8 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
-from datamodules.base import Dataset, ImageDataModule, array_dataset
+from datamodules.base import ImageDataModule
+from datamodules.dataset import Dataset, array_dataset
 
 
 @dataclass(eq=False, kw_only=True, repr=False)

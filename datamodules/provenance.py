@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -15,6 +16,11 @@ def _hash64(*parts: bytes) -> int:
     for part in parts:
         digest.update(part)
     return int.from_bytes(digest.digest(), "little", signed=True)
+
+
+def text_hashes(texts: Sequence[str]) -> NDArray[np.int64]:
+    """Hash texts to numbers that are the same everywhere, int64, shape `(text,)`."""
+    return np.fromiter((_hash64(t.encode("utf-8", "surrogateescape")) for t in texts), np.int64, len(texts))
 
 
 def sample_ids(names: Sequence[str]) -> Tensor:
@@ -33,8 +39,7 @@ def sample_ids(names: Sequence[str]) -> Tensor:
         >>> sample_ids(["train/0", "train/1"]).tolist() == sample_ids(["train/0", "train/1"]).tolist()
         True
     """
-    ids = np.fromiter((_hash64(n.encode("utf-8", "surrogateescape")) for n in names), np.int64, len(names))
-    ids &= np.iinfo(np.int64).max
+    ids = text_hashes(names) & np.iinfo(np.int64).max
     if len(np.unique(ids)) != len(ids):
         unique, counts = np.unique(ids, return_counts=True)
         repeated = names[int(np.flatnonzero(ids == unique[counts > 1][0])[0])]

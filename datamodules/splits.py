@@ -1,23 +1,27 @@
-"""Splits as pure functions: labels and a seed in, index arrays out; the same on every machine."""
+"""Splits as pure functions: labels, groups and a seed in, index arrays out; the same on every machine."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Indices = NDArray[np.int64]
+Ints = NDArray[np.int64]
+LongTail = Literal["none", "exponential", "step"]
 
 
 def stratified_holdout(
-    labels: NDArray[np.int64],
+    labels: Ints,
     fractions: Sequence[float],
     seed: int,
-    keys: NDArray[np.int64] | None = None,
+    keys: Ints | None = None,
     class_names: Sequence[str] | None = None,
-) -> list[Indices]:
+    groups: Ints | None = None,
+) -> list[Ints]:
     """Draw disjoint stratified holdouts; what is left over comes first.
 
-    Samples with the same content key always land on the same side: a copy of a held-out image must not be trained on.
+    Samples with the same content key, or of the same group, always land on the same side: neither a copy of a
+    held-out image nor another picture of the same thing may be trained on.
 
     Args:
         labels: class of each sample, shape `(sample,)`
@@ -25,6 +29,7 @@ def stratified_holdout(
         seed: names the draw; the same seed gives the same split everywhere
         keys: content key of each sample, shape `(sample,)`; None takes all samples as different
         class_names: for the error message
+        groups: group of each sample, shape `(sample,)`; None takes each sample for itself
 
     Returns:
         sorted index arrays: the remainder, then one a fraction
@@ -39,30 +44,233 @@ def stratified_holdout(
     """
     if any(not 0 <= f < 1 for f in fractions) or sum(fractions) >= 1:
         raise ValueError(f"holdout fractions must be in [0, 1) and sum to less than 1, not {list(fractions)}")
-    wanted = [f for f in fractions if f > 0]
-    if keys is None:
-        owner = np.arange(len(labels))
-    else:
-        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        owner = first[inverse]
-    side = np.zeros(len(labels), dtype=np.int64)
-    distinct = np.flatnonzero(owner == np.arange(len(labels)))
-    rng = np.random.Generator(np.random.PCG64(seed))
-    for label in np.unique(labels):
-        members = distinct[labels[distinct] == label]
-        if wanted and len(members) < len(wanted) + 1:
-            name = class_names[label] if class_names else str(label)
-            raise ValueError(
-                f"class {name!r} has {len(members)} distinct image(s), too few for {len(wanted) + 1} splits: "
-                f"add images, or set the fraction of a split to 0"
-            )
-        members = rng.permutation(members)
-        start = 0
-        for number, fraction in enumerate(fractions, start=1):
-            # each wanted side gets at least one, and leaves at least one to every other wanted side
-            size = 0 if fraction == 0 else max(1, round(fraction * len(members)))
-            size = min(size, len(members) - start - 1 - sum(f > 0 for f in fractions[number:]))
-            side[members[start : start + size]] = number
-            start += size
-    side = side[owner]
+    side = _deal(labels, [1 - sum(fractions), *fractions], seed, keys, groups, class_names)
     return [np.flatnonzero(side == number) for number in range(len(fractions) + 1)]
+
+
+def stratified_folds(
+    labels: Ints,
+    num_folds: int,
+    seed: int,
+    keys: Ints | None = None,
+    class_names: Sequence[str] | None = None,
+    groups: Ints | None = None,
+) -> Ints:
+    """Deal samples out to folds of nearly the same size and class shares.
+
+    Args:
+        labels: class of each sample, shape `(sample,)`
+        num_folds: number of folds, at least 2
+        seed: names the draw
+        keys: content key of each sample; copies of an image share a fold
+        class_names: for the error message
+        groups: group of each sample; a group shares a fold
+
+    Returns:
+        the fold of each sample, from 0, shape `(sample,)`
+
+    Raises:
+        ValueError: fewer than 2 folds, or a class too small for them
+
+    Example:
+        >>> folds = stratified_folds(np.array([0] * 6 + [1] * 3), 3, seed=0)
+        >>> np.bincount(folds).tolist()
+        [3, 3, 3]
+    """
+    if num_folds < 2:
+        raise ValueError(f"there must be at least 2 folds, not {num_folds}")
+    return _deal(labels, [1 / num_folds] * num_folds, seed, keys, groups, class_names, "folds")
+
+
+def stratified_subset(labels: Ints, fraction: float, seed: int) -> Ints:
+    """Keep a share of each class, at least one sample; a smaller share is a subset of a larger one.
+
+    Args:
+        labels: class of each sample, shape `(sample,)`
+        fraction: share to keep, in (0, 1]
+        seed: names the draw
+
+    Returns:
+        sorted indices of what is kept
+
+    Example:
+        >>> small, large = (stratified_subset(np.zeros(10, int), f, seed=0) for f in (0.2, 0.5))
+        >>> len(small), set(small) <= set(large)
+        (2, True)
+    """
+    counts = np.bincount(labels)
+    return _prefix(labels, np.where(counts, np.maximum(1, np.round(fraction * counts)), 0).astype(np.int64), seed)
+
+
+def long_tail(
+    labels: Ints, profile: LongTail, ratio: float, seed: int, class_names: Sequence[str] | None = None
+) -> Ints:
+    """Thin classes out to a long tail, without replacement (Cui et al. 2019, arXiv:1901.05555).
+
+    Args:
+        labels: class of each sample, shape `(sample,)`
+        profile: `exponential` falls from class to class in label order; `step` cuts the second half of the classes
+        ratio: samples of the largest class over those of the smallest
+        seed: names the draw
+        class_names: for the error message
+
+    Returns:
+        sorted indices of what is kept; the head class keeps as many as the smallest class has
+
+    Raises:
+        ValueError: a class would have no sample left
+
+    Example:
+        >>> labels = np.repeat(np.arange(3), 100)
+        >>> np.bincount(labels[long_tail(labels, "exponential", 100, seed=0)]).tolist()
+        [100, 10, 1]
+    """
+    counts = np.bincount(labels)
+    classes = len(counts)
+    place = np.arange(classes) / max(1, classes - 1) if profile == "exponential" else np.arange(classes) >= classes // 2
+    # 50 must not become 49 by rounding of the power
+    wanted = np.floor(counts.min() * (1 / ratio) ** place.astype(float) + 1e-9).astype(np.int64)
+    if not wanted.all():
+        empty = int(np.flatnonzero(wanted == 0)[0])
+        name = class_names[empty] if class_names else str(empty)
+        raise ValueError(
+            f"class {name!r} would have no image left of {counts.min()} at imbalance ratio {ratio:g}: use a smaller one"
+        )
+    return _prefix(labels, wanted, seed)
+
+
+def _prefix(labels: Ints, wanted: Ints, seed: int) -> Ints:
+    rng = np.random.Generator(np.random.PCG64(seed))
+    kept = [rng.permutation(np.flatnonzero(labels == label))[:size] for label, size in enumerate(wanted)]
+    return np.sort(np.concatenate(kept))
+
+
+def _deal(
+    labels: Ints,
+    shares: Sequence[float],
+    seed: int,
+    keys: Ints | None,
+    groups: Ints | None,
+    class_names: Sequence[str] | None,
+    what: str = "splits",
+) -> Ints:
+    """Return the side of each sample; see `stratified_holdout`."""
+    share = np.asarray(shares)
+    wanted: list[int] = np.flatnonzero(share > 0).tolist()
+    if len(labels) == 0 or len(wanted) == 1:
+        return np.full(len(labels), wanted[0], dtype=np.int64)
+    samples = np.arange(len(labels))
+    original = samples if keys is None else _first_of(keys)
+    unit = original if groups is None else _joined(original, groups)
+    rng = np.random.Generator(np.random.PCG64(seed))
+    distinct = np.flatnonzero(original == samples)
+    # units by their first sample: one image and its copies, or a group
+    size = np.bincount(unit[distinct], minlength=len(labels))
+    single = distinct[size[unit[distinct]] == 1]
+    classes = int(labels.max()) + 1
+    totals = np.bincount(labels[distinct], minlength=classes)
+    dealt = np.zeros((len(share), classes), dtype=np.int64)
+    side = np.zeros(len(labels), dtype=np.int64)
+    if groups is not None:
+        singles = np.bincount(labels[single], minlength=classes)
+        _deal_groups(labels, distinct, unit, size, share, singles, totals, dealt, side, rng)
+    offset = 0
+    for label in np.unique(labels[distinct]):
+        members = rng.permutation(single[labels[single] == label])
+        lacking = [s for s in wanted if dealt[s, label] == 0]
+        if len(members) < len(lacking):
+            name = class_names[label] if class_names else str(label)
+            count = len(np.unique(unit[distinct[labels[distinct] == label]]))
+            kind = "distinct image(s)" if groups is None else "group(s) of images"
+            raise ValueError(
+                f"class {name!r} has {count} {kind}, too few for {len(wanted)} {what}: "
+                f"add images, or ask for fewer or smaller {what}"
+            )
+        counts = _apportion(len(members), share * totals[label] - dealt[:, label], lacking, offset)
+        offset += int(totals[label]) if what == "folds" else 0
+        dealt[:, label] += counts
+        # the remainder comes last
+        order = [*range(1, len(share)), 0]
+        side[members] = np.repeat(order, counts[order])
+    # whatever is not the first of its unit follows it
+    return side[unit]
+
+
+def _first_of(values: Ints) -> Ints:
+    """Return the index of the first sample with the same value."""
+    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    return first[inverse]
+
+
+def _joined(original: Ints, groups: Ints) -> Ints:
+    """Join samples that share an image or a group, however indirectly; return the first of each such unit."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(groups)
+    ends = np.concatenate([original, _first_of(groups)])
+    graph = coo_array((np.ones(2 * count, dtype=bool), (np.tile(np.arange(count), 2), ends)), shape=(count, count))
+    return _first_of(connected_components(graph, directed=False)[1].astype(np.int64))
+
+
+def _deal_groups(
+    labels: Ints,
+    distinct: Ints,
+    unit: Ints,
+    size: Ints,
+    share: NDArray[np.float64],
+    singles: Ints,
+    totals: Ints,
+    dealt: Ints,
+    side: Ints,
+    rng: np.random.Generator,
+) -> None:
+    """Deal the units of more than one image, large ones first, each to the side whose shares it serves best."""
+    members = distinct[size[unit[distinct]] > 1]
+    pairs, counts = np.unique(np.stack([unit[members], labels[members]], 1), axis=0, return_counts=True)
+    content: dict[int, list[tuple[int, int]]] = {}
+    # units that still come with a class
+    left = singles.tolist()
+    for (first, label), count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        content.setdefault(first, []).append((label, count))
+        left[label] += 1
+    sides = np.flatnonzero(share > 0).tolist()
+    target = {s: (share[s] * totals).tolist() for s in sides}
+    have = {s: dealt[s].tolist() for s in sides}
+    units = np.fromiter(content, dtype=np.int64, count=len(content))
+    # largest first; equal ones in random order
+    units = units[np.lexsort((rng.permutation(len(units)), -size[units]))]
+    for first in units.tolist():
+        allowed = sides
+        for label, _ in content[first]:
+            lacking = [s for s in allowed if not have[s][label]]
+            if lacking and left[label] <= sum(not have[s][label] for s in sides):
+                allowed = lacking
+            left[label] -= 1
+        chosen = min(
+            allowed,
+            key=lambda s: sum(n * (n - 2 * (target[s][c] - have[s][c])) / target[s][c] for c, n in content[first]),
+        )
+        side[first] = chosen
+        for label, count in content[first]:
+            have[chosen][label] += count
+    for s in sides:
+        dealt[s] = have[s]
+
+
+def _apportion(count: int, need: NDArray[np.float64], lacking: Sequence[int], offset: int) -> Ints:
+    """Share out a number of samples by the largest remainder; each side in `lacking` gets at least one."""
+    need = np.clip(need, 0, None)
+    if need.sum() == 0:
+        need[0] = 1
+    exact = need / need.sum() * count
+    counts = np.floor(exact + 1e-9).astype(np.int64)
+    remainder = np.round(exact - counts, 9)
+    # folds take turns with the odd samples, so that their sizes stay alike
+    turn = (np.arange(len(need)) - offset) % len(need)
+    counts[np.lexsort((turn, -remainder))[: count - counts.sum()]] += 1
+    for number in lacking:
+        if not counts[number]:
+            counts[number] += 1
+            counts[int(np.argmax(counts))] -= 1
+    return counts

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from datamodules.base import Dataset, array_dataset
+from datamodules.dataset import Dataset, array_dataset
 
 
 def load_torchvision(name: str, root: str, download: bool, image_size: int | None) -> Dataset:

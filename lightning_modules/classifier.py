@@ -53,6 +53,7 @@ class ImageClassifier(pl.LightningModule):
         self.predictions: dict[str, Tensor] = {}
         self.metrics: dict[str, float] = {}
         self._rows: list[dict[str, Tensor]] = []
+        # loss and hits of the epoch so far, and of how many samples
         self._train_sums = torch.zeros(2)
         self._train_count = 0
         self.build()
@@ -128,12 +129,18 @@ class ImageClassifier(pl.LightningModule):
 
     # steps
 
-    def on_train_epoch_start(self) -> None:
-        """Forget the sums of the epoch before."""
+    def on_train_start(self) -> None:
+        """Take the sums to the device: an epoch that is resumed half-way goes on with them."""
         # Apple's devices have no doubles
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
-        self._train_sums = torch.zeros(2, dtype=dtype, device=self.device)
-        self._train_count = 0
+        self._train_sums = self._train_sums.to(self.device, dtype)
+        if self.global_rank > 0:
+            # what was saved are the sums of the first process
+            self._train_sums, self._train_count = torch.zeros_like(self._train_sums), 0
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the sums of the epoch before."""
+        self._train_sums, self._train_count = torch.zeros_like(self._train_sums), 0
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss; sums stay on the device, because reading them would wait for it."""
@@ -231,13 +238,17 @@ class ImageClassifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Record how to rebuild the model, and which samples it was fitted and selected on."""
         checkpoint["architecture"] = deepcopy(self.architecture())
+        checkpoint["train_sums"] = {"sums": self._train_sums.cpu(), "count": self._train_count}
         now = self.current_provenance()
         record = now.union(self.provenance) if now else self.provenance
         if record is not None:
             checkpoint["provenance"] = record.plain()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember the samples that the weights have seen already."""
+        """Remember the samples that the weights have seen already, and the sums of an unfinished epoch."""
+        if "train_sums" in checkpoint:
+            self._train_sums = checkpoint["train_sums"]["sums"]
+            self._train_count = checkpoint["train_sums"]["count"]
         if "provenance" in checkpoint:
             self.provenance = Provenance.from_plain(checkpoint["provenance"])
 

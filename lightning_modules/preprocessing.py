@@ -41,5 +41,6 @@ class Preprocessing(nn.Module):
         if images.shape[-2:] != self.input_size:
             images = images.to(self.mean.dtype)
             images = nn.functional.interpolate(images, self.input_size, mode="bilinear", antialias=True)
-        # two passes over the batch rather than four
-        return torch.sub(images, 255 * self.mean).mul_(1 / (255 * self.std))
+        # decoded files come with the channels last, which is slow to normalise; and on a CPU, converting first is twice
+        # as fast as arithmetic on integers
+        return images.contiguous().to(self.mean.dtype).sub_(255 * self.mean).mul_(1 / (255 * self.std))

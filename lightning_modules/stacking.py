@@ -17,7 +17,6 @@ from datamodules.base import ImageDataModule
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from datamodules.samples import Samples, TensorSource
-from datamodules.splits import stratified_holdout
 from ensembling.heads import Head, LogisticHead
 from ensembling.leakage import Leakage, find_leakage, refuse_leakage
 from ensembling.logits import Features, base_logits, mean_logits, to_features
@@ -124,10 +123,8 @@ class StackingModule(ImageClassifier):
             )
         if len(val):
             return meta, val
-        kept, held = stratified_holdout(
-            meta.labels.numpy(), [META_VAL_FRACTION], data.split_seed, meta.keys.numpy(), self.info.class_names
-        )
-        return meta.subset(kept), meta.subset(held)
+        kept, held = data.draw(meta, [META_VAL_FRACTION], self.info.class_names)
+        return kept, held
 
     def _setup_fit(self, data: ImageDataModule) -> None:
         train, val = self.meta_splits(data)

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.base import ImageDataModule, array_dataset, channel_statistics, resize
+from datamodules.base import ImageDataModule
+from datamodules.dataset import array_dataset, channel_statistics, resize
+from datamodules.samplers import InOrder, Shuffled
 from tests.helpers.data import Blobs, blobs, random_images
 
 
 def with_trainer(data, rank=0, world_size=1, training=True):
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, training=training)
+    loop = SimpleNamespace(total_batch_idx=0)
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, training=training, fit_loop=loop)
     return data
 
 
@@ -59,8 +62,8 @@ def test_val_dataloader__without_a_validation_split():
 
 def test_augmentation__training_batches_alone():
     batch = {"image": random_images(4, 1, 16), "label": torch.zeros(4), "id": torch.arange(4)}
-    training = with_trainer(Blobs(augmentation="crop_flip"))
-    testing = with_trainer(Blobs(augmentation="crop_flip"), training=False)
+    training = with_trainer(Blobs(augmentation=("crop", "flip")))
+    testing = with_trainer(Blobs(augmentation=("crop", "flip")), training=False)
     assert not torch.equal(training.on_after_batch_transfer(batch, 0)["image"], batch["image"])
     assert torch.equal(testing.on_after_batch_transfer(batch, 0)["image"], batch["image"])
 
@@ -68,7 +71,7 @@ def test_augmentation__training_batches_alone():
 def test_augmentation__processes_draw_differently():
     images = random_images(8, 1, 16)
     drawn = [
-        with_trainer(Blobs(augmentation="crop"), rank, 2).on_after_batch_transfer({"image": images}, 0)["image"]
+        with_trainer(Blobs(augmentation=("crop",)), rank, 2).on_after_batch_transfer({"image": images}, 0)["image"]
         for rank in (0, 1)
     ]
     assert not torch.equal(*drawn)
@@ -115,6 +118,81 @@ def test_load__must_be_overridden():
 def test_overfit_batches__means_the_same_ones_each_epoch():
     data = with_trainer(Blobs())
     data.trainer.overfit_batches = 1
-    assert not data.train_dataloader().sampler.shuffle
+    assert isinstance(data.train_dataloader().sampler.order, InOrder)
     data.trainer.overfit_batches = 0.0
-    assert data.train_dataloader().sampler.shuffle
+    assert isinstance(data.train_dataloader().sampler.order, Shuffled)
+
+
+def test_folds__are_disjoint_and_together_the_training_images():
+    whole = set(Blobs(count=90).dataset.train.ids.tolist())
+    held = [set(Blobs(count=90, num_folds=3, fold=fold).splits["val"].ids.tolist()) for fold in range(3)]
+    assert [len(part) for part in held] == [30, 30, 30]
+    assert set.union(*held) == whole
+
+
+@pytest.mark.parametrize(
+    ("held_out", "sizes"), [("val", (60, 30, 0, 46)), ("stack", (48, 12, 30, 46)), ("test", (48, 12, 0, 30))]
+)
+def test_held_out__becomes_the_split_that_was_asked_for(held_out, sizes):
+    data = Blobs(count=90, val_fraction=0.2, num_folds=3, fold=1, held_out=held_out)
+    assert tuple(len(data.splits[name]) for name in ("train", "val", "stack", "test")) == sizes
+    assert data.splits[held_out].ids.tolist() == Blobs(count=90, num_folds=3, fold=1).splits["val"].ids.tolist()
+    ids = torch.cat([data.splits[name].ids for name in ("train", "val", "stack")])
+    assert len(ids.unique()) == len(ids)
+
+
+def test_held_out_fold__uses_evaluation_transforms():
+    data = with_trainer(Blobs(augmentation=("crop", "flip"), num_folds=3, held_out="stack"), training=False)
+    batch = next(iter(data.loader(data.samples("stack"))))
+    assert torch.equal(data.on_after_batch_transfer(batch, 0)["image"], batch["image"])
+    assert batch["id"].tolist() == data.samples("stack").ids[: len(batch["id"])].tolist()
+
+
+def test_subsample__thins_out_training_alone():
+    whole, half, fifth = (Blobs(count=90, subsample=share) for share in (1.0, 0.5, 0.2))
+    for name in ("val", "test"):
+        assert torch.equal(whole.splits[name].ids, fifth.splits[name].ids)
+    train = [set(data.splits["train"].ids.tolist()) for data in (fifth, half, whole)]
+    assert [len(part) for part in train] == [15, 42, 81]
+    assert train[0] < train[1] < train[2]
+    assert fifth.info.class_counts == [5, 5, 5]
+
+
+def test_long_tail__thins_out_training_alone():
+    data = Blobs(count=300, long_tail="exponential", imbalance_ratio=9)
+    assert data.info.class_counts == [90, 30, 10]
+    assert data.splits["test"].labels.bincount().tolist() == [51, 50, 50]
+    assert data.splits["val"].labels.bincount().tolist() == [10, 10, 10]
+    # what is left out is not said to have been seen
+    assert len(data.provenance().fitted) == 130
+
+
+def test_sampler__serves_training_alone():
+    data = with_trainer(Blobs(count=300, long_tail="step", imbalance_ratio=10, sampler="balanced", batch_size=32))
+    labels = torch.cat([batch["label"] for batch in data.train_dataloader()])
+    assert len(set(labels.bincount().tolist())) == 1
+    val = torch.cat([batch["id"] for batch in data.val_dataloader()])
+    assert torch.equal(val, data.splits["val"].ids)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_folds": 1}, "--data.num_folds must be at least 2"),
+        ({"num_folds": 3, "fold": 3}, "--data.fold must be from 0 to 2, not 3"),
+        ({"fold": 1}, "--data.fold needs --data.num_folds"),
+        ({"num_folds": 3, "leave_out_source": "a"}, "--data.num_folds and --data.leave_out_source"),
+        ({"held_out": "test"}, "--data.held_out test needs .* --data.num_folds"),
+        (
+            {"num_folds": 3, "held_out": "stack", "stack_fraction": 0.1},
+            "--data.held_out stack and --data.stack_fraction",
+        ),
+        ({"imbalance_ratio": 10}, "--data.imbalance_ratio needs --data.long_tail"),
+        ({"long_tail": "step", "imbalance_ratio": 0.1}, "--data.imbalance_ratio must be at least 1"),
+        ({"subsample": 0.0}, "--data.subsample must be in"),
+        ({"augmentation": ("crop", "resized_crop")}, "--data.augmentation cannot have both"),
+    ],
+)
+def test_options__conflicts_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        Blobs(**options)

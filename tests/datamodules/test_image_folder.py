@@ -48,16 +48,6 @@ def test_folder__a_copy_under_another_name_has_the_same_key(image_folder):
     assert copied in train.keys
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_folder__cached_or_not_the_batches_are_the_same(image_folder, workers):
-    first, second = (
-        list(ImageFolder(root=str(image_folder), cache=cache, num_workers=workers, batch_size=8).test_dataloader())
-        for cache in ("ram", "none")
-    )
-    for left, right in zip(first, second, strict=True):
-        assert all(torch.equal(left[name], right[name]) for name in left)
-
-
 def test_folder__mixed_sizes_are_served_alike(image_folder):
     Image.new("L", (40, 20)).save(image_folder / "train/cat/other.png")
     assert ImageFolder(root=str(image_folder)).info.image_size == (224, 224)
@@ -115,3 +105,60 @@ def test_predict_root__empty(image_folder, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(FileNotFoundError, match="--data.predict_root .* holds no image"):
         ImageFolder(root=str(image_folder), predict_root=str(tmp_path / "none")).samples("predict")
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk", "none"])
+def test_skip__unreadable_files_are_counted_and_listed(image_folder, tmp_path, cache):
+    (image_folder / "train/cat/000.png").write_bytes(b"")
+    (image_folder / "test/dog").mkdir(exist_ok=True)
+    (image_folder / "test/dog/broken.jpg").write_bytes(b"no image")
+    data = ImageFolder(
+        root=str(image_folder), val_fraction=0.0, cache=cache, cache_dir=str(tmp_path / "c"), on_unreadable="skip"
+    )
+    with pytest.warns(UserWarning, match=r"2 of 73 files are left out .*000.png cannot be read"):
+        assert len(data.splits["train"]) == 35
+    assert len(data.splits["test"]) == 36
+    assert [("000.png" in line, "broken.jpg" in line) for line in data.dataset.skipped] == [
+        (True, False),
+        (False, True),
+    ]
+    served = torch.cat([batch["id"] for batch in data.test_dataloader()])
+    assert torch.equal(served, data.splits["test"].ids)
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk", "none"])
+def test_error__an_unreadable_file_stops_before_training(image_folder, tmp_path, cache):
+    (image_folder / "train/dog/001.png").write_bytes(b"\x89PNG broken")
+    data = ImageFolder(root=str(image_folder), cache=cache, cache_dir=str(tmp_path / "c"))
+    with pytest.raises(ValueError, match="001.png cannot be read as an image"):
+        _ = data.info
+
+
+def test_skip__a_class_without_a_readable_image_is_named(image_folder):
+    for path in (image_folder / "train/cat").iterdir():
+        path.write_bytes(b"")
+    no_image = pytest.raises(ValueError, match="class 'cat' has no readable image")
+    with pytest.warns(UserWarning, match="left out"), no_image:
+        _ = ImageFolder(root=str(image_folder), on_unreadable="skip").splits
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("cache", ["ram", "disk", "none"])
+def test_cache__all_give_the_same_batches(image_folder, tmp_path, cache, workers):
+    reference = list(ImageFolder(root=str(image_folder), batch_size=8).test_dataloader())
+    options = {"cache": cache, "cache_dir": str(tmp_path / "c"), "num_workers": workers}
+    for _ in range(2):
+        data = ImageFolder(root=str(image_folder), batch_size=8, **options)
+        for left, right in zip(data.test_dataloader(), reference, strict=True):
+            assert all(torch.equal(left[name], right[name]) for name in right)
+
+
+def test_folds__for_test_need_no_other_test_split(image_folder):
+    data = ImageFolder(root=str(image_folder / "train"), num_folds=3, held_out="test", val_fraction=0.25)
+    assert [len(data.splits[name]) for name in ("train", "val", "test")] == [18, 6, 12]
+
+
+def test_folds__for_validation_beside_a_validation_folder_are_refused(tmp_path):
+    root = write_image_folder(tmp_path, splits=("train", "val", "test"))
+    with pytest.raises(ValueError, match="--data.held_out val is in the way"):
+        _ = ImageFolder(root=str(root), num_folds=3).splits

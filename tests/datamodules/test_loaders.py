@@ -3,9 +3,10 @@ import pytest
 import torch
 from PIL import Image
 
+from datamodules.files import FileSource
 from datamodules.loaders import BatchLoader
-from datamodules.samplers import EpochSampler
-from datamodules.samples import FileSource, Samples, TensorSource
+from datamodules.samplers import EpochSampler, InOrder, Shuffled
+from datamodules.samples import Samples, TensorSource
 from tests.helpers.data import random_images
 
 
@@ -15,14 +16,14 @@ def samples(source):
 
 
 def files(tmp_path, images, workers):
-    paths = [tmp_path / f"{number}.png" for number in range(len(images))]
-    for path, image in zip(paths, images, strict=True):
-        Image.fromarray(np.asarray(image.permute(1, 2, 0))).save(path)
-    return FileSource(paths, (8, 8), 3, workers)
+    names = [f"{number}.png" for number in range(len(images))]
+    for name, image in zip(names, images, strict=True):
+        Image.fromarray(np.asarray(image.permute(1, 2, 0))).save(tmp_path / name)
+    return FileSource(tmp_path, names, (8, 8), 3, workers)
 
 
 def test_loader__a_batch_is_a_dict_of_tensors():
-    loader = BatchLoader(samples(TensorSource(random_images(10, 3, 8))), EpochSampler(10, 4, True, 0, 0, 1))
+    loader = BatchLoader(samples(TensorSource(random_images(10, 3, 8))), EpochSampler(Shuffled(10), 4, 0, 0, 1))
     batch = next(iter(loader))
     assert {name: tuple(value.shape) for name, value in batch.items()} == {
         "image": (4, 3, 8, 8),
@@ -36,7 +37,7 @@ def test_loader__a_batch_is_a_dict_of_tensors():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loader__files_and_memory_give_the_same_batches(tmp_path, workers):
     images = random_images(11, 3, 8)
-    sampler = EpochSampler(11, 4, True, 5, 0, 1)
+    sampler = EpochSampler(Shuffled(11), 4, 5, 0, 1)
     from_files = list(BatchLoader(samples(files(tmp_path, images, workers)), sampler))
     from_memory = list(BatchLoader(samples(TensorSource(images)), sampler))
     assert len(from_files) == len(from_memory) == 3
@@ -45,7 +46,7 @@ def test_loader__files_and_memory_give_the_same_batches(tmp_path, workers):
 
 
 def test_loader__stopping_early_leaves_nothing_running(tmp_path):
-    loader = BatchLoader(samples(files(tmp_path, random_images(11, 3, 8), 2)), EpochSampler(11, 4, False, 0, 0, 1))
+    loader = BatchLoader(samples(files(tmp_path, random_images(11, 3, 8), 2)), EpochSampler(InOrder(11), 4, 0, 0, 1))
     for batch in loader:
         assert len(batch["id"]) == 4
         break
@@ -54,6 +55,6 @@ def test_loader__stopping_early_leaves_nothing_running(tmp_path):
 
 def test_loader__a_broken_file_stops_the_epoch(tmp_path):
     source = files(tmp_path, random_images(6, 3, 8), 2)
-    source.paths[4].write_bytes(b"")
+    source.path(4).write_bytes(b"")
     with pytest.raises(ValueError, match="4.png cannot be read"):
-        list(BatchLoader(samples(source), EpochSampler(6, 2, False, 0, 0, 1)))
+        list(BatchLoader(samples(source), EpochSampler(InOrder(6), 2, 0, 0, 1)))

@@ -1,16 +1,17 @@
 import pytest
 import torch
 
-from datamodules.samplers import EpochSampler
+from datamodules.samplers import EpochSampler, InOrder, Shuffled, choose_order
 
 
 def epoch(size, batch_size, shuffle=True, seed=0, world_size=1, number=0):
     """Batches of every rank in one epoch."""
     ranks = []
     for rank in range(world_size):
-        sampler = EpochSampler(size, batch_size, shuffle, seed, rank, world_size)
+        order = Shuffled(size) if shuffle else InOrder(size)
+        sampler = EpochSampler(order, batch_size, seed, rank, world_size)
         sampler.set_epoch(number)
-        batches = list(sampler)
+        batches = list(sampler.batches())
         assert len(batches) == len(sampler)
         ranks.append(batches)
     return ranks
@@ -49,4 +50,68 @@ def test_epoch__order_changes_with_epoch_and_seed_alone():
 
 def test_sampler__fewer_samples_than_processes():
     with pytest.raises(ValueError, match="fewer devices"):
-        EpochSampler(1, 4, False, 0, 0, 2)
+        EpochSampler(InOrder(1), 4, 0, 0, 2)
+
+
+def labels_of(*counts):
+    return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+
+
+def drawn(labels, sampling, number=0, world_size=1):
+    """Indices drawn by every rank in one epoch."""
+    ranks = []
+    for rank in range(world_size):
+        sampler = EpochSampler(choose_order(labels, True, sampling), 12, 5, rank, world_size)
+        sampler.set_epoch(number)
+        ranks.append(torch.cat(list(sampler.batches())))
+    return ranks
+
+
+def test_balanced__each_class_equally_often():
+    labels = labels_of(80, 15, 5)
+    (epoch,) = drawn(labels, "balanced")
+    assert labels[epoch].bincount().tolist() == [33, 33, 33]
+    # no sample comes a second time before all others of its class came once
+    for label, count in enumerate((80, 15, 5)):
+        times = epoch[labels[epoch] == label].bincount(minlength=100)[labels == label]
+        assert len(times) == count
+        assert times.max() - times.min() <= 1
+
+
+def test_sqrt__between_as_they_are_and_balanced():
+    labels = labels_of(64, 16, 4)
+    (epoch,) = drawn(labels, "sqrt")
+    assert labels[epoch].bincount().tolist() == [48, 24, 12]
+
+
+def test_undersample__each_class_down_to_the_smallest():
+    labels = labels_of(80, 15, 5)
+    (epoch,) = drawn(labels, "undersample")
+    assert labels[epoch].bincount().tolist() == [5, 5, 5]
+    assert len(epoch.unique()) == 15
+    # other samples of the frequent classes come in other epochs
+    seen = torch.cat([drawn(labels, "undersample", number)[0] for number in range(60)]).unique()
+    assert len(seen) > 95
+
+
+def test_sampling__an_absent_class_is_left_out():
+    labels = torch.tensor([0, 0, 2, 2, 2])
+    (epoch,) = drawn(labels, "balanced")
+    assert labels[epoch].bincount().tolist() == [2, 0, 2]
+
+
+@pytest.mark.parametrize("sampling", ["none", "balanced", "sqrt", "undersample"])
+def test_sampling__ranks_share_one_epoch(sampling):
+    labels = labels_of(40, 25, 10)
+    (alone,) = drawn(labels, sampling)
+    two = drawn(labels, sampling, world_size=2)
+    # positions, because a sample of a rare class may come more than once
+    assert sorted(torch.cat(two).tolist()) == sorted(alone.tolist())
+    assert abs(len(two[0]) - len(two[1])) <= 1
+    assert not torch.equal(*(drawn(labels, sampling, number)[0] for number in (0, 1)))
+
+
+def test_batches__from_the_middle_are_those_that_were_left():
+    sampler = EpochSampler(Shuffled(50), 16, 3, 0, 1)
+    left = list(sampler.batches(2))
+    assert all(torch.equal(a, b) for a, b in zip(left, list(sampler.batches())[2:], strict=True))

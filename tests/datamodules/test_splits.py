@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from datamodules.splits import stratified_holdout
+from datamodules.splits import long_tail, stratified_folds, stratified_holdout, stratified_subset
 
 
 def labels_of(*counts):
@@ -60,3 +60,105 @@ def test_holdout__fraction_zero_holds_nothing():
     rest, held = stratified_holdout(labels_of(1, 4), [0.0], seed=0)
     assert len(rest) == 5
     assert len(held) == 0
+
+
+def test_holdout__no_group_on_two_sides():
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 60, 600)
+    # a group has one class, as a patient does; and some have two
+    labels = (groups % 3 + (rng.random(600) < 0.05)) % 3
+    for seed in range(5):
+        rest, val, stack = stratified_holdout(labels, [0.2, 0.1], seed, groups=groups)
+        sides = [set(groups[part]) for part in (rest, val, stack)]
+        assert not sides[0] & sides[1]
+        assert not sides[0] & sides[2]
+        assert not sides[1] & sides[2]
+        assert sorted(np.concatenate([rest, val, stack])) == list(range(600))
+        shares = np.bincount(labels[val]) / np.bincount(labels)
+        assert shares == pytest.approx([0.2] * 3, abs=0.06)
+
+
+def test_holdout__groups_joined_by_a_copy_stay_together():
+    labels = labels_of(20, 20)
+    groups = np.arange(40) // 2
+    keys = np.arange(40)
+    # an image of group 0 has a copy in group 5, and one of that in group 9
+    keys[10], keys[18] = keys[0], keys[11]
+    for seed in range(10):
+        sides = np.zeros(40, int)
+        sides[stratified_holdout(labels, [0.4], seed, keys, groups=groups)[1]] = 1
+        assert len(set(sides[[0, 1, 10, 11, 18, 19]])) == 1
+
+
+def test_holdout__the_last_group_of_a_class_goes_where_it_is_lacking():
+    # by size alone, all three groups of each class would stay in the remainder
+    labels, groups = labels_of(30, 30), np.arange(60) // 10
+    rest, val = stratified_holdout(labels, [0.1], 0, groups=groups)
+    assert set(labels[val]) == {0, 1}
+    assert len(rest) == 40
+
+
+def test_holdout__too_few_groups_are_named():
+    with pytest.raises(ValueError, match=r"class 'cat' has 1 group\(s\) of images, too few for 2 splits"):
+        stratified_holdout(labels_of(10, 10), [0.2], 0, None, ["cat", "dog"], np.array([0] * 10 + list(range(1, 11))))
+
+
+def test_folds__are_even_in_size_and_class():
+    labels = labels_of(53, 31, 17)
+    folds = stratified_folds(labels, 5, seed=2)
+    sizes = np.bincount(folds)
+    assert sizes.max() - sizes.min() <= 1
+    for label in range(3):
+        counts = np.bincount(folds[labels == label], minlength=5)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_folds__are_the_same_on_every_machine():
+    assert stratified_folds(labels_of(4, 5), 3, seed=1).tolist() == [1, 2, 0, 0, 1, 2, 0, 1, 2]
+
+
+def test_folds__hold_groups_together_as_evenly_as_scikit_learn():
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    rng = np.random.default_rng(3)
+    groups = rng.integers(0, 80, 900)
+    labels = groups % 4
+    folds = stratified_folds(labels, 5, seed=0, groups=groups)
+    assert all(len(set(folds[groups == group])) == 1 for group in set(groups))
+
+    def spread(parts):
+        counts = np.stack([np.bincount(labels[part], minlength=4) for part in parts])
+        return (counts.std(0) / counts.mean(0)).mean()
+
+    theirs = [test for _, test in StratifiedGroupKFold(5, shuffle=True, random_state=0).split(labels, labels, groups)]
+    assert spread([folds == fold for fold in range(5)]) <= 1.2 * spread(theirs) + 0.01
+
+
+def test_folds__a_class_too_small_is_named():
+    with pytest.raises(ValueError, match=r"class 'zebra' has 2 distinct image\(s\), too few for 3 folds"):
+        stratified_folds(labels_of(9, 2), 3, 0, class_names=["cat", "zebra"])
+    with pytest.raises(ValueError, match="at least 2 folds"):
+        stratified_folds(labels_of(9, 2), 1, 0)
+
+
+def test_subset__smaller_shares_are_parts_of_larger_ones():
+    labels = labels_of(50, 30, 3)
+    parts = [set(stratified_subset(labels, fraction, seed=4)) for fraction in (0.05, 0.2, 0.5, 1.0)]
+    assert parts[0] < parts[1] < parts[2] < parts[3]
+    assert np.bincount(labels[sorted(parts[1])]).tolist() == [10, 6, 1]
+    # every class keeps at least one
+    assert np.bincount(labels[sorted(parts[0])]).tolist() == [2, 2, 1]
+
+
+def test_long_tail__the_published_counts_of_cifar10():
+    labels = np.repeat(np.arange(10), 5000)
+    kept = long_tail(labels, "exponential", 100, seed=0)
+    assert np.bincount(labels[kept]).tolist() == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+    assert len(np.unique(kept)) == len(kept)
+    step = long_tail(labels, "step", 10, seed=0)
+    assert np.bincount(labels[step]).tolist() == [5000] * 5 + [500] * 5
+
+
+def test_long_tail__a_class_that_would_vanish_is_named():
+    with pytest.raises(ValueError, match="class 'eel' would have no image left of 20 at imbalance ratio 100"):
+        long_tail(labels_of(30, 20, 40), "exponential", 100, 0, ["cat", "dog", "eel"])

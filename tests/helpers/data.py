@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from datamodules import DataInfo
-from datamodules.base import Dataset, ImageDataModule, array_dataset
+from datamodules.base import ImageDataModule
+from datamodules.dataset import Dataset, array_dataset
 
 
 def data_info(channels=3, size=32, num_classes=10):

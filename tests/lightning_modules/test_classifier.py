@@ -144,7 +144,7 @@ def test_resume__ends_at_the_uninterrupted_weights(tmp_path):
 def test_same_seed__same_weights(tmp_path):
     def run(seed):
         pl.seed_everything(seed)
-        data = Blobs(augmentation="crop_flip")
+        data = Blobs(augmentation=("crop", "flip"))
         model = small_mlp(data)
         fit(model, data, tmp_path)
         return model.head.weight
@@ -166,7 +166,7 @@ def test_build_backbone__must_be_overridden():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu__fit_with_mixed_precision_reaches_the_cpus_accuracy(tmp_path):
-    data: ImageDataModule = Blobs(count=240, augmentation="crop")
+    data: ImageDataModule = Blobs(count=240, augmentation=("crop",))
     model = small_mlp(data, optimizer=lambda p: torch.optim.AdamW(p, lr=0.02))
     fitting = trainer(tmp_path, accelerator="gpu", devices=1, precision="bf16-mixed", max_epochs=8)
     fitting.fit(model, datamodule=data)

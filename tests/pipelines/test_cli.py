@@ -165,7 +165,7 @@ def test_class__starts_from_its_own_defaults(tmp_path, image_folder):
     assert run("fit", *MLP, *args, root=tmp_path) == 0
     resolved = config(tmp_path, experiment="image_folder")
     data, optimizer = resolved["data"]["init_args"], resolved["model"]["init_args"]["optimizer"]
-    assert (data["image_size"], data["batch_size"], data["augmentation"]) == (None, 128, "crop_flip")
+    assert (data["image_size"], data["batch_size"], data["augmentation"]) == (None, 128, ["crop", "flip"])
     assert optimizer["init_args"]["weight_decay"] == 0
 
 

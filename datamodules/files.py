@@ -1,0 +1,164 @@
+"""Image files: finding them, decoding them, and reading each of them once."""
+
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps
+from torch import Tensor
+
+from datamodules.provenance import bytes_key
+
+T = TypeVar("T")
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+# what Pillow raises for one broken format or another
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+# files read between two looks at what was found
+CHUNK = 256
+
+
+class FileSource:
+    """Images on disk, decoded and resized for each batch.
+
+    Args:
+        root: folder that the names are relative to
+        names: one file a sample
+        size: height and width to serve, in pixels
+        channels: 1 (grey) or 3 (RGB)
+        num_workers: threads that decode; 0 decodes in the caller's
+    """
+
+    name = "image"
+    in_memory = False
+
+    def __init__(
+        self, root: Path, names: Sequence[str], size: tuple[int, int], channels: int, num_workers: int
+    ) -> None:
+        self.root, self.names, self.size, self.channels = root, names, size, channels
+        self.pool = ThreadPoolExecutor(num_workers, "decode") if num_workers else None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, index: int) -> Path:
+        """Return the path of one file."""
+        return self.root / self.names[index]
+
+    def map(self, function: Callable[[int], T], indices: Iterable[int]) -> Iterator[T]:
+        """Call a function on each index, in order, on the decoding threads."""
+        return self.pool.map(function, indices) if self.pool else map(function, indices)
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """Return the images at `indices`, uint8, shape `(batch, channel, height, width)`."""
+        images = self.map(lambda i: decode(self.path(i), self.size, self.channels), indices.tolist())
+        return torch.from_numpy(np.stack(list(images))).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some files that were read.
+
+    Args:
+        images: uint8, shape `(file, height, width, channel)`; black where a file could not be read
+        keys: content key of each file, int64, shape `(file,)`
+        problems: by number of the file, why it could not be read
+    """
+
+    images: NDArray[np.uint8]
+    keys: NDArray[np.int64]
+    problems: dict[int, str]
+
+
+def read_all(files: FileSource) -> Iterator[Chunk]:
+    """Read every file once, in order: decode it and hash its bytes."""
+    height, width = files.size
+    for start in range(0, len(files), CHUNK):
+        stop = min(start + CHUNK, len(files))
+        chunk = Chunk(
+            np.zeros((stop - start, height, width, files.channels), dtype=np.uint8),
+            np.zeros(stop - start, dtype=np.int64),
+            {},
+        )
+
+        def read(number: int, start: int = start, chunk: Chunk = chunk) -> None:
+            # each thread writes rows of its own
+            path = files.path(number)
+            try:
+                content = path.read_bytes()
+                chunk.images[number - start] = decode(path, files.size, files.channels, content)
+                chunk.keys[number - start] = bytes_key(content)
+            except OSError as error:
+                chunk.problems[number] = f"{path} cannot be read ({error.strerror or error})"
+            except ValueError as error:
+                chunk.problems[number] = str(error)
+
+        for _ in files.map(read, range(start, stop)):
+            pass
+        yield chunk
+
+
+def decode(path: Path, size: tuple[int, int], channels: int, content: bytes | None = None) -> NDArray[np.uint8]:
+    """Read an image, turn it upright, scale its shorter side to fit and cut the centre.
+
+    Of an animation the first picture is taken; transparency is left out, as torchvision does; 16 bits are scaled to 8.
+
+    Args:
+        path: an image file that Pillow reads
+        size: height and width to return, in pixels
+        channels: 1 (grey) or 3 (RGB)
+        content: the file's bytes, where they were read already
+
+    Returns:
+        shape `(height, width, channel)`
+
+    Raises:
+        ValueError: the file is not a whole image, or has a range of values that cannot be known
+    """
+    height, width = size
+    try:
+        with Image.open(path if content is None else BytesIO(content)) as file:
+            # a JPEG far larger than needed is decoded at a half, a quarter or an eighth
+            least = 2 * max(size) / min(file.size)
+            if least < 1 and isinstance(file, ImageFile.ImageFile):
+                file.draft("RGB" if channels == 3 else "L", (int(file.width * least), int(file.height * least)))
+            image = ImageOps.exif_transpose(file) if file.getexif() else file
+            if image.mode.startswith("I;16"):
+                # Pillow would clip 16 bits to 8 instead of scaling them
+                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+            if image.mode in ("I", "F"):
+                raise ValueError(f"32-bit pixels of mode {image.mode} have no known range: save it with 8 or 16 bits")
+            image = image.convert("RGB" if channels == 3 else "L")
+    except BROKEN as error:
+        raise ValueError(f"{path} cannot be read as an image ({error}): mend or remove it") from error
+    if image.size != (width, height):
+        scale = max(height / image.height, width / image.width)
+        scaled = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+        image = image.resize(scaled, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        left, top = (scaled[0] - width) // 2, (scaled[1] - height) // 2
+        image = image.crop((left, top, left + width, top + height))
+    return np.asarray(image, dtype=np.uint8).reshape(height, width, channels)
+
+
+def walk_images(folder: Path) -> Iterator[Path]:
+    """Yield the image files below a folder; hidden files and folders are left out, links are followed once."""
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        status = Path(parent).stat()
+        # a link that leads back up would never end
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(parent, name)

@@ -1,0 +1,127 @@
+import errno
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datamodules import image_store
+from datamodules.files import FileSource
+from datamodules.image_store import read_into_memory, read_through_store
+from datamodules.provenance import bytes_key
+
+
+@pytest.fixture
+def files(tmp_path):
+    root = tmp_path / "images"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    names = [f"{number}.png" for number in range(5)]
+    for name in names:
+        Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)).save(root / name)
+    return FileSource(root, names, (6, 6), 3, 2)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Counts how often files are read."""
+    calls = []
+    read_all = image_store.read_all
+    monkeypatch.setattr(image_store, "read_all", lambda files: calls.append(1) or read_all(files))
+    return calls
+
+
+def again(files, **changes):
+    options = {"root": files.root, "names": files.names, "size": files.size, "channels": 3, "num_workers": 0}
+    return FileSource(**options | changes)
+
+
+def test_store__files_are_read_once_ever(files, tmp_path, reads):
+    first = read_through_store(tmp_path / "cache", files, True, keep_images=True)
+    second = read_through_store(tmp_path / "cache", again(files), True, keep_images=True)
+    memory = read_into_memory(files, True)
+    assert len(reads) == 2
+    for reading in (first, second):
+        assert torch.equal(reading.images, memory.images)
+        assert torch.equal(reading.keys, memory.keys)
+    assert second.keys.tolist() == [bytes_key(files.path(n).read_bytes()) for n in range(5)]
+
+
+@pytest.mark.parametrize("changes", [{"size": (4, 4)}, {"channels": 1}, {"names": ["0.png", "1.png"]}])
+def test_store__other_pixels_have_a_store_of_their_own(files, tmp_path, reads, changes):
+    read_through_store(tmp_path / "cache", files, True, keep_images=True)
+    other = again(files, **changes)
+    reading = read_through_store(tmp_path / "cache", other, True, keep_images=True)
+    assert len(reads) == 2
+    assert torch.equal(reading.images, read_into_memory(other, True).images)
+
+
+def test_store__a_changed_file_is_read_again(files, tmp_path, reads):
+    first = read_through_store(tmp_path / "cache", files, True, keep_images=True)
+    Image.fromarray(np.zeros((6, 6, 3), dtype=np.uint8)).save(files.path(2))
+    second = read_through_store(tmp_path / "cache", files, True, keep_images=True)
+    assert len(reads) == 2
+    assert second.images[2].max() == 0
+    assert (first.keys == second.keys).tolist() == [True, True, False, True, True]
+
+
+def test_store__keys_alone(files, tmp_path, reads):
+    for _ in range(2):
+        reading = read_through_store(tmp_path / "cache", files, True, keep_images=False)
+    assert len(reads) == 1
+    assert reading.images is None
+    assert torch.equal(reading.keys, read_into_memory(files, True).keys)
+
+
+def test_store__two_at_once_build_one(files, tmp_path, reads):
+    with ThreadPoolExecutor(2) as pool:
+        build = lambda _: read_through_store(tmp_path / "cache", again(files), True, keep_images=True)  # noqa: E731
+        left, right = pool.map(build, range(2))
+    assert len(reads) == 1
+    assert torch.equal(left.images, right.images)
+
+
+def test_store__one_that_was_cut_short_is_built_anew(files, tmp_path, reads):
+    whole = read_through_store(tmp_path / "cache", files, True, keep_images=True).images.clone()
+    (images,) = (tmp_path / "cache").glob("*/images.bin")
+    images.write_bytes(images.read_bytes()[:50])
+    with pytest.warns(UserWarning, match="damaged"):
+        assert torch.equal(read_through_store(tmp_path / "cache", files, True, keep_images=True).images, whole)
+    # a build that was killed leaves its folder under another name
+    place = images.parent
+    shutil.move(place, place.with_suffix(".partial"))
+    (place.with_suffix(".partial") / "problems.json").unlink()
+    assert torch.equal(read_through_store(tmp_path / "cache", files, True, keep_images=True).images, whole)
+    assert len(reads) == 3
+    assert not place.with_suffix(".partial").exists()
+
+
+def test_store__what_cannot_be_read_is_remembered(files, tmp_path, reads):
+    files.path(3).write_bytes(b"broken")
+    for _ in range(2):
+        reading = read_through_store(tmp_path / "cache", files, False, keep_images=True)
+        assert list(reading.problems) == [3]
+        assert "3.png cannot be read" in reading.problems[3]
+    assert len(reads) == 1
+    with pytest.raises(ValueError, match="3.png cannot be read"):
+        read_through_store(tmp_path / "cache", files, True, keep_images=True)
+
+
+def test_store__no_room_for_it(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10))
+    with pytest.raises(OSError, match="cache_dir .* are needed and .* are free.*--data.cache none"):
+        read_through_store(tmp_path / "cache", files, True, keep_images=True)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_store__a_disk_that_fills_up_on_the_way(files, tmp_path, monkeypatch):
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="No space left on device.*--data.cache none"):
+        read_through_store(tmp_path / "cache", files, True, keep_images=True)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]

@@ -1,0 +1,92 @@
+"""A run killed within an epoch and resumed ends as if it had not stopped."""
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from callbacks import RandomState
+from datamodules import ImageFolder
+from lightning_modules import SmallCNN
+from tests.helpers.data import Blobs
+from tests.helpers.training import trainer
+
+
+class KilledError(Exception):
+    pass
+
+
+class Watch(Callback):
+    """Note each batch's ids, and stop as a kill would: nothing is saved any more."""
+
+    def __init__(self, stop_after=None):
+        self.ids, self.images, self.stop_after = [], [], stop_after
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.ids.append(batch["id"].tolist())
+        self.images.append(batch["image"].clone())
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        # checkpoints are saved after all other callbacks have seen a batch
+        if len(self.ids) == self.stop_after:
+            raise KilledError
+
+
+def run(data, folder, stop_after=None, ckpt_path=None, save_every=1, **options):
+    torch.manual_seed(7)
+    model = SmallCNN(data_info=data.info)
+    watch = Watch(stop_after)
+    saver = ModelCheckpoint(folder, "last", every_n_train_steps=save_every, enable_version_counter=False)
+    fitting = trainer(folder, max_epochs=3, callbacks=[RandomState(), saver, watch], **options)
+    try:
+        fitting.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+    except KilledError:
+        assert stop_after is not None
+    return model, watch, fitting
+
+
+def in_memory(root, workers):
+    return Blobs(count=70, batch_size=16, augmentation=("crop", "flip"), sampler="balanced", num_workers=workers)
+
+
+def on_disk(root, workers):
+    # 65 training images: the last batch is a small one
+    return ImageFolder(
+        root=str(root), batch_size=8, cache="none", num_workers=workers, cache_dir=str(root / "cache"),
+        augmentation=("resized_crop", "flip"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("make", [in_memory, on_disk])
+@pytest.mark.parametrize("stop_after", [2, 4, 9])
+def test_resume__within_an_epoch(make, workers, stop_after, image_folder, tmp_path):
+    whole, watched, fitted = run(make(image_folder, workers), tmp_path / "whole")
+    batches = len(watched.ids) // 3
+    assert batches > 3
+    _, before, _ = run(make(image_folder, workers), tmp_path / "killed", stop_after)
+    # the rest of the process is another one
+    torch.manual_seed(99)
+    resumed, after, refitted = run(
+        make(image_folder, workers), tmp_path / "killed", ckpt_path=tmp_path / "killed/last.ckpt"
+    )
+    assert before.ids + after.ids == watched.ids
+    assert all(torch.equal(a, b) for a, b in zip(before.images + after.images, watched.images, strict=True))
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, resumed.state_dict()[name]), name
+    assert fitted.callback_metrics == refitted.callback_metrics
+
+
+def test_resume__a_checkpoint_some_batches_old(tmp_path):
+    _, watched, _ = run(in_memory(None, 0), tmp_path / "whole")
+    # saved after 3 and 6 batches of 4 each epoch, killed after 7
+    _, before, _ = run(in_memory(None, 0), tmp_path / "killed", 7, save_every=3)
+    _, after, _ = run(in_memory(None, 0), tmp_path / "killed", ckpt_path=tmp_path / "killed/last.ckpt")
+    assert before.ids[:6] + after.ids == watched.ids
+
+
+def test_resume__another_batch_size_starts_the_epoch_over(tmp_path):
+    run(in_memory(None, 0), tmp_path, 2)
+    other = Blobs(count=70, batch_size=8, sampler="balanced")
+    with pytest.warns(UserWarning, match="it starts over"):
+        _, after, _ = run(other, tmp_path, ckpt_path=tmp_path / "last.ckpt")
+    assert len(after.ids[0]) == 8
