@@ -19,7 +19,11 @@ from torch import Tensor
 
 from datamodules.provenance import fingerprint
 from lightning_modules.classifier import ImageClassifier
+from lightning_modules.metrics import metrics_by_source, pairwise_source_auroc
 from lightning_modules.stacking import StackingModule
+
+# beyond this many AUROCs, a table of classes by pairs of sources is no longer read
+PAIRS_LIMIT = 10_000
 
 
 class RunRecorder(Callback):
@@ -155,6 +159,8 @@ class RunRecorder(Callback):
             "fingerprints": {name: data.fingerprint(name) for name in splits},
             "split_seed": data.split_seed,
             "class_names": model.info.class_names,
+            **({"source_names": list(names)} if (names := data.dataset.source_names) else {}),
+            **({"skipped_files": list(skipped)} if (skipped := data.dataset.skipped) else {}),
             **circumstances(trainer),
         }
         if isinstance(model, StackingModule):
@@ -165,6 +171,13 @@ class RunRecorder(Callback):
         if evaluated is not None:
             facts["evaluations"] = facts.get("evaluations", {}) | {evaluated: evaluation(trainer, model, evaluated)}
             write_predictions(self.predictions, {evaluated: model.predictions})
+            if "source" in model.predictions:
+                logits, labels, sources = (model.predictions[name].cpu() for name in ("logits", "label", "source"))
+                names, class_names = data.dataset.source_names, model.info.class_names
+                entries[f"{evaluated}_by_source"] = metrics_by_source(logits, labels, sources, names)
+                if len(class_names) * len(names) ** 2 <= PAIRS_LIMIT:
+                    pairs = pairwise_source_auroc(logits, labels, sources, class_names, names)
+                    entries[f"{evaluated}_source_pairs"] = pairs
         write_json(self.result, {**facts, **entries})
 
 

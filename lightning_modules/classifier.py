@@ -188,11 +188,13 @@ class ImageClassifier(pl.LightningModule):
 
     def _keep(self, batch: Batch) -> None:
         logits = self.batch_logits(batch).float()
-        self._rows.append({"id": batch["id"], "label": batch["label"], "logits": logits})
+        self._rows.append(
+            {name: batch[name] for name in ("id", "label", "source") if name in batch} | {"logits": logits}
+        )
 
     def _gather(self) -> dict[str, Tensor]:
         rows, self._rows = self._rows, []
-        gathered = gather_by_id({name: torch.cat([row[name] for row in rows]) for name in ("id", "label", "logits")})
+        gathered = gather_by_id({name: torch.cat([row[name] for row in rows]) for name in rows[0]})
         # metrics are computed in doubles, which Apple's devices do not have
         return {name: c.cpu() for name, c in gathered.items()} if self.device.type == "mps" else gathered
 

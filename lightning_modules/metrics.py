@@ -1,8 +1,13 @@
 """Classification metrics of one whole split, computed once from its gathered logits."""
 
+import itertools
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import (
+    binary_auroc,
     multiclass_auroc,
     multiclass_average_precision,
     multiclass_calibration_error,
@@ -88,6 +93,65 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
         "num_classes_present": present.sum(),
     }
     return {name: float(value) for name, value in values.items()}
+
+
+def metrics_by_source(
+    logits: Tensor, labels: Tensor, sources: Tensor, names: Sequence[str]
+) -> dict[str, dict[str, float | None]]:
+    """Compute every metric for each source apart; see `classification_metrics`.
+
+    Args:
+        logits: shape `(sample, class)`
+        labels: int64, shape `(sample,)`
+        sources: index of where each sample comes from, int64, shape `(sample,)`
+        names: the name of each source
+
+    Returns:
+        by source that is present: `samples`, and the metrics; None where one is not defined, such as the AUROC of a
+        source with a single class
+    """
+    results = {}
+    for number in sources.unique().tolist():
+        members = sources == number
+        metrics = classification_metrics(logits[members], labels[members])
+        values = {name: None if math.isnan(value) else value for name, value in metrics.items()}
+        results[names[number]] = {"samples": int(members.sum()), **values}
+    return results
+
+
+def pairwise_source_auroc(
+    logits: Tensor, labels: Tensor, sources: Tensor, class_names: Sequence[str], source_names: Sequence[str]
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Tell how well images of a class from one source are ranked above images of other classes from another.
+
+    Where a model has learnt where an image comes from, rather than what it shows, the values off the diagonal differ
+    from those on it: images of a source in which a class is frequent are ranked above those of all others.
+
+    Args:
+        logits: shape `(sample, class)`
+        labels: int64, shape `(sample,)`
+        sources: index of where each sample comes from, int64, shape `(sample,)`
+        class_names: the name of each class
+        source_names: the name of each source
+
+    Returns:
+        by class, by source of its images, by source of the others: the one-versus-rest AUROC; None where there are no
+        such images
+    """
+    probabilities = logits.double().softmax(1)
+    present = sources.unique().tolist()
+    results: dict[str, dict[str, dict[str, float | None]]] = {}
+    for label in labels.unique().tolist():
+        pairs: dict[str, dict[str, float | None]] = {source_names[number]: {} for number in present}
+        for one, other in itertools.product(present, present):
+            positive = (labels == label) & (sources == one)
+            negative = (labels != label) & (sources == other)
+            taken = positive | negative
+            defined = bool(positive.any() and negative.any())
+            value = float(binary_auroc(probabilities[taken, label], positive[taken].long())) if defined else None
+            pairs[source_names[one]][source_names[other]] = value
+        results[class_names[label]] = pairs
+    return results
 
 
 def _over_present(metric, probabilities: Tensor, labels: Tensor, ranked: Tensor) -> Tensor:  # type: ignore[no-untyped-def]

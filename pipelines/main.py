@@ -13,6 +13,7 @@ usage: python train.py COMMAND [options]      python train.py COMMAND --help
   validate   evaluate on the validation split
   test       evaluate on the test split
   predict    predict classes of images
+  inspect    look at data before training        python train.py inspect --config configs/data/cifar10.yaml
   stack      train members, stack and test them  python train.py stack --config configs/stack/digits.yaml
 
 Options of every command: --debug (full traces of errors; or set FRANCESINHA_DEBUG=1), --version.
@@ -62,10 +63,14 @@ def run(args: list[str]) -> int:
         from pipelines.stack import main as stack
 
         return stack(args[1:])
+    elif command == "inspect":
+        from pipelines.inspect import main as inspect
+
+        return inspect(args[1:])
     elif command in SUBCOMMANDS:
         ImageCLI(args)
     else:
-        raise unknown_command(command, [*SUBCOMMANDS, "stack"])
+        raise unknown_command(command, [*SUBCOMMANDS, "inspect", "stack"])
     return 0
 
 

@@ -88,6 +88,16 @@ class RunDir:
         return self.folder / "predictions.safetensors"
 
     @property
+    def inspection(self) -> Path:
+        """What `inspect` found in the data."""
+        return self.folder / "inspect.json"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of pictures."""
+        return self.folder / "figures"
+
+    @property
     def predicted(self) -> Path:
         """Table that `predict` writes."""
         return self.folder / "predicted.csv"

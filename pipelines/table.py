@@ -47,6 +47,8 @@ def print_test(console: Console, run: RunDir) -> None:
     if "members" in result:
         console.print(stack_table(result))
         print_leakage(console, result)
+    if "test_by_source" in result:
+        console.print(source_table(result))
     console.print(f"results: {run.result}", soft_wrap=True)
 
 
@@ -87,6 +89,22 @@ def stack_table(result: dict[str, Any]) -> Table:
             for name in ("accuracy", "nll", "ece")
         ]
         table.add_row(row["name"], *cells, f"{row['parameters']:,}", "–" if spent is None else f"{spent:.1f}")
+    return table
+
+
+def source_table(result: dict[str, Any]) -> Table:
+    """Build the table of a tested model's metrics for each source of images.
+
+    Args:
+        result: its result.json
+    """
+    table = Table(title=f"{result['run']}: test split by source")
+    names = ("accuracy", "balanced_accuracy", "auroc")
+    for name in ("source", "images", *names):
+        table.add_column(name.replace("_", " "), justify="left" if name == "source" else "right")
+    for source, values in result["test_by_source"].items():
+        cells = ["–" if values[name] is None else f"{values[name]:.4f}" for name in names]
+        table.add_row(source, f"{values['samples']:,}", *cells)
     return table
 
 

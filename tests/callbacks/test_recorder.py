@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from callbacks import RunRecorder
 from callbacks.recorder import keep_earlier, write_json, write_predictions
+from datamodules import ImageFolder, Manifest
 from lightning_modules import MLP
 from lightning_modules.checkpoints import load_classifier
 from lightning_modules.metrics import classification_metrics
@@ -126,3 +127,34 @@ def test_evaluation__counts_test_samples_that_the_model_was_fitted_on(tmp_path):
     with pytest.warns(UserWarning, match="fitted on copies of 20 of the 20 test samples"):
         trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(again, datamodule=data, verbose=False)
     assert read(tmp_path)["evaluations"]["test"]["fitted_on"] == 20
+
+
+def test_test__each_source_apart(tmp_path, image_folder):
+    images = sorted(image_folder.glob("*/*/*.png"))
+    rows = [
+        (p.relative_to(image_folder), p.parent.name, p.parent.parent.name, "ab"[n % 2]) for n, p in enumerate(images)
+    ]
+    lines = ["path,label,split,source", *(",".join(map(str, row)) for row in rows)]
+    (image_folder / "m.csv").write_text("\n".join(lines))
+    data = Manifest(path=str(image_folder / "m.csv"), batch_size=16)
+    model = MLP(data_info=data.info, hidden=[8])
+    trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+    result, predictions = read(tmp_path), load_file(tmp_path / "predictions.safetensors")
+    assert result["source_names"] == ["a", "b"]
+    assert {name: values["samples"] for name, values in result["test_by_source"].items()} == {"a": 18, "b": 18}
+    correct = (predictions["test/logits"].argmax(1) == predictions["test/label"]).float()
+    for number, name in enumerate("ab"):
+        members = predictions["test/source"] == number
+        assert result["test_by_source"][name]["accuracy"] == pytest.approx(float(correct[members].mean()))
+    assert set(result["test_source_pairs"]) == {"cat", "dog", "eel"}
+    assert set(result["test_source_pairs"]["dog"]["a"]) == {"a", "b"}
+
+
+def test_result__lists_what_could_not_be_read(tmp_path, image_folder):
+    (image_folder / "test/cat/000.png").write_bytes(b"")
+    data = ImageFolder(root=str(image_folder), on_unreadable="skip")
+    with pytest.warns(UserWarning, match="1 of 72 files are left out"):
+        model = MLP(data_info=data.info, hidden=[8])
+    trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+    (line,) = read(tmp_path)["skipped_files"]
+    assert "test/cat/000.png cannot be read" in line

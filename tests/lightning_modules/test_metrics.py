@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn import metrics as reference
 
-from lightning_modules.metrics import classification_metrics
+from lightning_modules.metrics import classification_metrics, metrics_by_source, pairwise_source_auroc
 
 
 def predictions(size=400, num_classes=6, seed=0, absent=()):
@@ -90,3 +90,53 @@ def test_metrics__logits_are_never_taken_for_probabilities():
 def test_metrics__what_cannot_be_measured_is_refused(logits, labels, message):
     with pytest.raises(ValueError, match=message):
         classification_metrics(logits, labels)
+
+
+def by_source():
+    logits, labels = predictions()
+    sources = torch.arange(len(labels)) % 3
+    return logits, labels, sources
+
+
+def test_metrics_by_source__are_those_of_its_samples():
+    logits, labels, sources = by_source()
+    results = metrics_by_source(logits, labels, sources, ["a", "b", "c", "not there"])
+    assert list(results) == ["a", "b", "c"]
+    members = sources == 1
+    assert results["b"]["samples"] == int(members.sum())
+    expected = classification_metrics(logits[members], labels[members])
+    assert {name: results["b"][name] for name in expected} == expected
+
+
+def test_metrics_by_source__one_class_has_no_auroc():
+    logits, labels, sources = by_source()
+    assert metrics_by_source(logits, torch.zeros_like(labels), sources, list("abc"))["a"]["auroc"] is None
+
+
+def test_pairwise_source_auroc__matches_scikit_learn():
+    logits, labels, sources = by_source()
+    results = pairwise_source_auroc(logits, labels, sources, list("uvwxyz"), list("abc"))
+    scores = logits.double().softmax(1)
+    for label, name in enumerate("uvwxyz"):
+        positive, negative = (labels == label) & (sources == 0), (labels != label) & (sources == 2)
+        taken = positive | negative
+        expected = reference.roc_auc_score(positive[taken], scores[taken, label])
+        assert results[name]["a"]["c"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_pairwise_source_auroc__tells_a_model_that_knows_the_source():
+    # class 1 is what comes from source 1, nearly: the model looks at the source alone
+    sources = torch.tensor([0] * 100 + [1] * 100)
+    labels = torch.cat([torch.arange(100) % 10 == 0, torch.arange(100) % 10 > 0]).long()
+    logits = torch.stack([-sources.float(), sources.float()], 1)
+    results = pairwise_source_auroc(logits, labels, sources, ["no", "yes"], ["mostly no", "mostly yes"])
+    assert results["yes"]["mostly yes"]["mostly no"] == 1.0
+    assert results["yes"]["mostly no"]["mostly yes"] == 0.0
+    assert results["yes"]["mostly no"]["mostly no"] == 0.5
+
+
+def test_pairwise_source_auroc__nothing_to_compare():
+    labels, sources = torch.tensor([0, 0, 1]), torch.tensor([0, 0, 1])
+    results = pairwise_source_auroc(torch.randn(3, 2), labels, sources, ["x", "y"], ["a", "b"])
+    assert results["x"]["a"]["a"] is None
+    assert results["x"]["a"]["b"] is not None

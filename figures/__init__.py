@@ -1,0 +1,6 @@
+"""Pictures: pure functions from arrays to matplotlib figures."""
+
+from figures.class_distribution import class_distribution
+from figures.image_pairs import image_pairs
+
+__all__ = ["class_distribution", "image_pairs"]

@@ -1,0 +1,94 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datamodules import Digits
+from pipelines.main import main
+
+
+def inspected(root, *args, data="image_folder"):
+    """Run inspect and return what it wrote."""
+    status = main(["inspect", *map(str, args), "--run.root", str(root)])
+    assert status == 0
+    return json.loads((root / data / "inspect" / "inspect.json").read_text())
+
+
+@pytest.fixture
+def messy(image_folder):
+    """Copies, near-copies, a conflict, a broken file and a grey one."""
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog", "eel"):
+        for path in (image_folder / "train" / label).iterdir():
+            coarse = Image.fromarray(rng.integers(0, 255, (5, 5, 3), dtype=np.uint8))
+            coarse.resize((16, 16), Image.Resampling.BICUBIC).save(path)
+    names = sorted((image_folder / "train/cat").iterdir())
+    shutil.copy(names[0], image_folder / "train/dog/other_name.png")
+    shutil.copy(names[1], image_folder / "test/cat/copy.png")
+    picture = Image.open(names[2])
+    picture.save(image_folder / "test/cat/compressed.jpg", quality=85)
+    (image_folder / "train/eel/broken.png").write_bytes(b"")
+    Image.effect_noise((20, 30), 80).save(image_folder / "train/eel/grey.png")
+    return image_folder
+
+
+def test_inspect__counts_and_findings(messy, tmp_path, capsys):
+    found = inspected(tmp_path, "--data", "ImageFolder", "--data.root", messy, "--data.val_fraction", "0")
+    assert found["images"] == {"train": [12, 13, 13], "test": [14, 12, 12]}
+    assert [line.split("/")[-1].split(" ")[0] for line in found["unreadable"]] == ["broken.png"]
+    exact = found["exact_duplicates"]
+    assert exact["by_splits"] == {"train": 1, "train-test": 1}
+    assert exact["label_conflicts"] == 1
+    assert any("train/dog/other_name.png" in group for group in exact["label_conflict_list"])
+    across = found["near_duplicates"]["by_splits"]["train-test"]
+    assert across == {"pairs": 1, "images": {"train": 1, "test": 1}}
+    assert any("test/cat/compressed.jpg" in pair for pair in found["near_duplicates"]["list"])
+    assert found["files"]["sizes"]["16x16"] == 75
+    assert found["files"]["modes"]["L"] == 1
+    assert found["files"]["formats"] == {"PNG": 75, "JPEG": 1}
+    printed = capsys.readouterr().out
+    assert "unreadable files: 1" in printed
+    assert "train-test: 1 pairs: 1 images of train, 1 images of test" in printed
+    for name in ("class_distribution.png", "near_duplicates.png"):
+        assert (tmp_path / "image_folder/inspect/figures" / name).stat().st_size > 1000
+
+
+def test_inspect__any_data_set_by_its_config(tmp_path):
+    found = inspected(tmp_path, "--config", "configs/data/digits.yaml", "--near_duplicates", "false", data="digits")
+    data = Digits()
+    assert found["images"]["train"] == data.info.class_counts
+    assert found["served_size"] == [16, 16]
+    assert "near_duplicates" not in found
+    assert "files" not in found
+
+
+def test_inspect__the_config_of_a_run(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("model: {class_path: MLP}\ntrainer: {max_epochs: 3}\ndata: {class_path: Digits}\nseed: 1\n")
+    options = ("--data.num_folds", "5", "--near_duplicates", "false")
+    found = inspected(tmp_path, "--config", config, *options, data="digits")
+    assert sum(found["images"]["val"]) == pytest.approx(1438 / 5, abs=1)
+
+
+def test_inspect__a_second_one_leaves_the_first(tmp_path):
+    for _ in range(2):
+        inspected(tmp_path, "--data", "Digits", "--near_duplicates", "false", data="digits")
+    assert sorted(path.name for path in (tmp_path / "digits").iterdir()) == ["inspect", "inspect-2"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--config", "configs/data/digit.yaml"), "does not exist; did you mean digits.yaml"),
+        (("--config", "configs/trainer/cpu.yaml"), "has no data section"),
+        (("--data", "Digit"), "did you mean Digits"),
+        (("--data", "ImageFolder", "--data.roots", "x"), "did you mean root"),
+        (("--data", "Digits", "--max_distance", "65"), "--max_distance must be from 0 to 64"),
+        ((), "data"),
+    ],
+)
+def test_inspect__what_is_wrong_is_named(args, message, capsys, tmp_path):
+    assert main(["inspect", *args, "--run.root", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
