@@ -1,7 +1,8 @@
 """Batches of the in-memory path against torchvision's data set, transforms and DataLoader.
 
 Both sides serve the same images with random crop (padding 4), horizontal flip and normalisation, in shuffled batches.
-The peer gets the best of 0, 1 and 2 workers in each repeat; the sides take turns.
+The peer gets the best of 0, 1 and 2 workers in each repeat; the sides take turns. Images are generated, or taken from
+the class folders of --root, such as CIFAR-10's; both sides hold them in memory.
 """
 
 import argparse
@@ -19,11 +20,13 @@ from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision.transforms import v2
 
+from datamodules import ImageFolder
 from datamodules.dataset import array_dataset
 from datamodules.loaders import BatchLoader
 from datamodules.samplers import EpochSampler, Shuffled
 from datamodules.transforms import random_crop
 from lightning_modules.preprocessing import Preprocessing
+from pipelines.allocator import keep_large_blocks
 
 MEAN, STD, BATCH = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26], 128
 
@@ -73,6 +76,7 @@ def our_rate(samples, device):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", help="folder with train/<class>/*; none generates images")
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="fewer images, for make bench")
@@ -80,10 +84,18 @@ def main():
     options = parser.parse_args()
     count = 4_000 if options.quick else options.images
     device = torch.device(options.device)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-    labels = rng.integers(0, 10, count)
-    samples = array_dataset(dict.fromkeys(("train", "test"), (images, labels)), list("0123456789"), None).train
+    # as train.py does; the peer has it too
+    keep_large_blocks()
+    if options.root:
+        samples = ImageFolder(root=options.root, cache="ram", val_fraction=0.0).splits["train"]
+        samples = samples.subset(torch.randperm(len(samples))[: count if options.quick else None])
+        images, labels = samples.source.gather(samples.rows).permute(0, 2, 3, 1).numpy(), samples.labels.numpy()
+        count = len(samples)
+    else:
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        labels = rng.integers(0, 10, count)
+        samples = array_dataset(dict.fromkeys(("train", "test"), (images, labels)), list("0123456789"), None).train
     our_rate(samples, device)
     ours, peer = [], []
     for repeat in range(options.repeats):

@@ -136,16 +136,34 @@ def decode(path: Path, size: tuple[int, int], channels: int, content: bytes | No
                 image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
             if image.mode in ("I", "F"):
                 raise ValueError(f"32-bit pixels of mode {image.mode} have no known range: save it with 8 or 16 bits")
-            image = image.convert("RGB" if channels == 3 else "L")
+            wanted = "RGB" if channels == 3 else "L"
+            pixels = np.asarray(image if image.mode == wanted else image.convert(wanted))
     except BROKEN as error:
         raise ValueError(f"{path} cannot be read as an image ({error}): mend or remove it") from error
-    if image.size != (width, height):
-        scale = max(height / image.height, width / image.width)
-        scaled = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
-        image = image.resize(scaled, Image.Resampling.BILINEAR, reducing_gap=2.0)
-        left, top = (scaled[0] - width) // 2, (scaled[1] - height) // 2
-        image = image.crop((left, top, left + width, top + height))
-    return np.asarray(image, dtype=np.uint8).reshape(height, width, channels)
+    return fit(pixels.reshape(*pixels.shape[:2], channels), height, width)
+
+
+def fit(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Cut the largest part of the wanted shape out of the centre of an image, and scale it.
+
+    Args:
+        pixels: shape `(any height, any width, channel)`
+        height: to return, in pixels
+        width: to return, in pixels
+
+    Returns:
+        shape `(height, width, channel)`
+    """
+    scale = min(pixels.shape[0] / height, pixels.shape[1] / width)
+    rows, columns = max(1, round(scale * height)), max(1, round(scale * width))
+    top, left = (pixels.shape[0] - rows) // 2, (pixels.shape[1] - columns) // 2
+    window = pixels[top : top + rows, left : left + columns]
+    if window.shape[:2] == (height, width):
+        return window
+    # the same filter as Pillow's, several times as fast
+    image = torch.from_numpy(window.copy() if not window.flags.writeable else window).permute(2, 0, 1)[None]
+    scaled = torch.nn.functional.interpolate(image, (height, width), mode="bilinear", antialias=True)
+    return scaled[0].permute(1, 2, 0).numpy()
 
 
 def walk_images(folder: Path) -> Iterator[Path]:

@@ -6,6 +6,8 @@ import sys
 import traceback
 import warnings
 
+from pipelines.allocator import keep_large_blocks
+
 SUMMARY = """\
 usage: python train.py COMMAND [options]      python train.py COMMAND --help
 
@@ -52,6 +54,7 @@ def main(args: list[str] | None = None) -> int:
 
 def run(args: list[str]) -> int:
     """Run a command; see `main`."""
+    keep_large_blocks()
     # the heavy imports come after the cheap answers
     from pipelines.cli import SUBCOMMANDS, ImageCLI, print_version
     from pipelines.errors import unknown_command

@@ -116,16 +116,26 @@ def test_random_boxes__the_whole_image_where_no_box_fits():
 def test_crop_and_resize__matches_torchvision(cut):
     images = random_images(6, 3, 20)
     boxes = random_boxes(6, (20, 20), (0.1, 1.0), (0.5, 2.0), generator())
-    ours = cut(images, boxes).int()
+    mirrored = torch.tensor([False, True] * 3)
+    ours = cut(images, boxes, mirrored).int()
     theirs = [v2.functional.resized_crop(i, *b, [20, 20]) for i, b in zip(images, boxes.T.tolist(), strict=True)]
-    assert (ours - torch.stack(theirs).int()).abs().max() <= 1
-    assert torch.equal(crop_and_resize(images, boxes), _cut_each(images, boxes))
+    theirs = torch.stack([i.flip(-1) if mirror else i for i, mirror in zip(theirs, mirrored, strict=True)])
+    assert (ours - theirs.int()).abs().max() <= 1
+    assert torch.equal(crop_and_resize(images, boxes, mirrored), _cut_each(images, boxes, mirrored))
 
 
 def test_random_resized_crop__each_image_gets_its_own():
     images = random_images(1, 3, 16).expand(10, 3, 16, 16)
     cut = random_resized_crop(images, generator=generator())
     assert len({tuple(image.flatten().tolist()) for image in cut}) == 10
+
+
+def test_random_resized_crop__mirrors_about_half():
+    images = random_images(400, 1, 8)
+    cut, plain = (random_resized_crop(images, (1, 1), (1, 1), flip, generator()) for flip in (True, False))
+    mirrored = (cut == plain.flip(-1)).flatten(1).all(1)
+    assert ((cut == plain).flatten(1).all(1) | mirrored).all()
+    assert 150 < int(mirrored.sum()) < 250
 
 
 def test_random_flip__mirrors_about_half():
