@@ -123,7 +123,7 @@ class ImageFiles(ImageDataModule):
         if cache == "ram":
             reading = read_into_memory(files, stop)
         else:
-            reading = read_through_store(Path(self.cache_dir), files, stop, keep_images=cache == "disk")
+            reading = read_through_store(Path(self.cache_dir), files, ids, stop, keep_images=cache == "disk")
         source: Source = files
         if reading.images is not None:
             source = TensorSource(reading.images, in_memory=cache == "ram")

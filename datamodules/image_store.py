@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,9 @@ def read_into_memory(files: FileSource, stop_at_problem: bool) -> Reading:
     return Reading(torch.from_numpy(keys), problems, torch.from_numpy(images).permute(0, 3, 1, 2))
 
 
-def read_through_store(folder: Path, files: FileSource, stop_at_problem: bool, keep_images: bool) -> Reading:
+def read_through_store(
+    folder: Path, files: FileSource, ids: Tensor, stop_at_problem: bool, keep_images: bool
+) -> Reading:
     """Read all files once ever: what was found is kept in a folder until a file, or what is made of it, changes.
 
     Processes that come at the same time wait for the first one. The store is built beside its place and renamed when
@@ -69,6 +72,7 @@ def read_through_store(folder: Path, files: FileSource, stop_at_problem: bool, k
     Args:
         folder: where stores lie
         files: to read
+        ids: of the samples, which stand for the files' names, int64, shape `(file,)`
         stop_at_problem: raise at the first that cannot be read
         keep_images: keep the decoded images too
 
@@ -77,7 +81,7 @@ def read_through_store(folder: Path, files: FileSource, stop_at_problem: bool, k
         OSError: there is no room for the images
     """
     folder.mkdir(parents=True, exist_ok=True)
-    place = folder / _digest(files, keep_images)
+    place = folder / _digest(files, ids, keep_images)
     with FileLock(place.with_suffix(".lock")):
         if place.exists() and not _is_whole(place, files, keep_images):
             rank_zero_warn(f"{place} is damaged: it is built anew")
@@ -98,29 +102,31 @@ def read_through_store(folder: Path, files: FileSource, stop_at_problem: bool, k
     return Reading(torch.from_numpy(np.load(place / "keys.npy")), problems, images)
 
 
-def _digest(files: FileSource, keep_images: bool) -> str:
+def _digest(files: FileSource, ids: Tensor, keep_images: bool) -> str:
     """Name the store by the files, as far as the file system knows them, and by what is made of them."""
     made = [VERSION, keep_images, *((*files.size, files.channels) if keep_images else ())]
     digest = hashlib.blake2b(f"{made} {files.root.resolve()}".encode(), digest_size=12)
-    digest.update("\0".join(files.names).encode("utf-8", "surrogateescape"))
+    digest.update(ids.numpy().tobytes())
     digest.update(_stamps(files).tobytes())
     return digest.hexdigest()
 
 
 def _stamps(files: FileSource) -> NDArray[np.int64]:
     """Return size in bytes and time of change of each file, shape `(file, 2)`; -1 where it is missing."""
-    root = str(files.root)
-
-    def stamps() -> Iterator[int]:
+    root = os.open(files.root, os.O_RDONLY)
+    stamps = array("q")
+    try:
         for name in files.names:
             try:
-                status = os.stat(os.path.join(root, name))  # noqa: PTH116, PTH118 (a million Paths take seconds)
+                # a million Paths would take seconds
+                status = os.stat(name, dir_fd=root)
             except OSError:
-                yield from (-1, -1)
+                stamps.extend((-1, -1))
             else:
-                yield from (status.st_size, status.st_mtime_ns)
-
-    return np.fromiter(stamps(), np.int64, 2 * len(files)).reshape(-1, 2)
+                stamps.extend((status.st_size, status.st_mtime_ns))
+    finally:
+        os.close(root)
+    return np.frombuffer(stamps, dtype=np.int64).reshape(-1, 2)
 
 
 def _is_whole(place: Path, files: FileSource, keep_images: bool) -> bool:

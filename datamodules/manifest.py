@@ -1,6 +1,7 @@
 """Images listed in a table, with their labels, splits, sources and groups."""
 
 import csv
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ REQUIRED = ("path", "label")
 OPTIONAL = ("split", "source", "group")
 SPLIT_NAMES = {"": TRAIN, "train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
 Table = dict[str, list[str]]
+# rows of a CSV taken at once: many more would leave the processor's cache and wake the garbage collector
+ROWS = 500
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -47,6 +50,8 @@ class Manifest(ImageFiles):
             raise FileNotFoundError(f"--data.root {self.root!r} is not a folder")
         table = read_table(path)
         names = check_paths(table["path"], root, path)
+        if "" in table["label"]:
+            raise ValueError(f"{path}, row {table['label'].index('') + 1}: the label is empty")
         class_names = self.class_names or sort_names(table["label"])
         splits = _numbers(table["split"], SPLIT_NAMES, path, "split") if "split" in table else np.zeros(len(names), int)
         labels = _numbers(table["label"], {name: number for number, name in enumerate(class_names)}, path, "label")
@@ -89,19 +94,30 @@ def _read_csv(path: Path, delimiter: str) -> Table:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             header = [name.strip() for name in next(reader, [])]
             places = _columns(header, path)
-            columns: list[list[str]] = [[] for _ in places]
-            # a million rows hold few different labels: each text is kept once
+            table: Table = {name: [] for name in places}
+            # a million rows hold few different labels: each of those is kept once
             known: dict[str, str] = {}
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise ValueError(f"{path}, line {reader.line_num}: {len(row)} fields, but {len(header)} columns")
-                for column, place in zip(columns, places.values(), strict=True):
-                    column.append(known.setdefault(row[place], row[place]))
+            while rows := list(itertools.islice(reader, ROWS)):
+                if {*map(len, rows)} != {len(header)}:
+                    rows = _whole_rows(rows, header, reader.line_num, path)
+                for name, place in places.items():
+                    values = [row[place] for row in rows]
+                    table[name] += values if name == "path" else map(known.setdefault, values, values)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} cannot be read as UTF-8 text in columns ({error})") from error
-    return dict(zip(places, columns, strict=True))
+    return table
+
+
+def _whole_rows(rows: list[list[str]], header: Sequence[str], last_line: int, path: Path) -> list[list[str]]:
+    """Leave out empty lines; refuse a row with another number of fields."""
+    whole = [row for row in rows if row]
+    for row in whole:
+        if len(row) != len(header):
+            raise ValueError(
+                f"{path}, before line {last_line + 1}: a row has {len(row)} fields, but there are {len(header)} "
+                f"columns: {','.join(row)}"
+            )
+    return whole
 
 
 def _read_parquet(path: Path) -> Table:
@@ -139,14 +155,17 @@ def check_paths(paths: Sequence[str], root: Path, manifest: Path) -> list[str]:
     base = str(root.resolve())
     names = []
     for number, path in enumerate(paths, start=1):
-        name = os.path.normpath(path) if path else ""
-        if name.startswith("/"):
-            name = os.path.relpath(name, base)
-        if not path or name == ".." or name.startswith("../"):
-            raise ValueError(
-                f"{manifest}, row {number}: path {path!r} is not inside {str(root)!r}: move the file, or "
-                f"set --data.root"
-            )
+        name = path
+        # few paths need a closer look, and a million are to be looked at
+        if not path or path[0] == "/" or path[-1] in "/." or "./" in path or "//" in path:
+            name = os.path.normpath(path) if path else ".."
+            if name.startswith("/"):
+                name = os.path.relpath(name, base)
+            if name == ".." or name.startswith("../"):
+                raise ValueError(
+                    f"{manifest}, row {number}: path {path!r} is not inside {str(root)!r}: move the file, or "
+                    f"set --data.root"
+                )
         names.append(name)
     if len(set(names)) != len(names):
         seen: set[str] = set()
@@ -180,9 +199,9 @@ def group_ids(groups: Sequence[str], names: Sequence[str]) -> Tensor:
     """
     different = sorted(set(groups) - {""})
     number = dict(zip(different, text_hashes(different).tolist(), strict=True))
-    alone = text_hashes([f"\0{name}" for group, name in zip(groups, names, strict=True) if not group]).tolist()
-    own = iter(alone)
-    return torch.tensor([number[group] if group else next(own) for group in groups], dtype=torch.int64)
+    own = iter(text_hashes([f"\0{name}" for group, name in zip(groups, names, strict=True) if not group]).tolist())
+    ids = np.fromiter((number[group] if group else next(own) for group in groups), np.int64, len(groups))
+    return torch.from_numpy(ids)
 
 
 def _numbers(values: Sequence[str], index: dict[str, int], path: Path, column: str) -> np.ndarray:

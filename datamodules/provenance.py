@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+BLOCK = 10_000
+
 
 def _hash64(*parts: bytes) -> int:
     digest = hashlib.blake2b(digest_size=8)
@@ -20,7 +22,13 @@ def _hash64(*parts: bytes) -> int:
 
 def text_hashes(texts: Sequence[str]) -> NDArray[np.int64]:
     """Hash texts to numbers that are the same everywhere, int64, shape `(text,)`."""
-    return np.fromiter((_hash64(t.encode("utf-8", "surrogateescape")) for t in texts), np.int64, len(texts))
+    hashes = np.empty(len(texts), dtype=np.int64)
+    # in parts, because a million digests at once take more memory than the texts
+    for start in range(0, len(texts), BLOCK):
+        encoded = (text.encode("utf-8", "surrogateescape") for text in texts[start : start + BLOCK])
+        digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in encoded)
+        hashes[start : start + BLOCK] = np.frombuffer(digests, dtype="<i8")
+    return hashes
 
 
 def sample_ids(names: Sequence[str]) -> Tensor:

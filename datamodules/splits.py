@@ -207,10 +207,12 @@ def _joined(original: Ints, groups: Ints) -> Ints:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    count = len(groups)
-    ends = np.concatenate([original, _first_of(groups)])
-    graph = coo_array((np.ones(2 * count, dtype=bool), (np.tile(np.arange(count), 2), ends)), shape=(count, count))
-    return _first_of(connected_components(graph, directed=False)[1].astype(np.int64))
+    names, number = np.unique(groups, return_inverse=True)
+    # a copy joins its group to that of the image it is a copy of; there are few
+    copies = np.flatnonzero(original != np.arange(len(original)))
+    ends = number[copies], number[original[copies]]
+    graph = coo_array((np.ones(len(copies), dtype=bool), ends), shape=(len(names), len(names)))
+    return _first_of(connected_components(graph, directed=False)[1].astype(np.int64)[number])
 
 
 def _deal_groups(

@@ -10,8 +10,8 @@ from PIL import Image
 
 from datamodules import image_store
 from datamodules.files import FileSource
-from datamodules.image_store import read_into_memory, read_through_store
-from datamodules.provenance import bytes_key
+from datamodules.image_store import read_into_memory
+from datamodules.provenance import bytes_key, sample_ids
 
 
 @pytest.fixture
@@ -32,6 +32,10 @@ def reads(monkeypatch):
     read_all = image_store.read_all
     monkeypatch.setattr(image_store, "read_all", lambda files: calls.append(1) or read_all(files))
     return calls
+
+
+def read_through_store(folder, files, stop_at_problem, keep_images):
+    return image_store.read_through_store(folder, files, sample_ids(files.names), stop_at_problem, keep_images)
 
 
 def again(files, **changes):

@@ -1,6 +1,7 @@
 """Two processes give what one gives."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,3 +65,50 @@ def test_predict__each_sample_once(folder):
     train(folder, "predict", "--ckpt_path", folder / "runs/digits/base/checkpoints/best.ckpt", *DDP)
     rows = (folder / "runs/digits/base/predicted.csv").read_text().splitlines()[1:]
     assert len({row.split(",")[0] for row in rows}) == len(rows) == 359
+
+
+SAMPLED = """
+import sys
+import torch
+import lightning.pytorch as pl
+from lightning_modules import Linear
+from tests.helpers.data import Blobs
+from tests.helpers.training import trainer
+
+
+class Write(pl.Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        with open(f"epoch{trainer.current_epoch}.rank{trainer.global_rank}", "a") as file:
+            print(*batch["id"].tolist(), sep="\\n", file=file)
+
+
+pl.seed_everything(3)
+data = Blobs(count=120, long_tail="exponential", imbalance_ratio=6, sampler=sys.argv[1], batch_size=10)
+devices = {"devices": 2, "strategy": "ddp"} if sys.argv[2] == "2" else {}
+fitting = trainer(".", callbacks=[Write()], enable_checkpointing=False, limit_val_batches=0, **devices)
+fitting.fit(Linear(data_info=data.info), datamodule=data)
+"""
+
+
+@pytest.mark.parametrize("sampling", ["balanced", "undersample"])
+def test_sampler__two_processes_share_the_epoch_of_one(sampling, tmp_path):
+    drawn = {}
+    for processes in ("1", "2"):
+        folder = tmp_path / processes
+        folder.mkdir()
+        (folder / "sampled.py").write_text(SAMPLED)
+        environment = os.environ | {"PYTHONPATH": str(TRAIN.parent)}
+        command = [sys.executable, "sampled.py", sampling, processes]
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        for path in folder.glob("epoch*"):
+            drawn[processes, *path.name.split(".rank")] = path.read_text().split()
+    for epoch in ("epoch0", "epoch1"):
+        alone, left, right = drawn["1", epoch, "0"], drawn["2", epoch, "0"], drawn["2", epoch, "1"]
+        assert sorted(alone) == sorted(left + right)
+        if sampling == "undersample":
+            # no sample comes twice in an epoch, so none is on both
+            assert not set(left) & set(right)
+    assert drawn["1", "epoch0", "0"] != drawn["1", "epoch1", "0"]
