@@ -255,9 +255,12 @@ REFUSED = {
         "row 3: path '/etc/passwd' is not inside",
     ),
     "a manifest with a file that is not there": (manifest("train/cat/gone.png,cat"), "gone.png cannot be read"),
-    "an npz with a wrong shape": (npz(x_train=np.zeros((6, 4))), r"images of all splits must have one shape"),
+    "an npz with a wrong shape": (npz(x_train=np.zeros((6, 4))), "images of all splits must have one shape"),
     "an npz with NaN": (npz(x_train=np.full((6, 4, 4, 3), np.nan)), "x_train holds NaN or infinite pixels"),
-    "an npz with Python objects": (npz(y_train=np.array([{}] * 6)), "cannot be read as npz without pickle: Object arrays"),
+    "an npz with Python objects": (
+        npz(y_train=np.array([{}] * 6)),
+        "cannot be read as npz without pickle: Object arrays",
+    ),
 }
 
 
