@@ -88,6 +88,8 @@ class ImageFiles(ImageDataModule):
         """Read the files that are listed, and draw a test split where there is none."""
         listing = self.list_files()
         every, skipped = self._read(listing.root, listing.names, torch.from_numpy(listing.labels))
+        more = f"; and {len(skipped) - 5} more, listed in result.json" if len(skipped) > 5 else ""
+        _warn_of_skipped(skipped[:5], len(skipped), len(listing.names), more)
         splits = listing.splits[every.rows.numpy()]
         extra = {n: c[every.rows] for n in ("sources", "groups") if (c := getattr(listing, n)) is not None}
         every = Samples(every.source, every.rows, every.labels, every.ids, every.keys, every.names, **extra)
@@ -111,7 +113,9 @@ class ImageFiles(ImageDataModule):
         paths = sorted(walk_images(root)) if root.is_dir() else [root] if root.is_file() else []
         if not paths:
             raise FileNotFoundError(f"--data.predict_root {self.predict_root!r} holds no image")
-        return self._read(Path(), [p.as_posix() for p in paths], torch.full((len(paths),), -1))[0]
+        samples, skipped = self._read(Path(), [p.as_posix() for p in paths], torch.full((len(paths),), -1))
+        _warn_of_skipped(skipped, len(skipped), len(paths))
+        return samples
 
     def _read(self, root: Path, names: list[str], labels: Tensor) -> tuple[Samples, list[str]]:
         ids = sample_ids(names)
@@ -137,12 +141,6 @@ class ImageFiles(ImageDataModule):
         if not len(kept):
             raise ValueError(f"no file can be read; {next(iter(reading.problems.values()))}")
         skipped = [reading.problems[number] for number in sorted(reading.problems)]
-        more = f" ... and {len(skipped) - 5} more, in result.json" if len(skipped) > 5 else ""
-        rank_zero_warn(
-            f"{len(skipped)} of {len(samples)} files are left out (--data.on_unreadable skip): "
-            + "; ".join(skipped[:5])
-            + more
-        )
         return samples.subset(kept), skipped
 
     def _format(self, root: Path, names: Sequence[str]) -> tuple[tuple[int, int], int]:
@@ -163,3 +161,8 @@ class ImageFiles(ImageDataModule):
         if sizes:
             rank_zero_info(f"Images differ in size: serving them at {DEFAULT_SIZE}x{DEFAULT_SIZE} (--data.image_size)")
         return (DEFAULT_SIZE, DEFAULT_SIZE), channels
+
+
+def _warn_of_skipped(shown: Sequence[str], count: int, files: int, more: str = "") -> None:
+    if count:
+        rank_zero_warn(f"{count} of {files} files are left out (--data.on_unreadable skip): {'; '.join(shown)}{more}")

@@ -125,7 +125,7 @@ def long_tail(
         >>> np.bincount(labels[long_tail(labels, "exponential", 100, seed=0)]).tolist()
         [100, 10, 1]
     """
-    counts = np.bincount(labels)
+    counts = np.bincount(labels, minlength=len(class_names or ()))
     classes = len(counts)
     place = np.arange(classes) / max(1, classes - 1) if profile == "exponential" else np.arange(classes) >= classes // 2
     # 50 must not become 49 by rounding of the power

@@ -245,6 +245,10 @@ class ImageCLI(LightningCLI):
         best = self.config[self.subcommand].best_checkpoint
         recorder = RunRecorder(self.run.result, self.run.predictions, resolved, self._facts(), best.monitor, best.mode)
         kept = [callback for callback in callbacks if logged or not isinstance(callback, LearningRateMonitor)]
+        if self.config[self.subcommand].last_checkpoint.every_n_train_steps:
+            # one that saves within epochs leaves out their ends: the last weights would be lost
+            filename = self.config[self.subcommand].last_checkpoint.filename
+            kept.append(ModelCheckpoint(filename=filename, enable_version_counter=False, every_n_epochs=1))
         for callback in kept:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(self.run.checkpoints.absolute())

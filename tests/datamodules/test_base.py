@@ -167,6 +167,11 @@ def test_long_tail__thins_out_training_alone():
     assert len(data.provenance().fitted) == 130
 
 
+def test_splits__hold_the_images_once():
+    data = Blobs(count=300, stack_fraction=0.2, subsample=0.5, sampler="balanced")
+    assert len({data.splits[name].source.tensor.data_ptr() for name in ("train", "val", "stack")}) == 1
+
+
 def test_sampler__serves_training_alone():
     data = with_trainer(Blobs(count=300, long_tail="step", imbalance_ratio=10, sampler="balanced", batch_size=32))
     labels = torch.cat([batch["label"] for batch in data.train_dataloader()])

@@ -162,3 +162,12 @@ def test_folds__for_validation_beside_a_validation_folder_are_refused(tmp_path):
     root = write_image_folder(tmp_path, splits=("train", "val", "test"))
     with pytest.raises(ValueError, match="--data.held_out val is in the way"):
         _ = ImageFolder(root=str(root), num_folds=3).splits
+
+
+def test_predict_root__unreadable_files(image_folder):
+    (image_folder / "test/cat/000.png").write_bytes(b"")
+    options = {"root": str(image_folder), "predict_root": str(image_folder / "test"), "image_size": 16}
+    with pytest.raises(ValueError, match="000.png cannot be read"):
+        ImageFolder(**options).samples("predict")
+    with pytest.warns(UserWarning, match="1 of 36 files are left out .*000.png"):
+        assert len(ImageFolder(**options, on_unreadable="skip").samples("predict")) == 35

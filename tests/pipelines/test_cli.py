@@ -259,3 +259,22 @@ def test_test__a_checkpoint_made_without_the_command_line(tmp_path):
     path = fit(lightning_modules.MLP(data_info=data.info, hidden=[8]), data, tmp_path, max_epochs=1)
     assert run("test", "--ckpt_path", path, root=tmp_path) == 0
     assert result(tmp_path)["evaluations"]["test"]["samples"] == 359
+
+
+def test_last_checkpoint__within_epochs_and_at_their_ends(tmp_path):
+    # 20 steps an epoch: saved after 15, 20, 30 and 40
+    args = ("--model", "MLP", "--trainer.max_epochs", "2", "--last_checkpoint.every_n_train_steps", "15")
+    assert run("fit", *args, "--trainer.limit_train_batches", "20", root=tmp_path) == 0
+    saved = torch.load(tmp_path / "digits/mlp/checkpoints/last.ckpt", weights_only=True)
+    assert saved["global_step"] == 40
+    args = (*args, "--trainer.max_steps", "36", "--run.name", "short")
+    assert run("fit", *args, "--trainer.limit_train_batches", "20", root=tmp_path) == 0
+    saved = torch.load(tmp_path / "digits/short/checkpoints/last.ckpt", weights_only=True)
+    assert saved["global_step"] >= 30
+
+
+def test_augmentation__a_misspelt_step_is_named(tmp_path, capsys):
+    assert run("fit", "--data.augmentation", "[crop, flpi]", root=tmp_path) == 2
+    assert "flpi" in capsys.readouterr().err
+    assert run("fit", "--data.augmentation", "[crop, resized_crop]", root=tmp_path) == 2
+    assert "cannot have both 'crop' and 'resized_crop'" in capsys.readouterr().err
