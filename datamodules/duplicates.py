@@ -15,6 +15,8 @@ DCT_SIDE, HASH_SIDE, THUMBNAIL_SIDE = 32, 8, 16
 ALL_PAIRS_LIMIT = 100_000
 # more images than this that agree in a part are a blank background, not copies
 CROWD = 200
+# smaller classes than this have no mean of their own
+CLASS_OF_ITS_OWN = 20
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,15 @@ class Looks:
 
     Args:
         bits: perceptual hash, bool, shape `(sample, 64)`
-        thumbnails: uint8, shape `(sample, channel, 16, 16)`
+        thumbnails: uint8, shape `(sample, channel * 16 * 16)`
+        labels: class of each sample, int64, shape `(sample,)`
+        means: mean thumbnail of each class, shape `(class, channel * 16 * 16)`
     """
 
     bits: Tensor
     thumbnails: Tensor
+    labels: Tensor
+    means: Tensor
 
 
 @dataclass(frozen=True)
@@ -78,29 +84,38 @@ def look_at(samples: Samples, chunk: int = 512) -> Looks:
     for rows in samples.rows.split(chunk):
         images = samples.source.gather(rows).float()
         thumbnail = nn.functional.interpolate(images, (THUMBNAIL_SIDE,) * 2, mode="bilinear", antialias=True)
-        thumbnails.append(thumbnail.round_().to(torch.uint8))
+        thumbnails.append(thumbnail.round_().to(torch.uint8).flatten(1))
         grey = nn.functional.interpolate(images.mean(1, True), (DCT_SIDE,) * 2, mode="bilinear", antialias=True)
         coefficients = (basis @ grey[:, 0] @ basis.T).flatten(1)
         bits.append(coefficients > coefficients.median(1, keepdim=True).values)
-    return Looks(torch.cat(bits), torch.cat(thumbnails))
+    together = torch.cat(thumbnails)
+    return Looks(torch.cat(bits), together, samples.labels, _class_means(together, samples.labels))
+
+
+def _class_means(thumbnails: Tensor, labels: Tensor) -> Tensor:
+    overall = thumbnails.float().mean(0)
+    members = [thumbnails[labels == label] for label in range(int(labels.max()) + 1)]
+    return torch.stack([m.float().mean(0) if len(m) >= CLASS_OF_ITS_OWN else overall for m in members])
 
 
 def near_duplicates(looks: Looks, max_distance: int = 10, min_correlation: float = 0.9) -> Pairs:
     """Find pairs of images that look alike.
 
-    Above 100,000 images only pairs with a distance of up to 3 are certain to be found.
+    What all images of a class have in common, such as the outline of a shoe, counts for nothing: thumbnails are also
+    compared without the mean of their class. Above 100,000 images only pairs with a distance of up to 3 are certain to
+    be found.
 
     Args:
         looks: of all images
         max_distance: bits of the hash in which they may differ
-        min_correlation: least correlation of their thumbnails, in [-1, 1]
+        min_correlation: least correlation of their thumbnails, with and without the means, in [-1, 1]
     """
     found = [np.empty((0, 2), dtype=np.int64)]
     correlations = [np.empty(0, dtype=np.float32)]
     batches = _all_candidates if len(looks.bits) <= ALL_PAIRS_LIMIT else _candidates_by_part
     for candidates in batches(looks.bits, max_distance):
         for pairs in candidates.split(100_000):
-            alike = _correlation(looks.thumbnails, pairs)
+            alike = _correlation(looks, pairs)
             kept = alike >= min_correlation
             found.append(pairs[kept].numpy())
             correlations.append(alike[kept].numpy())
@@ -133,8 +148,15 @@ def _candidates_by_part(bits: Tensor, max_distance: int):  # type: ignore[no-unt
             yield together[(bits[together[:, 0]] != bits[together[:, 1]]).sum(1) <= max_distance]
 
 
-def _correlation(thumbnails: Tensor, pairs: Tensor) -> Tensor:
-    left, right = (thumbnails[pairs[:, side]].flatten(1).float() for side in (0, 1))
+def _correlation(looks: Looks, pairs: Tensor) -> Tensor:
+    """Return the smaller of the correlations of whole thumbnails and of what differs from the class, `(pair,)`."""
+    left, right = (looks.thumbnails[pairs[:, side]].float() for side in (0, 1))
+    whole = _pearson(left, right)
+    left, right = (x - looks.means[looks.labels[pairs[:, side]]] for side, x in enumerate((left, right)))
+    return torch.minimum(whole, _pearson(left, right))
+
+
+def _pearson(left: Tensor, right: Tensor) -> Tensor:
     left, right = left - left.mean(1, keepdim=True), right - right.mean(1, keepdim=True)
     # images of one colour have no structure to compare
     return (left * right).sum(1) / (left.norm(dim=1) * right.norm(dim=1)).clamp(min=1e-6)

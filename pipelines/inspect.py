@@ -41,7 +41,7 @@ class InspectOptions:
 
     Args:
         max_distance: bits of 64 in which the perceptual hashes of near-duplicates may differ
-        min_correlation: least correlation of their thumbnails, up to 1
+        min_correlation: least correlation of their thumbnails, whole and less the mean of their class, up to 1
         near_duplicates: look for them; false saves the time on a large data set
     """
 
@@ -141,9 +141,8 @@ def joined(splits: dict[str, Samples]) -> Samples:
     sources = {id(samples.source): samples.source for samples in splits.values()}
     starts = dict(zip(sources, itertools.accumulate((len(s) for s in sources.values()), initial=0), strict=False))
     rows = torch.cat([samples.rows + starts[id(samples.source)] for samples in splits.values()])
-    first = next(iter(splits.values()))
-    empty = torch.empty(0, dtype=torch.int64)
-    return Samples(_Joined(list(sources.values())), rows, empty, empty, empty, first.names)
+    labels, ids, keys = (torch.cat([getattr(s, name) for s in splits.values()]) for name in ("labels", "ids", "keys"))
+    return Samples(_Joined(list(sources.values())), rows, labels, ids, keys, ())
 
 
 class _Joined:

@@ -10,7 +10,7 @@ from tests.helpers.data import random_images
 
 def samples(images):
     numbers = torch.arange(len(images))
-    return Samples(TensorSource(images), numbers, numbers, numbers, numbers, [str(n) for n in numbers.tolist()])
+    return Samples(TensorSource(images), numbers, numbers % 2, numbers, numbers, [str(n) for n in numbers.tolist()])
 
 
 def pictures(count, channels=3, size=32, seed=0):
@@ -54,3 +54,13 @@ def test_near_duplicates__do_not_depend_on_chunks():
 def test_near_duplicates__blank_images_are_not_alike():
     blank = torch.zeros(4, 1, 8, 8, dtype=torch.uint8) + torch.arange(4).byte().view(4, 1, 1, 1)
     assert len(near_duplicates(look_at(samples(blank))).indices) == 0
+
+
+def test_near_duplicates__what_a_class_has_in_common_counts_for_nothing():
+    # every image is the same outline with little of its own
+    outline = pictures(1).float()
+    own = torch.randn(80, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 25
+    images = (outline + torch.nn.functional.interpolate(own, (32, 32), mode="bilinear")).clamp(0, 255).byte()
+    images[70] = changed(images[7])
+    pairs = near_duplicates(look_at(samples(images)), max_distance=20)
+    assert pairs.indices.tolist() == [[7, 70]]
