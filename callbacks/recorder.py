@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from datamodules.base import ImageDataModule
 from datamodules.provenance import fingerprint
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.metrics import metrics_by_source, pairwise_source_auroc
@@ -159,8 +160,7 @@ class RunRecorder(Callback):
             "fingerprints": {name: data.fingerprint(name) for name in splits},
             "split_seed": data.split_seed,
             "class_names": model.info.class_names,
-            **({"source_names": list(names)} if (names := data.dataset.source_names) else {}),
-            **({"skipped_files": list(skipped)} if (skipped := data.dataset.skipped) else {}),
+            **what_is_special(data),
             **circumstances(trainer),
         }
         if isinstance(model, StackingModule):
@@ -169,15 +169,18 @@ class RunRecorder(Callback):
         # what a fit wrote of itself stands when the run is tested later, perhaps elsewhere
         facts = {**earlier, **facts} if "fit" in entries else {**facts, **earlier}
         if evaluated is not None:
+            # of the data that was evaluated before, which may have had other sources
+            facts = {name: fact for name, fact in facts.items() if name not in by_source_names(evaluated)}
             facts["evaluations"] = facts.get("evaluations", {}) | {evaluated: evaluation(trainer, model, evaluated)}
             write_predictions(self.predictions, {evaluated: model.predictions})
             if "source" in model.predictions:
                 logits, labels, sources = (model.predictions[name].cpu() for name in ("logits", "label", "source"))
                 names, class_names = data.dataset.source_names, model.info.class_names
-                entries[f"{evaluated}_by_source"] = metrics_by_source(logits, labels, sources, names)
+                by_source, in_pairs = by_source_names(evaluated)
+                entries[by_source] = metrics_by_source(logits, labels, sources, names)
                 if len(class_names) * len(names) ** 2 <= PAIRS_LIMIT:
                     pairs = pairwise_source_auroc(logits, labels, sources, class_names, names)
-                    entries[f"{evaluated}_source_pairs"] = pairs
+                    entries[in_pairs] = pairs
         write_json(self.result, {**facts, **entries})
 
 
@@ -196,8 +199,20 @@ def evaluation(trainer: pl.Trainer, model: ImageClassifier, split: str) -> dict[
         "samples": int(evaluated.sum()),
         "fingerprint": fingerprint(samples.ids, samples.keys, samples.labels),
         "fitted_on": overlap,
+        **what_is_special(data),
         **circumstances(trainer),
     }
+
+
+def by_source_names(split: str) -> tuple[str, str]:
+    """Name a split's entries of its sources and of their pairs."""
+    return f"{split}_by_source", f"{split}_source_pairs"
+
+
+def what_is_special(data: ImageDataModule) -> dict[str, list[str]]:
+    """Name the data's sources, and the files that were left out, where there are any."""
+    facts = {"source_names": data.dataset.source_names, "skipped_files": data.dataset.skipped}
+    return {name: list(values) for name, values in facts.items() if values}
 
 
 def circumstances(trainer: pl.Trainer) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 
 from datamodules.dataset import Dataset, channel_statistics
 from datamodules.info import DataInfo
@@ -73,7 +74,8 @@ class ImageDataModule(pl.LightningDataModule):
         self._check_conflicts()
         self._served: dict[str, Samples] = {}
         self._train_loader: BatchLoader | None = None
-        self._resumed: dict[str, int] | None = None
+        self._resumed: dict[str, Any] | None = None
+        self._drawn_seed: int | None = None
         self._generators: dict[torch.device, torch.Generator] = {}
 
     def _check_ranges(self) -> None:
@@ -170,9 +172,14 @@ class ImageDataModule(pl.LightningDataModule):
                 known = ", ".join(source_names) or "none: a manifest with a source column has them"
                 raise ValueError(f"--data.leave_out_source: there is no source {self.leave_out_source!r} ({known})")
             held = samples.sources.numpy() == source_names.index(self.leave_out_source)
+            if not held.any():
+                raise ValueError(
+                    f"--data.leave_out_source {self.leave_out_source!r} has no image outside the test split"
+                )
         else:
             return samples, None
-        return samples.subset(np.flatnonzero(~held)), samples.subset(np.flatnonzero(held))
+        rest, out = samples.subset(np.flatnonzero(~held)), samples.subset(np.flatnonzero(held))
+        return _without_shared(rest, out), out
 
     def _thin_out(self, samples: Samples) -> Samples:
         if self.long_tail != "none":
@@ -256,14 +263,22 @@ class ImageDataModule(pl.LightningDataModule):
                 f"use {low or world_size} or {low + world_size}"
             )
         order = choose_order(samples.labels, shuffle, self.sampler)
-        # the same on all processes, because Lightning seeds each with the same number
-        return BatchLoader(samples, EpochSampler(order, size, torch.initial_seed(), rank, world_size))
+        return BatchLoader(samples, EpochSampler(order, size, self._seed(), rank, world_size))
+
+    def _seed(self) -> int:
+        """Return the run's seed, the same on all processes, also where none was given."""
+        if self._drawn_seed is None:
+            self._drawn_seed = torch.initial_seed()
+            if self.trainer is not None and self.trainer.world_size > 1:
+                self._drawn_seed = int(self.trainer.strategy.broadcast(self._drawn_seed))
+        return self._drawn_seed
 
     def train_dataloader(self) -> BatchLoader:
         """Serve training batches, shuffled."""
         # overfitting a few batches means the same ones each epoch
         overfitting = getattr(self.trainer, "overfit_batches", 0) > 0
         self._train_loader = self.loader(self.served("train"), shuffle=not overfitting)
+        self._train_loader.finished = self._finished_batches
         if self._resumed is not None:
             self._train_loader.load_state_dict(self._resumed)
             self._resumed = None
@@ -285,11 +300,16 @@ class ImageDataModule(pl.LightningDataModule):
     # Lightning restores loaders by itself, but not those that were asked for before it read the checkpoint, as a
     # schedule does that needs the number of steps
 
-    def state_dict(self) -> dict[str, int]:
-        """Say how far the training loader has come."""
+    def _finished_batches(self) -> int:
+        # a checkpoint that is saved within a step, on an error or a signal, must not leave its batch out
+        assert self.trainer is not None
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Say how far training has come in its epoch."""
         return self._train_loader.state_dict() if self._train_loader else {}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the training loader go on from there."""
         self._resumed = state_dict or None
 
@@ -304,8 +324,21 @@ class ImageDataModule(pl.LightningDataModule):
         # drawn from the number of the batch, so that a resumed run goes on as if it had not stopped; and from the
         # process's, because with the shared seed alone all would draw the same crops
         assert self.trainer is not None
-        numbers = (torch.initial_seed(), self.trainer.global_rank, self.trainer.fit_loop.total_batch_idx)
+        numbers = (self._seed(), self.trainer.global_rank, self.trainer.fit_loop.total_batch_idx)
         seed = int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=4).digest(), "little")
         if device not in self._generators:
             self._generators[device] = torch.Generator(device)
         return self._generators[device].manual_seed(seed)
+
+
+def _without_shared(samples: Samples, held: Samples) -> Samples:
+    """Leave out copies of what is held out, and images of its groups, which a source may share with others."""
+    shared = torch.isin(samples.keys, held.keys)
+    if samples.groups is not None and held.groups is not None:
+        shared |= torch.isin(samples.groups, held.groups)
+    if shared.any():
+        rank_zero_warn(
+            f"{int(shared.sum())} training images are left out: they are copies of images that are held out, or of the "
+            f"same groups"
+        )
+    return samples.subset(torch.nonzero(~shared)[:, 0])

@@ -15,6 +15,8 @@ DCT_SIDE, HASH_SIDE, THUMBNAIL_SIDE = 32, 8, 16
 ALL_PAIRS_LIMIT = 100_000
 # more images than this that agree in a part are a blank background, not copies
 CROWD = 200
+# beyond this many pairs with like hashes, the images are of one kind rather than copies
+MOST_CANDIDATES = 20_000_000
 # smaller classes than this have no mean of their own
 CLASS_OF_ITS_OWN = 20
 
@@ -43,10 +45,12 @@ class Pairs:
     Args:
         indices: of both images, the smaller one first, int64, shape `(pair, 2)`
         correlations: of their thumbnails, shape `(pair,)`, highest first
+        complete: whether all pairs were compared that could be alike
     """
 
     indices: NDArray[np.int64]
     correlations: NDArray[np.float32]
+    complete: bool
 
 
 def same_content(keys: NDArray[np.int64]) -> list[list[int]]:
@@ -102,8 +106,9 @@ def near_duplicates(looks: Looks, max_distance: int = 10, min_correlation: float
     """Find pairs of images that look alike.
 
     What all images of a class have in common, such as the outline of a shoe, counts for nothing: thumbnails are also
-    compared without the mean of their class. Above 100,000 images only pairs with a distance of up to 3 are certain to
-    be found.
+    compared without the mean of their classes. Above 100,000 images only pairs are compared whose hashes agree in one
+    of four parts, as those of a distance of up to 3 do; and where very many images are alike, such as the frames of a
+    film, not all pairs are.
 
     Args:
         looks: of all images
@@ -112,8 +117,13 @@ def near_duplicates(looks: Looks, max_distance: int = 10, min_correlation: float
     """
     found = [np.empty((0, 2), dtype=np.int64)]
     correlations = [np.empty(0, dtype=np.float32)]
-    batches = _all_candidates if len(looks.bits) <= ALL_PAIRS_LIMIT else _candidates_by_part
+    complete, compared = len(looks.bits) <= ALL_PAIRS_LIMIT, 0
+    batches = _all_candidates if complete else _candidates_by_part
     for candidates in batches(looks.bits, max_distance):
+        compared += len(candidates)
+        if compared > MOST_CANDIDATES:
+            complete = False
+            break
         for pairs in candidates.split(100_000):
             alike = _correlation(looks, pairs)
             kept = alike >= min_correlation
@@ -122,7 +132,7 @@ def near_duplicates(looks: Looks, max_distance: int = 10, min_correlation: float
     indices, values = np.concatenate(found), np.concatenate(correlations)
     indices, first = np.unique(indices, axis=0, return_index=True)
     order = np.argsort(-values[first], kind="stable")
-    return Pairs(indices[order], values[first][order])
+    return Pairs(indices[order], values[first][order], complete)
 
 
 def _all_candidates(bits: Tensor, max_distance: int):  # type: ignore[no-untyped-def]
@@ -152,8 +162,9 @@ def _correlation(looks: Looks, pairs: Tensor) -> Tensor:
     """Return the smaller of the correlations of whole thumbnails and of what differs from the class, `(pair,)`."""
     left, right = (looks.thumbnails[pairs[:, side]].float() for side in (0, 1))
     whole = _pearson(left, right)
-    left, right = (x - looks.means[looks.labels[pairs[:, side]]] for side, x in enumerate((left, right)))
-    return torch.minimum(whole, _pearson(left, right))
+    # the same for both, so that copies with different labels still agree
+    mean = looks.means[looks.labels[pairs]].mean(1)
+    return torch.minimum(whole, _pearson(left - mean, right - mean))
 
 
 def _pearson(left: Tensor, right: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from datamodules.provenance import bytes_key
@@ -22,8 +21,8 @@ from datamodules.provenance import bytes_key
 T = TypeVar("T")
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-# what Pillow raises for one broken format or another
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+# the EXIF entry of the camera's orientation, and its values for pictures that lie on their side
+ORIENTATION, QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
 # files read between two looks at what was found
 CHUNK = 256
 # files tried before it is decided whether threads pay, and from what time a file they do: with 2 threads, images of
@@ -121,6 +120,17 @@ def read_all(files: FileSource) -> Iterator[Chunk]:
         yield chunk
 
 
+def read_header(path: Path) -> tuple[tuple[int, int], str, str] | None:
+    """Read size (height and width of the upright image), colour mode and format of a file; None if it is no image."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(ORIENTATION) in QUARTER_TURNS
+            size = (image.width, image.height) if turned else (image.height, image.width)
+            return size, image.mode, str(image.format)
+    except Exception:  # as in `decode`, which says what is wrong
+        return None
+
+
 def decode(path: Path, size: tuple[int, int], channels: int, content: bytes | None = None) -> NDArray[np.uint8]:
     """Read an image, turn it upright, scale its shorter side to fit and cut the centre.
 
@@ -146,15 +156,19 @@ def decode(path: Path, size: tuple[int, int], channels: int, content: bytes | No
             if least < 1 and isinstance(file, ImageFile.ImageFile):
                 file.draft("RGB" if channels == 3 else "L", (int(file.width * least), int(file.height * least)))
             image = ImageOps.exif_transpose(file) if file.getexif() else file
-            if image.mode.startswith("I;16"):
+            if image.mode.startswith("I;16") or (image.mode == "I" and file.format == "PPM"):
                 # Pillow would clip 16 bits to 8 instead of scaling them
                 image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
             if image.mode in ("I", "F"):
                 raise ValueError(f"32-bit pixels of mode {image.mode} have no known range: save it with 8 or 16 bits")
             wanted = "RGB" if channels == 3 else "L"
             pixels = np.asarray(image if image.mode == wanted else image.convert(wanted))
-    except BROKEN as error:
-        raise ValueError(f"{path} cannot be read as an image ({error}): mend or remove it") from error
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path} cannot be read as an image (of a known format): mend or remove it") from error
+    except Exception as error:
+        # a damaged field leads Pillow's many readers to whatever error it leads to
+        detail = str(error) or type(error).__name__
+        raise ValueError(f"{path} cannot be read as an image ({detail}): mend or remove it") from error
     return fit(pixels.reshape(*pixels.shape[:2], channels), height, width)
 
 
@@ -185,13 +199,19 @@ def walk_images(folder: Path) -> Iterator[Path]:
     """Yield the image files below a folder; hidden files and folders are left out, links are followed once."""
     # a link that leads back up would never end, or bring in the other classes
     seen = {(status.st_dev, status.st_ino) for status in (parent.stat() for parent in folder.resolve().parents)}
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
         status = Path(parent).stat()
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        # in order, because of two links to one folder the first is followed
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
                 yield Path(parent, name)
+
+
+def _raise(error: OSError) -> None:
+    # a folder that cannot be listed would be left out without a word
+    raise error

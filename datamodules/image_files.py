@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset
-from datamodules.files import BROKEN, FileSource, walk_images
+from datamodules.files import FileSource, read_header, walk_images
 from datamodules.image_store import Reading, read_into_memory, read_through_store
 from datamodules.provenance import sample_ids
 from datamodules.samples import Samples, Source, TensorSource
@@ -98,6 +97,9 @@ class ImageFiles(ImageDataModule):
         if skipped and not found.all():
             empty = listing.class_names[int((found == 0).nonzero()[0, 0])]
             raise ValueError(f"class {empty!r} has no readable image in the training split; {skipped[0]}")
+        for part, name in ((VAL, "val"), (TEST, "test")):
+            if (listing.splits == part).any() and not (splits == part).any():
+                raise ValueError(f"the data set's {name} split has no readable image; {skipped[0]}")
         given: Samples | None = test if len(test) else None
         if given is None and self.test_fraction and self.held_out != "test":
             train, given = self.draw(train, [self.test_fraction], listing.class_names)
@@ -147,13 +149,11 @@ class ImageFiles(ImageDataModule):
         sizes, modes = set(), set()
         # the headers of a few files tell; decoding makes the rest alike, and finds the broken ones
         for name in names[:: max(1, len(names) // 64)]:
-            try:
-                with Image.open(root / name) as image:
-                    sizes.add((image.height, image.width))
-                    modes.add(image.mode)
-            except BROKEN:
-                continue
-        channels = self.channels or (1 if modes and modes <= {"1", "L", "I;16"} else 3)
+            header = read_header(root / name)
+            if header is not None:
+                sizes.add(header[0])
+                modes.add(header[1])
+        channels = self.channels or (1 if modes and modes <= {"1", "L", "I", "I;16"} else 3)
         if self.image_size is not None:
             return (self.image_size, self.image_size), channels
         if len(sizes) == 1:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from datamodules.files import CHUNK, Chunk, FileSource, read_all
+from datamodules.files import CHUNK, Chunk, FileSource, decode, read_all
 
 # raised whenever the same files would be decoded to other pixels
 VERSION = 1
@@ -80,26 +81,49 @@ def read_through_store(
         ValueError: a file cannot be read
         OSError: there is no room for the images
     """
-    folder.mkdir(parents=True, exist_ok=True)
     place = folder / _digest(files, ids, keep_images)
-    with FileLock(place.with_suffix(".lock")):
-        if place.exists() and not _is_whole(place, files, keep_images):
-            rank_zero_warn(f"{place} is damaged: it is built anew")
-            shutil.rmtree(place)
-        if not place.exists():
-            _build(place, files, stop_at_problem, keep_images)
-    found = json.loads((place / "problems.json").read_text())
-    problems = {int(number): problem for number, problem in found.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_suffix(".lock")):
+            if place.exists() and not _is_whole(place, files, keep_images):
+                rank_zero_warn(f"{place} is damaged: it is built anew")
+                shutil.rmtree(place)
+            if place.exists() and any(_can_be_read(files, number) for number in _problems(place)):
+                # what kept a file from being read need not have changed the file
+                shutil.rmtree(place)
+            if not place.exists():
+                _build(place, files, stop_at_problem, keep_images)
+    except OSError as error:
+        raise OSError(
+            f"what was read cannot be kept in --data.cache_dir {str(folder)!r} ({error}): choose another folder, "
+            f"a smaller --data.image_size, or --data.cache {'none' if keep_images else 'ram'}"
+        ) from error
+    problems = _problems(place)
     if problems and stop_at_problem:
         raise ValueError(problems[min(problems)])
     images = None
     if keep_images:
         height, width = files.size
         shape = (len(files), height, width, files.channels)
-        # private, so that nothing can write to the file
-        flat = torch.from_file(str(place / "images.bin"), False, int(np.prod(shape)), dtype=torch.uint8)
-        images = flat.view(shape).permute(0, 3, 1, 2)
+        # read-only: a map that could be written to would need as much memory and swap as the file has bytes
+        mapped = np.memmap(place / "images.bin", dtype=np.uint8, mode="r", shape=shape)
+        with warnings.catch_warnings():
+            # nothing here writes to it
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            images = torch.from_numpy(mapped).permute(0, 3, 1, 2)
     return Reading(torch.from_numpy(np.load(place / "keys.npy")), problems, images)
+
+
+def _problems(place: Path) -> dict[int, str]:
+    return {int(number): problem for number, problem in json.loads((place / "problems.json").read_text()).items()}
+
+
+def _can_be_read(files: FileSource, number: int) -> bool:
+    try:
+        decode(files.path(number), files.size, files.channels)
+    except ValueError:
+        return False
+    return True
 
 
 def _digest(files: FileSource, ids: Tensor, keep_images: bool) -> str:
@@ -161,11 +185,6 @@ def _build(place: Path, files: FileSource, stop_at_problem: bool, keep_images: b
                 start += len(chunk.keys)
         np.save(partial / "keys.npy", keys)
         (partial / "problems.json").write_text(json.dumps(problems))
-    except OSError as error:
-        raise OSError(
-            f"the images cannot be kept in --data.cache_dir {str(place.parent)!r} ({error}): choose another folder, "
-            f"a smaller --data.image_size, or --data.cache none"
-        ) from error
     finally:
         if not (partial / "problems.json").is_file():
             shutil.rmtree(partial, ignore_errors=True)

@@ -1,11 +1,13 @@
 """Batches of one split as dicts of tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_warn
+import torch
 from torch import Tensor
 
+from datamodules.provenance import fingerprint
 from datamodules.samplers import EpochSampler
 from datamodules.samples import Samples
 
@@ -29,29 +31,37 @@ class BatchLoader:
 
     def __init__(self, samples: Samples, sampler: EpochSampler) -> None:
         self.samples, self.sampler = samples, sampler
-        # number of the batch handed out last, in its epoch
-        self.batch_number = -1
-        self._resumed: dict[str, int] = {}
+        # how many batches of the epoch have been trained on; by default, that have been handed out
+        self.finished: Callable[[], int] = lambda: self._handed_out
+        self._handed_out = 0
+        self._resumed: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def state_dict(self) -> dict[str, int]:
-        """Say which batch was handed out last."""
-        return {"epoch": self.sampler.epoch, "batches": self.batch_number + 1, **self._plan()}
+    def state_dict(self) -> dict[str, Any]:
+        """Say how many batches of the epoch are done."""
+        return {"epoch": self.sampler.epoch, "batches": self.finished(), **self._plan()}
 
-    def _plan(self) -> dict[str, int]:
-        return {"size": self.sampler.size, "batch_size": self.sampler.batch_size}
+    def _plan(self) -> dict[str, Any]:
+        sampler = self.sampler
+        drawn = fingerprint(self.samples.ids, sampler.order.draw(torch.Generator().manual_seed(0)))
+        return {"batch_size": sampler.batch_size, "seed": sampler.seed, "samples": drawn, "of": len(self)}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on after the batch that was handed out last, if its epoch is the next to be iterated over."""
-        if self._plan().items() <= state_dict.items():
-            self._resumed = state_dict
-        else:
-            rank_zero_warn(
-                f"The checkpoint's epoch had {state_dict['size']} samples in batches of {state_dict['batch_size']}, "
-                f"this one has {self.sampler.size} in batches of {self.sampler.batch_size}: it starts over"
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after the batches that are done, if their epoch is the next to be iterated over.
+
+        Raises:
+            ValueError: the epoch was left half-way, and other batches would follow than those that were left
+        """
+        changed = [name for name, value in self._plan().items() if name != "of" and state_dict[name] != value]
+        if changed and 0 < state_dict["batches"] < state_dict["of"]:
+            raise ValueError(
+                f"the checkpoint was saved within an epoch, after {state_dict['batches']} of {state_dict['of']} "
+                f"batches, of other {' and '.join(changed).replace('_', ' ')}: go on with the same data, "
+                f"--data.sampler, --data.batch_size and --seed_everything, or from a checkpoint of a whole epoch"
             )
+        self._resumed = {} if changed else state_dict
 
     def batch(self, indices: Tensor) -> Batch:
         """Gather one batch: the source's input, `label`, `id` and perhaps `source`, each with `(batch, ...)`."""
@@ -66,11 +76,12 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         resumed, self._resumed = self._resumed, {}
         start = resumed["batches"] if resumed.get("epoch") == self.sampler.epoch else 0
+        # one that was finished is not gone on with
+        start = start if start < len(self) else 0
         indices = self.sampler.batches(start)
         batches = map(self.batch, indices) if self.samples.source.in_memory else self._ahead(indices)
-        for number, batch in enumerate(batches, start):
-            # before it is handed out: a checkpoint saved after its step must not repeat it
-            self.batch_number = number
+        for number, batch in enumerate(batches, start + 1):
+            self._handed_out = number
             yield batch
 
     def _ahead(self, indices: Iterator[Tensor]) -> Iterator[Batch]:

@@ -99,24 +99,28 @@ def _read_csv(path: Path, delimiter: str) -> Table:
             known: dict[str, str] = {}
             while rows := list(itertools.islice(reader, ROWS)):
                 if {*map(len, rows)} != {len(header)}:
-                    rows = _whole_rows(rows, header, reader.line_num, path)
+                    rows = _whole_rows(rows, header, len(table["path"]), path)
                 for name, place in places.items():
                     values = [row[place] for row in rows]
-                    table[name] += values if name == "path" else map(known.setdefault, values, values)
+                    table[name] += values if name == "path" else _stripped(values, known)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} cannot be read as UTF-8 text in columns ({error})") from error
     return table
 
 
-def _whole_rows(rows: list[list[str]], header: Sequence[str], last_line: int, path: Path) -> list[list[str]]:
+def _stripped(values: Sequence[str], known: dict[str, str]) -> list[str]:
+    """Return the values without spaces around them, each text kept once."""
+    for value in {*values} - known.keys():
+        known[value] = value.strip()
+    return [known[value] for value in values]
+
+
+def _whole_rows(rows: list[list[str]], header: Sequence[str], before: int, path: Path) -> list[list[str]]:
     """Leave out empty lines; refuse a row with another number of fields."""
     whole = [row for row in rows if row]
-    for row in whole:
+    for number, row in enumerate(whole, start=before + 1):
         if len(row) != len(header):
-            raise ValueError(
-                f"{path}, before line {last_line + 1}: a row has {len(row)} fields, but there are {len(header)} "
-                f"columns: {','.join(row)}"
-            )
+            raise ValueError(f"{path}, row {number}: {len(row)} fields, but {len(header)} columns: {','.join(row)}")
     return whole
 
 
@@ -152,7 +156,8 @@ def check_paths(paths: Sequence[str], root: Path, manifest: Path) -> list[str]:
     Raises:
         ValueError: a path is empty, comes twice, or leads out of the root
     """
-    base = str(root.resolve())
+    # the root as it is called and as it is, where a link leads to it
+    bases = [str(root.absolute()), str(root.resolve())]
     names = []
     for number, path in enumerate(paths, start=1):
         name = path
@@ -160,7 +165,8 @@ def check_paths(paths: Sequence[str], root: Path, manifest: Path) -> list[str]:
         if not path or path[0] == "/" or path[-1] in "/." or "./" in path or "//" in path:
             name = os.path.normpath(path) if path else ".."
             if name.startswith("/"):
-                name = os.path.relpath(name, base)
+                inside = [base for base in bases if name.startswith(f"{base}/")]
+                name = os.path.relpath(name, inside[0]) if inside else ".."
             if name == ".." or name.startswith("../"):
                 raise ValueError(
                     f"{manifest}, row {number}: path {path!r} is not inside {str(root)!r}: move the file, or "

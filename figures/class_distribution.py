@@ -44,7 +44,8 @@ def class_distribution(counts: Mapping[str, Sequence[int]], class_names: Sequenc
     linear.legend(ncols=len(counts), loc="upper right", fontsize="small")
     if named:
         long_names = max(map(len, class_names)) * len(class_names) > 60
-        logarithmic.set_xticks(places, class_names, rotation=90 if long_names else 0)
+        # a dollar sign in a name is no formula
+        logarithmic.set_xticks(places, class_names, rotation=90 if long_names else 0, parse_math=False)
     else:
         logarithmic.set_xlabel(f"class, by its images in {next(iter(counts))}")
     return figure

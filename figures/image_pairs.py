@@ -28,5 +28,6 @@ def image_pairs(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]], ti
         for side, image in enumerate(pair):
             grey = image.shape[2] == 1
             grid[2 * row + side, column].imshow(image[..., 0] if grey else image, cmap="gray" if grey else None)
-        grid[2 * row, column].set_title(title, fontsize=7)
+        # a dollar sign in a name is no formula
+        grid[2 * row, column].set_title(title, fontsize=7, parse_math=False)
     return figure

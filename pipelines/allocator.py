@@ -4,7 +4,7 @@ import ctypes
 import platform
 
 # names of settings in glibc's malloc.h
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 LARGE = 2**30
 
 
@@ -21,4 +21,6 @@ def keep_large_blocks() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     library = ctypes.CDLL(None)
-    return all(library.mallopt(setting, LARGE) == 1 for setting in (MMAP_THRESHOLD, TRIM_THRESHOLD))
+    # older ones take no threshold above 32 MB, but can be kept from mapping at all
+    from_heap = library.mallopt(MMAP_THRESHOLD, LARGE) == 1 or library.mallopt(MMAP_MAX, 0) == 1
+    return from_heap and library.mallopt(TRIM_THRESHOLD, LARGE) == 1

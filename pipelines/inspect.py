@@ -12,15 +12,15 @@ import numpy as np
 import torch
 import yaml
 from jsonargparse import ArgumentParser
-from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from callbacks.recorder import write_json
 from datamodules import ImageDataModule
 from datamodules.base import SPLITS
 from datamodules.duplicates import Pairs, look_at, near_duplicates, same_content
-from datamodules.files import BROKEN, FileSource
+from datamodules.files import FileSource, read_header
 from datamodules.image_files import ImageFiles
 from datamodules.samples import Samples
 from figures import class_distribution, image_pairs
@@ -131,7 +131,7 @@ def inspect(data: ImageDataModule, options: InspectOptions) -> tuple[dict[str, A
         looks = look_at(joined(everything.splits))
         pairs = near_duplicates(looks, options.max_distance, options.min_correlation)
         different = everything.keys[pairs.indices[:, 0]] != everything.keys[pairs.indices[:, 1]]
-        pairs = Pairs(pairs.indices[different], pairs.correlations[different])
+        pairs = Pairs(pairs.indices[different], pairs.correlations[different], pairs.complete)
         findings["near_duplicates"] = near_findings(everything, pairs)
     return findings, everything, pairs
 
@@ -196,6 +196,7 @@ def near_findings(everything: Everything, pairs: Pairs) -> dict[str, Any]:
     labels = everything.labels[pairs.indices]
     return {
         "pairs": len(pairs.indices),
+        "complete": pairs.complete,
         "by_splits": by_splits,
         "pairs_with_other_labels": int((labels[:, 0] != labels[:, 1]).sum()),
         "list": [
@@ -207,16 +208,9 @@ def near_findings(everything: Everything, pairs: Pairs) -> dict[str, Any]:
 
 def describe_files(files: FileSource) -> dict[str, Any]:
     """Read the header of each file: sizes in pixels and bytes, colour modes and formats."""
-
-    def read(number: int) -> tuple[str, str, str] | None:
-        try:
-            with Image.open(files.path(number)) as image:
-                return f"{image.width}x{image.height}", image.mode, str(image.format)
-        except BROKEN:
-            return None
-
-    headers = [header for header in files.map(read, range(len(files))) if header is not None]
-    sizes, modes, formats = (Counter(column).most_common() for column in zip(*headers, strict=True))
+    headers = [header for header in map(read_header, map(files.path, range(len(files)))) if header is not None]
+    shapes, modes, formats = (Counter(column).most_common() for column in zip(*headers, strict=True))
+    sizes = [(f"{width}x{height}", count) for (height, width), count in shapes]
     weights = [path.stat().st_size for path in map(files.path, range(len(files))) if path.is_file()]
     return {
         "count": len(files),
@@ -262,14 +256,14 @@ def print_findings(console: Console, findings: dict[str, Any]) -> None:
     for column in ("class", *counts):
         table.add_column(column, justify="left" if column == "class" else "right")
     for number, name in enumerate(names[:SHOWN_CLASSES]):
-        table.add_row(name, *(f"{values[number]:,}" for values in counts.values()))
+        table.add_row(escape(name), *(f"{values[number]:,}" for values in counts.values()))
     if len(names) > SHOWN_CLASSES:
         table.add_row(f"... {len(names) - SHOWN_CLASSES} more classes", *("" for _ in counts))
     table.add_section()
     table.add_row("all", *(f"{sum(values):,}" for values in counts.values()))
     console.print(table)
     for name, text in sentences(findings):
-        console.print(f"[bold]{name}:[/] {text}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]{name}:[/] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def sentences(findings: dict[str, Any]) -> list[tuple[str, str]]:
@@ -296,7 +290,9 @@ def sentences(findings: dict[str, Any]) -> list[tuple[str, str]]:
     lines.append(("exact duplicates", f"{found} ({where})" if where else found))
     lines.append(("label conflicts between them", str(exact["label_conflicts"])))
     if near := findings.get("near_duplicates"):
-        lines.append(("near-duplicates", f"{near['pairs']} pairs, {near['pairs_with_other_labels']} with other labels"))
+        partly = "" if near["complete"] else " (of the pairs that were compared; there are too many to compare all)"
+        found = f"{near['pairs']} pairs, {near['pairs_with_other_labels']} with other labels{partly}"
+        lines.append(("near-duplicates", found))
         for splits, counts in near["by_splits"].items():
             images = ", ".join(f"{count} images of {split}" for split, count in counts["images"].items())
             lines.append((f"  {splits}", f"{counts['pairs']} pairs: {images}"))
@@ -304,7 +300,7 @@ def sentences(findings: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def data_config(path: str) -> str:
-    """Return the data and run sections of a config file as text; those of training are not needed here."""
+    """Return the data section of a config file as text, if it has one; the others are for training."""
     file = Path(path)
     if not file.is_file():
         return path
@@ -312,9 +308,7 @@ def data_config(path: str) -> str:
         content = yaml.safe_load(file.read_text())
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not YAML: {error}") from error
-    if not isinstance(content, dict) or "data" not in content:
-        raise UsageError(f"{path} has no data section to inspect")
-    return yaml.safe_dump({"data": content["data"]})
+    return yaml.safe_dump({"data": content["data"]}) if isinstance(content, dict) and "data" in content else "{}"
 
 
 def main(args: list[str]) -> int:
@@ -332,9 +326,13 @@ def main(args: list[str]) -> int:
     parser.add_subclass_arguments(ImageDataModule, "data", required=True)
     parser.add_class_arguments(RunOptions, "run")
     parser.add_class_arguments(InspectOptions)
-    ordered = in_order(["inspect", *args])[1:]
-    configs = [index + 1 for index, arg in enumerate(ordered[:-1]) if arg == "--config"]
-    ordered = [data_config(arg) if index in configs else arg for index, arg in enumerate(ordered)]
+    words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
+    ordered = in_order(["inspect", *words])[1:]
+    places = [index + 1 for index, arg in enumerate(ordered[:-1]) if arg == "--config"]
+    configs = {index: data_config(ordered[index]) for index in places}
+    if places and set(configs.values()) == {"{}"} and not any(word.partition("=")[0] == "--data" for word in words):
+        raise UsageError(f"{ordered[places[-1]]} has no data section to inspect")
+    ordered = [configs.get(index, arg) for index, arg in enumerate(ordered)]
     try:
         parsed = parser.parse_args(ordered)
     except ArgumentError as error:
@@ -350,7 +348,7 @@ def main(args: list[str]) -> int:
     experiment = parsed.run.experiment or run_dir.snake_case(type(data).__name__)
     run = run_dir.choose(Path(parsed.run.root) / experiment, parsed.run.name or "inspect")
     write_json(run.inspection, findings)
-    draw(run, data, findings, everything, pairs)
     print_findings(console, findings)
+    draw(run, data, findings, everything, pairs)
     console.print(f"\n{run.inspection}, figures in {run.figures}/", soft_wrap=True, highlight=False)
     return 0

@@ -19,7 +19,7 @@ def write_predicted(run: RunDir, samples: Samples, model: ImageClassifier) -> st
     names = dict(zip(samples.ids.tolist(), samples.sample_names(), strict=True))
     confidence, label = model.predictions["logits"].double().softmax(1).max(1)
     keep_earlier(run.predicted)
-    with run.predicted.open("w", newline="") as file:
+    with run.predicted.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["name", "class", "probability"])
         for sample, number, probability in zip(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lightning_modules import ImageClassifier, StackingModule
@@ -35,7 +36,7 @@ def print_fit(console: Console, run: RunDir, model: ImageClassifier) -> None:
 
 def print_resume(console: Console, run: RunDir) -> None:
     """Say how to go on with a run that was stopped."""
-    console.print(f"\nstopped; the last whole epoch is kept in {run.last}", soft_wrap=True)
+    console.print(f"\nstopped; the last state saved is {run.last}", soft_wrap=True)
     console.print(f"go on:  python train.py fit --config {run.config} --ckpt_path {run.folder}", soft_wrap=True)
 
 
@@ -104,7 +105,7 @@ def source_table(result: dict[str, Any]) -> Table:
         table.add_column(name.replace("_", " "), justify="left" if name == "source" else "right")
     for source, values in result["test_by_source"].items():
         cells = ["–" if values[name] is None else f"{values[name]:.4f}" for name in names]
-        table.add_row(source, f"{values['samples']:,}", *cells)
+        table.add_row(escape(source), f"{values['samples']:,}", *cells)
     return table
 
 

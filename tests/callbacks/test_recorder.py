@@ -158,3 +158,16 @@ def test_result__lists_what_could_not_be_read(tmp_path, image_folder):
     trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
     (line,) = read(tmp_path)["skipped_files"]
     assert "test/cat/000.png cannot be read" in line
+
+
+def test_test__results_by_source_of_other_data_do_not_stay(tmp_path, image_folder):
+    rows = [f"{p.relative_to(image_folder)},{p.parent.name},{p.parent.parent.name}" for p in image_folder.glob("*/*/*")]
+    tables = {"with": ("path,label,split,source", ",a"), "without": ("path,label,split", "")}
+    for name, (header, source) in tables.items():
+        (image_folder / f"{name}.csv").write_text("\n".join([header, *(row + source for row in rows)]))
+        data = Manifest(path=str(image_folder / f"{name}.csv"))
+        model = MLP(data_info=data.info, hidden=[8])
+        trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+        result = read(tmp_path)
+        assert ("test_by_source" in result) == (name == "with")
+        assert ("source_names" in result["evaluations"]["test"]) == (name == "with")

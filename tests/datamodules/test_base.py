@@ -12,7 +12,10 @@ from tests.helpers.data import Blobs, blobs, random_images
 
 def with_trainer(data, rank=0, world_size=1, training=True):
     loop = SimpleNamespace(total_batch_idx=0)
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, training=training, fit_loop=loop)
+    strategy = SimpleNamespace(broadcast=lambda value: value)
+    data.trainer = SimpleNamespace(
+        global_rank=rank, world_size=world_size, training=training, fit_loop=loop, strategy=strategy
+    )
     return data
 
 

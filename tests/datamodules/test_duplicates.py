@@ -64,3 +64,21 @@ def test_near_duplicates__what_a_class_has_in_common_counts_for_nothing():
     images[70] = changed(images[7])
     pairs = near_duplicates(look_at(samples(images)), max_distance=20)
     assert pairs.indices.tolist() == [[7, 70]]
+
+
+def test_near_duplicates__labels_need_not_agree():
+    images = pictures(60)
+    images[1] = changed(images[0])
+    looks = look_at(samples(images))
+    assert looks.labels[:2].tolist() == [0, 1]
+    assert near_duplicates(looks).indices.tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("limit", [1000, 1])
+def test_near_duplicates__says_when_not_all_were_compared(limit, monkeypatch):
+    monkeypatch.setattr(duplicates, "ALL_PAIRS_LIMIT", limit)
+    monkeypatch.setattr(duplicates, "MOST_CANDIDATES", 50)
+    alike = near_duplicates(look_at(samples(pictures(1).expand(40, 3, 32, 32))))
+    assert not alike.complete
+    if limit > 1:
+        assert near_duplicates(look_at(samples(pictures(10)))).complete

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -111,3 +113,40 @@ def test_walk_images__linked_folders_are_followed(tmp_path):
     write(tmp_path / "elsewhere/1.png", np.zeros((2, 2), dtype=np.uint8))
     (tmp_path / "class/linked").symlink_to(tmp_path / "elsewhere")
     assert [p.name for p in walk_images(tmp_path / "class")] == ["1.png"]
+
+
+def test_walk_images__a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a/closed").mkdir(parents=True)
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="closed"):
+        list(walk_images(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("error", [TypeError("bad operand"), MemoryError()])
+def test_decode__whatever_a_damaged_field_leads_to_names_the_file(tmp_path, monkeypatch, error):
+    def fail(image):
+        raise error
+
+    path = write(tmp_path / "a.png", np.zeros((4, 4, 3), dtype=np.uint8))
+    monkeypatch.setattr("PIL.Image.Image.getexif", fail)
+    with pytest.raises(ValueError, match="a.png cannot be read as an image .(bad operand|MemoryError)"):
+        decode(path, (4, 4), 3)
+
+
+def test_decode__16_bits_of_another_format(tmp_path):
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 2 65535\n" + (128 * 257).to_bytes(2, "big") * 4)
+    assert (decode(tmp_path / "a.pgm", (2, 2), 1) == 128).all()
+
+
+def test_decode__the_message_holds_no_address(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"hello")
+    with pytest.raises(ValueError, match="of a known format") as caught:
+        decode(tmp_path / "a.png", (2, 2), 1, b"hello")
+    assert "object at" not in str(caught.value)

@@ -171,3 +171,21 @@ def test_predict_root__unreadable_files(image_folder):
         ImageFolder(**options).samples("predict")
     with pytest.warns(UserWarning, match="1 of 36 files are left out .*000.png"):
         assert len(ImageFolder(**options, on_unreadable="skip").samples("predict")) == 35
+
+
+def test_folder__pictures_on_their_side_are_served_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            Image.effect_noise((40, 30), 50).save(tmp_path / name / f"{number}.jpg", exif=exif)
+    assert ImageFolder(root=str(tmp_path)).info.image_size == (40, 30)
+
+
+def test_skip__a_test_folder_without_a_readable_image(image_folder):
+    for path in image_folder.glob("test/*/*"):
+        path.write_bytes(b"")
+    left_out = pytest.warns(UserWarning, match="36 of 72 files are left out")
+    with left_out, pytest.raises(ValueError, match="test split has no readable image"):
+        _ = ImageFolder(root=str(image_folder), on_unreadable="skip").splits

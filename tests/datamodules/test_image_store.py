@@ -1,6 +1,7 @@
 import errno
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -129,3 +130,36 @@ def test_store__a_disk_that_fills_up_on_the_way(files, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left on device.*--data.cache none"):
         read_through_store(tmp_path / "cache", files, True, keep_images=True)
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_store__a_file_that_could_not_be_read_for_a_while(files, tmp_path, monkeypatch):
+    read_bytes = Path.read_bytes
+    with monkeypatch.context() as patch:
+        refuse = PermissionError(errno.EACCES, "Permission denied")
+
+        def read(path):
+            if path.name == "2.png":
+                raise refuse
+            return read_bytes(path)
+
+        patch.setattr(Path, "read_bytes", read)
+        first = read_through_store(tmp_path / "cache", files, False, keep_images=True)
+        assert "2.png cannot be read (Permission denied)" in first.problems[2]
+    second = read_through_store(tmp_path / "cache", files, False, keep_images=True)
+    assert second.problems == {}
+    assert second.images[2].max() > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="a list of Linux")
+def test_store__is_mapped_read_only(files, tmp_path):
+    # one that could be written to would need as much memory as the file has bytes
+    reading = read_through_store(tmp_path / "cache", files, True, keep_images=True)
+    (line,) = [line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith("images.bin")]
+    assert line.split()[1] == "r--s"
+    assert reading.images.shape == (5, 3, 6, 6)
+
+
+def test_store__a_folder_that_cannot_be_made(files, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="--data.cache_dir '.*file' .*choose another folder"):
+        read_through_store(tmp_path / "file", files, True, keep_images=False)

@@ -1,4 +1,5 @@
 import csv
+import shutil
 
 import pytest
 import torch
@@ -69,10 +70,8 @@ def test_manifest__no_group_is_divided(image_folder, table):
 
 @pytest.mark.parametrize("held_out", ["val", "stack", "test"])
 def test_leave_out_source(image_folder, table, held_out):
-    options = {"split_seed": 3, "val_fraction": 0.2}
-    data = Manifest(
-        path=write(image_folder / "m.csv", table), leave_out_source="b", held_out=held_out, **options
-    )  # fmt: skip
+    path = write(image_folder / "m.csv", table, ["path", "label", "split", "source"])
+    data = Manifest(path=path, leave_out_source="b", held_out=held_out, val_fraction=0.2)
     assert set(data.splits[held_out].sources.tolist()) == {1}
     assert len(data.splits[held_out]) == 18
     assert set(data.splits["train"].sources.tolist()) == {0}
@@ -80,6 +79,40 @@ def test_leave_out_source(image_folder, table, held_out):
     assert len(data.splits["train"]) + drawn == 18
     if held_out != "test":
         assert len(data.splits["test"]) == 36
+
+
+def test_leave_out_source__nothing_is_shared_with_it(image_folder, table):
+    train = [row for row in table if row["split"] == "train"]
+    for number, row in enumerate(train):
+        # groups of one source each, but for the first, and a copy in the other source
+        row["group"] = "shared" if number < 2 else f"{row['source']}{number // 4}"
+    shutil.copy(image_folder / train[4]["path"], image_folder / train[5]["path"])
+    data = Manifest(path=write(image_folder / "m.csv", train), leave_out_source="b", test_fraction=0.0)
+    with pytest.warns(UserWarning, match="2 training images are left out"):
+        left, held = data.splits["train"], data.splits["val"]
+    assert len(left) == 16
+    assert not set(left.groups.tolist()) & set(held.groups.tolist())
+    assert not set(left.keys.tolist()) & set(held.keys.tolist())
+
+
+def test_leave_out_source__one_with_test_images_alone(image_folder, table):
+    rows = [row | {"source": "c"} if row["split"] == "test" else row for row in table]
+    with pytest.raises(ValueError, match="'c' has no image outside the test split"):
+        _ = Manifest(path=write(image_folder / "m.csv", rows), leave_out_source="c").splits
+
+
+def test_manifest__absolute_paths_through_a_link(image_folder, table, tmp_path):
+    (tmp_path / "link").symlink_to(image_folder)
+    rows = [row | {"path": str(tmp_path / "link" / row["path"])} for row in table]
+    data = Manifest(path=write(tmp_path / "m.csv", rows), root=str(tmp_path / "link"))
+    assert len(data.splits["test"]) == 36
+
+
+def test_manifest__spaces_around_a_label_are_no_part_of_it(image_folder):
+    lines = ["path,label", "train/cat/000.png, cat", "train/cat/003.png,cat ", "train/dog/001.png,dog"]
+    (image_folder / "m.csv").write_text("\n".join(lines))
+    table = read_table(image_folder / "m.csv")
+    assert table["label"] == ["cat", "cat", "dog"]
 
 
 def test_leave_out_source__one_that_is_not_there(image_folder, table):
@@ -145,8 +178,8 @@ def text(content):
         (text(b""), "no column 'path'; it has none"),
         (text(b"path,label\n"), "m.csv has no row"),
         (text(b"path,label,path\n"), "column 'path' more than once"),
-        (text(b"path,label\na.png,cat,3\n"), "before line 3: a row has 3 fields, but there are 2 columns: a.png,cat,3"),
-        (text(b"path,label\n\n\nb.png\n"), "before line 5: a row has 1 fields"),
+        (text(b"path,label\na.png,cat,3\n"), "row 1: 3 fields, but 2 columns: a.png,cat,3"),
+        (text(b"path,label\n\n\nb.png\n"), "row 1: 1 fields, but 2 columns"),
         (text(b"path,label\n\xff.png,cat\n"), "cannot be read as UTF-8 text"),
         (edited(lambda rows: rows.append(rows[3])), "row 73: path 'test/cat/009.png' comes more than once"),
         (edited(lambda rows: rows[4].update(path="test/../" + rows[3]["path"])), "row 5: path .* more than once"),

@@ -6,7 +6,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from callbacks import RandomState
 from datamodules import ImageFolder
-from lightning_modules import SmallCNN
+from lightning_modules import MLP
 from tests.helpers.data import Blobs
 from tests.helpers.training import trainer
 
@@ -33,10 +33,11 @@ class Watch(Callback):
 
 def run(data, folder, stop_after=None, ckpt_path=None, save_every=1, **options):
     torch.manual_seed(7)
-    model = SmallCNN(data_info=data.info)
+    # with dropout, whose masks are part of what must be the same
+    model = MLP(data_info=data.info, dropout=0.3, **options)
     watch = Watch(stop_after)
     saver = ModelCheckpoint(folder, "last", every_n_train_steps=save_every, enable_version_counter=False)
-    fitting = trainer(folder, max_epochs=3, callbacks=[RandomState(), saver, watch], **options)
+    fitting = trainer(folder, max_epochs=3, callbacks=[RandomState(), saver, watch])
     try:
         fitting.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
     except KilledError:
@@ -84,9 +85,37 @@ def test_resume__a_checkpoint_some_batches_old(tmp_path):
     assert before.ids[:6] + after.ids == watched.ids
 
 
-def test_resume__another_batch_size_starts_the_epoch_over(tmp_path):
+def test_resume__other_batches_within_an_epoch_are_refused(tmp_path):
     run(in_memory(None, 0), tmp_path, 2)
-    other = Blobs(count=70, batch_size=8, sampler="balanced")
-    with pytest.warns(UserWarning, match="it starts over"):
-        _, after, _ = run(other, tmp_path, ckpt_path=tmp_path / "last.ckpt")
-    assert len(after.ids[0]) == 8
+    for options in ({"batch_size": 8}, {"sampler": "none"}, {"split_seed": 5}):
+        other = Blobs(**{"count": 70, "batch_size": 16, "sampler": "balanced", **options})
+        with pytest.raises(ValueError, match="saved within an epoch, after 2 of 4 batches, of other"):
+            run(other, tmp_path, ckpt_path=tmp_path / "last.ckpt")
+
+
+def test_resume__other_batches_after_a_whole_epoch_are_not(tmp_path):
+    data = in_memory(None, 0)
+    saver = ModelCheckpoint(tmp_path, "last", enable_version_counter=False)
+    trainer(tmp_path, max_epochs=1, callbacks=[saver]).fit(MLP(data_info=data.info), datamodule=data)
+    _, after, _ = run(Blobs(count=70, batch_size=8), tmp_path, ckpt_path=tmp_path / "last.ckpt")
+    assert len(after.ids) == 2 * 8
+
+
+def test_resume__a_checkpoint_saved_within_a_step_keeps_its_batch(tmp_path):
+    _, watched, _ = run(in_memory(None, 0), tmp_path / "whole")
+
+    class FailingError(MLP):
+        def training_step(self, batch, batch_idx):
+            if self.global_step == 2:
+                raise RuntimeError("out of memory")
+            return super().training_step(batch, batch_idx)
+
+    data = in_memory(None, 0)
+    torch.manual_seed(7)
+    model = FailingError(data_info=data.info, hidden=[8])
+    saver = ModelCheckpoint(tmp_path, "last", save_on_exception=True, enable_version_counter=False)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        trainer(tmp_path, max_epochs=3, callbacks=[saver, Watch()]).fit(model, datamodule=data)
+    (saved,) = tmp_path.glob("*.ckpt")
+    _, after, _ = run(in_memory(None, 0), tmp_path, ckpt_path=saved, hidden=[8])
+    assert after.ids == watched.ids[2:]

@@ -82,7 +82,11 @@ class Write(pl.Callback):
             print(*batch["id"].tolist(), sep="\\n", file=file)
 
 
-pl.seed_everything(3)
+if sys.argv[1] == "none":
+    # nobody has given a seed: each process draws its own
+    torch.seed()
+else:
+    pl.seed_everything(3)
 data = Blobs(count=120, long_tail="exponential", imbalance_ratio=6, sampler=sys.argv[1], batch_size=10)
 devices = {"devices": 2, "strategy": "ddp"} if sys.argv[2] == "2" else {}
 fitting = trainer(".", callbacks=[Write()], enable_checkpointing=False, limit_val_batches=0, **devices)
@@ -90,21 +94,23 @@ fitting.fit(Linear(data_info=data.info), datamodule=data)
 """
 
 
+def sampled(tmp_path, sampling, processes):
+    """Fit and return the ids that each process was served, by processes, epoch and rank."""
+    folder = tmp_path / processes
+    folder.mkdir()
+    (folder / "sampled.py").write_text(SAMPLED)
+    environment = os.environ | {"PYTHONPATH": str(TRAIN.parent)}
+    command = [sys.executable, "sampled.py", sampling, processes]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {(processes, *path.name.split(".rank")): path.read_text().split() for path in folder.glob("epoch*")}
+
+
 @pytest.mark.parametrize("sampling", ["balanced", "undersample"])
 def test_sampler__two_processes_share_the_epoch_of_one(sampling, tmp_path):
-    drawn = {}
-    for processes in ("1", "2"):
-        folder = tmp_path / processes
-        folder.mkdir()
-        (folder / "sampled.py").write_text(SAMPLED)
-        environment = os.environ | {"PYTHONPATH": str(TRAIN.parent)}
-        command = [sys.executable, "sampled.py", sampling, processes]
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        for path in folder.glob("epoch*"):
-            drawn[processes, *path.name.split(".rank")] = path.read_text().split()
+    drawn = {**sampled(tmp_path, sampling, "1"), **sampled(tmp_path, sampling, "2")}
     for epoch in ("epoch0", "epoch1"):
         alone, left, right = drawn["1", epoch, "0"], drawn["2", epoch, "0"], drawn["2", epoch, "1"]
         assert sorted(alone) == sorted(left + right)
@@ -112,3 +118,9 @@ def test_sampler__two_processes_share_the_epoch_of_one(sampling, tmp_path):
             # no sample comes twice in an epoch, so none is on both
             assert not set(left) & set(right)
     assert drawn["1", "epoch0", "0"] != drawn["1", "epoch1", "0"]
+
+
+def test_sampler__two_processes_share_an_epoch_without_a_seed(tmp_path):
+    drawn = sampled(tmp_path, "none", "2")
+    both = drawn["2", "epoch0", "0"] + drawn["2", "epoch0", "1"]
+    assert len(set(both)) == len(both) == 36 + 14 + 6

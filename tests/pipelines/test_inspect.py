@@ -72,6 +72,26 @@ def test_inspect__the_config_of_a_run(tmp_path):
     assert sum(found["images"]["val"]) == pytest.approx(1438 / 5, abs=1)
 
 
+def test_inspect__all_configs_of_a_run(tmp_path):
+    config = "--config=configs/data/digits.yaml"
+    found = inspected(
+        tmp_path, config, "--config", "configs/model/mlp.yaml", "--near_duplicates", "false", data="digits"
+    )
+    assert found["data"] == "datamodules.digits.Digits"
+
+
+def test_inspect__names_are_printed_as_they_are(tmp_path, capsys):
+    for number, name in enumerate(("do[bold]g", "[cat]")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for image in range(12):
+            Image.effect_noise((8, 8), 50 + number).save(tmp_path / "images" / name / f"{image}$_$.png")
+    (tmp_path / "images/[cat]/[red]broken.png").write_bytes(b"")
+    inspected(tmp_path, "--data", "ImageFolder", "--data.root", tmp_path / "images")
+    printed = capsys.readouterr().out
+    assert "do[bold]g" in printed
+    assert "/[cat]/[red]broken.png cannot be read" in printed
+
+
 def test_inspect__a_second_one_leaves_the_first(tmp_path):
     for _ in range(2):
         inspected(tmp_path, "--data", "Digits", "--near_duplicates", "false", data="digits")
