@@ -7,6 +7,7 @@ import shutil
 import warnings
 from array import array
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,14 +176,19 @@ def _build(place: Path, files: FileSource, stop_at_problem: bool, keep_images: b
             raise OSError(f"{needed / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free")
         rank_zero_info(f"Reading {len(files):,} image files once, into {place}")
         start = 0
-        with (partial / "images.bin").open("wb") as file:
+        with (partial / "images.bin").open("wb") as file, ThreadPoolExecutor(1, "write") as writer:
+            written: Future[int] | None = None
             for chunk in _with_progress(files, stop_at_problem):
-                # written in order, not through a map, where a full disk would kill the process
-                if keep_images:
-                    file.write(chunk.images.data)
+                if written is not None:
+                    written.result()
+                # written in order, not through a map, where a full disk would kill the process; and while the next
+                # files are decoded
+                written = writer.submit(file.write, chunk.images.data) if keep_images else None
                 keys[start : start + len(chunk.keys)] = chunk.keys
                 problems |= chunk.problems
                 start += len(chunk.keys)
+            if written is not None:
+                written.result()
         np.save(partial / "keys.npy", keys)
         (partial / "problems.json").write_text(json.dumps(problems))
     finally:

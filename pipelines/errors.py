@@ -101,6 +101,8 @@ def wrong_value(key: str, message: str) -> str:
     wanted = wanted[:1] if re.search(r"Got value: ", inner) else wanted
     if not (key and wanted and value):
         return re.sub(r"\s+", " ", message).strip()
+    if wanted == ["tuple"]:
+        return f"--{key} takes a list such as [{value[1].strip()}], not {value[1].strip()!r}"
     choices = [re.sub(r"^Literal\[(.*)\]$", r"one of \1", name) for name in wanted]
     return f"--{key} takes {' or '.join(choices)}, not {value[1].strip()!r}"
 

@@ -276,5 +276,7 @@ def test_last_checkpoint__within_epochs_and_at_their_ends(tmp_path):
 def test_augmentation__a_misspelt_step_is_named(tmp_path, capsys):
     assert run("fit", "--data.augmentation", "[crop, flpi]", root=tmp_path) == 2
     assert "flpi" in capsys.readouterr().err
+    assert run("fit", "--data.augmentation", "crop", root=tmp_path) == 2
+    assert "takes a list such as [crop], not 'crop'" in capsys.readouterr().err
     assert run("fit", "--data.augmentation", "[crop, resized_crop]", root=tmp_path) == 2
     assert "cannot have both 'crop' and 'resized_crop'" in capsys.readouterr().err

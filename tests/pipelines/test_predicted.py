@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 
 from lightning_modules import MLP
@@ -24,3 +26,13 @@ def test_write_predicted__names_classes_and_keeps_earlier_tables(tmp_path):
     write_predicted(RunDir(tmp_path), data.samples("predict"), model)
     assert (tmp_path / "predicted.1.csv").read_text().splitlines() == lines
     assert path.endswith("predicted.csv")
+
+
+def test_write_predicted__a_name_that_is_not_utf8(tmp_path):
+    data = Blobs()
+    samples = data.samples("predict")
+    samples = replace(samples, names=[f"caf\udce9 {name}" for name in samples.names])
+    model = MLP(data_info=data.info, hidden=[8])
+    trainer(tmp_path).predict(model, datamodule=data)
+    write_predicted(RunDir(tmp_path), samples, model)
+    assert (tmp_path / "predicted.csv").read_bytes().count(b"caf\xe9 ") == 31
