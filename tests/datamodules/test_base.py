@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from datamodules.base import ImageDataModule
-from datamodules.dataset import array_dataset, channel_statistics, resize
 from datamodules.samplers import InOrder, Shuffled
-from tests.helpers.data import Blobs, blobs, random_images
+from tests.helpers.data import Blobs, random_images
 
 
 def with_trainer(data, rank=0, world_size=1, training=True):
@@ -41,11 +40,6 @@ def test_info__comes_from_the_training_split():
     assert data.info.class_counts == np.bincount(data.splits["train"].labels).tolist()
     assert data.info.mean == pytest.approx(pixels.mean((0, 2, 3)).tolist(), abs=1e-5)
     assert data.info.std == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist(), abs=1e-5)
-
-
-def test_channel_statistics__a_constant_channel_is_not_divided_by_zero():
-    data = array_dataset({s: (np.zeros((4, 2, 2, 1), np.uint8), np.zeros(4)) for s in ("train", "test")}, ["a"], None)
-    assert channel_statistics(data.train) == ([0.0], [1.0], (2, 2))
 
 
 def test_loader__an_indivisible_batch_size_says_so():
@@ -96,21 +90,6 @@ def test_serve__replaces_and_gives_back():
 def test_options__out_of_range_are_named(option):
     with pytest.raises(ValueError, match=f"--data.{next(iter(option))}"):
         Blobs(**option)
-
-
-def test_resize__matches_torchvision():
-    functional = pytest.importorskip("torchvision.transforms.v2.functional")
-    images = random_images(3, 3, 20)
-    reference = functional.resize(images, [12, 12], antialias=True)
-    assert (resize(images, 12).int() - reference.int()).abs().max() <= 1
-    assert resize(images, 20) is images
-
-
-def test_array_dataset__keys_know_copies_across_splits():
-    images, labels = blobs(6)
-    data = array_dataset({"train": (images, labels), "test": (images[:2], labels[:2])}, list("abc"), 8)
-    assert torch.equal(data.train.keys[:2], data.test.keys)
-    assert not set(data.train.ids.tolist()) & set(data.test.ids.tolist())
 
 
 def test_load__must_be_overridden():
