@@ -129,7 +129,7 @@ def _read_parquet(path: Path) -> Table:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
-        raise ValueError(f"{path} needs pyarrow: pip install 'francesinha[parquet]'") from error
+        raise ValueError(f"{path} needs pyarrow: pip install -e '.[parquet]'") from error
     try:
         file = parquet.ParquetFile(path)
         names = list(_columns(file.schema_arrow.names, path))
