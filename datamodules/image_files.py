@@ -39,6 +39,7 @@ class Listing:
         sources: index of where each sample comes from, int64, shape `(sample,)`; None if that is not known
         source_names: the name of each source
         groups: group of each sample, int64, shape `(sample,)`; None takes each for itself
+        ids: id of each sample, where that is known already, int64, shape `(sample,)`
     """
 
     root: Path
@@ -49,6 +50,7 @@ class Listing:
     sources: Tensor | None = None
     source_names: tuple[str, ...] = ()
     groups: Tensor | None = None
+    ids: Tensor | None = None
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -86,7 +88,7 @@ class ImageFiles(ImageDataModule):
     def load(self) -> Dataset:
         """Read the files that are listed, and draw a test split where there is none."""
         listing = self.list_files()
-        every, skipped = self._read(listing.root, listing.names, torch.from_numpy(listing.labels))
+        every, skipped = self._read(listing.root, listing.names, torch.from_numpy(listing.labels), listing.ids)
         more = f"; and {len(skipped) - 5} more, listed in result.json" if len(skipped) > 5 else ""
         _warn_of_skipped(skipped[:5], len(skipped), len(listing.names), more)
         splits = listing.splits[every.rows.numpy()]
@@ -119,8 +121,10 @@ class ImageFiles(ImageDataModule):
         _warn_of_skipped(skipped, len(skipped), len(paths))
         return samples
 
-    def _read(self, root: Path, names: list[str], labels: Tensor) -> tuple[Samples, list[str]]:
-        ids = sample_ids(names)
+    def _read(
+        self, root: Path, names: list[str], labels: Tensor, ids: Tensor | None = None
+    ) -> tuple[Samples, list[str]]:
+        ids = sample_ids(names) if ids is None else ids
         size, channels = self._format(root, names)
         files = FileSource(root, names, size, channels, self.num_workers)
         in_memory = len(names) * channels * size[0] * size[1] <= RAM_LIMIT_BYTES

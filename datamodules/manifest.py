@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from datamodules.image_files import TEST, TRAIN, VAL, ImageFiles, Listing
-from datamodules.provenance import text_hashes
+from datamodules.provenance import sample_ids, text_hashes
 
 REQUIRED = ("path", "label")
 OPTIONAL = ("split", "source", "group")
@@ -50,6 +50,7 @@ class Manifest(ImageFiles):
             raise FileNotFoundError(f"--data.root {self.root!r} is not a folder")
         table = read_table(path)
         names = check_paths(table["path"], root, path)
+        ids = unique_ids(names, path)
         if "" in table["label"]:
             raise ValueError(f"{path}, row {table['label'].index('') + 1}: the label is empty")
         class_names = self.class_names or sort_names(table["label"])
@@ -63,7 +64,7 @@ class Manifest(ImageFiles):
             index = {name: number for number, name in enumerate(source_names)}
             sources = torch.from_numpy(_numbers(table["source"], index, path, "source"))
         groups = group_ids(table["group"], names) if "group" in table else None
-        return Listing(root, names, labels, class_names, splits, sources, tuple(source_names), groups)
+        return Listing(root, names, labels, class_names, splits, sources, tuple(source_names), groups, ids)
 
 
 def read_table(path: Path) -> Table:
@@ -110,8 +111,9 @@ def _read_csv(path: Path, delimiter: str) -> Table:
 
 def _stripped(values: Sequence[str], known: dict[str, str]) -> list[str]:
     """Return the values without spaces around them, each text kept once."""
-    for value in {*values} - known.keys():
-        known[value] = value.strip()
+    for value in values:
+        if value not in known:
+            known[value] = value.strip()
     return [known[value] for value in values]
 
 
@@ -154,7 +156,7 @@ def check_paths(paths: Sequence[str], root: Path, manifest: Path) -> list[str]:
     """Return the paths relative to the root, in their shortest form.
 
     Raises:
-        ValueError: a path is empty, comes twice, or leads out of the root
+        ValueError: a path is empty, or leads out of the root
     """
     # the root as it is called and as it is, where a link leads to it
     bases = [str(root.absolute()), str(root.resolve())]
@@ -173,13 +175,24 @@ def check_paths(paths: Sequence[str], root: Path, manifest: Path) -> list[str]:
                     f"set --data.root"
                 )
         names.append(name)
-    if len(set(names)) != len(names):
+    return names
+
+
+def unique_ids(names: Sequence[str], manifest: Path) -> Tensor:
+    """Return the id of each path.
+
+    Raises:
+        ValueError: a path comes twice
+    """
+    try:
+        return sample_ids(names)
+    except ValueError:
         seen: set[str] = set()
         for number, name in enumerate(names, start=1):
             if name in seen:
-                raise ValueError(f"{manifest}, row {number}: path {name!r} comes more than once")
+                raise ValueError(f"{manifest}, row {number}: path {name!r} comes more than once") from None
             seen.add(name)
-    return names
+        raise
 
 
 def sort_names(values: Sequence[str]) -> list[str]:

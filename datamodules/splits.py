@@ -229,11 +229,14 @@ def _deal_groups(
 ) -> None:
     """Deal the units of more than one image, large ones first, each to the side whose shares it serves best."""
     members = distinct[size[unit[distinct]] > 1]
-    pairs, counts = np.unique(np.stack([unit[members], labels[members]], 1), axis=0, return_counts=True)
+    classes = len(totals)
+    # unit and class as one number: rows of two take several times the memory
+    pairs, counts = np.unique(unit[members] * classes + labels[members], return_counts=True)
     content: dict[int, list[tuple[int, int]]] = {}
     # units that still come with a class
     left = singles.tolist()
-    for (first, label), count in zip(pairs.tolist(), counts.tolist(), strict=True):
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        first, label = divmod(pair, classes)
         content.setdefault(first, []).append((label, count))
         left[label] += 1
     sides = np.flatnonzero(share > 0).tolist()
