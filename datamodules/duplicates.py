@@ -1,5 +1,6 @@
 """Copies and near-copies among images: by content key, and by a perceptual hash."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,28 +73,28 @@ def same_content(keys: NDArray[np.int64]) -> list[list[int]]:
     return sorted(groups)
 
 
-def look_at(samples: Samples, chunk: int = 512) -> Looks:
+def look_at(parts: Sequence[Samples], chunk: int = 512) -> Looks:
     """Compute the perceptual hash and a thumbnail of each image.
 
     The hash has a bit for each of the 64 lowest frequencies of the grey image: whether its cosine coefficient is above
     their median (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions").
 
     Args:
-        samples: the images, of one size
+        parts: the images, of one size, one part after the other
         chunk: images taken at once
     """
     place = torch.arange(DCT_SIDE)
     basis = torch.cos(torch.pi / DCT_SIDE * (place + 0.5) * place[:HASH_SIDE, None])
     bits, thumbnails = [], []
-    for rows in samples.rows.split(chunk):
-        images = samples.source.gather(rows).float()
+    for part, rows in ((part, rows) for part in parts for rows in part.rows.split(chunk)):
+        images = part.source.gather(rows).float()
         thumbnail = nn.functional.interpolate(images, (THUMBNAIL_SIDE,) * 2, mode="bilinear", antialias=True)
         thumbnails.append(thumbnail.round_().to(torch.uint8).flatten(1))
         grey = nn.functional.interpolate(images.mean(1, True), (DCT_SIDE,) * 2, mode="bilinear", antialias=True)
         coefficients = (basis @ grey[:, 0] @ basis.T).flatten(1)
         bits.append(coefficients > coefficients.median(1, keepdim=True).values)
-    together = torch.cat(thumbnails)
-    return Looks(torch.cat(bits), together, samples.labels, _class_means(together, samples.labels))
+    together, labels = torch.cat(thumbnails), torch.cat([samples.labels for samples in parts])
+    return Looks(torch.cat(bits), together, labels, _class_means(together, labels))
 
 
 def _class_means(thumbnails: Tensor, labels: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -41,8 +42,9 @@ class BatchLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Say how many batches of the epoch are done."""
-        return {"epoch": self.sampler.epoch, "batches": self.finished(), **self._plan()}
+        return {"epoch": self.sampler.epoch, "batches": self.finished(), **self._plan}
 
+    @cached_property
     def _plan(self) -> dict[str, Any]:
         sampler = self.sampler
         drawn = fingerprint(self.samples.ids, sampler.order.draw(torch.Generator().manual_seed(0)))
@@ -54,7 +56,7 @@ class BatchLoader:
         Raises:
             ValueError: the epoch was left half-way, and other batches would follow than those that were left
         """
-        changed = [name for name, value in self._plan().items() if name != "of" and state_dict[name] != value]
+        changed = [name for name, value in self._plan.items() if name != "of" and state_dict[name] != value]
         if changed and 0 < state_dict["batches"] < state_dict["of"]:
             raise ValueError(
                 f"the checkpoint was saved within an epoch, after {state_dict['batches']} of {state_dict['of']} "

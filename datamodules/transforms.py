@@ -103,7 +103,7 @@ def crop_and_resize(images: Tensor, boxes: Tensor, mirrored: Tensor) -> Tensor:
     Returns:
         images of the same shape and type
     """
-    # torch's kernel for single uint8 images is thirty times faster on a CPU than sampling a float batch
+    # torch's kernel for single uint8 images is many times faster on a CPU than sampling a float batch
     cut = _cut_each if images.device.type == "cpu" else _cut_together
     return cut(images, boxes, mirrored)
 

@@ -128,43 +128,12 @@ def inspect(data: ImageDataModule, options: InspectOptions) -> tuple[dict[str, A
         findings["files"] = describe_files(FileSource(listing.root, listing.names, (1, 1), 1, data.num_workers))
     pairs = None
     if options.near_duplicates:
-        looks = look_at(joined(everything.splits))
+        looks = look_at(list(everything.splits.values()))
         pairs = near_duplicates(looks, options.max_distance, options.min_correlation)
         different = everything.keys[pairs.indices[:, 0]] != everything.keys[pairs.indices[:, 1]]
         pairs = Pairs(pairs.indices[different], pairs.correlations[different], pairs.complete)
         findings["near_duplicates"] = near_findings(everything, pairs)
     return findings, everything, pairs
-
-
-def joined(splits: dict[str, Samples]) -> Samples:
-    """Put all splits into one, whatever sources they have."""
-    sources = {id(samples.source): samples.source for samples in splits.values()}
-    starts = dict(zip(sources, itertools.accumulate((len(s) for s in sources.values()), initial=0), strict=False))
-    rows = torch.cat([samples.rows + starts[id(samples.source)] for samples in splits.values()])
-    labels, ids, keys = (torch.cat([getattr(s, name) for s in splits.values()]) for name in ("labels", "ids", "keys"))
-    return Samples(_Joined(list(sources.values())), rows, labels, ids, keys, ())
-
-
-class _Joined:
-    """Sources one after the other."""
-
-    name, in_memory = "image", False
-
-    def __init__(self, sources: list[Any]) -> None:
-        self.sources = sources
-        self.starts = np.cumsum([0, *(len(source) for source in sources)])
-
-    def __len__(self) -> int:
-        return int(self.starts[-1])
-
-    def gather(self, indices: torch.Tensor) -> torch.Tensor:
-        owner = np.searchsorted(self.starts, indices.numpy(), side="right") - 1
-        parts = []
-        # rows of one split stand together
-        for start, stop in itertools.pairwise([0, *(np.flatnonzero(np.diff(owner)) + 1), len(owner)]):
-            source = self.sources[owner[start]]
-            parts.append(source.gather(indices[start:stop] - int(self.starts[owner[start]])))
-        return torch.cat(parts)
 
 
 def exact_findings(everything: Everything) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def test_near_duplicates__changed_copies_are_found_and_nothing_else(channels, li
     monkeypatch.setattr(duplicates, "ALL_PAIRS_LIMIT", limit)
     images = pictures(60, channels)
     copies = torch.stack([changed(image) for image in images[:5]])
-    pairs = near_duplicates(look_at(samples(torch.cat([images, copies]))))
+    pairs = near_duplicates(look_at([samples(torch.cat([images, copies]))]))
     found = {tuple(pair) for pair in pairs.indices.tolist()}
     # by parts of the hash, a copy that differs in all four of them is missed
     assert found <= {(number, 60 + number) for number in range(5)}
@@ -47,13 +47,13 @@ def test_near_duplicates__changed_copies_are_found_and_nothing_else(channels, li
 
 def test_near_duplicates__do_not_depend_on_chunks():
     images = pictures(30)
-    left, right = (look_at(samples(images), chunk) for chunk in (7, 100))
+    left, right = (look_at([samples(images)], chunk) for chunk in (7, 100))
     assert torch.equal(left.bits, right.bits)
 
 
 def test_near_duplicates__blank_images_are_not_alike():
     blank = torch.zeros(4, 1, 8, 8, dtype=torch.uint8) + torch.arange(4).byte().view(4, 1, 1, 1)
-    assert len(near_duplicates(look_at(samples(blank))).indices) == 0
+    assert len(near_duplicates(look_at([samples(blank)])).indices) == 0
 
 
 def test_near_duplicates__what_a_class_has_in_common_counts_for_nothing():
@@ -62,14 +62,14 @@ def test_near_duplicates__what_a_class_has_in_common_counts_for_nothing():
     own = torch.randn(80, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 25
     images = (outline + torch.nn.functional.interpolate(own, (32, 32), mode="bilinear")).clamp(0, 255).byte()
     images[70] = changed(images[7])
-    pairs = near_duplicates(look_at(samples(images)), max_distance=20)
+    pairs = near_duplicates(look_at([samples(images)]), max_distance=20)
     assert pairs.indices.tolist() == [[7, 70]]
 
 
 def test_near_duplicates__labels_need_not_agree():
     images = pictures(60)
     images[1] = changed(images[0])
-    looks = look_at(samples(images))
+    looks = look_at([samples(images)])
     assert looks.labels[:2].tolist() == [0, 1]
     assert near_duplicates(looks).indices.tolist() == [[0, 1]]
 
@@ -78,7 +78,7 @@ def test_near_duplicates__labels_need_not_agree():
 def test_near_duplicates__says_when_not_all_were_compared(limit, monkeypatch):
     monkeypatch.setattr(duplicates, "ALL_PAIRS_LIMIT", limit)
     monkeypatch.setattr(duplicates, "MOST_CANDIDATES", 50)
-    alike = near_duplicates(look_at(samples(pictures(1).expand(40, 3, 32, 32))))
+    alike = near_duplicates(look_at([samples(pictures(1).expand(40, 3, 32, 32))]))
     assert not alike.complete
     if limit > 1:
-        assert near_duplicates(look_at(samples(pictures(10)))).complete
+        assert near_duplicates(look_at([samples(pictures(10))])).complete
