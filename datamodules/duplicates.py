@@ -86,7 +86,7 @@ def look_at(parts: Sequence[Samples], chunk: int = 512) -> Looks:
     place = torch.arange(DCT_SIDE)
     basis = torch.cos(torch.pi / DCT_SIDE * (place + 0.5) * place[:HASH_SIDE, None])
     bits, thumbnails = [], []
-    for part, rows in ((part, rows) for part in parts for rows in part.rows.split(chunk)):
+    for part, rows in ((samples, rows) for samples in parts for rows in samples.rows.split(chunk)):
         images = part.source.gather(rows).float()
         thumbnail = nn.functional.interpolate(images, (THUMBNAIL_SIDE,) * 2, mode="bilinear", antialias=True)
         thumbnails.append(thumbnail.round_().to(torch.uint8).flatten(1))
