@@ -16,13 +16,16 @@ from datamodules.info import DataInfo
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from ensembling.gather import gather_by_id
-from lightning_modules.losses import CrossEntropy, Loss
+from lightning_modules.losses import CrossEntropy, Loss, log_shares
 from lightning_modules.metrics import classification_metrics
 from lightning_modules.optim import Schedule, WarmupCosine
+from lightning_modules.parameter_groups import Rate, build_optimizer, learning_rates
 from lightning_modules.preprocessing import Preprocessing
 
 # how a model is trained, as against what it is: left out of what a checkpoint needs to be rebuilt
-TRAINING_FIELDS = frozenset({"loss", "optimizer", "schedule"})
+TRAINING_FIELDS = frozenset(
+    {"loss", "optimizer", "schedule", "backbone_lr_factor", "layer_decay", "decay_norm_and_bias"}
+)
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -36,8 +39,13 @@ class ImageClassifier(pl.LightningModule):
         data_info: what the data knows (classes, channels, size, normalisation); filled in from the data
         input_size: height and width in pixels that images are resized to on the device; null takes the data's
         loss: what is minimised
-        optimizer: any optimizer of torch by its class, with its options
+        optimizer: any optimizer of torch or timm by its class, with its options
         schedule: how the learning rate moves over the run; null keeps it constant
+        backbone_lr_factor: learning rate of the backbone as a share of the head's
+        layer_decay: each stage of the backbone learns at this share of the rate of the stage after it, in (0, 1]
+        decay_norm_and_bias: apply weight decay to biases and normalisations too
+        logit_adjustment: at evaluation, subtract this many times the log of each class's share of the training samples
+            from its logit, for a test that weighs rare classes like others (Menon et al. 2021); 0 subtracts nothing
     """
 
     data_info: DataInfo | None = None
@@ -45,9 +53,14 @@ class ImageClassifier(pl.LightningModule):
     loss: Loss = lazy_instance(CrossEntropy)
     optimizer: OptimizerCallable = torch.optim.AdamW
     schedule: Schedule | None = lazy_instance(WarmupCosine)
+    backbone_lr_factor: float = 1.0
+    layer_decay: float = 1.0
+    decay_norm_and_bias: bool = False
+    logit_adjustment: float = 0.0
 
     def __post_init__(self) -> None:
         super().__init__()
+        self._check_options()
         self.provenance: Provenance | None = None
         # of the split evaluated last, over all processes
         self.predictions: dict[str, Tensor] = {}
@@ -57,6 +70,20 @@ class ImageClassifier(pl.LightningModule):
         self._train_sums = torch.zeros(2)
         self._train_count = 0
         self.build()
+        self.criterion = self.loss.build(self.info.class_counts)
+        adjustment = self.logit_adjustment and self.logit_adjustment * log_shares(torch.tensor(self.info.class_counts))
+        self.register_buffer("_adjustment", torch.as_tensor(adjustment), persistent=False)
+
+    def _check_options(self) -> None:
+        if self.backbone_lr_factor < 0:
+            raise ValueError(f"--model.backbone_lr_factor must be at least 0, not {self.backbone_lr_factor}")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"--model.layer_decay must be in (0, 1], not {self.layer_decay}")
+        if self.logit_adjustment and self.loss.corrects_imbalance:
+            raise ValueError(
+                f"--model.logit_adjustment {self.logit_adjustment} and --model.loss {type(self.loss).__name__} both "
+                f"correct the imbalance of the classes: use one of them"
+            )
 
     @property
     def info(self) -> DataInfo:
@@ -121,7 +148,8 @@ class ImageClassifier(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits `(batch, class)` of uint8 images `(batch, channel, height, width)`."""
-        return self.head(self.features(images))
+        logits = self.head(self.features(images))
+        return logits - self._adjustment if self.logit_adjustment and not self.training else logits
 
     def batch_logits(self, batch: Batch) -> Tensor:
         """Compute the logits of a batch `(batch, class)`; a stack takes them from other inputs."""
@@ -146,7 +174,8 @@ class ImageClassifier(pl.LightningModule):
         """Return the loss; sums stay on the device, because reading them would wait for it."""
         labels = batch["label"]
         logits = self.batch_logits(batch)
-        loss = self.loss(logits, labels)
+        # a batch that was mixed has a share of each class
+        loss = self.criterion(logits, batch.get("target", labels))
         with torch.no_grad():
             hits = (logits.argmax(1) == labels).sum()
             dtype = self._train_sums.dtype
@@ -206,23 +235,29 @@ class ImageClassifier(pl.LightningModule):
         logits, labels = gathered["logits"], gathered["label"]
         if not torch.isfinite(logits).all():
             raise ValueError(f"the logits of the {prefix} split are not finite: lower the learning rate")
-        self.metrics = classification_metrics(logits, labels) | {"loss": float(self.loss(logits.double(), labels))}
+        self.metrics = classification_metrics(logits, labels) | {"loss": float(self.criterion(logits.double(), labels))}
         # each process has all rows, so all log the same numbers
         for name, value in self.metrics.items():
             self.log(f"{prefix}/{name}", value, prog_bar=prefix == "val" and name == "accuracy", sync_dist=True)
 
     # optimizer
 
+    def learning_rates(self) -> dict[nn.Parameter, Rate]:
+        """Return the group and relative learning rate of each parameter."""
+        return learning_rates(self.backbone, self.head, self.backbone_lr_factor, self.layer_decay)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the injected optimizer over the trainable parameters, and its schedule."""
-        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        optimizer = build_optimizer(self.optimizer, self.learning_rates(), self.decay_norm_and_bias)
         if self.schedule is None:
             return optimizer
-        steps = self.trainer.estimated_stepping_batches
-        if not 0 < steps < float("inf"):
+        steps = self.trainer.estimated_stepping_batches if self.schedule.needs_steps else 0
+        if self.schedule.needs_steps and not 0 < steps < float("inf"):
             raise ValueError("a schedule needs an end: set --trainer.max_epochs, or --model.schedule null")
         scheduler = self.schedule.build(optimizer, int(steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        if "monitor" in scheduler:
+            scheduler["frequency"] = self.trainer.check_val_every_n_epoch or 1
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     # checkpoints
 

@@ -1,31 +1,147 @@
-"""Losses, injected by config."""
+"""Losses, injected by config.
+
+Each is a pure function of logits and targets, and a class of options that a config names. All take class indices or
+soft targets, and all are divided by the number of samples: class weights average to one over the training samples, so
+that neither a weighting nor mixup changes the effective learning rate.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
+
+Weighting = Literal["none", "inverse", "effective"]
 
 
-class Loss(ABC):
-    """What a classifier minimises.
+# pure functions
 
-    A plain callable rather than a module: it holds options, no weights, so a checkpoint does not depend on it.
+
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+    """Compute the weighted cross-entropy, divided by the number of samples.
+
+    torch divides by the sum of the weights for class indices, but by the number of samples for soft targets.
+
+    Args:
+        logits: shape `(batch, class)`
+        targets: class of each sample, int64 `(batch,)`, or probabilities `(batch, class)`
+        weights: of each class, shape `(class,)`
+        smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567)
+    """
+    if weights is None:
+        return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+    total = functional.cross_entropy(logits, targets, weights, reduction="sum", label_smoothing=smoothing)
+    return total / len(logits)
+
+
+def focal(
+    logits: Tensor, targets: Tensor, gamma: float, weights: Tensor | None = None, smoothing: float = 0.0
+) -> Tensor:
+    """Compute the softmax focal loss (Lin et al. 2017, arXiv:1708.02002), divided by the number of samples.
+
+    The log-probability of each class counts by its target and by `(1 - probability) ** gamma`.
+
+    Args:
+        logits: shape `(batch, class)`
+        targets: class of each sample, int64 `(batch,)`, or probabilities `(batch, class)`
+        gamma: 0 is cross-entropy; the higher, the less samples count that are right already
+        weights: of each class, shape `(class,)`
+        smoothing: share of the target spread evenly over all classes
+    """
+    log_probabilities = logits.log_softmax(1)
+    hard = targets.ndim == 1
+    if hard and not smoothing:
+        picked = log_probabilities.gather(1, targets[:, None])[:, 0]
+        losses = -picked * (1 - picked.exp()) ** gamma
+        return (losses if weights is None else losses * weights[targets]).mean()
+    soft = functional.one_hot(targets, logits.shape[1]).to(logits.dtype) if hard else targets
+    soft = soft * (1 - smoothing) + smoothing / logits.shape[1]
+    losses = -soft * log_probabilities * (1 - log_probabilities.exp()) ** gamma
+    return (losses if weights is None else losses * weights).sum(1).mean()
+
+
+def logit_adjusted(logits: Tensor, targets: Tensor, counts: Tensor, tau: float = 1.0, smoothing: float = 0.0) -> Tensor:
+    """Compute the logit-adjusted cross-entropy (Menon et al. 2021, arXiv:2007.07314).
+
+    Args:
+        logits: shape `(batch, class)`
+        targets: class of each sample, int64 `(batch,)`, or probabilities `(batch, class)`
+        counts: training samples of each class, shape `(class,)`
+        tau: how much of the log of a class's share is added to its logit
+        smoothing: share of the target spread evenly over all classes
+    """
+    return cross_entropy(logits + tau * log_shares(counts), targets, smoothing=smoothing)
+
+
+def balanced_softmax(logits: Tensor, targets: Tensor, counts: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Compute the balanced softmax loss (Ren et al. 2020, arXiv:2007.10740): logit adjustment with a tau of 1.
+
+    Args:
+        logits: shape `(batch, class)`
+        targets: class of each sample, int64 `(batch,)`, or probabilities `(batch, class)`
+        counts: training samples of each class, shape `(class,)`
+        smoothing: share of the target spread evenly over all classes
+    """
+    return logit_adjusted(logits, targets, counts, 1.0, smoothing)
+
+
+def log_shares(counts: Tensor) -> Tensor:
+    """Return the log of each class's share of the training samples, shape `(class,)`."""
+    return (counts / counts.sum()).log()
+
+
+def class_weights(counts: Tensor, weighting: Weighting, beta: float = 0.9999) -> Tensor | None:
+    """Compute weights of classes that average to one over the training samples.
+
+    Args:
+        counts: training samples of each class, shape `(class,)`
+        weighting: inverse (one over the count), effective (one over the effective number of samples, Cui et al. 2019,
+            arXiv:1901.05555), or none
+        beta: of the effective number, `(1 - beta ** count) / (1 - beta)`
+
+    Returns:
+        shape `(class,)`, or None for none
+
+    Example:
+        >>> class_weights(torch.tensor([30.0, 10.0]), "inverse").tolist()
+        [0.6666666865348816, 2.0]
+    """
+    if weighting == "none":
+        return None
+    exact = counts.double()
+    weights = 1 / exact if weighting == "inverse" else (1 - beta) / (1 - beta**exact)
+    return (weights * exact.sum() / (weights * exact).sum()).to(counts.dtype)
+
+
+# options
+
+
+class Criterion(nn.Module):
+    """A loss with what it knows of each class, which follows the model to its device but is no part of its weights.
+
+    Args:
+        loss: its options
+        per_class: shape `(class,)`, or None
     """
 
-    @abstractmethod
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of a batch.
+    per_class: Tensor | None
 
-        Args:
-            logits: shape `(batch, class)`
-            labels: int64 class of each sample, shape `(batch,)`
-        """
+    def __init__(self, loss: "Loss", per_class: Tensor | None) -> None:
+        super().__init__()
+        self.loss = loss
+        self.register_buffer("per_class", per_class, persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Compute the mean loss of a batch, at least in single precision."""
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        return self.loss(logits, targets, None if self.per_class is None else self.per_class.to(logits.dtype))
 
 
 @dataclass(eq=False)
-class CrossEntropy(Loss):
-    """Cross-entropy with label smoothing (Szegedy et al. 2016, arXiv:1512.00567).
+class Loss(ABC):
+    """What a classifier minimises.
 
     Args:
         label_smoothing: share of the target spread evenly over all classes, in [0, 1)
@@ -37,6 +153,130 @@ class CrossEntropy(Loss):
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1), not {self.label_smoothing}")
 
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+    @property
+    def corrects_imbalance(self) -> bool:
+        """Whether rare classes count for more than their samples do."""
+        return False
+
+    def per_class(self, counts: Tensor) -> Tensor | None:
+        """Compute what the loss needs to know of each class, from its number of training samples `(class,)`."""
+        return None
+
+    @abstractmethod
+    def __call__(self, logits: Tensor, targets: Tensor, per_class: Tensor | None) -> Tensor:
+        """Return the mean loss of a batch.
+
+        Args:
+            logits: shape `(batch, class)`
+            targets: class of each sample, int64 `(batch,)`, or probabilities `(batch, class)`
+            per_class: what `per_class` returned
+        """
+
+    def build(self, class_counts: list[int]) -> Criterion:
+        """Build the loss for some data.
+
+        Args:
+            class_counts: training samples of each class
+        """
+        if self.corrects_imbalance and not all(class_counts):
+            raise ValueError(f"{type(self).__name__} needs training samples of every class, not {class_counts}")
+        return Criterion(self, self.per_class(torch.tensor(class_counts, dtype=torch.float32)))
+
+
+@dataclass(eq=False)
+class CrossEntropy(Loss):
+    """Cross-entropy with label smoothing and class weights.
+
+    Args:
+        class_weights: none; inverse (one over a class's count); or effective (one over its effective number of
+            samples: class-balanced cross-entropy, Cui et al. 2019, arXiv:1901.05555)
+        beta: of the effective number of samples, in [0, 1)
+    """
+
+    class_weights: Weighting = "none"
+    beta: float = 0.9999
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.beta < 1:
+            raise ValueError(f"beta must be in [0, 1), not {self.beta}")
+
+    @property
+    def corrects_imbalance(self) -> bool:
+        """Whether rare classes count for more than their samples do."""
+        return self.class_weights != "none"
+
+    def per_class(self, counts: Tensor) -> Tensor | None:
+        """Compute the weight of each class."""
+        return class_weights(counts, self.class_weights, self.beta)
+
+    def __call__(self, logits: Tensor, targets: Tensor, per_class: Tensor | None) -> Tensor:
         """Return the mean loss of a batch."""
-        return torch.nn.functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        return cross_entropy(logits, targets, per_class, self.label_smoothing)
+
+
+@dataclass(eq=False)
+class Focal(CrossEntropy):
+    """Softmax focal loss (Lin et al. 2017, arXiv:1708.02002), with class weights as CrossEntropy has them.
+
+    Args:
+        gamma: 0 is cross-entropy; the higher, the less samples count that are right already
+    """
+
+    gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gamma < 0:
+            raise ValueError(f"gamma must be at least 0, not {self.gamma}")
+
+    def __call__(self, logits: Tensor, targets: Tensor, per_class: Tensor | None) -> Tensor:
+        """Return the mean loss of a batch."""
+        return focal(logits, targets, self.gamma, per_class, self.label_smoothing)
+
+
+@dataclass(eq=False)
+class LogitAdjusted(Loss):
+    """Cross-entropy of logits raised by the log of each class's share of the training samples.
+
+    Rare classes must win by a margin in training, and the plain logits of validation and test favour no class (Menon
+    et al. 2021, arXiv:2007.07314).
+
+    Args:
+        tau: how much of the log is added; 1 is what a balanced test asks for
+    """
+
+    tau: float = 1.0
+
+    @property
+    def corrects_imbalance(self) -> bool:
+        """Whether rare classes count for more than their samples do."""
+        return self.tau != 0
+
+    def per_class(self, counts: Tensor) -> Tensor | None:
+        """Keep the number of samples of each class."""
+        return counts
+
+    def __call__(self, logits: Tensor, targets: Tensor, per_class: Tensor | None) -> Tensor:
+        """Return the mean loss of a batch."""
+        assert per_class is not None
+        return logit_adjusted(logits, targets, per_class, self.tau, self.label_smoothing)
+
+
+@dataclass(eq=False)
+class BalancedSoftmax(Loss):
+    """Balanced softmax (Ren et al. 2020, arXiv:2007.10740), the same as LogitAdjusted with a tau of 1."""
+
+    @property
+    def corrects_imbalance(self) -> bool:
+        """Whether rare classes count for more than their samples do."""
+        return True
+
+    def per_class(self, counts: Tensor) -> Tensor | None:
+        """Keep the number of samples of each class."""
+        return counts
+
+    def __call__(self, logits: Tensor, targets: Tensor, per_class: Tensor | None) -> Tensor:
+        """Return the mean loss of a batch."""
+        assert per_class is not None
+        return balanced_softmax(logits, targets, per_class, self.label_smoothing)

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,6 +32,22 @@ METRICS = (
 )
 # higher is better for all others
 LOWER_IS_BETTER = frozenset({"loss", "nll", "brier", "ece"})
+# what can choose an epoch
+VALIDATION_METRICS = tuple(f"val/{name}" for name in ("loss", *METRICS))
+
+
+def better(monitor: str) -> Literal["min", "max"]:
+    """Say whether less or more of a validation metric is better.
+
+    Args:
+        monitor: such as val/accuracy
+
+    Raises:
+        ValueError: there is no such metric
+    """
+    if monitor not in VALIDATION_METRICS:
+        raise ValueError(f"monitor must be a validation metric, not {monitor!r} (known: {', '.join(VALIDATION_METRICS)})")
+    return "min" if monitor.removeprefix("val/") in LOWER_IS_BETTER else "max"
 
 
 def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:

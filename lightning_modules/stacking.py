@@ -10,7 +10,7 @@ import torch
 from jsonargparse import lazy_instance
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from datamodules.base import ImageDataModule
@@ -23,9 +23,12 @@ from ensembling.logits import Features, base_logits, mean_logits, to_features
 from lightning_modules.checkpoints import file_sha256, load_classifier
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.metrics import classification_metrics
+from lightning_modules.parameter_groups import Rate
 
 # where the meta-model's own validation samples come from if no split is left for them
 META_VAL_FRACTION = 0.2
+# options of a classifier that a stack cannot heed
+BACKBONE_OPTIONS = {"input_size": None, "backbone_lr_factor": 1.0, "layer_decay": 1.0, "logit_adjustment": 0.0}
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -52,6 +55,9 @@ class StackingModule(ImageClassifier):
 
     def build(self) -> None:
         """Load the bases and build the head."""
+        for name, default in BACKBONE_OPTIONS.items():
+            if getattr(self, name) != default:
+                raise ValueError(f"--model.{name} is not for a stack, which trains its head alone")
         if not self.bases:
             raise ValueError("--model.bases must name at least one checkpoint or run folder")
         self.paths = [find_base(base) for base in self.bases]
@@ -137,6 +143,9 @@ class StackingModule(ImageClassifier):
         data.serve("train", train.with_source(TensorSource(logits, "logits")))
         data.serve("val", val.with_source(TensorSource(self._logits(data, val), "logits")))
         self._meta = (logits, train.labels)
+        # the classes' counts are those of the samples that the head learns from
+        counts = torch.bincount(train.labels, minlength=self.info.num_classes)
+        self.criterion = self.loss.build(counts.tolist()).to(self.device)
         seen = [record for record in records.values() if record is not None]
         self._provenance = Provenance.of(
             [train.keys, *(p.fitted for p in seen)], [val.keys, *(p.selected for p in seen)]
@@ -152,6 +161,10 @@ class StackingModule(ImageClassifier):
         return logits
 
     # training
+
+    def learning_rates(self) -> dict[nn.Parameter, Rate]:
+        """Return the group and relative learning rate of each parameter of the head."""
+        return dict.fromkeys(self.head.parameters(), ("head", 1.0))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Train the head in epochs with the injected optimizer, or solve it in one step."""
@@ -172,7 +185,7 @@ class StackingModule(ImageClassifier):
             with torch.no_grad():
                 output = self.combine(logits)
             accuracy = (output.argmax(1) == labels).double().mean()
-            self.log_dict({"train/loss": self.loss(output, labels), "train/accuracy": accuracy}, sync_dist=True)
+            self.log_dict({"train/loss": self.criterion(output, labels), "train/accuracy": accuracy}, sync_dist=True)
         else:
             super().on_train_epoch_end()
 

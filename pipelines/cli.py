@@ -30,6 +30,7 @@ from lightning_modules.checkpoints import read_checkpoint
 from pipelines import run_dir, table
 from pipelines.errors import UsageError, explain_parsing
 from pipelines.parsing import (
+    check_imbalance,
     check_monitor,
     given_checkpoint,
     in_order,
@@ -175,6 +176,7 @@ class ImageCLI(LightningCLI):
                 info.check_compatible(self.datamodule.info, str(config.ckpt_path), "--data")
         config.model.init_args.data_info = Namespace(info.plain())
         self.model = parser.instantiate(Namespace(model=config.model)).model
+        check_imbalance(self.model, self.datamodule)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the Trainer over the run's folder."""

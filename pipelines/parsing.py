@@ -6,7 +6,10 @@ from typing import Any
 import jsonargparse._typehints
 from jsonargparse import Namespace
 
-from lightning_modules.metrics import LOWER_IS_BETTER, METRICS
+from datamodules import ImageDataModule
+from lightning_modules import ImageClassifier
+from lightning_modules.losses import Loss
+from lightning_modules.metrics import VALIDATION_METRICS, better
 from pipelines import run_dir
 from pipelines.errors import nearest
 
@@ -100,19 +103,40 @@ def trained_with(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     return parts
 
 
+def check_imbalance(model: ImageClassifier, data: ImageDataModule) -> None:
+    """Refuse to correct the imbalance of the classes twice.
+
+    Raises:
+        ValueError: the sampler shows classes in other shares than those that the loss or the adjustment knows
+    """
+    if data.sampler == "none":
+        return
+    sampler = f"--data.sampler {data.sampler}"
+    both = "both correct the imbalance of the classes, and together they overshoot: use one of them"
+    if model.loss.corrects_imbalance:
+        raise ValueError(f"{sampler} and --model.loss {describe(model.loss)} {both}")
+    if model.logit_adjustment:
+        raise ValueError(f"{sampler} and --model.logit_adjustment {model.logit_adjustment} {both}")
+
+
+def describe(loss: Loss) -> str:
+    """Name a loss with the option that makes it count rare classes for more."""
+    weighting = getattr(loss, "class_weights", None)
+    return type(loss).__name__ + (f" with class_weights {weighting}" if weighting else "")
+
+
 def check_monitor(config: Namespace) -> None:
     """Refuse a best checkpoint that would keep the worst, or that watches what does not exist.
 
     Raises:
         ValueError: the metric is not one of validation, or the mode does not fit it
     """
-    known = [f"val/{name}" for name in ("loss", *METRICS)]
-    if config.monitor not in known:
+    if config.monitor not in VALIDATION_METRICS:
         raise ValueError(
             f"--best_checkpoint.monitor must be a validation metric, not {config.monitor!r}"
-            + (nearest(str(config.monitor), known) or f" (known: {', '.join(known)})")
+            + (nearest(str(config.monitor), VALIDATION_METRICS) or f" (known: {', '.join(VALIDATION_METRICS)})")
         )
-    mode = "min" if config.monitor.removeprefix("val/") in LOWER_IS_BETTER else "max"
+    mode = better(config.monitor)
     if config.mode != mode:
         raise ValueError(
             f"--best_checkpoint.monitor {config.monitor} with --best_checkpoint.mode {config.mode} would keep the "

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 import datamodules
 from lightning_modules import SmallCNN
-from lightning_modules.metrics import LOWER_IS_BETTER
+from lightning_modules.metrics import better
 from pipelines.cli import DEFAULTS, ImageCLI
 from pipelines.stack import StackPlan
 from tests.helpers.data import Blobs, blobs, data_info
@@ -51,8 +51,8 @@ def test_model(path):
     model = cli._parser("fit").instantiate(Namespace(model=config)).model
     optimizer = model.optimizer([p for p in model.parameters() if p.requires_grad])
     assert optimizer.param_groups[0]["lr"] > 0
-    assert model.schedule.build(optimizer, 10).get_last_lr()[0] > 0
-    assert model.loss(torch.zeros(2, 10), torch.tensor([0, 1])) > 0
+    assert model.schedule.build(optimizer, 10)["scheduler"].get_last_lr()[0] > 0
+    assert model.criterion(torch.zeros(2, 10), torch.tensor([0, 1])) > 0
 
 
 @pytest.mark.parametrize("path", FRAGMENTS["data"], ids=name)
@@ -91,7 +91,7 @@ def test_monitor__exists_and_has_the_right_mode(path, tmp_path):
     fitting = trainer(tmp_path, max_epochs=1, enable_checkpointing=False)
     fitting.fit(SmallCNN(data_info=data.info), datamodule=data)
     assert monitor in fitting.callback_metrics
-    assert mode == ("min" if monitor.removeprefix("val/") in LOWER_IS_BETTER else "max")
+    assert mode == better(monitor)
 
 
 def test_fragments__compose_and_later_ones_win():

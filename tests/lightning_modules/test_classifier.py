@@ -6,7 +6,7 @@ from torch import nn
 from datamodules.base import ImageDataModule
 from lightning_modules import MLP, ImageClassifier, SmallCNN
 from lightning_modules.classifier import output_shape
-from lightning_modules.losses import CrossEntropy
+from lightning_modules.losses import cross_entropy
 from tests.helpers.data import Blobs, data_info, random_images
 from tests.helpers.training import fit, trainer
 
@@ -44,7 +44,7 @@ def test_training_metrics__are_means_over_samples(tmp_path):
     train = data.splits["train"]
     with torch.no_grad():
         logits = model.eval()(train.source.gather(train.rows))
-    expected = float(CrossEntropy()(logits.double(), train.labels))
+    expected = float(cross_entropy(logits.double(), train.labels))
     assert float(fitting.callback_metrics["train/loss"]) == pytest.approx(expected, abs=1e-6)
     accuracy = (logits.argmax(1) == train.labels).double().mean().item()
     assert float(fitting.callback_metrics["train/accuracy"]) == pytest.approx(accuracy, abs=1e-6)
