@@ -9,10 +9,12 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
 from datamodules.dataset import Dataset, channel_statistics
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch, BatchLoader
+from datamodules.mixing import mix
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.samplers import EpochSampler, Sampling, choose_order
 from datamodules.samples import Samples
@@ -49,6 +51,11 @@ class ImageDataModule(pl.LightningDataModule):
         image_size: height and width in pixels to serve images at; null keeps their own
         augmentation: what is done to training batches, such as [crop, flip]: crop (pad and cut) or resized_crop, flip,
             affine, color, trivial (TrivialAugment) or rand (RandAugment), cutout
+        strong_augmentation: what is done instead to training images of `strong_classes`
+        strong_classes: names of classes, such as rare or confused ones, that get `strong_augmentation`
+        mixup: blend each training image with another one, by a share of Beta(alpha, alpha); 0 blends none
+        cutmix: paste a rectangle of another training image, by an area of Beta(alpha, alpha); 0 pastes none; with
+            `mixup`, each image gets one of the two
         num_workers: threads that decode image files; data sets held in memory need none after loading
     """
 
@@ -66,6 +73,10 @@ class ImageDataModule(pl.LightningDataModule):
     sampler: Sampling = "none"
     image_size: int | None = None
     augmentation: tuple[Step, ...] = ()
+    strong_augmentation: tuple[Step, ...] = ()
+    strong_classes: tuple[str, ...] = ()
+    mixup: float = 0.0
+    cutmix: float = 0.0
     num_workers: int = 2
 
     def __post_init__(self) -> None:
@@ -96,7 +107,11 @@ class ImageDataModule(pl.LightningDataModule):
             raise ValueError(f"--data.num_folds must be at least 2, not {self.num_folds}")
         if not 0 <= self.fold < (self.num_folds or self.fold + 1):
             raise ValueError(f"--data.fold must be from 0 to {(self.num_folds or 1) - 1}, not {self.fold}")
+        for name in ("mixup", "cutmix"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--data.{name} must be at least 0, not {getattr(self, name)}")
         check_steps(self.augmentation)
+        check_steps(self.strong_augmentation)
 
     def _check_conflicts(self) -> None:
         if self.num_folds is not None and self.leave_out_source is not None:
@@ -111,6 +126,8 @@ class ImageDataModule(pl.LightningDataModule):
             )
         if self.held_out == "stack" and self.stack_fraction:
             raise ValueError("--data.held_out stack and --data.stack_fraction cannot be given together")
+        if bool(self.strong_augmentation) != bool(self.strong_classes):
+            raise ValueError("--data.strong_augmentation and --data.strong_classes need each other")
         if self.imbalance_ratio != 100 and self.long_tail == "none":
             raise ValueError("--data.imbalance_ratio needs --data.long_tail exponential or step")
 
@@ -199,6 +216,8 @@ class ImageDataModule(pl.LightningDataModule):
         if (counts == 0).any():
             empty = [n for n, c in zip(self.dataset.class_names, counts.tolist(), strict=True) if c == 0]
             raise ValueError(f"class {empty[0]!r} has no image in the training split")
+        # a misspelt class is found before training
+        self._strong_labels  # noqa: B018
         mean, std, size = channel_statistics(train)
         return DataInfo(
             num_classes=len(counts),
@@ -313,22 +332,55 @@ class ImageDataModule(pl.LightningDataModule):
         """Let the training loader go on from there."""
         self._resumed = state_dict or None
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment a training batch on its device."""
-        if not self.augmentation or "image" not in batch or not (self.trainer and self.trainer.training):
-            return batch
-        image = batch["image"]
-        return {**batch, "image": augment(image, self.augmentation, self._generator(image.device))}
+    @cached_property
+    def _strong_labels(self) -> Tensor:
+        names = self.dataset.class_names
+        unknown = sorted(set(self.strong_classes) - set(names))
+        if unknown:
+            raise ValueError(f"--data.strong_classes: there is no class {unknown[0]!r} (known: {', '.join(names)})")
+        return torch.tensor([names.index(name) for name in self.strong_classes])
 
-    def _generator(self, device: torch.device) -> torch.Generator:
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Find the images that get the strong augmentation while their labels are still on the host."""
+        if not self.strong_classes or not self._augments(batch):
+            return batch
+        return {**batch, "strong": torch.nonzero(torch.isin(batch["label"], self._strong_labels))[:, 0]}
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment and mix a training batch on its device."""
+        if not self._augments(batch):
+            return batch
+        batch = dict(batch)
+        strong = batch.pop("strong", None)
+        original = batch["image"]
+        if self.augmentation or self.strong_classes:
+            generator = self._generator(original.device)
+            batch["image"] = augment(original, self.augmentation, generator)
+            if strong is not None and len(strong):
+                stronger = augment(original[strong], self.strong_augmentation, generator)
+                batch["image"] = batch["image"].index_copy(0, strong, stronger)
+        if self.mixup or self.cutmix:
+            rng = np.random.default_rng(self._batch_seed("mixing"))
+            batch["image"], batch["target"] = mix(
+                batch["image"], batch["label"], len(self.dataset.class_names), self.mixup, self.cutmix, rng
+            )
+        return batch
+
+    def _augments(self, batch: Batch) -> bool:
+        wanted = self.augmentation or self.strong_classes or self.mixup or self.cutmix
+        return bool(wanted and "image" in batch and self.trainer and self.trainer.training)
+
+    def _batch_seed(self, use: str) -> int:
         # drawn from the number of the batch, so that a resumed run goes on as if it had not stopped; and from the
         # process's, because with the shared seed alone all would draw the same crops
         assert self.trainer is not None
-        numbers = (self._seed(), self.trainer.global_rank, self.trainer.fit_loop.total_batch_idx)
-        seed = int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=4).digest(), "little")
+        numbers = (self._seed(), self.trainer.global_rank, self.trainer.fit_loop.total_batch_idx, use)
+        return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=4).digest(), "little")
+
+    def _generator(self, device: torch.device) -> torch.Generator:
         if device not in self._generators:
             self._generators[device] = torch.Generator(device)
-        return self._generators[device].manual_seed(seed)
+        return self._generators[device].manual_seed(self._batch_seed("augmentation"))
 
 
 def _without_shared(samples: Samples, held: Samples) -> Samples:

@@ -1,11 +1,13 @@
 from types import SimpleNamespace
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 
 from datamodules.base import ImageDataModule
 from datamodules.samplers import InOrder, Shuffled
+from lightning_modules import MLP
 from tests.helpers.data import Blobs, random_images
 
 
@@ -183,3 +185,49 @@ def test_sampler__serves_training_alone():
 def test_options__conflicts_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         Blobs(**options)
+
+
+def training_batch(**options):
+    """The first training batch of a fit, as the model gets it, and as it was."""
+    seen = []
+
+    class Watching(MLP):
+        def training_step(self, batch, batch_idx):
+            seen.append(batch)
+            return super().training_step(batch, batch_idx)
+
+    data = Blobs(**options)
+    pl.seed_everything(3)
+    trainer_options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    fitting = pl.Trainer(
+        max_epochs=1, accelerator="cpu", limit_train_batches=1, enable_progress_bar=False, **trainer_options
+    )
+    fitting.fit(Watching(data_info=data.info, hidden=[4]), datamodule=data)
+    train = data.splits["train"]
+    rows = [train.ids.tolist().index(i) for i in seen[0]["id"].tolist()]
+    return seen[0], train.source.gather(train.rows[rows])
+
+
+def test_mixing__reaches_the_model_as_soft_targets():
+    batch, original = training_batch(mixup=0.4, cutmix=1.0)
+    assert batch["target"].shape == (16, 3)
+    assert torch.equal(batch["target"].argmax(1), batch["label"])
+    assert not torch.equal(batch["image"], original)
+
+
+def test_strong_classes__alone_get_the_strong_augmentation():
+    batch, original = training_batch(strong_augmentation=("cutout",), strong_classes=("middle",))
+    assert "strong" not in batch
+    changed = (batch["image"] != original).flatten(1).any(1)
+    assert torch.equal(changed, batch["label"] == 1)
+    assert changed.any()
+
+
+def test_strong_classes__unknown_name():
+    with pytest.raises(ValueError, match="there is no class 'midle'"):
+        Blobs(strong_augmentation=("cutout",), strong_classes=("midle",)).info  # noqa: B018
+
+
+def test_strong_classes__need_an_augmentation():
+    with pytest.raises(ValueError, match=r"strong_augmentation and --data.strong_classes need each other"):
+        Blobs(strong_classes=("middle",))

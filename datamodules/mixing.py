@@ -1,0 +1,69 @@
+"""Mixup and CutMix of whole batches on their device, with a draw for each image."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def mix(
+    images: Tensor, labels: Tensor, num_classes: int, mixup: float, cutmix: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mix each image with another one of its batch.
+
+    Mixup blends the two (Zhang et al. 2018, arXiv:1710.09412), CutMix pastes a rectangle of the other (Yun et al. 2019,
+    arXiv:1905.04899). Each image keeps at least half of itself, so that its label stays the largest share of its
+    target.
+
+    Args:
+        images: uint8, shape `(batch, channel, height, width)`
+        labels: int64, shape `(batch,)`
+        num_classes: how many classes there are
+        mixup: alpha of the Beta distribution of the shares; 0 blends no image
+        cutmix: alpha of the Beta distribution of the areas; 0 pastes no rectangle; with `mixup`, each image is drawn
+            for one of the two
+        rng: of all draws, on the host, where they cost no wait for the device
+
+    Returns:
+        the mixed images, and their targets, float32, shape `(batch, class)`
+    """
+    count, _, height, width = images.shape
+    device = images.device
+    cut = rng.random(count) < (0.0 if not cutmix else 1.0 if not mixup else 0.5)
+    shares = np.where(cut, rng.beta(cutmix or 1, cutmix or 1, count), rng.beta(mixup or 1, mixup or 1, count))
+    shares = np.maximum(shares, 1 - shares)
+    partner = torch.from_numpy(rng.permutation(count)).to(device)
+    others, mixed = images[partner], images
+    if mixup:
+        blend = torch.from_numpy(np.where(cut, 1, shares).astype(np.float32)).to(device)
+        mixed = torch.lerp(others.float(), images.float(), blend.view(-1, 1, 1, 1)).round_().to(torch.uint8)
+    if cutmix:
+        inside = rectangles(1 - shares, height, width, rng) & cut[:, None, None]
+        # what the image's border cuts off of a rectangle is not pasted
+        shares = np.where(cut, 1 - inside.mean((1, 2)), shares)
+        mixed = torch.where(torch.from_numpy(inside).to(device)[:, None], others, mixed)
+    hot = functional.one_hot(labels, num_classes).float()
+    kept = torch.from_numpy(shares.astype(np.float32)).to(device)
+    return mixed, torch.lerp(hot[partner], hot, kept[:, None])
+
+
+def rectangles(areas: np.ndarray, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw a rectangle for each image, with the image's proportions and anywhere in it.
+
+    Args:
+        areas: share of the image that each covers unless the border cuts it off, shape `(batch,)`
+        height: of the images, in pixels
+        width: of the images, in pixels
+        rng: of the places
+
+    Returns:
+        which pixels lie inside, bool, shape `(batch, height, width)`
+    """
+
+    def inside(size: int) -> np.ndarray:
+        half = np.sqrt(areas) * size / 2
+        centre = rng.uniform(0, size, len(areas))
+        pixels = np.arange(size) + 0.5
+        return np.abs(pixels - centre[:, None]) < half[:, None]
+
+    return inside(height)[:, :, None] & inside(width)[:, None, :]
