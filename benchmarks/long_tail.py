@@ -15,9 +15,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
-
 import numpy as np
 from safetensors.torch import load_file
 
@@ -34,6 +31,7 @@ METHODS = {
     "CE, sampler sqrt": ["--data.sampler=sqrt"],
     "CE, sampler undersample": ["--data.sampler=undersample"],
 }
+REPOSITORY = Path(__file__).resolve().parent.parent
 # of the checkpoints of plain cross-entropy
 POST_HOC = "CE, logits adjusted at test"
 

@@ -46,7 +46,9 @@ def better(monitor: str) -> Literal["min", "max"]:
         ValueError: there is no such metric
     """
     if monitor not in VALIDATION_METRICS:
-        raise ValueError(f"monitor must be a validation metric, not {monitor!r} (known: {', '.join(VALIDATION_METRICS)})")
+        raise ValueError(
+            f"monitor must be a validation metric, not {monitor!r} (known: {', '.join(VALIDATION_METRICS)})"
+        )
     return "min" if monitor.removeprefix("val/") in LOWER_IS_BETTER else "max"
 
 

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from torch.optim import Optimizer
@@ -221,7 +222,7 @@ class StepDecay(WarmedUp):
     def __post_init__(self) -> None:
         super().__post_init__()
         points = (self.warmup, *self.milestones, 1.0)
-        if any(later <= earlier for earlier, later in zip(points, points[1:], strict=False)):
+        if any(later <= earlier for earlier, later in pairwise(points)):
             raise ValueError(f"milestones must rise from above warmup ({self.warmup}) to below 1: {self.milestones}")
         check_share("drop", self.drop)
 
@@ -260,7 +261,5 @@ class Plateau(Schedule):
 
     def build(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
         """Build a scheduler to be stepped once a validation."""
-        scheduler = ReduceLROnPlateau(
-            optimizer, mode=better(self.monitor), factor=self.drop, patience=self.patience
-        )
+        scheduler = ReduceLROnPlateau(optimizer, mode=better(self.monitor), factor=self.drop, patience=self.patience)
         return {"scheduler": scheduler, "interval": "epoch", "monitor": self.monitor}

@@ -60,7 +60,10 @@ def build_optimizer(
     names = [f"{name}, not decayed" if exempt else name for name, _, exempt in groups]
     # the learning-rate monitor names a single group by the optimizer
     optimizer = build(
-        [{"params": found} | ({"name": name} if len(groups) > 1 else {}) for name, found in zip(names, groups.values(), strict=True)]
+        [
+            {"params": found} | ({"name": name} if len(groups) > 1 else {})
+            for name, found in zip(names, groups.values(), strict=True)
+        ]
     )
     for group, (_, factor, exempt) in zip(optimizer.param_groups, groups, strict=True):
         group["lr"] *= factor

@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
-from callbacks import HParamsMetrics, ProgressBar, RandomState, ResumableCSVLogger, RunRecorder
+from callbacks import EMA, EarlyStopping, HParamsMetrics, ProgressBar, RandomState, ResumableCSVLogger, RunRecorder
 from callbacks.recorder import keep_earlier
 from datamodules import DataInfo, ImageDataModule
 from lightning_modules import ImageClassifier, StackingModule
@@ -32,6 +32,7 @@ from pipelines.errors import UsageError, explain_parsing
 from pipelines.parsing import (
     check_imbalance,
     check_monitor,
+    check_validation,
     given_checkpoint,
     in_order,
     reset_options_with_class,
@@ -88,6 +89,8 @@ class ImageCLI(LightningCLI):
         parser.add_class_arguments(RunOptions, "run")
         parser.add_lightning_class_args(ModelCheckpoint, "best_checkpoint")
         parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
+        parser.add_lightning_class_args(EMA, "ema")
+        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(LearningRateMonitor, "lr_monitor")
         parser.add_lightning_class_args(ProgressBar, "progress_bar")
         parser.add_lightning_class_args(RichModelSummary, "model_summary")
@@ -146,9 +149,12 @@ class ImageCLI(LightningCLI):
         """Build the data first, hand what it knows to the model, and then build the rest."""
         parser, config = self._parser(self.subcommand), self.config[self.subcommand]
         check_monitor(config.best_checkpoint)
+        config.early_stopping.monitor = config.early_stopping.monitor or config.best_checkpoint.monitor
         if config.trainer.default_root_dir is not None:
             raise ValueError("--trainer.default_root_dir is the run's folder: choose it by --run.root and --run.name")
         self.link_data_to_model(parser, config)
+        if self.subcommand == "fit":
+            check_validation(config, self.model, self.datamodule)
         parts = Namespace({name: value for name, value in config.items() if name not in ("data", "model")})
         self.config_init = Namespace({self.subcommand: parser.instantiate(parts)})
         self.trainer = self.instantiate_trainer()
@@ -247,6 +253,7 @@ class ImageCLI(LightningCLI):
         best = self.config[self.subcommand].best_checkpoint
         recorder = RunRecorder(self.run.result, self.run.predictions, resolved, self._facts(), best.monitor, best.mode)
         kept = [callback for callback in callbacks if logged or not isinstance(callback, LearningRateMonitor)]
+        kept = [callback for callback in kept if self._is_wanted(callback)]
         if self.config[self.subcommand].last_checkpoint.every_n_train_steps:
             # one that saves within epochs leaves out their ends: the last weights would be lost
             filename = self.config[self.subcommand].last_checkpoint.filename
@@ -267,6 +274,15 @@ class ImageCLI(LightningCLI):
         hparams = HParamsMetrics({k: resolved[k] for k in ("model", "data") if k in resolved})
         # before the checkpoints, which save their state
         return [recorder, RandomState(), hparams, *kept]
+
+    def _is_wanted(self, callback: Callback) -> bool:
+        if isinstance(callback, EMA):
+            if callback.decay is not None and isinstance(self.model, StackingModule):
+                raise ValueError("--ema.decay is not for a stack, whose head is small enough to be trained to its end")
+            return callback.decay is not None and self.subcommand == "fit"
+        if isinstance(callback, EarlyStopping):
+            return callback.wanted and self.subcommand == "fit"
+        return True
 
     def _facts(self) -> dict[str, Any]:
         config = self.config[self.subcommand]

@@ -7,9 +7,10 @@ import jsonargparse._typehints
 from jsonargparse import Namespace
 
 from datamodules import ImageDataModule
-from lightning_modules import ImageClassifier
+from lightning_modules import ImageClassifier, StackingModule
 from lightning_modules.losses import Loss
 from lightning_modules.metrics import VALIDATION_METRICS, better
+from lightning_modules.optim import Plateau
 from pipelines import run_dir
 from pipelines.errors import nearest
 
@@ -123,6 +124,23 @@ def describe(loss: Loss) -> str:
     """Name a loss with the option that makes it count rare classes for more."""
     weighting = getattr(loss, "class_weights", None)
     return type(loss).__name__ + (f" with class_weights {weighting}" if weighting else "")
+
+
+def check_validation(config: Namespace, model: ImageClassifier, data: ImageDataModule) -> None:
+    """Refuse what waits for validation where there is none.
+
+    Raises:
+        ValueError: early stopping or a schedule watches validation, and no sample is held out for it
+    """
+    # a stack validates on a part of what its head learns from
+    if isinstance(model, StackingModule) or len(data.samples("val")):
+        return
+    for option, wanted in (
+        ("--early_stopping.patience", config.early_stopping.patience is not None),
+        (f"--model.schedule {type(model.schedule).__name__}", isinstance(model.schedule, Plateau)),
+    ):
+        if wanted:
+            raise ValueError(f"{option} needs validation, and no sample is held out for it: set --data.val_fraction")
 
 
 def check_monitor(config: Namespace) -> None:

@@ -1,0 +1,31 @@
+"""Early stopping, off unless asked for."""
+
+import lightning.pytorch as pl
+from lightning.pytorch import callbacks
+from lightning.pytorch.utilities import rank_zero_info
+
+from lightning_modules.metrics import better
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Stop when a metric of validation no longer improves, and say so.
+
+    Args:
+        patience: validations without improvement before training stops; null never stops
+        monitor: the metric; null takes that of `--best_checkpoint.monitor`
+        min_delta: the least change that counts as an improvement
+    """
+
+    def __init__(self, patience: int | None = None, monitor: str | None = None, min_delta: float = 0.0) -> None:
+        if patience is not None and patience < 1:
+            raise ValueError(f"--early_stopping.patience must be at least 1, not {patience}")
+        if min_delta < 0:
+            raise ValueError(f"--early_stopping.min_delta must be at least 0, not {min_delta}")
+        monitor = monitor or "val/accuracy"
+        super().__init__(monitor, min_delta, patience or 0, mode=better(monitor))
+        self.wanted = patience is not None
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say why training ended before its last epoch."""
+        if self.stopped_epoch:
+            rank_zero_info(f"stopped early: {self.monitor} has not improved for {self.patience} validations")

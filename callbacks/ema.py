@@ -1,0 +1,105 @@
+"""EMA: an exponential moving average of the weights, for validation, test and what is saved."""
+
+from itertools import chain
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class EMA(WeightAveraging):
+    """Keep an exponential moving average of weights and BatchNorm statistics (Polyak and Juditsky 1992).
+
+    Validation, test and checkpoints use the average; training goes on with the plain weights, which last.ckpt holds
+    too. Lightning's EMAWeightAveraging does the same, but averages on the CPU where the model is when training is set
+    up, tensor by tensor in Python, waits for the device in each step, and averages BatchNorm's counters as if they were
+    weights: this class keeps its swapping and saving, and replaces the update.
+
+    Args:
+        decay: share of the average that is kept at each step, such as 0.999; null keeps no average
+        warmup: keep less in the first steps, (1 + step) / (10 + step), so that the random start is soon forgotten
+        every_n_steps: average once in so many steps, by the decay of all of them
+    """
+
+    def __init__(self, decay: float | None = None, warmup: bool = True, every_n_steps: int = 1) -> None:
+        if decay is not None and not 0 <= decay < 1:
+            raise ValueError(f"--ema.decay must be in [0, 1), not {decay}")
+        if every_n_steps < 1:
+            raise ValueError(f"--ema.every_n_steps must be at least 1, not {every_n_steps}")
+        super().__init__(use_buffers=True)
+        self.decay, self.warmup, self.every_n_steps = decay, warmup, every_n_steps
+        self._averaged: list[Tensor] = []
+        self._current: list[Tensor] = []
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the average to where the model is by now, and find what is averaged."""
+        assert self._average_model is not None
+        self._average_model.to(pl_module.device)
+        self._pair(pl_module)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Find what is averaged: more may have been unfrozen."""
+        self._pair(pl_module)
+
+    def _pair(self, model: nn.Module) -> None:
+        assert self._average_model is not None
+        self._current, self._averaged = [], []
+        for ours, theirs in zip(self._average_model.module.modules(), model.modules(), strict=True):
+            pairs = list(zip(ours.parameters(False), theirs.parameters(False), strict=True))
+            pairs = [(average, now) for average, now in pairs if now.requires_grad]
+            if isinstance(theirs, _NormBase) and theirs.running_mean is not None:
+                pairs += [(ours.running_mean, theirs.running_mean), (ours.running_var, theirs.running_var)]
+            for average, now in pairs:
+                self._averaged.append(average.data)
+                self._current.append(now.data)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Update the average after an optimizer step, in one call for all tensors."""
+        step = trainer.global_step
+        if step == self._latest_update_step or step % self.every_n_steps:
+            return
+        assert self.decay is not None
+        decay = self.decay**self.every_n_steps
+        if self.warmup:
+            decay = min(decay, (1 + step) / (10 + step))
+        get_ema_multi_avg_fn(decay)(self._averaged, self._current, 0)
+        self._latest_update_step = step
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Do nothing: steps are what is averaged over."""
+
+    @torch.no_grad()
+    def _copy_the_rest(self, model: nn.Module) -> None:
+        """Copy what is not averaged, such as counters and frozen weights."""
+        assert self._average_model is not None
+        averaged = {tensor.data_ptr() for tensor in self._averaged}
+        ours, theirs = self._average_model.module, model
+        pairs = zip(chain(ours.parameters(), ours.buffers()), chain(theirs.parameters(), theirs.buffers()), strict=True)
+        for average, now in pairs:
+            if average.data_ptr() not in averaged:
+                average.data.copy_(now.data)
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Validate with the average."""
+        if self._average_model is not None:
+            self._copy_the_rest(pl_module)
+            super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the model with the average."""
+        self._copy_the_rest(pl_module)
+        super().on_train_end(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save the average as the weights, and the plain weights beside it."""
+        if self._average_model is not None:
+            self._copy_the_rest(pl_module)
+            super().on_save_checkpoint(trainer, pl_module, checkpoint)

@@ -1,0 +1,138 @@
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+from callbacks import EMA
+from lightning_modules import MLP
+from lightning_modules.checkpoints import load_classifier
+from tests.helpers.cli import result, run
+from tests.helpers.data import Blobs
+from tests.helpers.training import trainer
+
+
+class Watching(MLP):
+    """Remember weights and BatchNorm statistics after each optimizer step."""
+
+    def on_train_start(self):
+        super().on_train_start()
+        self.history = [self.snapshot()]
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        self.history.append(self.snapshot())
+
+    def snapshot(self):
+        return {name: value.clone() for name, value in self.state_dict().items()}
+
+
+def fit(tmp_path, callbacks, model_class=Watching, ckpt_path=None, **options):
+    torch.manual_seed(0)
+    data = Blobs()
+    # random numbers of their own would not be resumed here
+    model = model_class(data_info=data.info, hidden=[8], dropout=0.0)
+    fitting = trainer(tmp_path, callbacks=callbacks, enable_checkpointing=False, **options)
+    fitting.fit(model, datamodule=data, ckpt_path=ckpt_path)
+    return model, fitting, data
+
+
+def average(history, decay, warmup=False, every=1):
+    """By hand, in numpy's order: the start, then each step."""
+    kept = {name: value.double() for name, value in history[0].items()}
+    for step, now in enumerate(history[1:], 1):
+        if step % every:
+            continue
+        share = min(decay**every, (1 + step) / (10 + step)) if warmup else decay**every
+        kept = {name: share * kept[name] + (1 - share) * now[name].double() for name in kept}
+    return kept
+
+
+@pytest.mark.parametrize(
+    "options", [{"decay": 0.9, "warmup": False}, {"decay": 0.9}, {"decay": 0.8, "warmup": False, "every_n_steps": 3}]
+)
+def test_ema__is_the_average_of_the_steps(tmp_path, options):
+    model, _, _ = fit(tmp_path, [EMA(**options)])
+    expected = average(model.history, options["decay"], options.get("warmup", True), options.get("every_n_steps", 1))
+    for name, value in model.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            assert value == model.history[-1][name]
+        else:
+            assert torch.allclose(value.double(), expected[name], atol=1e-5), name
+
+
+def test_ema__validates_with_the_average_and_trains_on_without(tmp_path):
+    seen = []
+
+    class Both(Watching):
+        def on_validation_epoch_end(self):
+            super().on_validation_epoch_end()
+            if not self.trainer.sanity_checking:
+                seen.append(self.metrics["nll"])
+
+        def validation_step(self, batch, batch_idx):
+            self.validated = self.snapshot()
+            super().validation_step(batch, batch_idx)
+
+    ema = EMA(decay=0.5, warmup=False)
+    model, fitting, data = fit(tmp_path, [ema], Both, max_epochs=3)
+    expected = average(model.history, 0.5)
+    assert torch.allclose(model.validated["head.weight"].double(), expected["head.weight"], atol=1e-6)
+    # the steps after a validation go on from the plain weights
+    without, _, _ = fit(tmp_path, [EMA(decay=0.0, warmup=False)], max_epochs=3)
+    assert torch.equal(model.history[-1]["head.weight"], without.history[-1]["head.weight"])
+    # what the fit ends with is what was validated last
+    fitting.validate(model, datamodule=data, verbose=False)
+    assert seen[-1] == pytest.approx(seen[-2])
+
+
+class StopAfterTwoEpochs(Callback):
+    def on_train_epoch_end(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "half.ckpt")
+            trainer.should_stop = True
+
+
+def test_ema__is_what_is_saved(tmp_path):
+    half, _, _ = fit(tmp_path, [EMA(decay=0.9), StopAfterTwoEpochs()], max_epochs=4)
+    saved = load_classifier(tmp_path / "half.ckpt")
+    expected = average(half.history, 0.9, warmup=True)
+    assert torch.allclose(saved.head.weight.double(), expected["head.weight"], atol=1e-6)
+
+
+def test_ema__a_resumed_run_ends_alike(tmp_path):
+    whole, _, _ = fit(tmp_path, [EMA(decay=0.9)], max_epochs=4)
+    half, _, _ = fit(tmp_path, [EMA(decay=0.9), StopAfterTwoEpochs()], max_epochs=4)
+    assert not torch.equal(half.head.weight, whole.head.weight)
+    resumed, _, _ = fit(tmp_path, [EMA(decay=0.9)], ckpt_path=tmp_path / "half.ckpt", max_epochs=4)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_ema__leaves_frozen_weights_and_their_copies_alone(tmp_path):
+    class Frozen(Watching):
+        def build(self):
+            super().build()
+            self.backbone.requires_grad_(False)
+
+    model, _, _ = fit(tmp_path, [EMA(decay=0.9)], Frozen)
+    weights = [m.weight for m in model.backbone.modules() if isinstance(m, nn.Linear)]
+    assert torch.equal(weights[0], model.history[0]["backbone.1.weight"])
+
+
+@pytest.mark.parametrize("options", [{"decay": 1.0}, {"decay": 0.9, "every_n_steps": 0}])
+def test_ema__impossible_options(options):
+    with pytest.raises(ValueError, match="--ema"):
+        EMA(**options)
+
+
+def test_cli__ema(tmp_path):
+    words = ("fit", "--model", "MLP", "--trainer.max_epochs", "2")
+    assert run(*words, "--ema.decay", "0.9", "--run.name", "averaged", root=tmp_path) == 0
+    assert run(*words, "--run.name", "plain", root=tmp_path) == 0
+    averaged, plain = (result(tmp_path, name=name) for name in ("averaged", "plain"))
+    assert averaged["val"]["nll"] != plain["val"]["nll"]
+    # what was validated is what is in the checkpoint
+    path = tmp_path / "digits/averaged/checkpoints/best.ckpt"
+    assert run("validate", "--ckpt_path", path, root=tmp_path) == 0
+    assert result(tmp_path, name="averaged")["val"]["nll"] == pytest.approx(averaged["val"]["nll"], rel=1e-5)
