@@ -9,6 +9,7 @@ adjustment, the peer plain cross-entropy.
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -46,7 +47,9 @@ def train(*words, threads):
 
 def cell(run, options, data, epochs, seed, threads):
     """Train and test one cell unless it is there; return its folder."""
-    if not run.is_dir():
+    if not (run / "result.json").is_file():
+        # an interrupted one starts anew
+        shutil.rmtree(run, ignore_errors=True)
         names = [f"--run.root={run.parent.parent}", f"--run.experiment={run.parent.name}", f"--run.name={run.name}"]
         length = [f"--trainer.max_epochs={epochs}", f"--seed_everything={seed}", "--trainer.enable_model_summary=false"]
         train("fit", *data, *options, *names, *length, threads=threads)
