@@ -1,9 +1,19 @@
 """One job each: what is watched, recorded and drawn while Lightning runs."""
 
 from callbacks.hparams import HParamsMetrics
+from callbacks.last_checkpoint import LastCheckpoint
 from callbacks.loggers import ResumableCSVLogger
 from callbacks.progress import ProgressBar
 from callbacks.random_state import RandomState
 from callbacks.recorder import RunRecorder
+from callbacks.signals import StoppedError
 
-__all__ = ["HParamsMetrics", "ProgressBar", "RandomState", "ResumableCSVLogger", "RunRecorder"]
+__all__ = [
+    "HParamsMetrics",
+    "LastCheckpoint",
+    "ProgressBar",
+    "RandomState",
+    "ResumableCSVLogger",
+    "RunRecorder",
+    "StoppedError",
+]

@@ -70,12 +70,13 @@ class RunDir:
     @property
     def resumable(self) -> bool:
         """Whether there is a state to go on from: ours, or the one that Lightning saves when SLURM ends a job."""
-        return self.last.is_file() or self.saved_for_requeue
+        return self.last.is_file() or self.requeue_is_newest
 
     @property
-    def saved_for_requeue(self) -> bool:
-        """Whether Lightning saved a state when SLURM ended the job; it finds that by itself."""
-        return any(self.folder.glob("hpc_ckpt_*.ckpt"))
+    def requeue_is_newest(self) -> bool:
+        """Whether Lightning saved a state when SLURM ended the job, and none was saved since; it finds it by itself."""
+        saved = [path.stat().st_mtime for path in self.folder.glob("hpc_ckpt_*.ckpt")]
+        return bool(saved) and (not self.last.is_file() or max(saved) > self.last.stat().st_mtime)
 
     @property
     def result(self) -> Path:
