@@ -1,6 +1,7 @@
 """Runs that are sent a signal at a chosen moment, in processes of their own."""
 
 import io
+import math
 import multiprocessing
 import os
 import signal
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from lightning_modules import checkpoint_io
+from lightning_modules import MLP, checkpoint_io
 from pipelines.main import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -64,6 +65,17 @@ class SignalAt(Callback):
     def on_validation_end(self, trainer, pl_module) -> None:
         if trainer.current_epoch == self.validation and not trainer.sanity_checking:
             self.send()
+
+
+class BrokenOnSecond(MLP):
+    """An MLP whose ninth loss is not finite on the second of two processes."""
+
+    def training_step(self, batch, batch_idx):
+        broken = self.global_step == 8 and self.global_rank == 1
+        loss = super().training_step(batch, batch_idx)
+        if broken:
+            self._losses.losses[-1] = loss.detach() * math.nan
+        return loss
 
 
 def run_all(*commands):

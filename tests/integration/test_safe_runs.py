@@ -124,3 +124,32 @@ def test_seed__twice_gives_the_same_and_another_gives_another(here):
     assert run_all((*ARGS, "again"), (*ARGS, "other", "--seed_everything", "1")) == [0, 0]
     assert different(state(here, "whole"), state(here, "again")) == []
     assert {"state_dict", "optimizer_states", "last"} <= set(different(state(here, "whole"), state(here, "other")))
+
+
+DDP = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
+
+
+def train(*args):
+    command = [sys.executable, str(TRAIN), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_ddp__a_signal_to_one_process_stops_all_alike(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = train(*ARGS, "ddp", *DDP, "--trainer.max_epochs", "2000", *signal_at(name="SIGTERM", step=9, rank=1))
+    assert done.returncode == 143, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.count("go on:") == 1
+    assert torch.load("runs/safe/ddp/checkpoints/last.ckpt", weights_only=True)["global_step"] >= 10
+
+
+def test_ddp__a_loss_that_is_not_finite_on_one_process_stops_all_alike(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = [arg if arg != "MLP" else "tests.helpers.signals.BrokenOnSecond" for arg in ARGS]
+    done = train(*args, "nan", *DDP)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.count("error: loss is") == 1
+    assert "at step 8 (epoch 1, batch 2), ids " in done.stderr
+    assert "the last good checkpoint is runs/safe/nan/checkpoints/last.ckpt (epoch 1)" in done.stderr
+    saved = torch.load("runs/safe/nan/checkpoints/last.ckpt", weights_only=True)
+    assert saved["global_step"] == 8

@@ -115,7 +115,9 @@ def test_validation__logits_that_are_not_finite_stop_the_run(tmp_path):
                     next(self.parameters()).fill_(math.inf)
 
     message, *_ = fit(Overflowing, tmp_path)
-    assert message.startswith("the logits of the val split are not finite after step 7 (epoch 1, batch 3); the last good")
+    assert message.startswith(
+        "the logits of the val split are not finite after step 7 (epoch 1, batch 3); the last good"
+    )
 
 
 def test_watch__finite_losses_are_looked_at_every_so_often():
