@@ -57,7 +57,7 @@ class ImageClassifier(pl.LightningModule):
         # loss and hits of the epoch so far, and of how many samples
         self._train_sums = torch.zeros(2)
         self._train_count = 0
-        self._losses = LossWatch()
+        self.loss_watch = LossWatch()
         self.build()
 
     @property
@@ -140,7 +140,7 @@ class ImageClassifier(pl.LightningModule):
             # what was saved are the sums of the first process
             self._train_sums, self._train_count = torch.zeros_like(self._train_sums), 0
         alone_on_cpu = self.device.type == "cpu" and self.trainer.world_size == 1
-        self._losses.start(alone_on_cpu, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        self.loss_watch.start(alone_on_cpu, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self) -> None:
         """Forget the sums of the epoch before."""
@@ -151,8 +151,8 @@ class ImageClassifier(pl.LightningModule):
         labels = batch["label"]
         logits = self.batch_logits(batch)
         loss = self.loss(logits, labels)
-        if self._losses.add(loss, batch_idx):
-            self._losses.check(self.trainer)
+        if self.loss_watch.add(loss, batch_idx):
+            self.loss_watch.check(self.trainer)
         with torch.no_grad():
             hits = (logits.argmax(1) == labels).sum()
             dtype = self._train_sums.dtype
@@ -162,7 +162,7 @@ class ImageClassifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training loss and accuracy over all processes."""
-        self._losses.check(self.trainer)
+        self.loss_watch.check(self.trainer)
         sums = torch.cat([self._train_sums, self._train_sums.new_tensor([self._train_count])])
         loss, hits, count = cast(Tensor, self.trainer.strategy.reduce(sums, reduce_op="sum")).tolist()
         if count:
@@ -171,7 +171,7 @@ class ImageClassifier(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         """Stop before the validation of what has gone wrong."""
-        self._losses.check(self.trainer)
+        self.loss_watch.check(self.trainer)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep the batch's logits."""
@@ -261,7 +261,7 @@ class ImageClassifier(pl.LightningModule):
         Raises:
             NotFiniteError: the weights are useless, or about to be: the checkpoint saved before is kept
         """
-        self._losses.check(self.trainer)
+        self.loss_watch.check(self.trainer)
         check_weights(self.parameters(), self.trainer)
         checkpoint["architecture"] = deepcopy(self.architecture())
         checkpoint["train_sums"] = {"sums": self._train_sums.cpu(), "count": self._train_count}

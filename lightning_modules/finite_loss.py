@@ -29,9 +29,13 @@ class LossWatch:
     On one CPU each loss is looked at before it changes the weights. Elsewhere that would wait for the device, so the
     losses are kept there and looked at together: every so many steps, before validation, at the end of an epoch, and
     before a checkpoint is saved, which all processes reach alike.
+
+    Attributes:
+        enabled: False looks at nothing: a search for a learning rate also tries those at which training breaks
     """
 
     def __init__(self) -> None:
+        self.enabled = True
         self.at_once = False
         self.every = 50
         # of the batches since they were last looked at, up to `newest`
@@ -54,6 +58,8 @@ class LossWatch:
             loss: a scalar
             batch: its number in the epoch
         """
+        if not self.enabled:
+            return False
         self.newest = batch
         if self.at_once:
             if math.isfinite(loss.item()):

@@ -67,14 +67,14 @@ class SignalAt(Callback):
             self.send()
 
 
-class BrokenOnSecond(MLP):
+class _BrokenOnSecond(MLP):
     """An MLP whose ninth loss is not finite on the second of two processes."""
 
     def training_step(self, batch, batch_idx):
         broken = self.global_step == 8 and self.global_rank == 1
         loss = super().training_step(batch, batch_idx)
         if broken:
-            self._losses.losses[-1] = loss.detach() * math.nan
+            self.loss_watch.losses[-1] = loss.detach() * math.nan
         return loss
 
 

@@ -145,7 +145,7 @@ def test_ddp__a_signal_to_one_process_stops_all_alike(tmp_path, monkeypatch):
 
 def test_ddp__a_loss_that_is_not_finite_on_one_process_stops_all_alike(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    args = [arg if arg != "MLP" else "tests.helpers.signals.BrokenOnSecond" for arg in ARGS]
+    args = [arg if arg != "MLP" else "tests.helpers.signals._BrokenOnSecond" for arg in ARGS]
     done = train(*args, "nan", *DDP)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.count("error: loss is") == 1

@@ -15,7 +15,7 @@ from tests.helpers.training import trainer
 BROKEN: dict[int, float] = {}
 
 
-class Breaking(MLP):
+class _Breaking(MLP):
     """Its loss can be told to break, and each device to be looked at rarely."""
 
     rarely = False
@@ -28,10 +28,10 @@ class Breaking(MLP):
     def on_train_start(self):
         super().on_train_start()
         if self.rarely:
-            self._losses.start(at_once=False, every=3)
+            self.loss_watch.start(at_once=False, every=3)
 
 
-class Rarely(Breaking):
+class _Rarely(_Breaking):
     rarely = True
 
 
@@ -56,7 +56,7 @@ def fit(model_class, tmp_path, **options):
     return str(raised.value), model, data, fitting
 
 
-@pytest.mark.parametrize("model_class", [Breaking, Rarely])
+@pytest.mark.parametrize("model_class", [_Breaking, _Rarely])
 @pytest.mark.parametrize("broken", [{6: math.nan}, {6: math.inf}, {7: math.nan}], indirect=True)
 def test_fit__stops_and_names_step_and_samples(model_class, broken, tmp_path):
     ((step, factor),) = broken.items()
@@ -76,45 +76,45 @@ def test_fit__stops_and_names_step_and_samples(model_class, broken, tmp_path):
 
 @pytest.mark.parametrize("broken", [{6: math.nan}], indirect=True)
 def test_fit__on_a_cpu_the_weights_are_not_changed(broken, tmp_path):
-    _, model, _, fitting = fit(Breaking, tmp_path)
+    _, model, _, fitting = fit(_Breaking, tmp_path)
     assert fitting.global_step == 6
     assert all(weight.isfinite().all() for weight in model.parameters())
 
 
 @pytest.mark.parametrize("broken", [{2: math.nan}], indirect=True)
 def test_fit__steps_are_counted_over_gathered_batches(broken, tmp_path):
-    message, *_ = fit(Rarely, tmp_path, accumulate_grad_batches=2, limit_val_batches=0)
+    message, *_ = fit(_Rarely, tmp_path, accumulate_grad_batches=2, limit_val_batches=0)
     assert "at step 2 (epoch 1, batch 0)" in message
 
 
 @pytest.mark.parametrize("broken", [{1: math.nan}], indirect=True)
 def test_fit__before_the_first_checkpoint(broken, tmp_path):
-    message, *_ = fit(Breaking, tmp_path)
+    message, *_ = fit(_Breaking, tmp_path)
     assert "no checkpoint has been saved yet" in message
 
 
 @pytest.mark.parametrize("broken", [{}], indirect=True)
 def test_fit__weights_broken_by_a_finite_loss_are_not_saved(broken, tmp_path):
-    class Overflowing(MLP):
+    class _Overflowing(MLP):
         def on_train_batch_end(self, outputs, batch, batch_idx):
             if self.global_step == 8:
                 with torch.no_grad():
                     next(self.parameters()).fill_(math.inf)
 
-    message, *_ = fit(Overflowing, tmp_path, limit_val_batches=0)
+    message, *_ = fit(_Overflowing, tmp_path, limit_val_batches=0)
     assert message.startswith("weights are not finite after step 7 (epoch 1, batch 3)")
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 0
 
 
 def test_validation__logits_that_are_not_finite_stop_the_run(tmp_path):
-    class Overflowing(MLP):
+    class _Overflowing(MLP):
         def on_validation_start(self):
             super().on_validation_start()
             if self.global_step == 8:
                 with torch.no_grad():
                     next(self.parameters()).fill_(math.inf)
 
-    message, *_ = fit(Overflowing, tmp_path)
+    message, *_ = fit(_Overflowing, tmp_path)
     assert message.startswith(
         "the logits of the val split are not finite after step 7 (epoch 1, batch 3); the last good"
     )
@@ -126,6 +126,8 @@ def test_watch__finite_losses_are_looked_at_every_so_often():
     assert [watch.add(torch.tensor(1.0), number) for number in range(3)] == [False, False, True]
     watch.start(at_once=True, every=3)
     assert [watch.add(torch.tensor(value), number) for number, value in enumerate((1.0, math.nan))] == [False, True]
+    watch.enabled = False
+    assert not watch.add(torch.tensor(math.nan), 2)
 
 
 def test_check_weights__a_model_without_weights_has_no_broken_ones(tmp_path):
