@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -78,7 +79,7 @@ def options_of(model_class, device):
 
 def seconds_an_epoch(times):
     # the first epoch warms up, and the last has no following start
-    return statistics.median(later - earlier for earlier, later in zip(times[1:], times[2:], strict=False))
+    return statistics.median(later - earlier for earlier, later in pairwise(times[1:]))
 
 
 def ours(model_class, path, batch, device, folder):
@@ -179,7 +180,7 @@ def main():
                 # the first of a pair finds the caches as the other one left them: take turns
                 sides = [("ours", ours), ("peer", peer)]
                 for side, run in sides if repeat % 2 else sides[::-1]:
-                    with open(os.devnull, "w") as hidden, contextlib.redirect_stdout(hidden):
+                    with Path(os.devnull).open("w") as hidden, contextlib.redirect_stdout(hidden):
                         rates[side].append(trained / run(model_class, path, batch, device, folder))
                 print(f"{name}: ours {rates['ours'][-1]:,.0f}, peer {rates['peer'][-1]:,.0f} images/s", flush=True)
         results[name] = {side: round(statistics.median(values), 1) for side, values in rates.items()}

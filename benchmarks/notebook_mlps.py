@@ -87,9 +87,7 @@ def ours(count, folder):
     paths = []
     for seed in range(MEMBERS):
         pl.seed_everything(seed, verbose=False)
-        model = MLP(
-            data_info=data.info, hidden=HIDDEN, optimizer=lambda p: torch.optim.Adam(p, lr=LR), schedule=None
-        )
+        model = MLP(data_info=data.info, hidden=HIDDEN, optimizer=lambda p: torch.optim.Adam(p, lr=LR), schedule=None)
         fitting = trainer(folder)
         fitting.fit(model, datamodule=data)
         paths.append(Path(folder) / f"member{seed}.ckpt")

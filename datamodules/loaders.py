@@ -75,6 +75,14 @@ class BatchLoader:
         }
         return batch if samples.sources is None else batch | {"source": samples.sources[indices]}
 
+    def whole_batch(self, number: int) -> Samples:
+        """Return the samples of one batch of the epoch over all processes.
+
+        Args:
+            number: of the batch
+        """
+        return self.samples.subset(self.sampler.whole_batch(number))
+
     def __iter__(self) -> Iterator[Batch]:
         resumed, self._resumed = self._resumed, {}
         start = resumed["batches"] if resumed.get("epoch") == self.sampler.epoch else 0

@@ -135,9 +135,20 @@ class EpochSampler:
         Args:
             start: number of batches to leave out, for an epoch that goes on
         """
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
-        drawn = self.order.draw(generator)
-        last = len(self) - 1
-        for number in range(start, last + 1):
-            end = self.size if number == last else (number + 1) * self.batch_size
-            yield drawn[number * self.batch_size + self.rank : end : self.world_size]
+        drawn = self._draw()
+        for number in range(start, len(self)):
+            yield drawn[number * self.batch_size + self.rank : self._end(number) : self.world_size]
+
+    def whole_batch(self, number: int) -> Tensor:
+        """Return the indices of one batch of the chosen epoch over all processes.
+
+        Args:
+            number: of the batch
+        """
+        return self._draw()[number * self.batch_size : self._end(number)]
+
+    def _draw(self) -> Tensor:
+        return self.order.draw(torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63))
+
+    def _end(self, number: int) -> int:
+        return self.size if number == len(self) - 1 else (number + 1) * self.batch_size

@@ -27,7 +27,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        # torch goes on with advice that would run what is in the file
+        reason = str(error).splitlines()[0].partition(" In PyTorch")[0]
         raise ValueError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not isinstance(checkpoint, dict) or "architecture" not in checkpoint:
         raise ValueError(f"{path} is not a checkpoint of this project: it does not say which model it holds")

@@ -16,6 +16,7 @@ from datamodules.info import DataInfo
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from ensembling.gather import gather_by_id
+from lightning_modules.finite_loss import LossWatch, NotFiniteError, check_weights, place, way_out
 from lightning_modules.losses import CrossEntropy, Loss, log_shares
 from lightning_modules.metrics import classification_metrics
 from lightning_modules.optim import Schedule, WarmupCosine
@@ -69,6 +70,7 @@ class ImageClassifier(pl.LightningModule):
         # loss and hits of the epoch so far, and of how many samples
         self._train_sums = torch.zeros(2)
         self._train_count = 0
+        self.loss_watch = LossWatch()
         self.build()
         self.criterion = self.loss.build(self.info.class_counts)
         adjustment = self.logit_adjustment and self.logit_adjustment * log_shares(torch.tensor(self.info.class_counts))
@@ -165,6 +167,8 @@ class ImageClassifier(pl.LightningModule):
         if self.global_rank > 0:
             # what was saved are the sums of the first process
             self._train_sums, self._train_count = torch.zeros_like(self._train_sums), 0
+        alone_on_cpu = self.device.type == "cpu" and self.trainer.world_size == 1
+        self.loss_watch.start(alone_on_cpu, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self) -> None:
         """Forget the sums of the epoch before."""
@@ -176,6 +180,8 @@ class ImageClassifier(pl.LightningModule):
         logits = self.batch_logits(batch)
         # a batch that was mixed has a share of each class
         loss = self.criterion(logits, batch.get("target", labels))
+        if self.loss_watch.add(loss, batch_idx):
+            self.loss_watch.check(self.trainer)
         with torch.no_grad():
             hits = (logits.argmax(1) == labels).sum()
             dtype = self._train_sums.dtype
@@ -185,11 +191,16 @@ class ImageClassifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training loss and accuracy over all processes."""
+        self.loss_watch.check(self.trainer)
         sums = torch.cat([self._train_sums, self._train_sums.new_tensor([self._train_count])])
         loss, hits, count = cast(Tensor, self.trainer.strategy.reduce(sums, reduce_op="sum")).tolist()
         if count:
             # the same on all processes by now
             self.log_dict({"train/loss": loss / count, "train/accuracy": hits / count}, sync_dist=True)
+
+    def on_validation_start(self) -> None:
+        """Stop before the validation of what has gone wrong."""
+        self.loss_watch.check(self.trainer)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep the batch's logits."""
@@ -234,11 +245,18 @@ class ImageClassifier(pl.LightningModule):
         self.predictions = gathered
         logits, labels = gathered["logits"], gathered["label"]
         if not torch.isfinite(logits).all():
-            raise ValueError(f"the logits of the {prefix} split are not finite: lower the learning rate")
+            raise NotFiniteError(self._not_finite(prefix))
         self.metrics = classification_metrics(logits, labels) | {"loss": float(self.criterion(logits.double(), labels))}
         # each process has all rows, so all log the same numbers
         for name, value in self.metrics.items():
             self.log(f"{prefix}/{name}", value, prog_bar=prefix == "val" and name == "accuracy", sync_dist=True)
+
+    def _not_finite(self, split: str) -> str:
+        problem = f"the logits of the {split} split are not finite"
+        if self.trainer.state.fn != "fit":
+            return f"{problem}: evaluate an earlier checkpoint, or --trainer.precision 32-true"
+        after = place(self.trainer, self.trainer.fit_loop.epoch_loop.batch_idx)
+        return f"{problem} after {after}; {way_out(self.trainer)}"
 
     # optimizer
 
@@ -273,7 +291,13 @@ class ImageClassifier(pl.LightningModule):
         return data.provenance() if isinstance(data, ImageDataModule) else None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record how to rebuild the model, and which samples it was fitted and selected on."""
+        """Record how to rebuild the model, and which samples it was fitted and selected on.
+
+        Raises:
+            NotFiniteError: the weights are useless, or about to be: the checkpoint saved before is kept
+        """
+        self.loss_watch.check(self.trainer)
+        check_weights(self.parameters(), self.trainer)
         checkpoint["architecture"] = deepcopy(self.architecture())
         checkpoint["train_sums"] = {"sums": self._train_sums.cpu(), "count": self._train_count}
         now = self.current_provenance()

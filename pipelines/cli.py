@@ -1,6 +1,7 @@
 """The command line: LightningCLI with run folders, data links and forced callbacks."""
 
 import platform
+import signal
 import subprocess
 import sys
 from argparse import ArgumentError
@@ -19,16 +20,30 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
-from callbacks import EMA, EarlyStopping, HParamsMetrics, ProgressBar, RandomState, ResumableCSVLogger, RunRecorder
+from callbacks import (
+    EMA,
+    EarlyStopping,
+    HParamsMetrics,
+    LastCheckpoint,
+    ProgressBar,
+    RandomState,
+    ResumableCSVLogger,
+    RunRecorder,
+    StoppedError,
+)
 from callbacks.recorder import keep_earlier
 from datamodules import DataInfo, ImageDataModule
 from lightning_modules import ImageClassifier, StackingModule
+from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.checkpoints import read_checkpoint
 from pipelines import run_dir, table
 from pipelines.errors import UsageError, explain_parsing
+from pipelines.out_of_memory import OutOfMemoryError, is_out_of_memory, smaller_batch
 from pipelines.parsing import (
     check_imbalance,
     check_monitor,
@@ -88,18 +103,15 @@ class ImageCLI(LightningCLI):
         """Add the run folder's options and the callbacks that every run needs."""
         parser.add_class_arguments(RunOptions, "run")
         parser.add_lightning_class_args(ModelCheckpoint, "best_checkpoint")
-        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
+        parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(LearningRateMonitor, "lr_monitor")
         parser.add_lightning_class_args(ProgressBar, "progress_bar")
         parser.add_lightning_class_args(RichModelSummary, "model_summary")
         best = {"filename": "best", "monitor": "val/accuracy", "mode": "max", "enable_version_counter": False}
-        last = {"filename": "last", "enable_version_counter": False}
         parser.set_defaults(
-            {f"best_checkpoint.{name}": value for name, value in best.items()}
-            | {f"last_checkpoint.{name}": value for name, value in last.items()}
-            | {"model_summary.max_depth": 1}
+            {f"best_checkpoint.{name}": value for name, value in best.items()} | {"model_summary.max_depth": 1}
         )
 
     # parsing
@@ -200,7 +212,11 @@ class ImageCLI(LightningCLI):
             # the forced, named one takes its place
             "enable_model_summary": False,
         }
-        return pl.Trainer(**options)
+        trainer = pl.Trainer(**options)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            # the default, and no plugin of the user's
+            trainer.strategy.checkpoint_io = WholeFileIO()
+        return trainer
 
     def _choose_run(self, config: Namespace) -> RunDir:
         if config.ckpt_path and self.in_place:
@@ -214,7 +230,7 @@ class ImageCLI(LightningCLI):
         run = run_dir.choose(folder, name)
         if self.subcommand == "fit" and config.ckpt_path is None and run_dir.was_restarted():
             # Lightning finds by itself what it saved when SLURM ended the job
-            config.ckpt_path = str(run.last) if run.last.is_file() and not run.saved_for_requeue else None
+            config.ckpt_path = str(run.last) if run.last.is_file() and not run.requeue_is_newest else None
             self.config_init.fit.ckpt_path = config.ckpt_path
         return run
 
@@ -254,10 +270,6 @@ class ImageCLI(LightningCLI):
         recorder = RunRecorder(self.run.result, self.run.predictions, resolved, self._facts(), best.monitor, best.mode)
         kept = [callback for callback in callbacks if logged or not isinstance(callback, LearningRateMonitor)]
         kept = [callback for callback in kept if self._is_wanted(callback)]
-        if self.config[self.subcommand].last_checkpoint.every_n_train_steps:
-            # one that saves within epochs leaves out their ends: the last weights would be lost
-            filename = self.config[self.subcommand].last_checkpoint.filename
-            kept.append(ModelCheckpoint(filename=filename, enable_version_counter=False, every_n_epochs=1))
         for callback in kept:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(self.run.checkpoints.absolute())
@@ -302,13 +314,25 @@ class ImageCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
-        except SystemExit:
-            # Lightning's answer to Ctrl-C, once it has shut down
+        except StoppedError:
+            self._say_how_to_go_on()
+            raise
+        except SystemExit as error:
+            # Lightning's answer to signals that came before training, or once more than enough
             if not self.trainer.interrupted:
                 raise
-            if self.trainer.is_global_zero and self.run.last.is_file():
-                table.print_resume(Console(), self.run)
+            self._say_how_to_go_on()
+            if isinstance(error, SIGTERMException):
+                raise StoppedError(signal.SIGTERM) from None
             raise KeyboardInterrupt from None
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError(smaller_batch(self.trainer, self.datamodule.batch_size, self.model.size)) from error
+
+    def _say_how_to_go_on(self) -> None:
+        if self.subcommand == "fit" and self.trainer.is_global_zero:
+            table.print_resume(Console(), self.run)
 
     @rank_zero_only
     def after_fit(self) -> None:

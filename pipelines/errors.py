@@ -17,6 +17,7 @@ from ensembling.heads import Head
 from lightning_modules import ImageClassifier
 from lightning_modules.losses import Loss
 from lightning_modules.optim import Schedule
+from pipelines.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
 
 # what an option that takes a class takes
 BASE_CLASSES: dict[str, type] = {
@@ -48,6 +49,8 @@ def explain(error: BaseException) -> str:
     if isinstance(error, EXPECTED):
         return text
     first = text.splitlines()[0]
+    if is_out_of_memory(error):
+        return f"{OUT_OF_MEMORY} ({first})"
     if "loading state_dict" in first:
         detail = " ".join(text.splitlines()[1:2]).strip()
         return f"the checkpoint's weights do not fit the model's options: {detail}"

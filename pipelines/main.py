@@ -29,7 +29,7 @@ def main(args: list[str] | None = None) -> int:
         args: the command line after the program's name; None takes the process's
 
     Returns:
-        the exit status: 0, 2 for something the user can mend, 130 after Ctrl-C
+        the exit status: 0, 2 for something the user can mend, 130 after Ctrl-C, 143 after SIGTERM
     """
     given = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in given or os.environ.get("FRANCESINHA_DEBUG", "") not in ("", "0")
@@ -44,12 +44,23 @@ def main(args: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
+        if getattr(error, "on_all_processes", False) and was_launched():
+            # the first process tells; were this one to fail, it would be killed before it has
+            return 0
+        status = getattr(error, "exit_status", None)
+        if status is not None:
+            return int(status)
         if debug:
             traceback.print_exc()
         from pipelines.errors import explain
 
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2
+
+
+def was_launched() -> bool:
+    """Tell whether Lightning started this process beside the first one, which watches it."""
+    return int(os.environ.get("LOCAL_RANK", "0")) > 0 and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 def run(args: list[str]) -> int:

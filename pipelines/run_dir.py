@@ -70,12 +70,13 @@ class RunDir:
     @property
     def resumable(self) -> bool:
         """Whether there is a state to go on from: ours, or the one that Lightning saves when SLURM ends a job."""
-        return self.last.is_file() or self.saved_for_requeue
+        return self.last.is_file() or self.requeue_is_newest
 
     @property
-    def saved_for_requeue(self) -> bool:
-        """Whether Lightning saved a state when SLURM ended the job; it finds that by itself."""
-        return any(self.folder.glob("hpc_ckpt_*.ckpt"))
+    def requeue_is_newest(self) -> bool:
+        """Whether Lightning saved a state when SLURM ended the job, and none was saved since; it finds it by itself."""
+        saved = [path.stat().st_mtime for path in self.folder.glob("hpc_ckpt_*.ckpt")]
+        return bool(saved) and (not self.last.is_file() or max(saved) > self.last.stat().st_mtime)
 
     @property
     def result(self) -> Path:
@@ -124,14 +125,35 @@ def claim(folder: Path, name: str) -> Path:
 
     Two processes never get the same one, because making a folder is atomic.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for candidate in _candidates(folder, name):
         try:
-            candidate.mkdir()
+            make_folder(candidate, exist_ok=False)
         except FileExistsError:
             continue
         return candidate
     raise AssertionError("names do not run out")
+
+
+def make_folder(path: Path, exist_ok: bool = True) -> None:
+    """Make a folder, and those above it.
+
+    Args:
+        path: of the folder
+        exist_ok: whether it may be there already
+
+    Raises:
+        FileExistsError: it is there, and must not be
+        OSError: it cannot be made; the message names the option
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=exist_ok)
+    except OSError as error:
+        if isinstance(error, FileExistsError) and not exist_ok:
+            raise
+        file = next((above for above in (path, *path.parents) if above.is_file()), None)
+        reason = f"{file} is a file" if file else error.strerror
+        raise OSError(f"the run's folder cannot be made in {path}: {reason}; choose another by --run.root") from error
 
 
 def newest(folder: Path, name: str) -> RunDir | None:
@@ -168,7 +190,7 @@ def choose(folder: Path, name: str) -> RunDir:
             if not RunDir(candidate).resumable:
                 break
         path = runs[-2] if was_restarted() and len(runs) > 1 else runs[-1]
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     os.environ[ENVIRONMENT_VARIABLE] = str(path)
     return RunDir(path)
 

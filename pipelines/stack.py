@@ -3,18 +3,22 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from argparse import ArgumentError
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
+from callbacks import StoppedError
 from pipelines import run_dir, table
 from pipelines.errors import UsageError, explain_parsing
 from pipelines.run_dir import RunDir
@@ -79,6 +83,10 @@ LAUNCHED = re.compile(
 )
 
 
+# processes of the cells, which threads wait for
+RUNNING: list[subprocess.Popen[bytes]] = []
+
+
 class CellError(ValueError):
     """A cell's process failed."""
 
@@ -122,7 +130,16 @@ def run_process(args: list[str], log: Path, threads: int | None) -> float:
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with log.open("w") as file:
-        status = subprocess.run(args, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode
+        process = subprocess.Popen(args, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        RUNNING.append(process)
+        try:
+            status = process.wait()
+        except (KeyboardInterrupt, StoppedError):
+            process.terminate()
+            process.wait()
+            raise
+        finally:
+            RUNNING.remove(process)
     if status:
         tail = "\n".join(log.read_text().strip().splitlines()[-5:])
         raise CellError(f"{log.stem} failed; the end of {log}:\n{tail}")
@@ -152,9 +169,12 @@ def run_plan(plan: StackPlan, console: Console) -> RunDir:
         try:
             for future in as_completed(futures):
                 failures += report(console, folder, futures[future], future)
-        except KeyboardInterrupt:
-            # the members that run got the signal too; the others must not start
+        except (KeyboardInterrupt, StoppedError):
+            # the others must not start
             pool.shutdown(wait=False, cancel_futures=True)
+            # those that run may have got the signal too; they save their state once
+            for process in list(RUNNING):
+                process.terminate()
             raise
     if failures:
         raise failures[0]
@@ -192,6 +212,11 @@ def submit_members(plan: StackPlan, folder: Path, pool: Executor, threads: int |
     }
 
 
+def stop(number: int, frame: FrameType | None) -> None:
+    """End this process and its cells after a signal."""
+    raise StoppedError(number)
+
+
 def main(args: list[str]) -> int:
     """Run `python train.py stack`.
 
@@ -210,6 +235,9 @@ def main(args: list[str]) -> int:
         raise UsageError(explain_parsing(str(error), parser)) from error
     options = vars(parser.instantiate(parsed))
     plan = StackPlan(**{name: value for name, value in options.items() if name != "config"})
+    if threading.current_thread() is threading.main_thread():
+        # as it stands, cells would outlive this process
+        signal.signal(signal.SIGTERM, stop)
     console = Console()
     run = run_plan(plan, console)
     result = json.loads(run.result.read_text())

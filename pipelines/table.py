@@ -35,7 +35,10 @@ def print_fit(console: Console, run: RunDir, model: ImageClassifier) -> None:
 
 
 def print_resume(console: Console, run: RunDir) -> None:
-    """Say how to go on with a run that was stopped."""
+    """Say how to go on with a run that was stopped, if there is a state to go on from."""
+    if not run.last.is_file():
+        console.print("\nstopped before anything was saved")
+        return
     console.print(f"\nstopped; the last state saved is {run.last}", soft_wrap=True)
     console.print(f"go on:  python train.py fit --config {run.config} --ckpt_path {run.folder}", soft_wrap=True)
 

@@ -12,6 +12,15 @@ def test_claim__a_second_run_gets_a_new_folder(tmp_path):
     assert names == ["mlp", "mlp-2", "mlp-3"]
 
 
+def test_claim__says_why_a_folder_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file/digits"):
+        with pytest.raises(OSError, match=f"{tmp_path}/file is a file; choose another by --run.root"):
+            run_dir.claim(folder, "mlp")
+    # what is not a folder takes a name as a folder does
+    assert run_dir.claim(tmp_path, "file").name == "file-2"
+
+
 def with_checkpoint(folder: Path, age: float):
     run = RunDir(folder)
     run.checkpoints.mkdir(parents=True)
@@ -51,6 +60,20 @@ def test_choose__processes_of_a_job_agree_and_a_requeued_one_finds_its_folder(tm
     assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-77.0"
     monkeypatch.setenv("SLURM_STEP_ID", "1")
     assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-77.1"
+
+
+def test_requeue_is_newest(tmp_path):
+    run = RunDir(tmp_path)
+    assert not run.resumable
+    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"")
+    os.utime(tmp_path / "hpc_ckpt_1.ckpt", (999, 999))
+    assert run.requeue_is_newest
+    assert run.resumable
+    # saved since, before a node failed
+    with_checkpoint(tmp_path, age=0)
+    assert not run.requeue_is_newest
+    os.utime(run.last, (998, 998))
+    assert run.requeue_is_newest
 
 
 def test_choose__torchrun(tmp_path, monkeypatch):

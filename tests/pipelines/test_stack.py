@@ -1,6 +1,12 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
+import torch
 from rich.console import Console
 
 from pipelines import stack
@@ -86,3 +92,34 @@ def test_run_process__is_no_part_of_the_launchers_job(tmp_path, monkeypatch):
     printed = (tmp_path / "log.txt").read_text()
     assert "OMP_NUM_THREADS" in printed
     assert not any(f"'{name}" in printed for name in ("SLURM_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_"))
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_main__a_signal_ends_the_members_too(tmp_path, name, status):
+    shared = {"data.stack_fraction": 0.2, "trainer.enable_progress_bar": False, "trainer.accelerator": "cpu"}
+    fragment = tmp_path / "plan.yaml"
+    member = {"name": "one", "options": {"model": "Linear", "trainer.max_epochs": 100_000}}
+    fragment.write_text(json.dumps({"members": [member], "stack": {"name": "top"}, "options": shared}))
+    command = [sys.executable, str(stack.TRAIN), "stack", "--config", str(fragment), "--root", str(tmp_path)]
+    last = tmp_path / "stack/one/checkpoints/last.ckpt"
+    # its own group: Ctrl-C goes to all of one
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 200
+        while not last.is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if name == "SIGINT":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.terminate()
+        _, errors = process.communicate(timeout=100)
+        assert process.returncode == status
+        assert b"Traceback" not in errors
+        assert "stopping after this batch" in (tmp_path / "stack/logs/one.log").read_text()
+        assert torch.load(last, weights_only=True)["epoch"] < 99_999
+        # nobody is left in the group
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,137 @@
+"""LastCheckpoint: the state to go on from, and the moments at which it is saved."""
+
+import math
+import time
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from callbacks.signals import Signals, StoppedError
+
+# processes talk about signals and the time this often, because each talk waits for the device
+SECONDS_BETWEEN_TALKS = 1.0
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Save last.ckpt at the end of each epoch, within long epochs, and when a signal asks the run to stop.
+
+    Lightning's own can do one of these at a time. Within an epoch it is saved between two optimizer steps alone, where
+    weights, optimizer, loader and random numbers belong together.
+
+    Args:
+        every_minutes: save within an epoch once this much time has passed since the last save; null does not
+        every_n_train_steps: save within an epoch after this many optimizer steps; null does not
+    """
+
+    def __init__(self, every_minutes: float | None = 5.0, every_n_train_steps: int | None = None) -> None:
+        for name, value in (("every_minutes", every_minutes), ("every_n_train_steps", every_n_train_steps)):
+            if value is not None and value <= 0:
+                raise ValueError(f"--last_checkpoint.{name} must be above 0, or null, not {value}")
+        super().__init__(filename="last", enable_version_counter=False)
+        self.seconds = math.inf if every_minutes is None else 60 * every_minutes
+        self.every_steps = every_n_train_steps
+        self.signals = Signals()
+        # what all processes have agreed on
+        self.stop, self.requeue, self.due = 0, 0, False
+        self.next_save = math.inf
+        self.batches, self.until_talk, self.talked = 1, 1, 0.0
+
+    @property
+    def state_key(self) -> str:
+        """Name of its state; Lightning asks for it at every step."""
+        return type(self).__name__
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: what was saved before does not matter."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on without a state."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock, and take the signals."""
+        self.next_save, self.talked = time.monotonic() + self.seconds, time.monotonic()
+        if not getattr(trainer, "fast_dev_run", False):
+            self.signals.install(trainer)
+        if trainer.world_size > 1:
+            # in place of this, which waits for the device at every step
+            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save, if it is time, and stop, if a signal asks for it.
+
+        Raises:
+            StoppedError: the state is saved
+        """
+        self._agree(trainer)
+        by_steps = self.every_steps is not None and trainer.global_step % self.every_steps == 0
+        if not (by_steps or self.due or self.stop or self.requeue):
+            return
+        if validation_follows(trainer, batch_idx) or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            # a run that goes on from here would leave the validation out, or the gradients that are gathered
+            return
+        if not self._should_skip_saving_checkpoint(trainer):
+            self._save(trainer)
+        if self.requeue:
+            self.requeue = self.signals.requeue = 0
+            trainer._signal_connector._slurm_sigusr_handler_fn(0, None)  # type: ignore[arg-type]
+        if self.stop:
+            raise StoppedError(self.stop)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the epoch's end, which holds its validation."""
+        if not getattr(trainer, "fast_dev_run", False):
+            self._save(trainer)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop between two epochs, if a signal asks for it.
+
+        Raises:
+            StoppedError: the state is saved
+        """
+        self.until_talk = 1
+        self._agree(trainer)
+        if self.stop:
+            raise StoppedError(self.stop)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save nothing: the epoch's end does."""
+
+    def _agree(self, trainer: pl.Trainer) -> None:
+        signals, now = self.signals, time.monotonic()
+        if trainer.world_size == 1:
+            self.stop, self.requeue, self.due = signals.stop, signals.requeue, now >= self.next_save
+            return
+        self.until_talk -= 1
+        if self.until_talk:
+            return
+        # so many batches that the next talk comes in time; the clock of the first process counts
+        wanted = self.batches * SECONDS_BETWEEN_TALKS / max(now - self.talked, 1e-3)
+        mine = (
+            [max(1, min(round(wanted), 2 * self.batches)), now >= self.next_save] if trainer.is_global_zero else [0, 0]
+        )
+        told = torch.tensor([signals.stop, signals.requeue, *mine], device=trainer.strategy.root_device)
+        agreed = cast(Tensor, trainer.strategy.reduce(told, reduce_op="max")).tolist()
+        self.stop, self.requeue, self.batches, due = agreed
+        self.due, self.until_talk, self.talked = bool(due), self.batches, now
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        path = self.format_checkpoint_name({})
+        self.best_model_path = self.last_model_path = path
+        self._save_checkpoint(trainer, path)
+        self.due, self.next_save = False, time.monotonic() + self.seconds
+        # a killed run must not leave what was logged before this state in memory
+        for logger in trainer.loggers:
+            logger.save()
+
+
+def validation_follows(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Tell whether a validation or the end of the epoch comes right after a batch."""
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    return batch_idx + 1 == trainer.num_training_batches or loop.epoch_loop._should_check_val_fx(loop._data_fetcher)

@@ -1,0 +1,70 @@
+"""Signals that ask a run to stop, kept until the end of a batch."""
+
+import os
+import signal
+import threading
+from types import FrameType
+
+import lightning.pytorch as pl
+from lightning.fabric.plugins.environments import SLURMEnvironment
+
+
+class StoppedError(Exception):
+    """Training was stopped by a signal, and its state is saved. All processes raise it alike.
+
+    Args:
+        number: of the signal
+    """
+
+    on_all_processes = True
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_status = 128 + number
+
+
+class Signals:
+    """Take SIGINT, SIGTERM and SLURM's announcement of a requeue, in place of acting on them in the middle of a step.
+
+    Lightning's own act where they come: Ctrl-C between the updates of two weights, a requeue's save likewise, and a
+    SIGTERM talks to the other processes while they talk of gradients. It puts the earlier handlers back after the fit.
+
+    Attributes:
+        stop: number of the signal that asks the run to stop; 0 for none
+        requeue: number of the signal that announces a requeue; 0 for none
+    """
+
+    def __init__(self) -> None:
+        self.stop, self.requeue = 0, 0
+        self.speaks = True
+
+    def install(self, trainer: pl.Trainer) -> None:
+        """Take the signals from now on.
+
+        Args:
+            trainer: about to train
+        """
+        # one that came while the run was set up
+        self.stop = signal.SIGTERM if trainer.received_sigterm else 0
+        self.requeue = 0
+        self.speaks = trainer.is_global_zero
+        if threading.current_thread() is not threading.main_thread():
+            return
+        signal.signal(signal.SIGINT, self._ask_to_stop)
+        signal.signal(signal.SIGTERM, self._ask_to_stop)
+        environment = trainer._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
+            signal.signal(environment.requeue_signal or signal.SIGUSR1, self._ask_to_requeue)
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.stop:
+            # asked twice: at once, and what is being saved is given up
+            raise KeyboardInterrupt
+        self.stop = self.stop or number
+        if self.speaks:
+            # a handler must not print: it may have come in the middle of a print
+            again = "; Ctrl-C again stops at once, without saving" if number == signal.SIGINT else ""
+            os.write(2, f"\nstopping after this batch or validation{again}\n".encode())
+
+    def _ask_to_requeue(self, number: int, frame: FrameType | None) -> None:
+        self.requeue = number

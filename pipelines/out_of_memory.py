@@ -1,0 +1,47 @@
+"""What to do where memory does not suffice."""
+
+import re
+
+import lightning.pytorch as pl
+import torch
+
+# for data that is read before anything is computed
+OUT_OF_MEMORY = (
+    "out of memory: keep image files on disk by --data.cache none, or serve smaller images by --data.image_size"
+)
+# of torch on a CPU, on Apple's devices and of the libraries it calls
+MESSAGES = re.compile(r"can't allocate memory|out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED")
+
+
+class OutOfMemoryError(ValueError):
+    """A batch needs more memory than there is."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory did not suffice, on the device or on the host."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and MESSAGES.search(str(error)) is not None
+
+
+def smaller_batch(trainer: pl.Trainer, batch_size: int, size: tuple[int, int]) -> str:
+    """Name what to change so that a batch fits, with the numbers to use.
+
+    Args:
+        trainer: what ran
+        batch_size: over all its processes
+        size: height and width that images are resized to
+    """
+    processes = f" over {trainer.world_size} processes" if trainer.world_size > 1 else ""
+    half = batch_size // 2 // trainer.world_size * trainer.world_size
+    ways = []
+    if half:
+        ways.append(f"--data.batch_size {half}")
+        if trainer.state.fn == "fit":
+            steps = 2 * trainer.accumulate_grad_batches
+            ways[0] += f" --trainer.accumulate_grad_batches {steps} (which keeps the effective size)"
+    if "32" in str(trainer.precision):
+        ways.append("--trainer.precision bf16-mixed")
+    ways.append(f"a smaller --model.input_size (now {size[0]})")
+    where = trainer.strategy.root_device
+    return f"out of memory on {where} with --data.batch_size {batch_size}{processes}: use {', or '.join(ways)}"
