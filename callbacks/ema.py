@@ -49,13 +49,16 @@ class EMA(WeightAveraging):
         assert self._average_model is not None
         self._current, self._averaged = [], []
         for ours, theirs in zip(self._average_model.module.modules(), model.modules(), strict=True):
-            pairs = list(zip(ours.parameters(False), theirs.parameters(False), strict=True))
-            pairs = [(average, now) for average, now in pairs if now.requires_grad]
-            if isinstance(theirs, _NormBase) and theirs.running_mean is not None:
-                pairs += [(ours.running_mean, theirs.running_mean), (ours.running_var, theirs.running_var)]
-            for average, now in pairs:
-                self._averaged.append(average.data)
-                self._current.append(now.data)
+            found: list[tuple[Tensor, Tensor]] = [
+                (average, now)
+                for average, now in zip(ours.parameters(False), theirs.parameters(False), strict=True)
+                if now.requires_grad
+            ]
+            if isinstance(theirs, _NormBase):
+                names = ("running_mean", "running_var")
+                found += [(getattr(ours, n), getattr(theirs, n)) for n in names if getattr(theirs, n) is not None]
+            self._averaged += [average.data for average, _ in found]
+            self._current += [now.data for _, now in found]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -275,7 +275,7 @@ class ImageClassifier(pl.LightningModule):
         scheduler = self.schedule.build(optimizer, int(steps))
         if "monitor" in scheduler:
             scheduler["frequency"] = self.trainer.check_val_every_n_epoch or 1
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": scheduler})
 
     # checkpoints
 
