@@ -52,6 +52,9 @@ class StackingModule(ImageClassifier):
 
     def build(self) -> None:
         """Load the bases and build the head."""
+        changed = {"weights": None, "pretrained": False, "freeze": "none", "normalization": "auto"}
+        for option in (name for name, default in changed.items() if getattr(self, name) != default):
+            raise ValueError(f"--model.{option} is none of a stack's: a stack trains its head alone, on frozen bases")
         if not self.bases:
             raise ValueError("--model.bases must name at least one checkpoint or run folder")
         self.paths = [find_base(base) for base in self.bases]
