@@ -22,7 +22,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 HEAD = re.compile(r"(_?fc|classifier|head|heads|last_linear)\.")
 # how many tensors a message names
-NAMED = 6
+NAMED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +81,10 @@ def read_weights(path: Path, timm_name: str | None = None) -> Weights:
         FileNotFoundError: there is no such file
         ValueError: it does not hold weights, or holds more than can be loaded safely
     """
+    if path.is_dir():
+        raise ValueError(
+            f"--model.weights {path} is a folder: name a file, as {path / 'checkpoints/best.ckpt'} of a run"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"--model.weights {path}: there is no such file")
     content = read_content(path)
@@ -197,9 +201,10 @@ def load_weights(backbone: nn.Module, weights: Weights, new_parts: Collection[st
     surplus = [n for n in left if n not in fresh and not HEAD.match(n) and n.partition(".")[0] in children]
     wrong += [f"{name} is not in this network" for name in surplus]
     if wrong:
+        unordered = "" if named or weights.ordered else " (safetensors keep no order to match other names by)"
         raise ValueError(
             f"{weights.source} does not fit this network: {len(loaded)} of the {len(needed)} tensors of its backbone "
-            f"fitted, but {some(wrong, '; ')}"
+            f"fitted{unordered}, but {some(wrong, '; ')}"
         )
     backbone.load_state_dict(loaded, strict=False)
     new = list(dict.fromkeys([name.partition(".")[0] if name in optional else name for name in fresh]))

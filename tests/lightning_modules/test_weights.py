@@ -275,7 +275,7 @@ def test_order__must_be_that_of_the_whole_backbone(wrong, tmp_path):
 
 def test_order__is_lost_in_safetensors(tmp_path):
     save_file(renamed(), tmp_path / "weights.safetensors")
-    with pytest.raises(ValueError, match="0 of the 6 tensors"):
+    with pytest.raises(ValueError, match="0 of the 6 tensors .* safetensors keep no order"):
         build(SmallCNN, weights=str(tmp_path / "weights.safetensors"))
 
 
@@ -319,6 +319,11 @@ def test_file_without_weights(content, message, tmp_path):
 def test_missing_file__names_the_option():
     with pytest.raises(FileNotFoundError, match="--model.weights nowhere.pth: there is no such file"):
         build(SmallCNN, weights="nowhere.pth")
+
+
+def test_folder__names_the_file_of_a_run(tmp_path):
+    with pytest.raises(ValueError, match="is a folder: name a file, as .*checkpoints/best.ckpt"):
+        build(SmallCNN, weights=str(tmp_path))
 
 
 # timm's own

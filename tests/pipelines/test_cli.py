@@ -305,9 +305,9 @@ def test_weights__are_needed_for_the_first_fit_alone(tmp_path, capsys):
 
 
 def test_fit__builds_the_model_once(tmp_path, monkeypatch):
-    from lightning_modules import MLP as Model
+    import lightning_modules
 
-    build, built = Model.build, []
-    monkeypatch.setattr(Model, "build", lambda self: (built.append(self), build(self))[1])
+    build, built = lightning_modules.MLP.build, []
+    monkeypatch.setattr(lightning_modules.MLP, "build", lambda self: (built.append(self), build(self))[1])
     assert run("fit", *MLP, root=tmp_path) == 0
     assert len(built) == 1
