@@ -2,12 +2,13 @@
 
 from copy import deepcopy
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any, ClassVar, Self, cast
 
 import lightning.pytorch as pl
 import torch
 from jsonargparse import lazy_instance
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
@@ -17,15 +18,33 @@ from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from ensembling.gather import gather_by_id
 from lightning_modules.finite_loss import LossWatch, NotFiniteError, check_weights, place, way_out
+from lightning_modules.freezing import (
+    check_unfreezing,
+    evaluate_frozen,
+    follow_unfreezing,
+    freeze_backbone,
+    unfreezing,
+)
 from lightning_modules.losses import CrossEntropy, Loss, log_shares
 from lightning_modules.metrics import classification_metrics
 from lightning_modules.optim import Schedule, WarmupCosine
 from lightning_modules.parameter_groups import Rate, build_optimizer, learning_rates
 from lightning_modules.preprocessing import Preprocessing
+from lightning_modules.weights import Normalization, initial_weights, load_weights, statistics
 
 # how a model is trained, as against what it is: left out of what a checkpoint needs to be rebuilt
 TRAINING_FIELDS = frozenset(
-    {"loss", "optimizer", "schedule", "backbone_lr_factor", "layer_decay", "decay_norm_and_bias"}
+    {
+        "loss",
+        "optimizer",
+        "schedule",
+        "backbone_lr_factor",
+        "layer_decay",
+        "decay_norm_and_bias",
+        "freeze",
+        "weights",
+        "pretrained",
+    }
 )
 
 
@@ -47,6 +66,12 @@ class ImageClassifier(pl.LightningModule):
         decay_norm_and_bias: apply weight decay to biases and normalisations too
         logit_adjustment: at evaluation, subtract this many times the log of each class's share of the training samples
             from its logit, for a test that weighs rare classes like others (Menon et al. 2021); 0 subtracts nothing
+        freeze: what is not trained, BatchNorm's statistics included: none, backbone, or until:<stage> for the stages of
+            the backbone before that one
+        weights: a local file that the backbone starts from, .safetensors or a state dict saved by torch
+        pretrained: let the backbone start from timm's weights, which are downloaded
+        normalization: what images are normalised by: auto takes what the loaded weights were trained with, and else the
+            data's mean and standard deviation; data and imagenet say which
     """
 
     data_info: DataInfo | None = None
@@ -58,6 +83,14 @@ class ImageClassifier(pl.LightningModule):
     layer_decay: float = 1.0
     decay_norm_and_bias: bool = False
     logit_adjustment: float = 0.0
+    # in place of LightningModule.freeze(), which nothing calls
+    freeze: str = "none"  # type: ignore[assignment]
+    weights: str | None = None
+    pretrained: bool = False
+    normalization: Normalization = "auto"
+
+    # children of the backbone that no file of weights need hold
+    new_parts: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -101,6 +134,11 @@ class ImageClassifier(pl.LightningModule):
 
     # what a family changes
 
+    @property
+    def timm_name(self) -> str | None:
+        """Name the architecture as timm does; None for networks of this project."""
+        return None
+
     def build_backbone(self) -> nn.Module:
         """Build the network from normalised images to embeddings `(batch, dim)`."""
         raise NotImplementedError(f"{type(self).__name__} must override build_backbone()")
@@ -109,12 +147,21 @@ class ImageClassifier(pl.LightningModule):
         """Build preprocessing, backbone and head; refuse an input size that the network cannot take."""
         if self.input_size is not None and self.input_size < 1:
             raise ValueError(f"--model.input_size must be at least 1, not {self.input_size}")
-        self.preprocessing = Preprocessing(self.size, self.info.mean, self.info.std)
+        weights = initial_weights(self.weights, self.pretrained, self.timm_name)
+        mean, std = statistics(self.normalization, (self.info.mean, self.info.std), weights)
+        self.preprocessing = Preprocessing(self.size, mean, std)
         self.backbone = self.build_backbone()
         dim = output_shape(self.backbone, (self.info.in_channels, *self.size))
         if dim is None:
             raise ValueError(self._size_error(self.backbone))
         self.head: nn.Module = nn.Linear(dim[0], self.info.num_classes)
+        if weights is not None:
+            rank_zero_info(load_weights(self.backbone, weights, self.new_parts))
+            rank_zero_info(f"weights: images are normalised by mean {mean}, std {std} (--model.normalization)")
+            # what they were fitted on has been seen by this model too
+            self.provenance = weights.provenance
+        freeze_backbone(self.backbone, self.freeze)
+        self.train()
 
     def flat_size(self, features: nn.Module) -> int:
         """Return how many values convolutions leave of one input image, once flattened.
@@ -157,10 +204,35 @@ class ImageClassifier(pl.LightningModule):
         """Compute the logits of a batch `(batch, class)`; a stack takes them from other inputs."""
         return self(batch["image"])
 
+    # modes
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all modules but the frozen ones, which stay in evaluation mode."""
+        super().train(mode)
+        if mode:
+            evaluate_frozen(self)
+        return self
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """Add none, but refuse one that would not work; Lightning asks before it sets anything up."""
+        check_unfreezing(self.trainer, self, self.freeze)
+        return []
+
+    def setup(self, stage: str) -> None:
+        """Freeze what a callback unfreezes later, before the optimizer is built."""
+        self._follow_unfreezing()
+
+    def _follow_unfreezing(self) -> None:
+        callback = unfreezing(self.trainer)
+        if callback is not None and self.trainer.state.fn == "fit":
+            follow_unfreezing(callback, self.backbone, self.trainer.current_epoch)
+            self.train(self.training)
+
     # steps
 
     def on_train_start(self) -> None:
         """Take the sums to the device: an epoch that is resumed half-way goes on with them."""
+        self._follow_unfreezing()
         # Apple's devices have no doubles
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
         self._train_sums = self._train_sums.to(self.device, dtype)
@@ -171,7 +243,8 @@ class ImageClassifier(pl.LightningModule):
         self.loss_watch.start(alone_on_cpu, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self) -> None:
-        """Forget the sums of the epoch before."""
+        """Forget the sums of the epoch before, and train what callbacks have unfrozen."""
+        self._follow_unfreezing()
         self._train_sums, self._train_count = torch.zeros_like(self._train_sums), 0
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -19,6 +19,11 @@ class ConvNeXt(ImageClassifier):
 
     variant: Literal["tiny", "small"] = "tiny"
 
+    @property
+    def timm_name(self) -> str:
+        """Name the architecture as timm does."""
+        return f"convnext_{self.variant}"
+
     def build_backbone(self) -> nn.Module:
         """Build timm's network."""
-        return timm_backbone(f"convnext_{self.variant}", self.info.in_channels)
+        return timm_backbone(self.timm_name, self.info.in_channels)

@@ -32,6 +32,11 @@ class EfficientNet(ImageClassifier):
 
     variant: Literal["b0", "v2_b0", "v2_b1", "v2_b2", "v2_b3", "v2_s", "v2_rw_t", "lite0", "lite1", "lite2"] = "b0"
 
+    @property
+    def timm_name(self) -> str:
+        """Name the architecture as timm does."""
+        return TIMM_NAMES[self.variant]
+
     def build_backbone(self) -> nn.Module:
         """Build timm's network."""
-        return timm_backbone(TIMM_NAMES[self.variant], self.info.in_channels)
+        return timm_backbone(self.timm_name, self.info.in_channels)

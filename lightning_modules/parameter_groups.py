@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from lightning_modules.stages import stages
+
 # devices on which torch has one kernel for the step over all parameters of a group
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
 # of a parameter: the name of its group, and its learning rate as a share of the optimizer's
@@ -30,8 +32,6 @@ def learning_rates(
     rates = dict.fromkeys(head.parameters(), ("head", 1.0))
     if layer_decay == 1:
         return rates | dict.fromkeys(backbone.parameters(), ("backbone", backbone_factor))
-    from lightning_modules.stages import stages
-
     for depth, (name, modules) in enumerate(reversed(stages(backbone).items()), 1):
         for module in modules:
             rates |= dict.fromkeys(module.parameters(), (name, backbone_factor * layer_decay**depth))

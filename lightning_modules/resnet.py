@@ -22,9 +22,14 @@ class ResNet(ImageClassifier):
     variant: Literal["18", "34", "50"] = "18"
     stem: Literal["imagenet", "cifar"] = "imagenet"
 
+    @property
+    def timm_name(self) -> str:
+        """Name the architecture as timm does."""
+        return f"resnet{self.variant}"
+
     def build_backbone(self) -> nn.Module:
         """Build timm's network and give it the stem."""
-        backbone = timm_backbone(f"resnet{self.variant}", self.info.in_channels)
+        backbone = timm_backbone(self.timm_name, self.info.in_channels)
         if self.stem == "cifar":
             backbone.conv1 = nn.Conv2d(self.info.in_channels, 64, 3, padding=1, bias=False)
             nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")

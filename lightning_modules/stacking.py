@@ -28,7 +28,16 @@ from lightning_modules.parameter_groups import Rate
 # where the meta-model's own validation samples come from if no split is left for them
 META_VAL_FRACTION = 0.2
 # options of a classifier that a stack cannot heed
-BACKBONE_OPTIONS = {"input_size": None, "backbone_lr_factor": 1.0, "layer_decay": 1.0, "logit_adjustment": 0.0}
+BACKBONE_OPTIONS = {
+    "input_size": None,
+    "backbone_lr_factor": 1.0,
+    "layer_decay": 1.0,
+    "logit_adjustment": 0.0,
+    "freeze": "none",
+    "weights": None,
+    "pretrained": False,
+    "normalization": "auto",
+}
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -57,7 +66,7 @@ class StackingModule(ImageClassifier):
         """Load the bases and build the head."""
         for name, default in BACKBONE_OPTIONS.items():
             if getattr(self, name) != default:
-                raise ValueError(f"--model.{name} is not for a stack, which trains its head alone")
+                raise ValueError(f"--model.{name} is not for a stack, which trains its head alone, on frozen bases")
         if not self.bases:
             raise ValueError("--model.bases must name at least one checkpoint or run folder")
         self.paths = [find_base(base) for base in self.bases]

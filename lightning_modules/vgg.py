@@ -1,7 +1,8 @@
 """VGG (Simonyan and Zisserman 2015, arXiv:1409.1556)."""
 
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -14,11 +15,16 @@ class VGG(ImageClassifier):
 
     Args:
         variant: number of layers
-        freeze_features: train the dense layers alone
     """
 
     variant: Literal["16"] = "16"
-    freeze_features: bool = True
+
+    new_parts: ClassVar[tuple[str, ...]] = ("dense",)
+
+    @property
+    def timm_name(self) -> str:
+        """Name the architecture as timm does."""
+        return f"vgg{self.variant}"
 
     def build_backbone(self) -> nn.Module:
         """Build timm's features and the dense layer."""
@@ -26,8 +32,8 @@ class VGG(ImageClassifier):
         import timm
 
         # timm's own dense layers are thrown away: make them small
-        network = timm.create_model(f"vgg{self.variant}", in_chans=self.info.in_channels, num_classes=0, mlp_ratio=0.01)
-        convolutions: nn.Module = network.features  # type: ignore[assignment]
-        features = nn.Sequential(convolutions, nn.Flatten())
-        features.requires_grad_(not self.freeze_features)
-        return nn.Sequential(features, nn.Linear(self.flat_size(features), 64), nn.ReLU())
+        network = timm.create_model(self.timm_name, in_chans=self.info.in_channels, num_classes=0, mlp_ratio=0.01)
+        features: nn.Module = network.features  # type: ignore[assignment]
+        flatten = nn.Flatten()
+        dense = nn.Linear(self.flat_size(nn.Sequential(features, flatten)), 64)
+        return nn.Sequential(OrderedDict(features=features, flatten=flatten, dense=dense, activation=nn.ReLU()))

@@ -167,7 +167,8 @@ class ImageCLI(LightningCLI):
         self.link_data_to_model(parser, config)
         if self.subcommand == "fit":
             check_validation(config, self.model, self.datamodule)
-        parts = Namespace({name: value for name, value in config.items() if name not in ("data", "model")})
+        # vars has them whole; items would name their leaves, and build data and model once more
+        parts = Namespace(**{name: value for name, value in vars(config).items() if name not in ("data", "model")})
         self.config_init = Namespace({self.subcommand: parser.instantiate(parts)})
         self.trainer = self.instantiate_trainer()
 
@@ -193,7 +194,11 @@ class ImageCLI(LightningCLI):
             if self.subcommand != "predict":
                 info.check_compatible(self.datamodule.info, str(config.ckpt_path), "--data")
         config.model.init_args.data_info = Namespace(info.plain())
-        self.model = parser.instantiate(Namespace(model=config.model)).model
+        model = config.model.clone()
+        if self.checkpoint is not None:
+            # the checkpoint's weights replace those that the run had started from, whose file need not exist any more
+            model.init_args.weights, model.init_args.pretrained = None, False
+        self.model = parser.instantiate(Namespace(model=model)).model
         check_imbalance(self.model, self.datamodule)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:

@@ -107,6 +107,8 @@ def quieten() -> None:
         # an evaluation needs no checkpoint callbacks, and predictions are kept by the model
         r".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided.*",
         r".*predict returned None if it was on purpose.*",
+        # those that are frozen
+        r".*module\(s\) in eval mode at the start of training.*",
         # Lightning's own use of torch
         r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
     ):

@@ -11,14 +11,14 @@ def test_vgg__parameters():
     assert count(build(VGG)) == 14_748_170
 
 
-def test_vgg__features_are_frozen_by_default(tmp_path):
+def test_vgg__until_dense_trains_the_dense_layers_alone(tmp_path):
     data = Blobs(count=12, size=32)
-    model = VGG(data_info=data.info)
+    model = VGG(data_info=data.info, freeze="until:dense")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     fit(model, data, tmp_path, max_epochs=1, limit_val_batches=0)
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed == {"backbone.1.weight", "backbone.1.bias", "head.weight", "head.bias"}
-    assert all(p.requires_grad for p in build(VGG, freeze_features=False).parameters())
+    assert changed == {"backbone.dense.weight", "backbone.dense.bias", "head.weight", "head.bias"}
+    assert all(p.requires_grad for p in build(VGG).parameters())
 
 
 def test_vgg__too_small_an_image():

@@ -280,3 +280,34 @@ def test_augmentation__a_misspelt_step_is_named(tmp_path, capsys):
     assert "takes a list such as [crop], not 'crop'" in capsys.readouterr().err
     assert run("fit", "--data.augmentation", "[crop, resized_crop]", root=tmp_path) == 2
     assert "cannot have both 'crop' and 'resized_crop'" in capsys.readouterr().err
+
+
+def test_weights__are_needed_for_the_first_fit_alone(tmp_path, capsys):
+    assert run("fit", *MLP, "--run.name", "first", root=tmp_path) == 0
+    weights = tmp_path / "digits/first/checkpoints/last.ckpt"
+    start = ("--model.weights", weights, "--model.freeze", "backbone", "--run.name", "second")
+    assert run("fit", *MLP, *start, root=tmp_path) == 0
+    weights.rename(tmp_path / "elsewhere")
+    path = tmp_path / "digits/second/checkpoints/last.ckpt"
+    assert run("test", "--ckpt_path", path) == 0
+    assert "test" in result(tmp_path, name="second")
+    # with the same options, as a run that was cut off is taken up again
+    assert run("fit", *MLP, *start, "--ckpt_path", "last", "--trainer.max_epochs", "3", root=tmp_path) == 0
+    assert result(tmp_path, name="second")["fit"]["epochs"] == 3
+    # the saved config still says where the run started from
+    assert config(tmp_path, name="second")["model"]["init_args"]["weights"] == str(weights)
+    first, second = (torch.load(p, weights_only=True)["state_dict"] for p in (tmp_path / "elsewhere", path))
+    assert torch.equal(first["backbone.1.weight"], second["backbone.1.weight"])
+    assert not torch.equal(first["head.weight"], second["head.weight"])
+    capsys.readouterr()
+    assert run("fit", *MLP, *start, root=tmp_path) == 2
+    assert f"error: --model.weights {weights}: there is no such file" in capsys.readouterr().err
+
+
+def test_fit__builds_the_model_once(tmp_path, monkeypatch):
+    import lightning_modules
+
+    build, built = lightning_modules.MLP.build, []
+    monkeypatch.setattr(lightning_modules.MLP, "build", lambda self: (built.append(self), build(self))[1])
+    assert run("fit", *MLP, root=tmp_path) == 0
+    assert len(built) == 1

@@ -1,0 +1,304 @@
+"""Weights that a run starts from: read safely, matched to a backbone, and refused where they do not fit."""
+
+import pickle
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from datamodules.provenance import Provenance
+from lightning_modules.timm_backbones import pretrained_network, pretrained_statistics
+
+Normalization = Literal["auto", "data", "imagenet"]
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+PICKLED = frozenset({".pt", ".pth", ".ckpt", ".bin"})
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+HEAD = re.compile(r"(_?fc|classifier|head|heads|last_linear)\.")
+# how many tensors a message names
+NAMED = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Tensors by name, and what is known of them.
+
+    Args:
+        source: what to call them in messages
+        tensors: by name, in the order in which the network holds them
+        ordered: whether that order is known
+        statistics: mean and standard deviation of each channel that images were normalised by, on the scale [0, 1]
+        provenance: which samples they were fitted and selected on, if that is known
+    """
+
+    source: str
+    tensors: dict[str, Tensor]
+    ordered: bool = True
+    statistics: tuple[list[float], list[float]] | None = None
+    provenance: Provenance | None = None
+
+
+def initial_weights(path: str | None, pretrained: bool, timm_name: str | None) -> Weights | None:
+    """Read the weights that the options `weights` and `pretrained` name.
+
+    Args:
+        path: a file, or None
+        pretrained: take timm's
+        timm_name: timm's name of the architecture, or None if it is not one of timm's
+
+    Raises:
+        FileNotFoundError: there is no such file
+        OSError: timm cannot get its weights
+        ValueError: both are given, or timm has none, or the file does not hold weights
+    """
+    if path is not None and pretrained:
+        raise ValueError("--model.weights and --model.pretrained both say where to start from: use one")
+    if path is not None:
+        return read_weights(Path(path), timm_name)
+    if not pretrained:
+        return None
+    if timm_name is None:
+        raise ValueError("--model.pretrained: timm has no weights for this model; use --model.weights FILE, or neither")
+    network = pretrained_network(timm_name)
+    return Weights(f"timm's {timm_name}", dict(network.state_dict()), statistics=pretrained_statistics(timm_name))
+
+
+def read_weights(path: Path, timm_name: str | None = None) -> Weights:
+    """Read a file of weights without running code from it.
+
+    Args:
+        path: `.safetensors`, or a state dict saved by torch, perhaps wrapped; a checkpoint of this project gives its
+            backbone alone
+        timm_name: timm's name of the architecture that the weights are for, which says how images were normalised
+
+    Raises:
+        FileNotFoundError: there is no such file
+        ValueError: it does not hold weights, or holds more than can be loaded safely
+    """
+    if path.is_dir():
+        raise ValueError(
+            f"--model.weights {path} is a folder: name a file, as {path / 'checkpoints/best.ckpt'} of a run"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"--model.weights {path}: there is no such file")
+    content = read_content(path)
+    if "architecture" in content and "state_dict" in content:
+        return from_checkpoint(content, path)
+    while wrapper := next((name for name in WRAPPERS if isinstance(content.get(name), Mapping)), None):
+        content = content[wrapper]
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(f"--model.weights {path}: it holds no tensors by name, but {', '.join(map(str, content))}")
+    statistics = pretrained_statistics(timm_name) if timm_name is not None else None
+    # torchvision's scale of a ConvNeXt layer comes in the shape (channel, 1, 1)
+    tensors = {name: t.flatten() if name.endswith(".layer_scale") else t for name, t in tensors.items()}
+    # safetensors sorts them by name
+    return Weights(str(path), without_prefixes(tensors), path.suffix != ".safetensors", statistics)
+
+
+def read_content(path: Path) -> Mapping[str, Any]:
+    """Return what a file holds by name."""
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"--model.weights {path} cannot be read: {error}") from error
+    if path.suffix not in PICKLED:
+        raise ValueError(f"--model.weights {path}: it must end in .safetensors or {', '.join(sorted(PICKLED))}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # cut off or foreign files end here too, without these words
+        unsafe = re.search(r"Unsupported (?:global|class|operand)[^\n]*?([\w.]+) (?:was|which)", str(error))
+        if unsafe is None:
+            raise ValueError(f"--model.weights {path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise ValueError(
+            f"--model.weights {path} is unsafe: besides tensors it holds {unsafe[1]}, which could run code; save "
+            f"model.state_dict() instead"
+        ) from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(f"--model.weights {path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"--model.weights {path}: it holds a {type(content).__name__}, not tensors by name")
+    return content
+
+
+def from_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> Weights:
+    """Take the backbone out of a checkpoint of this project, with its normalisation and what it was fitted on."""
+    if "bases" in checkpoint:
+        raise ValueError(f"--model.weights {path} holds a stack, which has no backbone: name the checkpoint of a base")
+    state, record = checkpoint["state_dict"], checkpoint.get("provenance")
+    tensors = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
+    mean, std = (state[f"preprocessing.{name}"].flatten().tolist() for name in ("mean", "std"))
+    return Weights(str(path), tensors, True, (mean, std), Provenance.from_plain(record) if record else None)
+
+
+def without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Strip prefixes that all names share, or all but those of a head.
+
+    Example:
+        >>> list(without_prefixes({"module.model.conv1.weight": torch.ones(1), "module.model.fc.bias": torch.ones(1)}))
+        ['conv1.weight', 'fc.bias']
+    """
+    while prefix := next((p for p in PREFIXES if is_shared(p, tensors)), None):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def is_shared(prefix: str, names: Collection[str]) -> bool:
+    """Tell whether all names start with a prefix, but for those of a head."""
+    return any(n.startswith(prefix) for n in names) and all(n.startswith(prefix) or HEAD.match(n) for n in names)
+
+
+# matching
+
+
+def load_weights(backbone: nn.Module, weights: Weights, new_parts: Collection[str] = ()) -> str:
+    """Load a backbone's weights by name and shape, or by order and shape where no name is the same.
+
+    Args:
+        backbone: from images to embeddings
+        weights: what to load
+        new_parts: children of the backbone that need not be among them
+
+    Returns:
+        what was loaded and what was not, for the user
+
+    Raises:
+        ValueError: something else that the backbone needs is missing or has another shape, or they hold more of it
+            than it needs
+    """
+    target: dict[str, Tensor] = backbone.state_dict()
+    stem = next((f"{name}.weight" for name, m in backbone.named_modules() if isinstance(m, nn.Conv2d)), "")
+    counted = any(name.endswith("num_batches_tracked") for name in weights.tensors)
+    # torch counted no batches in old files
+    needed = {n: t for n, t in target.items() if counted or not n.endswith("num_batches_tracked")}
+    optional = {n for n in needed if n.partition(".")[0] in new_parts}
+    named = any(n in weights.tensors for n in needed)
+    found = weights.tensors if named else by_order(backbone, [n for n in needed if n not in optional], weights)
+    loaded: dict[str, Tensor] = {}
+    wrong: list[str] = []
+    fresh: list[str] = []
+    for name, tensor in needed.items():
+        given = found.get(name)
+        fitted = fit(given, tensor, name == stem) if given is not None else None
+        if fitted is not None:
+            loaded[name] = fitted
+        elif name in optional or (given is not None and name == stem and len(given) == len(tensor)):
+            fresh.append(name)
+        else:
+            shape = tuple(tensor.shape)
+            wrong.append(f"{name} is {'missing' if given is None else tuple(given.shape)}, and must be {shape}")
+    taken = {id(found[name]) for name in loaded}
+    left = [name for name, tensor in weights.tensors.items() if id(tensor) not in taken]
+    children = {name for name, _ in backbone.named_children()}
+    surplus = [n for n in left if n not in fresh and not HEAD.match(n) and n.partition(".")[0] in children]
+    wrong += [f"{name} is not in this network" for name in surplus]
+    if wrong:
+        unordered = "" if named or weights.ordered else " (safetensors keep no order to match other names by)"
+        raise ValueError(
+            f"{weights.source} does not fit this network: {len(loaded)} of the {len(needed)} tensors of its backbone "
+            f"fitted{unordered}, but {some(wrong, '; ')}"
+        )
+    backbone.load_state_dict(loaded, strict=False)
+    new = list(dict.fromkeys([name.partition(".")[0] if name in optional else name for name in fresh]))
+    return (
+        f"weights: {len(loaded)} of {len(needed)} tensors of the backbone from {weights.source}; left out of it: "
+        f"{some(left) or 'nothing'}; new here: {', '.join([*new, 'head'])}"
+    )
+
+
+def by_order(backbone: nn.Module, needed: list[str], weights: Weights) -> dict[str, Tensor]:
+    """Pair tensors with a backbone's by their order, where both have as many; what follows must be a head's.
+
+    Args:
+        backbone: from images to embeddings
+        needed: names of the tensors that it needs, in order
+        weights: named in another way
+
+    Returns:
+        the tensors by the backbone's names; nothing if they are not those of the same network
+
+    Raises:
+        ValueError: they are those of a network that differs in what shapes do not show
+    """
+    given = list(weights.tensors.items())
+    body, rest = given[: len(needed)], given[len(needed) :]
+    if not weights.ordered or len(body) < len(needed) or not all(HEAD.match(name) for name, _ in rest):
+        return {}
+    if any(last(name) != last(ours) for (name, _), ours in zip(body, needed, strict=True)):
+        return {}
+    # both ports of TensorFlow's networks pad as it does; torchvision's do not
+    pads = any(type(module).__name__ == "Conv2dSame" for module in backbone.modules())
+    if (pads and body[0][0].startswith("features.")) or (not pads and body[0][0].startswith("_conv_stem.")):
+        theirs, ours = ("evenly", "as TensorFlow does") if pads else ("as TensorFlow does", "evenly")
+        raise ValueError(
+            f"{weights.source} does not fit this network: its convolutions pad {theirs}, and those here pad {ours}, so "
+            f"that they compute something else from the same weights"
+        )
+    return {ours: tensor for ours, (_, tensor) in zip(needed, body, strict=True)}
+
+
+def last(name: str) -> str:
+    """Return the last component of a name, as timm calls it."""
+    component = name.rpartition(".")[2]
+    return "gamma" if component == "layer_scale" else component
+
+
+def fit(given: Tensor, wanted: Tensor, is_stem: bool) -> Tensor | None:
+    """Return a tensor in the wanted shape, or None; a first convolution is adapted to other input channels."""
+    if given.shape == wanted.shape:
+        return given
+    if not is_stem or given.ndim != 4 or (given.shape[0], *given.shape[2:]) != (wanted.shape[0], *wanted.shape[2:]):
+        return None
+    # slow to import, and not every model needs it
+    from timm.models import adapt_input_conv
+
+    try:
+        return adapt_input_conv(wanted.shape[1], given, base_chans=given.shape[1])
+    except NotImplementedError:
+        return None
+
+
+def some(names: list[str], separator: str = ", ") -> str:
+    """Name the first few."""
+    more = f"{separator}and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return separator.join(names[:NAMED]) + more
+
+
+# normalisation
+
+
+def statistics(
+    choice: Normalization, data: tuple[list[float], list[float]], weights: Weights | None
+) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel that images are normalised by.
+
+    Args:
+        choice: auto takes those that the weights were trained with, if they are known, and else the data's
+        data: those of the data
+        weights: what the run starts from
+    """
+    if choice == "data" or (choice == "auto" and (weights is None or weights.statistics is None)):
+        return data
+    mean, std = (
+        IMAGENET if choice == "imagenet" or weights is None or weights.statistics is None else weights.statistics
+    )
+    channels = len(data[0])
+    return for_channels(mean, channels), for_channels(std, channels)
+
+
+def for_channels(values: list[float], channels: int) -> list[float]:
+    """Give every channel the mean over all, if there are others than there are values.
+
+    Example:
+        >>> for_channels([0.25, 0.5, 0.75], 1)
+        [0.5]
+    """
+    return list(values) if len(values) == channels else [sum(values) / len(values)] * channels
