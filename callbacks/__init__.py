@@ -5,5 +5,6 @@ from callbacks.loggers import ResumableCSVLogger
 from callbacks.progress import ProgressBar
 from callbacks.random_state import RandomState
 from callbacks.recorder import RunRecorder
+from callbacks.throughput import Throughput
 
-__all__ = ["HParamsMetrics", "ProgressBar", "RandomState", "ResumableCSVLogger", "RunRecorder"]
+__all__ = ["HParamsMetrics", "ProgressBar", "RandomState", "ResumableCSVLogger", "RunRecorder", "Throughput"]

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
 import torch
@@ -16,13 +16,14 @@ from datamodules.info import DataInfo
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from ensembling.gather import gather_by_id
+from lightning_modules.compute import check_compiler, compile_module
 from lightning_modules.losses import CrossEntropy, Loss
 from lightning_modules.metrics import classification_metrics
 from lightning_modules.optim import Schedule, WarmupCosine
 from lightning_modules.preprocessing import Preprocessing
 
-# how a model is trained, as against what it is: left out of what a checkpoint needs to be rebuilt
-TRAINING_FIELDS = frozenset({"loss", "optimizer", "schedule"})
+# how a model is trained and computed, as against what it is: left out of what a checkpoint needs to be rebuilt
+TRAINING_FIELDS = frozenset({"loss", "optimizer", "schedule", "memory_format", "torch_compile"})
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -38,6 +39,10 @@ class ImageClassifier(pl.LightningModule):
         loss: what is minimised
         optimizer: any optimizer of torch by its class, with its options
         schedule: how the learning rate moves over the run; null keeps it constant
+        memory_format: order in memory of the backbone's convolutions and their images: contiguous (channels first) or
+            channels_last; the results are the same, and which is faster depends on model and machine: see `tune`
+        torch_compile: compile the backbone before its first batch, which takes up to minutes; on a CPU that needs a
+            C++ compiler
     """
 
     data_info: DataInfo | None = None
@@ -45,6 +50,8 @@ class ImageClassifier(pl.LightningModule):
     loss: Loss = lazy_instance(CrossEntropy)
     optimizer: OptimizerCallable = torch.optim.AdamW
     schedule: Schedule | None = lazy_instance(WarmupCosine)
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    torch_compile: bool = False
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -117,7 +124,10 @@ class ImageClassifier(pl.LightningModule):
         Returns:
             shape `(batch, dim)`
         """
-        return self.backbone(self.preprocessing(images))
+        prepared = self.preprocessing(images)
+        if self.memory_format == "channels_last":
+            prepared = prepared.contiguous(memory_format=torch.channels_last)
+        return self.backbone(prepared)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits `(batch, class)` of uint8 images `(batch, channel, height, width)`."""
@@ -128,6 +138,14 @@ class ImageClassifier(pl.LightningModule):
         return self(batch["image"])
 
     # steps
+
+    def setup(self, stage: str) -> None:
+        """Choose how the backbone is computed, here rather than in `build`: a rebuilt checkpoint stays as it is."""
+        if self.memory_format == "channels_last":
+            self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.torch_compile:
+            check_compiler(self.trainer.strategy.root_device)
+            compile_module(self.backbone)
 
     def on_train_start(self) -> None:
         """Take the sums to the device: an epoch that is resumed half-way goes on with them."""

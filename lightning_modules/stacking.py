@@ -54,6 +54,10 @@ class StackingModule(ImageClassifier):
         """Load the bases and build the head."""
         if not self.bases:
             raise ValueError("--model.bases must name at least one checkpoint or run folder")
+        if self.memory_format != "contiguous" or self.torch_compile:
+            raise ValueError(
+                "--model.memory_format and --model.torch_compile change a backbone; a stack has none: leave them out"
+            )
         self.paths = [find_base(base) for base in self.bases]
         self.base_names = unique_names(self.paths)
         # a plain list, not a ModuleList: frozen bases stay out of the optimizer, the state dict, train() and DDP

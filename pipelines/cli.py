@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
-from callbacks import HParamsMetrics, ProgressBar, RandomState, ResumableCSVLogger, RunRecorder
+from callbacks import HParamsMetrics, ProgressBar, RandomState, ResumableCSVLogger, RunRecorder, Throughput
 from callbacks.recorder import keep_earlier
 from datamodules import DataInfo, ImageDataModule
 from lightning_modules import ImageClassifier, StackingModule
@@ -263,8 +263,9 @@ class ImageCLI(LightningCLI):
         if trainer["enable_model_summary"] is False or self.subcommand != "fit":
             kept = [callback for callback in kept if not isinstance(callback, RichModelSummary)]
         hparams = HParamsMetrics({k: resolved[k] for k in ("model", "data") if k in resolved})
+        measured = [Throughput()] if self.subcommand == "fit" else []
         # before the checkpoints, which save their state
-        return [recorder, RandomState(), hparams, *kept]
+        return [recorder, RandomState(), hparams, *measured, *kept]
 
     def _facts(self) -> dict[str, Any]:
         config = self.config[self.subcommand]
