@@ -26,8 +26,8 @@ from datamodules import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
 from lightning_modules import MLP, VGG, ConvNeXt, CustomCNN, EfficientNet, ResNet, SmallCNN
 from pipelines.allocator import keep_large_blocks
+from pipelines.table import compute_table
 from pipelines.timing import Bench, candidates, choose
-from pipelines.tune import compute_table
 
 # class, options, size in pixels (None takes --size), batch on a CPU, batch on a GPU
 FAMILIES = {
@@ -101,7 +101,7 @@ def main():
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     if options.quick:
-        options.families, options.batch, options.repeats = ["small_cnn"], 64, 2
+        options.families, options.batch, options.repeats = ["small_cnn"], 32, 2
         options.seconds, options.loss_steps = 0.2, 4
     # as train.py does
     keep_large_blocks()

@@ -1,10 +1,9 @@
 """`python train.py tune`: the fastest settings that keep the loss, the largest batch and a learning rate."""
 
 import shlex
-import statistics
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,15 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from callbacks.recorder import device_name, keep_earlier
 from figures import lr_curve
 from lightning_modules import StackingModule
-from pipelines import run_dir
+from pipelines import run_dir, table
 from pipelines.cli import ImageCLI
 from pipelines.finders import RangeTest, find_batch_size, find_learning_rate
 from pipelines.run_dir import RunDir
-from pipelines.timing import MARGIN, Bench, Candidate, Measurement, candidates, choose, keeps_loss, quiet
+from pipelines.timing import Bench, Candidate, candidates, choose, quiet
 
 # what of the Trainer's options changes a step
 STEP_OPTIONS = ("accelerator", "gradient_clip_val", "gradient_clip_algorithm", "benchmark", "deterministic")
@@ -104,6 +101,11 @@ class TuneCLI(ImageCLI):
         super().add_arguments_to_parser(parser)
         parser.add_class_arguments(TuneOptions, "tune")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, under the name that the user has typed."""
+        self._subcommand_parsers["fit"].prog = "train.py tune"
+        super().parse_arguments(parser, args)
+
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build a Trainer that knows the device; the runs that are timed get their own."""
         if isinstance(self.model, StackingModule):
@@ -146,16 +148,18 @@ class TuneCLI(ImageCLI):
             tried = candidates(device.type, tune.compile)
             measured = bench.measure(tried, tune.rounds, tune.seconds, tune.loss_steps, self._report)
             current = found.compute = choose(measured).candidate
-            self.console.print(compute_table(measured))
+            self.console.print(table.compute_table(measured))
+        # compiling anew for each size would take longer than the searches
+        eager = replace(current, torch_compile=False)
         if tune.batch_size:
-            largest = find_batch_size(bench, current, tune.max_batch_size // processes)
+            largest = find_batch_size(bench, eager, tune.max_batch_size // processes)
             found.batch_size = largest * processes
             # the rate is found for the batch that the fragment names
             self.datamodule.batch_size = largest
             self.console.print(f"[bold]largest batch that fits:[/] {found.batch_size}{capped(found, tune)}")
         curve = None
         if tune.learning_rate:
-            curve = find_learning_rate(bench, current, tune.lr_steps)
+            curve = find_learning_rate(bench, eager, tune.lr_steps)
             found.learning_rate = curve.suggestion()
             told = "none: the loss does not fall" if found.learning_rate is None else f"{found.learning_rate:.3g}"
             self.console.print(f"[bold]learning rate:[/] {told}", highlight=False)
@@ -213,37 +217,6 @@ def capped(found: Findings, tune: TuneOptions) -> str:
     """Say that a larger batch was not tried."""
     limit = tune.max_batch_size
     return f" (--tune.max_batch_size {limit} allows no larger one)" if 2 * (found.batch_size or 0) > limit else ""
-
-
-def compute_table(measurements: Sequence[Measurement]) -> Table:
-    """Build the table of precisions and memory formats.
-
-    Args:
-        measurements: that of eager fp32 first
-    """
-    reference, chosen = measurements[0], choose(measurements)
-    table = Table(title="training, against eager fp32 with channels first")
-    compiled = any(m.candidate.torch_compile for m in measurements)
-    settings = ("precision", "memory format", *(["compiled"] if compiled else []))
-    for name in (*settings, "images/s", "ratio", "loss", ""):
-        table.add_column(name, justify="right" if name in ("images/s", "ratio", "loss") else "left", no_wrap=bool(name))
-    for m in measurements:
-        candidate, ratio = m.candidate, m.ratio(reference)
-        rate = f"{statistics.median(m.rates):,.0f}" if m.rates else "–"
-        loss = f"{statistics.mean(m.losses[len(m.losses) // 2 :]):.4f}" if m.losses else "–"
-        if m is chosen:
-            verdict = "[bold]chosen[/]"
-        elif m.error is not None:
-            verdict = escape(f"failed: {m.error}")
-        elif not keeps_loss(m.losses, reference.losses):
-            verdict = "rejected: does not keep the loss"
-        else:
-            verdict = "" if m is reference else "not faster" if ratio <= MARGIN else "no better"
-        setting = [candidate.precision, candidate.memory_format]
-        if compiled:
-            setting.append("yes" if candidate.torch_compile else "")
-        table.add_row(*setting, rate, f"{ratio:.2f}" if m.rates else "–", loss, verdict)
-    return table
 
 
 def fragment(config: Namespace, found: Findings) -> dict[str, Any]:

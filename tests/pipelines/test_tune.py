@@ -1,9 +1,8 @@
 import pytest
 import yaml
-from rich.console import Console
 
-from pipelines.timing import REFERENCE, Bench, Candidate, Measurement
-from pipelines.tune import TuneCLI, compute_table
+from pipelines.timing import Bench, Candidate, Measurement
+from pipelines.tune import TuneCLI
 from tests.helpers.cli import config, run
 
 QUICK = ("--tune.rounds", "1", "--tune.seconds", "0.01", "--tune.loss_steps", "4", "--tune.lr_steps", "20")
@@ -130,24 +129,6 @@ def test_tune__one_process_gets_its_share_of_the_batch(tmp_path, half_wins, monk
     assert sizes == [(16, 50)]
     content = yaml.safe_load((tmp_path / "digits/tune/tune.yaml").read_text())
     assert content["data"]["init_args"]["batch_size"] == 48
-
-
-def test_compute_table__says_why_not():
-    losses = [1.0] * 8
-    measurements = [
-        Measurement(REFERENCE, [100.0], losses),
-        Measurement(Candidate(memory_format="channels_last"), [50.0], losses),
-        Measurement(Candidate("bf16-mixed"), [300.0], [2.0] * 8),
-        Measurement(Candidate("bf16-mixed", "channels_last"), [], [], "no [bold] such thing"),
-        Measurement(Candidate(torch_compile=True), [150.0], losses),
-    ]
-    console = Console(width=160, record=True)
-    console.print(compute_table(measurements))
-    lines = [line for line in console.export_text().splitlines() if line.startswith("│")]
-    expected = ["", "not faster", "does not keep the loss", "failed: no [bold] such thing", "chosen"]
-    for line, verdict in zip(lines, expected, strict=True):
-        assert verdict in line
-    assert "1.50" in lines[-1]
 
 
 def test_help__of_every_option():
