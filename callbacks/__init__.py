@@ -9,6 +9,7 @@ from callbacks.progress import ProgressBar
 from callbacks.random_state import RandomState
 from callbacks.recorder import RunRecorder
 from callbacks.signals import StoppedError
+from callbacks.throughput import Throughput
 
 __all__ = [
     "EMA",
@@ -20,4 +21,5 @@ __all__ = [
     "ResumableCSVLogger",
     "RunRecorder",
     "StoppedError",
+    "Throughput",
 ]

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from callbacks.throughput import Throughput
 from datamodules.base import ImageDataModule
 from datamodules.provenance import fingerprint
 from lightning_modules.classifier import ImageClassifier
@@ -115,10 +116,13 @@ class RunRecorder(Callback):
         if not isinstance(pl_module, ImageClassifier) or is_rehearsal(trainer):
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        speed = next((c.summary() for c in callbacks if isinstance(c, Throughput)), {})
         fit = {
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "seconds": round(self._seconds(), 3),
+            **speed,
             "best_epoch": self.best_epoch,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "last": metrics,

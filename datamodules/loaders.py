@@ -1,5 +1,6 @@
 """Batches of one split as dicts of tensors."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
@@ -35,6 +36,8 @@ class BatchLoader:
         # how many batches of the epoch have been trained on; by default, that have been handed out
         self.finished: Callable[[], int] = lambda: self._handed_out
         self._handed_out = 0
+        # samples handed out so far, and the seconds that whoever asked has waited for them
+        self.served, self.waited = 0, 0.0
         self._resumed: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -90,7 +93,11 @@ class BatchLoader:
         start = start if start < len(self) else 0
         indices = self.sampler.batches(start)
         batches = map(self.batch, indices) if self.samples.source.in_memory else self._ahead(indices)
-        for number, batch in enumerate(batches, start + 1):
+        for number in range(start + 1, len(self) + 1):
+            asked = time.perf_counter()
+            batch = next(batches)
+            self.waited += time.perf_counter() - asked
+            self.served += len(batch["id"])
             self._handed_out = number
             yield batch
 

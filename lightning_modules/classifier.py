@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import lightning.pytorch as pl
 import torch
@@ -17,6 +17,7 @@ from datamodules.info import DataInfo
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from ensembling.gather import gather_by_id
+from lightning_modules.compute import check_compiler, compile_module
 from lightning_modules.finite_loss import LossWatch, NotFiniteError, check_weights, place, way_out
 from lightning_modules.freezing import (
     check_unfreezing,
@@ -32,7 +33,7 @@ from lightning_modules.parameter_groups import Rate, build_optimizer, learning_r
 from lightning_modules.preprocessing import Preprocessing
 from lightning_modules.weights import Normalization, initial_weights, load_weights, statistics
 
-# how a model is trained, as against what it is: left out of what a checkpoint needs to be rebuilt
+# how a model is trained and computed, as against what it is: left out of what a checkpoint needs to be rebuilt
 TRAINING_FIELDS = frozenset(
     {
         "loss",
@@ -44,6 +45,8 @@ TRAINING_FIELDS = frozenset(
         "freeze",
         "weights",
         "pretrained",
+        "memory_format",
+        "torch_compile",
     }
 )
 
@@ -72,6 +75,10 @@ class ImageClassifier(pl.LightningModule):
         pretrained: let the backbone start from timm's weights, which are downloaded
         normalization: what images are normalised by: auto takes what the loaded weights were trained with, and else the
             data's mean and standard deviation; data and imagenet say which
+        memory_format: order in memory of the backbone's convolutions and their images: contiguous (channels first) or
+            channels_last; the results are the same, and which is faster depends on model and machine: see `tune`
+        torch_compile: compile the backbone before its first batch, which takes up to minutes; on a CPU that needs a
+            C++ compiler
     """
 
     data_info: DataInfo | None = None
@@ -88,6 +95,8 @@ class ImageClassifier(pl.LightningModule):
     weights: str | None = None
     pretrained: bool = False
     normalization: Normalization = "auto"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    torch_compile: bool = False
 
     # children of the backbone that no file of weights need hold
     new_parts: ClassVar[tuple[str, ...]] = ()
@@ -193,7 +202,10 @@ class ImageClassifier(pl.LightningModule):
         Returns:
             shape `(batch, dim)`
         """
-        return self.backbone(self.preprocessing(images))
+        prepared = self.preprocessing(images)
+        if self.memory_format == "channels_last":
+            prepared = prepared.contiguous(memory_format=torch.channels_last)
+        return self.backbone(prepared)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits `(batch, class)` of uint8 images `(batch, channel, height, width)`."""
@@ -219,8 +231,16 @@ class ImageClassifier(pl.LightningModule):
         return []
 
     def setup(self, stage: str) -> None:
-        """Freeze what a callback unfreezes later, before the optimizer is built."""
+        """Freeze what a callback unfreezes later, and choose how the backbone is computed.
+
+        Not in `build`: a model that is rebuilt from its checkpoint stays as it is.
+        """
         self._follow_unfreezing()
+        if self.memory_format == "channels_last":
+            self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.torch_compile:
+            check_compiler(self.trainer.strategy.root_device)
+            compile_module(self.backbone)
 
     def _follow_unfreezing(self) -> None:
         callback = unfreezing(self.trainer)

@@ -37,6 +37,8 @@ BACKBONE_OPTIONS = {
     "weights": None,
     "pretrained": False,
     "normalization": "auto",
+    "memory_format": "contiguous",
+    "torch_compile": False,
 }
 
 

@@ -35,6 +35,7 @@ from callbacks import (
     ResumableCSVLogger,
     RunRecorder,
     StoppedError,
+    Throughput,
 )
 from callbacks.recorder import keep_earlier
 from datamodules import DataInfo, ImageDataModule
@@ -289,8 +290,9 @@ class ImageCLI(LightningCLI):
         if trainer["enable_model_summary"] is False or self.subcommand != "fit":
             kept = [callback for callback in kept if not isinstance(callback, RichModelSummary)]
         hparams = HParamsMetrics({k: resolved[k] for k in ("model", "data") if k in resolved})
+        measured = [Throughput()] if self.subcommand == "fit" else []
         # before the checkpoints, which save their state
-        return [recorder, RandomState(), hparams, *kept]
+        return [recorder, RandomState(), hparams, *measured, *kept]
 
     def _is_wanted(self, callback: Callback) -> bool:
         if isinstance(callback, EMA):

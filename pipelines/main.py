@@ -16,6 +16,7 @@ usage: python train.py COMMAND [options]      python train.py COMMAND --help
   test       evaluate on the test split
   predict    predict classes of images
   inspect    look at data before training        python train.py inspect --config configs/data/cifar10.yaml
+  tune       find fast settings and a rate       python train.py tune --config configs/model/resnet18.yaml
   stack      train members, stack and test them  python train.py stack --config configs/stack/digits.yaml
 
 Options of every command: --debug (full traces of errors; or set FRANCESINHA_DEBUG=1), --version.
@@ -81,10 +82,14 @@ def run(args: list[str]) -> int:
         from pipelines.inspect import main as inspect
 
         return inspect(args[1:])
+    elif command == "tune":
+        from pipelines.tune import main as tune
+
+        return tune(args[1:])
     elif command in SUBCOMMANDS:
         ImageCLI(args)
     else:
-        raise unknown_command(command, [*SUBCOMMANDS, "inspect", "stack"])
+        raise unknown_command(command, [*SUBCOMMANDS, "inspect", "stack", "tune"])
     return 0
 
 

@@ -94,6 +94,11 @@ class RunDir:
         return self.folder / "inspect.json"
 
     @property
+    def tuned(self) -> Path:
+        """Config fragment that `tune` writes."""
+        return self.folder / "tune.yaml"
+
+    @property
     def figures(self) -> Path:
         """Folder of pictures."""
         return self.folder / "figures"

@@ -1,6 +1,8 @@
 """What a person reads after a run."""
 
 import json
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from rich.table import Table
 from lightning_modules import ImageClassifier, StackingModule
 from pipelines import run_dir
 from pipelines.run_dir import RunDir
+from pipelines.timing import MARGIN, Measurement, choose, keeps_loss
 
 
 def print_fit(console: Console, run: RunDir, model: ImageClassifier) -> None:
@@ -109,6 +112,35 @@ def source_table(result: dict[str, Any]) -> Table:
     for source, values in result["test_by_source"].items():
         cells = ["–" if values[name] is None else f"{values[name]:.4f}" for name in names]
         table.add_row(escape(source), f"{values['samples']:,}", *cells)
+    return table
+
+
+def compute_table(measurements: Sequence[Measurement]) -> Table:
+    """Build the table of precisions and memory formats.
+
+    Args:
+        measurements: that of eager fp32 first
+    """
+    reference, chosen = measurements[0], choose(measurements)
+    table = Table(title="training, against eager fp32 with channels first")
+    compiled = any(m.candidate.torch_compile for m in measurements)
+    settings = ("precision", "memory format", *(["compiled"] if compiled else []))
+    for name in (*settings, "images/s", "ratio", "loss", ""):
+        table.add_column(name, justify="right" if name in ("images/s", "ratio", "loss") else "left", no_wrap=bool(name))
+    for m in measurements:
+        candidate, ratio = m.candidate, m.ratio(reference)
+        rate = f"{statistics.median(m.rates):,.0f}" if m.rates else "–"
+        loss = f"{statistics.mean(m.losses[len(m.losses) // 2 :]):.4f}" if m.losses else "–"
+        if m is chosen:
+            verdict = "[bold]chosen[/]"
+        elif m.error is not None:
+            verdict = escape(f"failed: {m.error}")
+        elif not keeps_loss(m.losses, reference.losses):
+            verdict = "rejected: does not keep the loss"
+        else:
+            verdict = "" if m is reference else "not faster" if ratio <= MARGIN else "no better"
+        setting = (candidate.precision, candidate.memory_format, "yes" if candidate.torch_compile else "")
+        table.add_row(*setting[: len(settings)], rate, f"{ratio:.2f}" if m.rates else "–", loss, verdict)
     return table
 
 

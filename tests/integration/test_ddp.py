@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -39,6 +40,16 @@ def test_fit__one_run_folder_with_a_whole_result(folder):
     result, predictions = read(folder, "base")
     assert result["processes"] == 2
     assert len(set(predictions["val/id"].tolist())) == result["samples"]["val"] == 143
+
+
+def test_fit__throughput_is_that_of_both_processes(folder):
+    result, _ = read(folder, "base")
+    state = torch.load(folder / "runs/digits/base/checkpoints/last.ckpt", weights_only=True)["callbacks"]["Throughput"]
+    for epoch in ("first", "later"):
+        assert state[epoch]["images"] == result["samples"]["train"]
+    rate = state["later"]["images"] / state["later"]["seconds"]
+    assert result["fit"]["images_per_second"] == pytest.approx(rate, rel=1e-3)
+    assert 0 <= result["fit"]["data_wait"] <= 1
 
 
 @pytest.mark.parametrize("run", ["base", "stack"])

@@ -5,6 +5,7 @@ from rich.console import Console
 
 from pipelines import table
 from pipelines.run_dir import RunDir
+from pipelines.timing import REFERENCE, Candidate, Measurement
 
 METRICS = {"accuracy": 0.9, "nll": 0.3, "ece": 0.02}
 
@@ -69,3 +70,21 @@ def test_print_leakage(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "LEAKAGE ALLOWED: mlp was fitted on 9" in printed
     assert "note: mlp was selected on 3" in printed
+
+
+def test_compute_table__says_why_not():
+    losses = [1.0] * 8
+    measurements = [
+        Measurement(REFERENCE, [100.0], losses),
+        Measurement(Candidate(memory_format="channels_last"), [50.0], losses),
+        Measurement(Candidate("bf16-mixed"), [300.0], [2.0] * 8),
+        Measurement(Candidate("bf16-mixed", "channels_last"), [], [], "no [bold] such thing"),
+        Measurement(Candidate(torch_compile=True), [150.0], losses),
+    ]
+    console = Console(width=160, record=True)
+    console.print(table.compute_table(measurements))
+    lines = [line for line in console.export_text().splitlines() if line.startswith("│")]
+    expected = ["", "not faster", "does not keep the loss", "failed: no [bold] such thing", "chosen"]
+    for line, verdict in zip(lines, expected, strict=True):
+        assert verdict in line
+    assert "1.50" in lines[-1]

@@ -1,0 +1,37 @@
+"""The loss over a rising learning rate."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+
+def lr_curve(
+    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float | None
+) -> Figure:
+    """Draw a learning-rate range test.
+
+    Args:
+        rates: learning rate of each step, rising
+        losses: training loss of each step
+        smoothed: the same without its noise
+        suggestion: the rate to mark; None marks none
+
+    Returns:
+        a figure with one axes, the rate on a logarithmic scale
+    """
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses, ".", alpha=0.35, label="each step")
+    axes.plot(rates, smoothed, label="smoothed")
+    if suggestion is not None:
+        axes.axvline(suggestion, color="black", linestyle="--", label=f"suggested: {suggestion:.2g}")
+    axes.set_xscale("log")
+    # what follows on divergence would hide the fall
+    start, lowest = smoothed[0], min(smoothed)
+    room = max(start - lowest, 1e-3)
+    axes.set_ylim(lowest - 0.3 * room, start + 1.5 * room)
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
