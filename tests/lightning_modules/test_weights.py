@@ -386,7 +386,7 @@ def test_pretrained__and_weights_are_refused():
     "option", [{"weights": "a.pth"}, {"pretrained": True}, {"freeze": "backbone"}, {"normalization": "data"}]
 )
 def test_stack__takes_none_of_the_options(option):
-    with pytest.raises(ValueError, match=f"--model.{next(iter(option))} .* a stack trains its head alone"):
+    with pytest.raises(ValueError, match=f"--model.{next(iter(option))} .* trains its head alone"):
         build(StackingModule, bases=["a.ckpt"], **option)
 
 
