@@ -179,6 +179,8 @@ class Bench:
         model = deepcopy(self.model, {id(o): o for o in (self.model.loss, self.model.optimizer, self.model.schedule)})
         model.memory_format, model.torch_compile = candidate.memory_format, candidate.torch_compile
         model.schedule = None if model.schedule is None else WarmupCosine()
+        # a search also tries what breaks training
+        model.loss_watch.enabled = False
         return model
 
     def trainer(self, candidate: Candidate, **options: Any) -> pl.Trainer:
