@@ -33,6 +33,7 @@ from lightning_modules.metrics import classification_metrics
 from lightning_modules.parameter_groups import build_optimizer
 from pipelines.allocator import keep_large_blocks
 from pipelines.cli import ImageCLI
+from pipelines.gpu_check import settle_that_there_is_none
 from pipelines.main import quieten
 
 # model, batch size, images on a CPU, images on a GPU
@@ -161,7 +162,10 @@ def main():
     names = [name for name, case in CASES.items() if case[2] or device.type == "cuda"]
     names = ["MLP 256"] if options.quick else [options.only] if options.only else names
     keep_large_blocks()
+    settle_that_there_is_none()
     quieten()
+    # the progress bar is drawn, though nobody sees it
+    os.environ["FORCE_COLOR"] = "1"
     results = {}
     for name in names:
         model_class, batch, on_cpu, on_gpu = CASES[name]

@@ -32,6 +32,8 @@ from datamodules import ImageDataModule
 from ensembling.heads import MLPHead
 from lightning_modules import MLP, StackingModule
 from pipelines.allocator import keep_large_blocks
+from pipelines.gpu_check import settle_that_there_is_none
+from pipelines.training_loop import use_lean_loop
 
 MEMBERS, EPOCHS, BATCH, LR, HIDDEN, META_HIDDEN = 3, 10, 128, 0.001, [256, 256], 64
 HELD, TEST = 2_000, 4_000
@@ -68,7 +70,7 @@ class Generated(ImageDataModule):
 
 
 def trainer(folder, epochs=EPOCHS):
-    return pl.Trainer(
+    built = pl.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
         logger=False,
@@ -79,6 +81,9 @@ def trainer(folder, epochs=EPOCHS):
         num_sanity_val_steps=0,
         default_root_dir=folder,
     )
+    # as `train.py` does
+    use_lean_loop(built)
+    return built
 
 
 def ours(count, folder):
@@ -197,6 +202,7 @@ def main():
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     keep_large_blocks()
+    settle_that_there_is_none()
     workers = min((0, 2), key=lambda n: timed(notebook, 2_000, n)[0])
     with tempfile.TemporaryDirectory() as folder:
         ours(2_000, folder)

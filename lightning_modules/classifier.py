@@ -18,6 +18,7 @@ from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from ensembling.gather import gather_by_id
 from lightning_modules.compute import check_compiler, compile_module
+from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.finite_loss import LossWatch, NotFiniteError, check_weights, place, way_out
 from lightning_modules.freezing import (
     check_unfreezing,
@@ -31,6 +32,7 @@ from lightning_modules.metrics import classification_metrics
 from lightning_modules.optim import Schedule, WarmupCosine
 from lightning_modules.parameter_groups import Rate, build_optimizer, learning_rates
 from lightning_modules.preprocessing import Preprocessing
+from lightning_modules.shapes import output_shape
 from lightning_modules.weights import Normalization, initial_weights, load_weights, statistics
 
 # how a model is trained and computed, as against what it is: left out of what a checkpoint needs to be rebuilt
@@ -109,9 +111,7 @@ class ImageClassifier(pl.LightningModule):
         self.predictions: dict[str, Tensor] = {}
         self.metrics: dict[str, float] = {}
         self._rows: list[dict[str, Tensor]] = []
-        # loss and hits of the epoch so far, and of how many samples
-        self._train_sums = torch.zeros(2)
-        self._train_count = 0
+        self._train_sums = EpochSums()
         self.loss_watch = LossWatch()
         self.build()
         self.criterion = self.loss.build(self.info.class_counts)
@@ -253,19 +253,17 @@ class ImageClassifier(pl.LightningModule):
     def on_train_start(self) -> None:
         """Take the sums to the device: an epoch that is resumed half-way goes on with them."""
         self._follow_unfreezing()
-        # Apple's devices have no doubles
-        dtype = torch.float32 if self.device.type == "mps" else torch.float64
-        self._train_sums = self._train_sums.to(self.device, dtype)
+        self._train_sums.move(self.device)
         if self.global_rank > 0:
             # what was saved are the sums of the first process
-            self._train_sums, self._train_count = torch.zeros_like(self._train_sums), 0
+            self._train_sums.clear()
         alone_on_cpu = self.device.type == "cpu" and self.trainer.world_size == 1
         self.loss_watch.start(alone_on_cpu, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self) -> None:
         """Forget the sums of the epoch before, and train what callbacks have unfrozen."""
         self._follow_unfreezing()
-        self._train_sums, self._train_count = torch.zeros_like(self._train_sums), 0
+        self._train_sums.clear()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss; sums stay on the device, because reading them would wait for it."""
@@ -275,18 +273,14 @@ class ImageClassifier(pl.LightningModule):
         loss = self.criterion(logits, batch.get("target", labels))
         if self.loss_watch.add(loss, batch_idx):
             self.loss_watch.check(self.trainer)
-        with torch.no_grad():
-            hits = (logits.argmax(1) == labels).sum()
-            dtype = self._train_sums.dtype
-            self._train_sums += torch.stack([loss.detach().to(dtype) * len(labels), hits.to(dtype)])
-            self._train_count += len(labels)
+        self._train_sums.add(loss, logits, labels)
         return loss
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training loss and accuracy over all processes."""
         self.loss_watch.check(self.trainer)
-        sums = torch.cat([self._train_sums, self._train_sums.new_tensor([self._train_count])])
-        loss, hits, count = cast(Tensor, self.trainer.strategy.reduce(sums, reduce_op="sum")).tolist()
+        sums = cast(Tensor, self.trainer.strategy.reduce(self._train_sums.with_count(), reduce_op="sum"))
+        loss, hits, count = sums.tolist()
         if count:
             # the same on all processes by now
             self.log_dict({"train/loss": loss / count, "train/accuracy": hits / count}, sync_dist=True)
@@ -392,7 +386,7 @@ class ImageClassifier(pl.LightningModule):
         self.loss_watch.check(self.trainer)
         check_weights(self.parameters(), self.trainer)
         checkpoint["architecture"] = deepcopy(self.architecture())
-        checkpoint["train_sums"] = {"sums": self._train_sums.cpu(), "count": self._train_count}
+        checkpoint["train_sums"] = self._train_sums.state_dict()
         now = self.current_provenance()
         record = now.union(self.provenance) if now else self.provenance
         if record is not None:
@@ -401,35 +395,6 @@ class ImageClassifier(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember the samples that the weights have seen already, and the sums of an unfinished epoch."""
         if "train_sums" in checkpoint:
-            self._train_sums = checkpoint["train_sums"]["sums"]
-            self._train_count = checkpoint["train_sums"]["count"]
+            self._train_sums.load_state_dict(checkpoint["train_sums"])
         if "provenance" in checkpoint:
             self.provenance = Provenance.from_plain(checkpoint["provenance"])
-
-
-def output_shape(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple[int, ...] | None:
-    """Find a network's output shape without computing anything.
-
-    Args:
-        network: takes `(batch, channel, height, width)`
-        input_shape: channel, height and width
-
-    Returns:
-        the shape of one sample's output, or None if the network cannot take this input
-    """
-    try:
-        with torch.no_grad():
-            output = meta_copy(network)(torch.empty((2, *input_shape), device="meta"))
-    except (RuntimeError, AssertionError, ValueError):
-        return None
-    return tuple(output.shape[1:]) if output.numel() else None
-
-
-def meta_copy(network: nn.Module) -> nn.Module:
-    """Copy a network's structure in evaluation mode, without its weights: the meta device has shapes alone."""
-    memo: dict[int, Any] = {
-        id(weight): nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=False)
-        for weight in network.parameters()
-    }
-    memo |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in network.buffers()}
-    return deepcopy(network, memo).eval()

@@ -57,6 +57,7 @@ from pipelines.parsing import (
 )
 from pipelines.predicted import write_predicted
 from pipelines.run_dir import RunDir, RunOptions
+from pipelines.training_loop import use_lean_loop
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULTS = REPOSITORY / "configs" / "defaults.yaml"
@@ -219,6 +220,7 @@ class ImageCLI(LightningCLI):
             "enable_model_summary": False,
         }
         trainer = pl.Trainer(**options)
+        use_lean_loop(trainer)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             # the default, and no plugin of the user's
             trainer.strategy.checkpoint_io = WholeFileIO()

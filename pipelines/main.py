@@ -70,6 +70,9 @@ def run(args: list[str]) -> int:
     # the heavy imports come after the cheap answers
     from pipelines.cli import SUBCOMMANDS, ImageCLI, print_version
     from pipelines.errors import unknown_command
+    from pipelines.gpu_check import settle_that_there_is_none
+
+    settle_that_there_is_none()
 
     command = args[0]
     if "--version" in args:

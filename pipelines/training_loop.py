@@ -1,0 +1,201 @@
+"""A leaner inner loop of training, for small models whose step is as short as what Lightning does around it."""
+
+import inspect
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.plugins import MixedPrecision, Precision
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch import Tensor
+
+from datamodules import ImageDataModule
+from datamodules.loaders import Batch
+
+# what Lightning calls in the middle of a step; whoever overrides one of these gets Lightning's own loop
+CALLBACK_HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
+MODULE_HOOKS = (
+    *CALLBACK_HOOKS,
+    "on_train_batch_start",
+    "on_before_batch_transfer",
+    "transfer_batch_to_device",
+    "on_after_batch_transfer",
+    "backward",
+    "optimizer_step",
+    "optimizer_zero_grad",
+    "lr_scheduler_step",
+)
+
+
+class LeanEpochLoop(_TrainingEpochLoop):
+    """Do in each step what Lightning's loop does, and call only hooks that somebody has overridden.
+
+    Lightning calls some twenty hooks a step, each of all callbacks and each within a profiler, and looks at signatures
+    and empty results: that took longer than the whole step of an MLP (benchmarks/framework_tax.py). What this loop does
+    not cover is left to Lightning's: several processes, accumulated gradients, scaled gradients, profilers, optimizers
+    that call the step themselves, and hooks in the middle of a step.
+    """
+
+    _lean = False
+
+    def on_run_start(self, data_fetcher: _DataFetcher) -> None:
+        """Find out at the start of each epoch whether it can be lean, and what is to be called."""
+        super().on_run_start(data_fetcher)
+        trainer = self.trainer
+        self._lean = is_covered(trainer) and type(data_fetcher) is _PrefetchDataFetcher
+        if not self._lean:
+            return
+        self._starting = overriding(trainer.callbacks, "on_train_batch_start")  # type: ignore[attr-defined]
+        ending = overriding(trainer.callbacks, "on_train_batch_end")  # type: ignore[attr-defined]
+        self._ending = [callback for callback in ending if not saves_at_epoch_ends(callback)]
+        self._module_ends = overrides(trainer.lightning_module, pl.LightningModule, "on_train_batch_end")
+
+    def advance(self, data_fetcher: _DataFetcher) -> None:
+        """Train on one batch."""
+        if not self._lean or self.restarting:
+            super().advance(data_fetcher)
+            return
+        trainer, module = self.trainer, self.trainer.lightning_module
+        connector, results = trainer._logger_connector, self._results
+        batch = next(data_fetcher)[0]
+        batch_idx = self.batch_idx + 1
+        progress = self.batch_progress
+        progress.is_last_batch = data_fetcher.done
+        batch = to_device(trainer, batch)
+        progress.increment_ready()
+        connector.on_batch_start(batch)
+        for callback in self._starting:
+            callback.on_train_batch_start(trainer, module, batch, batch_idx)
+        progress.increment_started()
+        outputs = self._step(module, batch, batch_idx)
+        progress.increment_processed()
+        self._move_rates()
+        # what logs in these hooks is told apart by their name
+        module.__dict__["_current_fx_name"] = "on_train_batch_end"
+        for callback in self._ending:
+            callback.on_train_batch_end(trainer, module, outputs, batch, batch_idx)
+        if self._module_ends:
+            module.on_train_batch_end(outputs, batch, batch_idx)
+        module.__dict__["_current_fx_name"] = None
+        if results:
+            connector.on_batch_end()
+        else:
+            results.batch = results.batch_size = None
+        progress.increment_completed()
+        if results:
+            connector.update_train_step_metrics()
+
+    def _step(self, module: pl.LightningModule, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        trainer = self.trainer
+        optimizer, done = trainer.optimizers[0], self.automatic_optimization.optim_progress.optimizer
+        done.step.increment_ready()
+        module.__dict__["_current_fx_name"] = "training_step"
+        with autocast(trainer.precision_plugin):
+            loss = cast(Tensor, module.training_step(batch, batch_idx))
+        module.__dict__["_current_fx_name"] = None
+        done.zero_grad.increment_ready()
+        done.zero_grad.increment_started()
+        optimizer.zero_grad()
+        done.zero_grad.increment_completed()
+        loss.backward()
+        if trainer.gradient_clip_val:
+            module.configure_gradient_clipping(
+                optimizer,
+                trainer.gradient_clip_val,
+                trainer.gradient_clip_algorithm,
+            )
+        optimizer.step()
+        done.step.increment_completed()
+        return {"loss": loss.detach()}
+
+    def _move_rates(self) -> None:
+        ends = self._num_ready_batches_reached()
+        for config in self.trainer.lr_scheduler_configs:
+            if ends or config.frequency != 1 or config.reduce_on_plateau:
+                break
+            if config.interval == "step":
+                self.scheduler_progress.increment_ready()
+                config.scheduler.step()  # type: ignore[call-arg]
+                self.scheduler_progress.increment_completed()
+        else:
+            return
+        self.update_lr_schedulers("step", update_plateau_schedulers=False)
+        if ends:
+            self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+
+    def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
+        """Validate, if it is time."""
+        trainer = self.trainer
+        stops = trainer.should_stop or trainer.received_sigterm
+        if not self._lean or self._skip_next_val or stops or self._should_check_val_fx(data_fetcher):
+            super().on_advance_end(data_fetcher)
+            return
+        if any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs):
+            self.update_lr_schedulers("step", update_plateau_schedulers=True)
+        self._batches_that_stepped += 1
+
+
+def use_lean_loop(trainer: pl.Trainer) -> None:
+    """Put the lean loop in the place of Lightning's.
+
+    Args:
+        trainer: that has not begun
+    """
+    stock = trainer.fit_loop.epoch_loop
+    trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, min_steps=stock.min_steps, max_steps=stock.max_steps)
+
+
+def is_covered(trainer: pl.Trainer) -> bool:
+    """Tell whether the lean loop does all that a fit asks for."""
+    module, optimizers = trainer.lightning_module, trainer.optimizers
+    precision = trainer.precision_plugin
+    scaled = type(precision) is MixedPrecision and precision.scaler is not None
+    return (
+        module.automatic_optimization
+        and len(optimizers) == 1
+        and inspect.signature(optimizers[0].step).parameters["closure"].default is None
+        and trainer.accumulate_grad_batches == 1
+        and type(trainer.strategy) is SingleDeviceStrategy
+        and type(precision) in (Precision, MixedPrecision)
+        and not scaled
+        and isinstance(trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
+        and isinstance(trainer.datamodule, ImageDataModule)  # type: ignore[attr-defined]
+        and not overrides(trainer.datamodule, pl.LightningDataModule, "transfer_batch_to_device")  # type: ignore[attr-defined]
+        and not any(overrides(module, pl.LightningModule, hook) for hook in MODULE_HOOKS)
+        and not any(overriding(trainer.callbacks, hook) for hook in CALLBACK_HOOKS)  # type: ignore[attr-defined]
+    )
+
+
+def overrides(instance: Any, base: type, hook: str) -> bool:
+    """Tell whether an object has a hook of its own, by its class or set on itself."""
+    return hook in vars(instance) or getattr(type(instance), hook) is not getattr(base, hook)
+
+
+def overriding(callbacks: list[Callback], hook: str) -> list[Callback]:
+    """Return those callbacks that have a hook of their own."""
+    return [callback for callback in callbacks if overrides(callback, Callback, hook)]
+
+
+def saves_at_epoch_ends(callback: Callback) -> bool:
+    """Tell whether a checkpoint callback has nothing to do after a batch."""
+    if type(callback) is not ModelCheckpoint:
+        return False
+    return callback._every_n_train_steps < 1 and callback._train_time_interval is None
+
+
+def autocast(precision: Precision) -> AbstractContextManager[Any]:
+    """Return what a forward pass is computed in."""
+    return precision.forward_context() if isinstance(precision, MixedPrecision) else nullcontext()
+
+
+def to_device(trainer: pl.Trainer, batch: Batch) -> Batch:
+    """Hand a batch to the device, and let the DataModule do there what it does."""
+    data, device = trainer.datamodule, trainer.strategy.root_device  # type: ignore[attr-defined]
+    batch = data.on_before_batch_transfer(batch, 0)
+    if device.type != "cpu":
+        batch = {name: column.to(device, non_blocking=True) for name, column in batch.items()}
+    return data.on_after_batch_transfer(batch, 0)

@@ -1,0 +1,147 @@
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from callbacks import EMA
+from datamodules.base import ImageDataModule
+from lightning_modules import MLP
+from lightning_modules.optim import Constant, Plateau
+from pipelines.training_loop import LeanEpochLoop, use_lean_loop
+from tests.helpers.data import Blobs
+from tests.helpers.training import trainer
+
+
+class Listening(Callback):
+    """Remember hooks, in order, with the state that each sees."""
+
+    def __init__(self):
+        self.heard = []
+
+    def note(self, hook, trainer, *more):
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        progress = trainer.fit_loop.epoch_loop.state_dict()
+        # the number of the state's batches changes the list of a later save alone
+        self.heard.append((hook, trainer.current_epoch, trainer.global_step, rate, repr(progress), *more))
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        self.note("epoch start", trainer)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.note("batch start", trainer, batch_idx, batch["id"].tolist())
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        pl_module.log("a_metric", float(batch_idx))
+        self.note("batch end", trainer, batch_idx, outputs["loss"].item(), pl_module._current_fx_name)
+
+    def on_validation_start(self, trainer, pl_module):
+        self.note("validation", trainer)
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.note("epoch end", trainer, sorted(trainer.callback_metrics))
+
+
+def fit(tmp_path, lean, callbacks=(), model_class=MLP, model_options=None, **options):
+    torch.manual_seed(5)
+    data = Blobs(augmentation=("crop", "flip"), mixup=0.2)
+    model = model_class(data_info=data.info, hidden=[8], **(model_options or {}))
+    listening = Listening()
+    defaults = {"max_epochs": 3, "enable_checkpointing": False, "callbacks": [listening, *callbacks]}
+    fitting = trainer(tmp_path, **defaults | options)
+    if lean:
+        use_lean_loop(fitting)
+    fitting.fit(model, datamodule=data)
+    return model, listening.heard, fitting
+
+
+CASES = {
+    "plain": {},
+    "clipped": {"gradient_clip_val": 0.01},
+    "bf16": {"precision": "bf16-mixed"},
+    "validated within epochs": {"val_check_interval": 2},
+    "validated rarely": {"check_val_every_n_epoch": 2},
+    "stopped at a step": {"max_steps": 7, "max_epochs": -1, "model_options": {"schedule": None}},
+    "constant": {"model_options": {"schedule": Constant()}},
+    "plateau": {"model_options": {"schedule": Plateau(patience=0)}},
+    "few batches": {"limit_train_batches": 2},
+    "accumulated": {"accumulate_grad_batches": 2},
+}
+
+
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
+def test_loop__does_what_lightnings_does(options, tmp_path):
+    ours, our_hooks, fitting = fit(tmp_path, True, **options)
+    stock, stock_hooks, _ = fit(tmp_path, False, **options)
+    assert type(fitting.fit_loop.epoch_loop) is LeanEpochLoop
+    assert fitting.fit_loop.epoch_loop._lean is ("accumulate_grad_batches" not in options)
+    assert [hook[:4] for hook in our_hooks] == [hook[:4] for hook in stock_hooks]
+    assert our_hooks == stock_hooks
+    for name, value in stock.state_dict().items():
+        assert torch.equal(value, ours.state_dict()[name]), name
+
+
+def test_loop__averages_alike(tmp_path):
+    ours, _, _ = fit(tmp_path, True, [EMA(decay=0.8)])
+    stock, _, _ = fit(tmp_path, False, [EMA(decay=0.8)])
+    assert torch.equal(ours.head.weight, stock.head.weight)
+
+
+class Stepping(MLP):
+    def optimizer_step(self, *args, **kwargs):
+        super().optimizer_step(*args, **kwargs)
+
+
+class Looking(Callback):
+    def on_after_backward(self, trainer, pl_module):
+        self.seen = True
+
+
+class Closing(torch.optim.LBFGS):
+    pass
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model_class": Stepping},
+        {"callbacks": [Looking()]},
+        {"profiler": "simple"},
+        {"model_options": {"optimizer": lambda p: Closing(p, max_iter=2), "schedule": None}, "max_epochs": 1},
+    ],
+    ids=["a hook of the model", "a hook of a callback", "a profiler", "an optimizer that calls the step"],
+)
+def test_loop__leaves_what_it_does_not_cover_to_lightnings(options, tmp_path):
+    _, _, fitting = fit(tmp_path, True, **options)
+    assert not fitting.fit_loop.epoch_loop._lean
+    assert fitting.global_step > 0
+
+
+def test_loop__a_callback_that_looks_at_gradients_sees_them(tmp_path):
+    looking = Looking()
+    fit(tmp_path, True, [looking])
+    assert looking.seen
+
+
+def test_loop__other_data_modules_are_left_to_lightning(tmp_path):
+    class Own(Blobs):
+        def transfer_batch_to_device(self, batch, device, dataloader_idx):
+            self.transferred = True
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    data = Own()
+    fitting = trainer(tmp_path, max_epochs=1, enable_checkpointing=False)
+    use_lean_loop(fitting)
+    fitting.fit(MLP(data_info=data.info, hidden=[4]), datamodule=data)
+    assert data.transferred
+    assert isinstance(data, ImageDataModule)
+
+
+def test_loop__stops_when_asked_to(tmp_path):
+    class Stopping(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            trainer.should_stop = trainer.global_step == 2
+
+    _, _, fitting = fit(tmp_path, True, [Stopping()])
+    _, _, stock = fit(tmp_path, False, [Stopping()])
+    assert fitting.global_step == stock.global_step == 2
+    assert isinstance(fitting, pl.Trainer)
