@@ -334,9 +334,21 @@ class ImageClassifier(pl.LightningModule):
         if not torch.isfinite(logits).all():
             raise NotFiniteError(self._not_finite(prefix))
         self.metrics = classification_metrics(logits, labels) | {"loss": float(self.criterion(logits.double(), labels))}
+        self._log_all({f"{prefix}/{name}": value for name, value in self.metrics.items()})
+
+    def _log_all(self, values: dict[str, float]) -> None:
         # each process has all rows, so all log the same numbers
-        for name, value in self.metrics.items():
-            self.log(f"{prefix}/{name}", value, prog_bar=prefix == "val" and name == "accuracy", sync_dist=True)
+        trainer = self.trainer
+        if trainer.state.fn != "fit":
+            self.log_dict(values, sync_dist=True)
+            return
+        # self.log builds a metric object for each, which took longer than the validation of a small model
+        self.log("val/accuracy", values["val/accuracy"], prog_bar=True, logger=False, sync_dist=True)
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                values | {"epoch": trainer.current_epoch}, trainer.fit_loop.epoch_loop._batches_that_stepped
+            )
 
     def _not_finite(self, split: str) -> str:
         problem = f"the logits of the {split} split are not finite"

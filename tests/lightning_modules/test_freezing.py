@@ -4,8 +4,9 @@ import torch
 from lightning.pytorch.callbacks import BackboneFinetuning
 from torch import nn
 
-from lightning_modules import MLP, EfficientNet, Linear, ResNet, StackingModule
+from lightning_modules import MLP, EfficientNet, Linear, ResNet, SmallCNN, StackingModule
 from lightning_modules.freezing import check_unfreezing
+from lightning_modules.optim import WarmupCosine
 from tests.helpers.data import Blobs, random_images
 from tests.helpers.families import build
 from tests.helpers.training import fit, trainer
@@ -190,3 +191,17 @@ def watch_bucket(bucket, seen):
     future = torch.futures.Future()
     future.set_result(bucket.buffer())
     return future
+
+
+def test_gradual_unfreezing__goes_with_a_schedule(tmp_path):
+    data = Blobs()
+    model = SmallCNN(data_info=data.info, optimizer=lambda p: torch.optim.SGD(p, lr=0.1), schedule=WarmupCosine())
+    first = model.backbone[0].weight.detach().clone()
+    unfreeze = BackboneFinetuning(unfreeze_backbone_at_epoch=1, backbone_initial_ratio_lr=0.1, train_bn=False)
+    fitting = trainer(tmp_path, max_epochs=3, callbacks=[unfreeze], enable_checkpointing=False)
+    fitting.fit(model, datamodule=data)
+    assert not torch.equal(model.backbone[0].weight, first)
+    # the schedule moved the head's rate to its end, and the callback the backbone's
+    rates = [group["lr"] for group in fitting.optimizers[0].param_groups]
+    assert rates[0] < 0.01
+    assert len(rates) == 2
