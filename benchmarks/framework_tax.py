@@ -38,8 +38,8 @@ from pipelines.main import quieten
 
 # model, batch size, images on a CPU, images on a GPU
 CASES = {
-    "MLP 128": (MLP, 128, 20_000, 100_000),
-    "MLP 256": (MLP, 256, 20_000, 100_000),
+    "MLP 128": (MLP, 128, 60_000, 100_000),
+    "MLP 256": (MLP, 256, 60_000, 100_000),
     "SmallCNN 128": (SmallCNN, 128, 6_000, 100_000),
     "ResNet-18 128": (ResNet, 128, 512, 50_000),
     "ResNet-18 512": (ResNet, 512, 0, 50_000),

@@ -52,6 +52,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         self._starting = overriding(trainer.callbacks, "on_train_batch_start")  # type: ignore[attr-defined]
         ending = overriding(trainer.callbacks, "on_train_batch_end")  # type: ignore[attr-defined]
         self._ending = [callback for callback in ending if not saves_at_epoch_ends(callback)]
+        self._plateaus = any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
         self._module_ends = overrides(trainer.lightning_module, pl.LightningModule, "on_train_batch_end")
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
@@ -67,7 +68,8 @@ class LeanEpochLoop(_TrainingEpochLoop):
         progress.is_last_batch = data_fetcher.done
         batch = to_device(trainer, batch)
         progress.increment_ready()
-        connector.on_batch_start(batch)
+        connector._first_loop_iter = connector._first_loop_iter is None
+        results.batch, results.batch_size, results.dataloader_idx = batch, None, None
         for callback in self._starting:
             callback.on_train_batch_start(trainer, module, batch, batch_idx)
         progress.increment_started()
@@ -81,12 +83,12 @@ class LeanEpochLoop(_TrainingEpochLoop):
         if self._module_ends:
             module.on_train_batch_end(outputs, batch, batch_idx)
         module.__dict__["_current_fx_name"] = None
-        if results:
+        logs = any(metric.meta.on_step for metric in results.values())
+        if logs:
             connector.on_batch_end()
-        else:
-            results.batch = results.batch_size = None
+        results.batch = None
         progress.increment_completed()
-        if results:
+        if logs:
             connector.update_train_step_metrics()
 
     def _step(self, module: pl.LightningModule, batch: Batch, batch_idx: int) -> dict[str, Any]:
@@ -130,11 +132,14 @@ class LeanEpochLoop(_TrainingEpochLoop):
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
         """Validate, if it is time."""
         trainer = self.trainer
-        stops = trainer.should_stop or trainer.received_sigterm
-        if not self._lean or self._skip_next_val or stops or self._should_check_val_fx(data_fetcher):
+        # whenever validation might come Lightning's loop decides
+        every, batches = trainer.val_check_batch, self.batch_progress
+        done = batches.total.ready if trainer.check_val_every_n_epoch is None else batches.current.ready
+        may_validate = data_fetcher.done or trainer._val_check_time_interval is not None  # type: ignore[attr-defined] or done % (every or 1) == 0
+        if not self._lean or self._skip_next_val or may_validate or trainer.should_stop or trainer.received_sigterm:
             super().on_advance_end(data_fetcher)
             return
-        if any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs):
+        if self._plateaus:
             self.update_lr_schedulers("step", update_plateau_schedulers=True)
         self._batches_that_stepped += 1
 
