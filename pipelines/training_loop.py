@@ -135,7 +135,8 @@ class LeanEpochLoop(_TrainingEpochLoop):
         # whenever validation might come Lightning's loop decides
         every, batches = trainer.val_check_batch, self.batch_progress
         done = batches.total.ready if trainer.check_val_every_n_epoch is None else batches.current.ready
-        may_validate = data_fetcher.done or trainer._val_check_time_interval is not None  # type: ignore[attr-defined] or done % (every or 1) == 0
+        timed = trainer._val_check_time_interval is not None  # type: ignore[attr-defined]
+        may_validate = data_fetcher.done or timed or done % (every or 1) == 0
         if not self._lean or self._skip_next_val or may_validate or trainer.should_stop or trainer.received_sigterm:
             super().on_advance_end(data_fetcher)
             return
