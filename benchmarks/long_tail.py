@@ -2,7 +2,7 @@
 
 Each cell is one `train.py fit` and one `train.py test`, SmallCNN with the same budget, on class folders of images whose
 training split is thinned out exponentially; nothing is held out for validation, and the last epoch is tested on the
-whole, balanced test split. Finished cells are not run again. Ours is the better of balanced softmax and logit
+whole, balanced test split. All have the same number of optimizer steps. Finished cells are not run again. Ours is the better of balanced softmax and logit
 adjustment, the peer plain cross-entropy.
 """
 
@@ -45,13 +45,15 @@ def train(*words, threads):
         sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
-def cell(run, options, data, epochs, seed, threads):
+def cell(run, options, data, epochs, seed, threads, steps=None):
     """Train and test one cell unless it is there; return its folder."""
     if not (run / "result.json").is_file():
         # an interrupted one starts anew
         shutil.rmtree(run, ignore_errors=True)
         names = [f"--run.root={run.parent.parent}", f"--run.experiment={run.parent.name}", f"--run.name={run.name}"]
         length = [f"--trainer.max_epochs={epochs}", f"--seed_everything={seed}", "--trainer.enable_model_summary=false"]
+        if steps:
+            length += ["--trainer.max_epochs=-1", f"--trainer.max_steps={steps}"]
         train("fit", *data, *options, *names, *length, threads=threads)
     if "test" not in json.loads((run / "result.json").read_text()):
         train("test", f"--ckpt_path={run / 'checkpoints/last.ckpt'}", threads=threads)
@@ -104,9 +106,13 @@ def main():
 
     def run(name, seed):
         slug = "".join(c if c.isalnum() else "_" for c in name.lower())
-        path = cell(folder / f"{slug}-seed{seed}", methods[name], data, epochs, seed, threads)
+        path = cell(folder / f"{slug}-seed{seed}", methods[name], data, epochs, seed, threads, steps.get(name))
         return {name: path, **({POST_HOC: post_hoc(path, threads)} if name == "cross-entropy" else {})}
 
+    steps = {}
+    # an undersampled epoch is short: it gets as many optimizer steps as the others
+    whole = run("cross-entropy", 0)["cross-entropy"]
+    steps["CE, sampler undersample"] = json.loads((whole / "result.json").read_text())["fit"]["steps"]
     with ThreadPoolExecutor(options.workers) as pool:
         # seed by seed, so that an interrupted study can be compared
         done = list(pool.map(run, *zip(*[(name, seed) for seed in range(seeds) for name in methods], strict=True)))
