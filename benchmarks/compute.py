@@ -26,6 +26,7 @@ from datamodules import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
 from lightning_modules import MLP, VGG, ConvNeXt, CustomCNN, EfficientNet, ResNet, SmallCNN
 from pipelines.allocator import keep_large_blocks
+from pipelines.gpu_check import settle_that_there_is_none
 from pipelines.table import compute_table
 from pipelines.timing import Bench, candidates, choose
 
@@ -39,7 +40,7 @@ FAMILIES = {
     "efficientnet_v2_b0": (EfficientNet, {"variant": "v2_b0"}, 96, 32, 256),
     "efficientnet_lite0": (EfficientNet, {"variant": "lite0"}, 96, 32, 256),
     "convnext_tiny": (ConvNeXt, {"variant": "tiny"}, None, 32, 512),
-    "vgg_16": (VGG, {"freeze_features": False}, None, 32, 512),
+    "vgg_16": (VGG, {}, None, 32, 512),
 }
 
 
@@ -105,6 +106,7 @@ def main():
         options.seconds, options.loss_steps = 0.2, 4
     # as train.py does
     keep_large_blocks()
+    settle_that_there_is_none()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
 """Losses and samplers on long-tailed training data, over several seeds: mean and spread of balanced accuracy.
 
-Each cell is one `train.py fit` and one `train.py test`, SmallCNN with the same budget, on class folders of images whose
-training split is thinned out exponentially; nothing is held out for validation, and the last epoch is tested on the
-whole, balanced test split. All have the same number of optimizer steps. Finished cells are not run again. Ours is the better of balanced softmax and logit
-adjustment, the peer plain cross-entropy.
+Each cell is one `train.py fit` and one `train.py test`, SmallCNN with the same number of optimizer steps, on class
+folders of images whose training split is thinned out exponentially; nothing is held out for validation, and the last
+epoch is tested on the whole, balanced test split. Finished cells are not run again. Ours is the better of balanced
+softmax and logit adjustment, the peer plain cross-entropy.
 """
 
 import argparse

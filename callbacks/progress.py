@@ -17,7 +17,7 @@ class ProgressBar(RichProgressBar):
         leave: keep the bar of every epoch on the screen
     """
 
-    def __init__(self, refresh_rate: int = 4, leave: bool = False) -> None:
+    def __init__(self, refresh_rate: int = 2, leave: bool = False) -> None:
         super().__init__(refresh_rate=refresh_rate, leave=leave)
         self._next = 0.0
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from datamodules import ImageDataModule
 from lightning_modules import ImageClassifier
 from lightning_modules.optim import WarmupCosine
+from pipelines.training_loop import use_lean_loop
 
 # what is not faster than eager fp32 by this factor is noise
 MARGIN = 1.03
@@ -208,7 +209,9 @@ class Bench:
         watch = Stopwatch(warmup, warmup + steps)
         pl.seed_everything(self.seed, verbose=False)
         with quiet():
-            self.trainer(candidate, max_steps=warmup + steps, callbacks=[watch]).fit(copy, datamodule=self.data)
+            training = self.trainer(candidate, max_steps=warmup + steps, callbacks=[watch])
+            use_lean_loop(training)
+            training.fit(copy, datamodule=self.data)
         return watch
 
     def measure(
