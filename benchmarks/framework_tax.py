@@ -98,6 +98,9 @@ def peer(model_class, path, batch, device, folder):
     data = Npz(path=str(path), batch_size=batch, augmentation=("crop", "flip"))
     model = model_class(data_info=data.info, **options_of(model_class, device)).to(device)
     average = model_class(data_info=data.info, **options_of(model_class, device)).to(device)
+    if model.memory_format == "channels_last":
+        for network in (model, average):
+            network.backbone.to(memory_format=torch.channels_last)
     pairs = [(a.data, b.data) for a, b in zip(average.state_dict().values(), model.state_dict().values(), strict=True)]
     pairs = [(a, b) for a, b in pairs if a.is_floating_point()]
     averaged, current = [a for a, _ in pairs], [b for _, b in pairs]
@@ -115,7 +118,8 @@ def peer(model_class, path, batch, device, folder):
         loader.sampler.set_epoch(epoch)
         sums = torch.zeros(2, device=device)
         for batch_of_images in loader:
-            images, labels = crop(batch_of_images["image"].to(device)), batch_of_images["label"].to(device)
+            images, labels = (batch_of_images[name].to(device, non_blocking=True) for name in ("image", "label"))
+            images = crop(images)
             optimizer.zero_grad()
             with autocast:
                 logits = model(images)

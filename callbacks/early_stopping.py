@@ -21,6 +21,8 @@ class EarlyStopping(callbacks.EarlyStopping):
             raise ValueError(f"--early_stopping.patience must be at least 1, not {patience}")
         if min_delta < 0:
             raise ValueError(f"--early_stopping.min_delta must be at least 0, not {min_delta}")
+        if patience is None and (monitor is not None or min_delta):
+            raise ValueError("--early_stopping.monitor and --early_stopping.min_delta need --early_stopping.patience")
         monitor = monitor or "val/accuracy"
         super().__init__(monitor, min_delta, patience or 0, mode=better(monitor))
         self.wanted = patience is not None

@@ -30,6 +30,8 @@ class EMA(WeightAveraging):
             raise ValueError(f"--ema.decay must be in [0, 1), not {decay}")
         if every_n_steps < 1:
             raise ValueError(f"--ema.every_n_steps must be at least 1, not {every_n_steps}")
+        if decay is None and (every_n_steps != 1 or not warmup):
+            raise ValueError("--ema.warmup and --ema.every_n_steps need --ema.decay")
         super().__init__(use_buffers=True)
         self.decay, self.warmup, self.every_n_steps = decay, warmup, every_n_steps
         self._averaged: list[Tensor] = []
@@ -39,10 +41,10 @@ class EMA(WeightAveraging):
         """Take the average to where the model is by now, and find what is averaged."""
         assert self._average_model is not None
         self._average_model.to(pl_module.device)
-        self._pair(pl_module)
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Find what is averaged: more may have been unfrozen."""
+        for average, now in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
+            if average.stride() != now.stride():
+                # the copy was made before the model chose its memory format; unlike ones are averaged one by one
+                average.data = torch.empty_like(now).copy_(average)
         self._pair(pl_module)
 
     def _pair(self, model: nn.Module) -> None:
@@ -50,9 +52,7 @@ class EMA(WeightAveraging):
         self._current, self._averaged = [], []
         for ours, theirs in zip(self._average_model.module.modules(), model.modules(), strict=True):
             found: list[tuple[Tensor, Tensor]] = [
-                (average, now)
-                for average, now in zip(ours.parameters(False), theirs.parameters(False), strict=True)
-                if now.requires_grad
+                (average, now) for average, now in zip(ours.parameters(False), theirs.parameters(False), strict=True)
             ]
             if isinstance(theirs, _NormBase):
                 names = ("running_mean", "running_var")
@@ -79,7 +79,7 @@ class EMA(WeightAveraging):
 
     @torch.no_grad()
     def _copy_the_rest(self, model: nn.Module) -> None:
-        """Copy what is not averaged, such as counters and frozen weights."""
+        """Copy what is not averaged, such as counters."""
         assert self._average_model is not None
         averaged = {tensor.data_ptr() for tensor in self._averaged}
         ours, theirs = self._average_model.module, model

@@ -203,6 +203,7 @@ def evaluation(trainer: pl.Trainer, model: ImageClassifier, split: str) -> dict[
         "samples": int(evaluated.sum()),
         "fingerprint": fingerprint(samples.ids, samples.keys, samples.labels),
         "fitted_on": overlap,
+        **({"logit_adjustment": model.logit_adjustment} if model.logit_adjustment else {}),
         **what_is_special(data),
         **circumstances(trainer),
     }

@@ -32,18 +32,18 @@ def mix(
     cut = rng.random(count) < (0.0 if not cutmix else 1.0 if not mixup else 0.5)
     shares = np.where(cut, rng.beta(cutmix or 1, cutmix or 1, count), rng.beta(mixup or 1, mixup or 1, count))
     shares = np.maximum(shares, 1 - shares)
-    partner = torch.from_numpy(rng.permutation(count)).to(device)
+    partner = torch.from_numpy(rng.permutation(count)).to(device, non_blocking=True)
     others, mixed = images[partner], images
     if mixup:
-        blend = torch.from_numpy(np.where(cut, 1, shares).astype(np.float32)).to(device)
+        blend = torch.from_numpy(np.where(cut, 1, shares).astype(np.float32)).to(device, non_blocking=True)
         mixed = torch.lerp(others.float(), images.float(), blend.view(-1, 1, 1, 1)).round_().to(torch.uint8)
     if cutmix:
         inside = rectangles(1 - shares, height, width, rng) & cut[:, None, None]
         # what the image's border cuts off of a rectangle is not pasted
         shares = np.where(cut, 1 - inside.mean((1, 2)), shares)
-        mixed = torch.where(torch.from_numpy(inside).to(device)[:, None], others, mixed)
+        mixed = torch.where(torch.from_numpy(inside).to(device, non_blocking=True)[:, None], others, mixed)
     hot = functional.one_hot(labels, num_classes).float()
-    kept = torch.from_numpy(shares.astype(np.float32)).to(device)
+    kept = torch.from_numpy(shares.astype(np.float32)).to(device, non_blocking=True)
     return mixed, torch.lerp(hot[partner], hot, kept[:, None])
 
 

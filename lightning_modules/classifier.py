@@ -112,6 +112,9 @@ class ImageClassifier(pl.LightningModule):
         self.metrics: dict[str, float] = {}
         self._rows: list[dict[str, Tensor]] = []
         self._train_sums = EpochSums()
+        # what is stepped by a metric of validation, which it is, and the state that a resumed run goes on from
+        self._plateau: tuple[Any, str] | None = None
+        self._plateau_state: dict[str, Any] = {}
         self.loss_watch = LossWatch()
         self.build()
         self.criterion = self.loss.build(self.info.class_counts)
@@ -334,6 +337,9 @@ class ImageClassifier(pl.LightningModule):
         if not torch.isfinite(logits).all():
             raise NotFiniteError(self._not_finite(prefix))
         self.metrics = classification_metrics(logits, labels) | {"loss": float(self.criterion(logits.double(), labels))}
+        if self._plateau is not None and self.trainer.state.fn == "fit":
+            scheduler, metric = self._plateau
+            scheduler.step(self.metrics[metric])
         self._log_all({f"{prefix}/{name}": value for name, value in self.metrics.items()})
 
     def _log_all(self, values: dict[str, float]) -> None:
@@ -373,7 +379,11 @@ class ImageClassifier(pl.LightningModule):
             raise ValueError("a schedule needs an end: set --trainer.max_epochs, or --model.schedule null")
         scheduler = self.schedule.build(optimizer, int(steps))
         if "monitor" in scheduler:
-            scheduler["frequency"] = self.trainer.check_val_every_n_epoch or 1
+            # Lightning would step it once an epoch, and after the state is saved: a resumed run would miss a step
+            self._plateau = scheduler["scheduler"], scheduler["monitor"].removeprefix("val/")
+            if self._plateau_state:
+                self._plateau[0].load_state_dict(self._plateau_state)
+            return optimizer
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": scheduler})
 
     # checkpoints
@@ -399,6 +409,8 @@ class ImageClassifier(pl.LightningModule):
         check_weights(self.parameters(), self.trainer)
         checkpoint["architecture"] = deepcopy(self.architecture())
         checkpoint["train_sums"] = self._train_sums.state_dict()
+        if self._plateau is not None:
+            checkpoint["plateau"] = self._plateau[0].state_dict()
         now = self.current_provenance()
         record = now.union(self.provenance) if now else self.provenance
         if record is not None:
@@ -408,5 +420,6 @@ class ImageClassifier(pl.LightningModule):
         """Remember the samples that the weights have seen already, and the sums of an unfinished epoch."""
         if "train_sums" in checkpoint:
             self._train_sums.load_state_dict(checkpoint["train_sums"])
+        self._plateau_state = checkpoint.get("plateau", {})
         if "provenance" in checkpoint:
             self.provenance = Provenance.from_plain(checkpoint["provenance"])

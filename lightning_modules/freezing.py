@@ -86,6 +86,11 @@ def check_unfreezing(trainer: pl.Trainer, network: nn.Module, choice: str) -> No
         raise ValueError(
             f"--model.freeze {choice} and BackboneFinetuning in --trainer.callbacks both freeze the backbone: use one"
         )
+    for option in ("backbone_lr_factor", "layer_decay"):
+        if getattr(network, option) != 1:
+            raise ValueError(
+                f"--model.{option} and BackboneFinetuning in --trainer.callbacks both set the backbone's rate: use one"
+            )
     if trainer.world_size > 1:
         # DistributedDataParallel builds its reducer over the parameters that require gradients when it is set up
         raise ValueError(

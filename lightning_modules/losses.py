@@ -54,12 +54,17 @@ def focal(
     hard = targets.ndim == 1
     if hard and not smoothing:
         picked = log_probabilities.gather(1, targets[:, None])[:, 0]
-        losses = -picked * (1 - picked.exp()) ** gamma
+        losses = -picked * missed(picked) ** gamma
         return (losses if weights is None else losses * weights[targets]).mean()
     soft = functional.one_hot(targets, logits.shape[1]).to(logits.dtype) if hard else targets
     soft = soft * (1 - smoothing) + smoothing / logits.shape[1]
-    losses = -soft * log_probabilities * (1 - log_probabilities.exp()) ** gamma
+    losses = -soft * log_probabilities * missed(log_probabilities) ** gamma
     return (losses if weights is None else losses * weights).sum(1).mean()
+
+
+def missed(log_probabilities: Tensor) -> Tensor:
+    """Return one minus the probability, never quite 0, where a power below 1 would have no gradient."""
+    return (-torch.expm1(log_probabilities)).clamp_min(torch.finfo(log_probabilities.dtype).tiny)
 
 
 def logit_adjusted(logits: Tensor, targets: Tensor, counts: Tensor, tau: float = 1.0, smoothing: float = 0.0) -> Tensor:
@@ -136,7 +141,9 @@ class Criterion(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean loss of a batch, at least in single precision."""
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        return self.loss(logits, targets, None if self.per_class is None else self.per_class.to(logits.dtype))
+        return self.loss(
+            logits, targets, None if self.per_class is None else self.per_class.to(logits.device).to(logits.dtype)
+        )
 
 
 @dataclass(eq=False)
@@ -200,6 +207,8 @@ class CrossEntropy(Loss):
         super().__post_init__()
         if not 0 <= self.beta < 1:
             raise ValueError(f"beta must be in [0, 1), not {self.beta}")
+        if self.beta != CrossEntropy.beta and self.class_weights != "effective":
+            raise ValueError(f"beta {self.beta} needs class_weights effective, not {self.class_weights}")
 
     @property
     def corrects_imbalance(self) -> bool:

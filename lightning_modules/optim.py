@@ -261,6 +261,6 @@ class Plateau(Schedule):
         return False
 
     def build(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
-        """Build a scheduler to be stepped once a validation."""
+        """Build a scheduler, which the classifier steps after each validation."""
         scheduler = ReduceLROnPlateau(optimizer, mode=better(self.monitor), factor=self.drop, patience=self.patience)
-        return {"scheduler": scheduler, "interval": "epoch", "monitor": self.monitor}
+        return {"scheduler": scheduler, "monitor": self.monitor}

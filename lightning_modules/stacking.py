@@ -22,6 +22,7 @@ from ensembling.leakage import Leakage, find_leakage, refuse_leakage
 from ensembling.logits import Features, base_logits, mean_logits, to_features
 from lightning_modules.checkpoints import file_sha256, load_classifier
 from lightning_modules.classifier import ImageClassifier
+from lightning_modules.losses import Focal
 from lightning_modules.metrics import classification_metrics
 from lightning_modules.parameter_groups import Rate
 
@@ -66,6 +67,12 @@ class StackingModule(ImageClassifier):
 
     def build(self) -> None:
         """Load the bases and build the head."""
+        changed = self.loss.corrects_imbalance or self.loss.label_smoothing or isinstance(self.loss, Focal)
+        if self.meta_model.solved and changed:
+            raise ValueError(
+                f"--model.loss {type(self.loss).__name__} with these options is for a head trained in epochs: "
+                f"{type(self.meta_model).__name__} solves its own problem; use --model.meta_model MLPHead"
+            )
         for name, default in BACKBONE_OPTIONS.items():
             if getattr(self, name) != default:
                 raise ValueError(f"--model.{name} is not for a stack, which trains its head alone, on frozen bases")
@@ -80,6 +87,7 @@ class StackingModule(ImageClassifier):
             base.info.check_compatible(self.info, str(path), "the stack's data")
         self.head = self.meta_model.build(len(self.bases) * self.info.num_classes, self.info.num_classes)
         self.leakage = Leakage()
+        self.class_counts = self.info.class_counts
         self.members: list[dict[str, Any]] = []
         self._meta: tuple[Tensor, Tensor] | None = None
         self._provenance: Provenance | None = None
@@ -144,6 +152,8 @@ class StackingModule(ImageClassifier):
         return kept, held
 
     def _setup_fit(self, data: ImageDataModule) -> None:
+        if self.meta_model.solved and data.sampler != "none":
+            raise ValueError(f"--data.sampler {data.sampler} is for a head trained in epochs, such as MLPHead")
         train, val = self.meta_splits(data)
         records = {n: b.provenance for n, b in zip(self.base_names, self.base_models, strict=True)}
         self.leakage = find_leakage(train.keys, val.keys, records)
@@ -155,8 +165,8 @@ class StackingModule(ImageClassifier):
         data.serve("val", val.with_source(TensorSource(self._logits(data, val), "logits")))
         self._meta = (logits, train.labels)
         # the classes' counts are those of the samples that the head learns from
-        counts = torch.bincount(train.labels, minlength=self.info.num_classes)
-        self.criterion = self.loss.build(counts.tolist()).to(self.device)
+        self.class_counts = torch.bincount(train.labels, minlength=self.info.num_classes).tolist()
+        self.criterion = self.loss.build(self.class_counts).to(self.device)
         seen = [record for record in records.values() if record is not None]
         self._provenance = Provenance.of(
             [train.keys, *(p.fitted for p in seen)], [val.keys, *(p.selected for p in seen)]
@@ -244,6 +254,7 @@ class StackingModule(ImageClassifier):
             for path, digest in zip(self.paths, self.base_hashes, strict=True)
         ]
         checkpoint["leakage"] = asdict(self.leakage)
+        checkpoint["class_counts"] = self.class_counts
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse other bases than those the head was trained over."""
@@ -257,6 +268,7 @@ class StackingModule(ImageClassifier):
                     f"base {path} has changed since the stack was trained over it: restore it, or train the stack again"
                 )
         self.leakage = Leakage(**checkpoint["leakage"])
+        self.criterion = self.loss.build(checkpoint["class_counts"]).to(self.device)
 
 
 class Solver(Optimizer):

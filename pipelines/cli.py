@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from argparse import ArgumentError
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,13 @@ class ImageCLI(LightningCLI):
         """Build the data first, hand what it knows to the model, and then build the rest."""
         parser, config = self._parser(self.subcommand), self.config[self.subcommand]
         check_monitor(config.best_checkpoint)
-        config.early_stopping.monitor = config.early_stopping.monitor or config.best_checkpoint.monitor
+        if config.early_stopping.patience is not None:
+            config.early_stopping.monitor = config.early_stopping.monitor or config.best_checkpoint.monitor
+        if self.subcommand == "fit" and "current_model_state" in (self.checkpoint or {}) and config.ema.decay is None:
+            raise ValueError(
+                f"{config.ckpt_path} holds an average of the weights: go on with --ema.decay, as it was trained, or "
+                f"start from the average by --model.weights {config.ckpt_path}"
+            )
         if config.trainer.default_root_dir is not None:
             raise ValueError("--trainer.default_root_dir is the run's folder: choose it by --run.root and --run.name")
         self.link_data_to_model(parser, config)
@@ -192,7 +199,9 @@ class ImageCLI(LightningCLI):
             if given is not None:
                 DataInfo.from_plain(dict(vars(given))).check_compatible(info, "--model.data_info", "--data")
         else:
-            info = trained
+            # a loss that corrects the imbalance needs that of the data it is trained on
+            fits = self.subcommand == "fit"
+            info = replace(trained, class_counts=self.datamodule.info.class_counts) if fits else trained
             if self.subcommand != "predict":
                 info.check_compatible(self.datamodule.info, str(config.ckpt_path), "--data")
         config.model.init_args.data_info = Namespace(info.plain())

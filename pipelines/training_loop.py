@@ -28,6 +28,7 @@ MODULE_HOOKS = (
     "optimizer_step",
     "optimizer_zero_grad",
     "lr_scheduler_step",
+    "configure_gradient_clipping",
 )
 
 
@@ -70,13 +71,14 @@ class LeanEpochLoop(_TrainingEpochLoop):
         progress.increment_ready()
         connector._first_loop_iter = connector._first_loop_iter is None
         results.batch, results.batch_size, results.dataloader_idx = batch, None, None
+        # what logs in hooks is told apart by their names
+        module.__dict__["_current_fx_name"] = "on_train_batch_start"
         for callback in self._starting:
             callback.on_train_batch_start(trainer, module, batch, batch_idx)
         progress.increment_started()
         outputs = self._step(module, batch, batch_idx)
         progress.increment_processed()
         self._move_rates()
-        # what logs in these hooks is told apart by their name
         module.__dict__["_current_fx_name"] = "on_train_batch_end"
         for callback in self._ending:
             callback.on_train_batch_end(trainer, module, outputs, batch, batch_idx)
@@ -203,5 +205,5 @@ def to_device(trainer: pl.Trainer, batch: Batch) -> Batch:
     data, device = trainer.datamodule, trainer.strategy.root_device  # type: ignore[attr-defined]
     batch = data.on_before_batch_transfer(batch, 0)
     if device.type != "cpu":
-        batch = {name: column.to(device, non_blocking=True) for name, column in batch.items()}
+        batch = {name: column.to(device, non_blocking=device.type == "cuda") for name, column in batch.items()}
     return data.on_after_batch_transfer(batch, 0)

@@ -61,6 +61,8 @@ class TuneOptions:
             raise ValueError("--tune.compute, --tune.learning_rate and --tune.batch_size are all false: nothing to do")
         if self.compile and not self.compute:
             raise ValueError("--tune.compile true needs --tune.compute true")
+        if self.max_batch_size > 8192:
+            raise ValueError(f"--tune.max_batch_size must be at most 8192, Lightning's own, not {self.max_batch_size}")
         for name, least in (("max_batch_size", 2), ("rounds", 1), ("loss_steps", 4), ("lr_steps", 20)):
             if getattr(self, name) < least:
                 raise ValueError(f"--tune.{name} must be at least {least}, not {getattr(self, name)}")
@@ -183,7 +185,8 @@ class TuneCLI(ImageCLI):
         )
         if curve is not None and curve.losses:
             self._draw(run, curve)
-        fit = shlex.join(["python", "train.py", "fit", *without_tune(self.given), "--config", str(path)])
+        given = without(self.given, ["tune", *options_of(fragment(config, found))])
+        fit = shlex.join(["python", "train.py", "fit", *given, "--config", str(path)])
         self.console.print(f"{path}\nnext:  {fit}", soft_wrap=True, highlight=False, markup=False)
 
     def _draw(self, run: RunDir, curve: RangeTest) -> None:
@@ -243,18 +246,39 @@ def fragment(config: Namespace, found: Findings) -> dict[str, Any]:
     return content
 
 
-def without_tune(args: Sequence[str]) -> list[str]:
-    """Leave out the options of `tune`.
+def options_of(content: dict[str, Any], prefix: str = "") -> list[str]:
+    """Name the options that a config sets, as a command line does.
 
     Example:
-        >>> without_tune(["--config", "a.yaml", "--tune.rounds", "3", "--tune.compile=true", "--run.name", "x"])
-        ['--config', 'a.yaml', '--run.name', 'x']
+        >>> options_of({"trainer": {"precision": "32-true"}, "data": {"class_path": "x", "init_args": {"a": 8}}})
+        ['trainer.precision', 'data.a']
+    """
+    names: list[str] = []
+    for key, value in content.items():
+        if key == "init_args":
+            names += options_of(value, prefix)
+        elif key != "class_path":
+            names += options_of(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return names
+
+
+def without(args: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Leave some options out of a command line: those of `tune`, and what would win over the config that it wrote.
+
+    Args:
+        args: the command line
+        options: names without dashes; those that begin with one and a dot go too
+
+    Example:
+        >>> without(["--tune.rounds", "3", "-c", "a.yaml", "--data.a=8", "--data", "X"], ["tune", "data.a"])
+        ['-c', 'a.yaml', '--data', 'X']
     """
     kept: list[str] = []
     keeping = True
     for arg in args:
-        if arg.startswith("--"):
-            keeping = not arg.startswith("--tune.")
+        if arg.startswith("--") or arg == "-c":
+            name = arg.partition("=")[0].removeprefix("--")
+            keeping = not any(name == option or name.startswith(f"{option}.") for option in options)
         if keeping:
             kept.append(arg)
     return kept

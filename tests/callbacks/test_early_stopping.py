@@ -36,7 +36,8 @@ def test_cli__needs_validation(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "options", [{"patience": 0}, {"min_delta": -1.0}, {"monitor": "val/acc"}, {"monitor": "train/loss"}]
+    "options",
+    [{"patience": 0}, {"min_delta": -1.0, "patience": 1}, {"monitor": "val/acc", "patience": 1}, {"min_delta": 0.1}],
 )
 def test_early_stopping__impossible_options(options):
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import BackboneFinetuning, Callback
 from torch import nn
 
 from callbacks import EMA
@@ -109,6 +109,20 @@ def test_ema__a_resumed_run_ends_alike(tmp_path):
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+def test_ema__averages_what_is_unfrozen_also_in_a_resumed_run(tmp_path):
+    def callbacks(*more):
+        return [EMA(decay=0.9), BackboneFinetuning(unfreeze_backbone_at_epoch=1, train_bn=False), *more]
+
+    whole, _, _ = fit(tmp_path, callbacks(), max_epochs=4)
+    name = "backbone.1.weight"
+    expected = average(whole.history, 0.9, warmup=True)[name]
+    assert torch.allclose(whole.state_dict()[name].double(), expected, atol=1e-5)
+    assert not torch.allclose(whole.history[-1][name].double(), expected, atol=1e-5)
+    fit(tmp_path, callbacks(StopAfterTwoEpochs()), max_epochs=4)
+    resumed, _, _ = fit(tmp_path, callbacks(), ckpt_path=tmp_path / "half.ckpt", max_epochs=4)
+    assert torch.equal(resumed.state_dict()[name], whole.state_dict()[name])
+
+
 def test_ema__leaves_frozen_weights_and_their_copies_alone(tmp_path):
     class Frozen(Watching):
         def build(self):
@@ -120,7 +134,7 @@ def test_ema__leaves_frozen_weights_and_their_copies_alone(tmp_path):
     assert torch.equal(weights[0], model.history[0]["backbone.1.weight"])
 
 
-@pytest.mark.parametrize("options", [{"decay": 1.0}, {"decay": 0.9, "every_n_steps": 0}])
+@pytest.mark.parametrize("options", [{"decay": 1.0}, {"decay": 0.9, "every_n_steps": 0}, {"every_n_steps": 2}])
 def test_ema__impossible_options(options):
     with pytest.raises(ValueError, match="--ema"):
         EMA(**options)
@@ -136,3 +150,10 @@ def test_cli__ema(tmp_path):
     path = tmp_path / "digits/averaged/checkpoints/best.ckpt"
     assert run("validate", "--ckpt_path", path, root=tmp_path) == 0
     assert result(tmp_path, name="averaged")["val"]["nll"] == pytest.approx(averaged["val"]["nll"], rel=1e-5)
+
+
+def test_cli__an_average_is_not_gone_on_with_as_if_it_were_the_weights(tmp_path, capsys):
+    words = ("fit", "--model", "MLP", "--trainer.max_epochs", "1", "--run.name", "averaged")
+    assert run(*words, "--ema.decay", "0.9", root=tmp_path) == 0
+    assert run(*words, "--ckpt_path", tmp_path / "digits/averaged", root=tmp_path) == 2
+    assert "holds an average of the weights: go on with --ema.decay" in capsys.readouterr().err

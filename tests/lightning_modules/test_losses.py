@@ -144,7 +144,12 @@ def test_criterion__computes_half_precision_logits_in_single(loss):
 
 @pytest.mark.parametrize(
     ("loss", "options"),
-    [(CrossEntropy, {"label_smoothing": 1.0}), (CrossEntropy, {"beta": 1.0}), (Focal, {"gamma": -1.0})],
+    [
+        (CrossEntropy, {"label_smoothing": 1.0}),
+        (CrossEntropy, {"beta": 1.0}),
+        (CrossEntropy, {"beta": 0.99, "class_weights": "inverse"}),
+        (Focal, {"gamma": -1.0}),
+    ],
 )
 def test_loss__impossible_options(loss, options):
     with pytest.raises(ValueError, match=next(iter(options))):
@@ -155,3 +160,10 @@ def test_build__class_without_samples():
     with pytest.raises(ValueError, match="BalancedSoftmax needs training samples of every class"):
         BalancedSoftmax().build([3, 0])
     assert CrossEntropy().build([3, 0]).per_class is None
+
+
+def test_focal__a_certain_sample_has_a_gradient():
+    logits = torch.tensor([[40.0, -40.0], [0.0, 0.0]], requires_grad=True)
+    focal(logits, torch.tensor([0, 0]), 0.5).backward()
+    assert logits.grad.isfinite().all()
+    assert logits.grad[1].abs().sum() > 0

@@ -78,7 +78,6 @@ def test_plateau__drops_when_the_metric_no_longer_improves():
     optimizer = sgd(2.0)
     built = Plateau(monitor="val/loss", patience=1, drop=0.5).build(optimizer, 0)
     assert built["monitor"] == "val/loss"
-    assert built["interval"] == "epoch"
     for value, expected in ((1.0, 2.0), (0.5, 2.0), (0.6, 2.0), (0.7, 1.0)):
         built["scheduler"].step(value)
         assert optimizer.param_groups[0]["lr"] == expected

@@ -1,4 +1,8 @@
+import torch
+from safetensors.torch import load_file
+
 from pipelines.parsing import given_checkpoint, in_order
+from tests.helpers.cli import result, run
 
 
 def test_in_order__configs_then_classes_then_their_options():
@@ -25,3 +29,41 @@ def test_given_checkpoint__the_last_one_wins():
     assert given_checkpoint(["fit", "--ckpt_path", "last"]) == "last"
     assert given_checkpoint(["fit", "--ckpt_path=a.ckpt", "--ckpt_path", "b.ckpt"]) == "b.ckpt"
     assert given_checkpoint(["fit"]) is None
+
+
+def test_cli__one_correction_of_the_imbalance_is_enough(tmp_path, capsys):
+    sampled = ("--data.sampler", "balanced")
+    assert run("fit", *sampled, "--model.loss", "BalancedSoftmax", root=tmp_path) == 2
+    assert "--data.sampler balanced and --model.loss BalancedSoftmax both correct" in capsys.readouterr().err
+    assert run("fit", *sampled, "--model.logit_adjustment", "1", root=tmp_path) == 2
+    assert "--data.sampler balanced and --model.logit_adjustment 1.0 both correct" in capsys.readouterr().err
+    words = ("--model.loss.class_weights", "inverse", "--model.logit_adjustment", "1")
+    assert run("fit", *words, root=tmp_path) == 2
+    assert "--model.logit_adjustment 1.0 and --model.loss" in capsys.readouterr().err
+
+
+def test_cli__logits_are_adjusted_after_training(tmp_path):
+    long_tail = ("--data.long_tail", "exponential", "--data.imbalance_ratio", "20", "--trainer.max_epochs", "1")
+    assert run("fit", "--model", "MLP", *long_tail, root=tmp_path) == 0
+    path = tmp_path / "digits/mlp/checkpoints/last.ckpt"
+    predictions = tmp_path / "digits/mlp/predictions.safetensors"
+    assert run("test", "--ckpt_path", path, root=tmp_path) == 0
+    plain = load_file(predictions)["test/logits"]
+    assert "logit_adjustment" not in result(tmp_path)["evaluations"]["test"]
+    assert run("test", "--ckpt_path", path, "--model.logit_adjustment", "1.5", root=tmp_path) == 0
+    info = torch.load(path, weights_only=True)["architecture"]["init_args"]["data_info"]
+    counts = torch.tensor(info["class_counts"], dtype=torch.float64)
+    expected = plain - 1.5 * (counts / counts.sum()).log()
+    assert torch.allclose(load_file(predictions)["test/logits"].double(), expected, atol=1e-5)
+    assert result(tmp_path)["evaluations"]["test"]["logit_adjustment"] == 1.5
+
+
+def test_cli__a_loss_knows_the_counts_of_the_data_it_is_trained_on(tmp_path):
+    words = ("--model", "MLP", "--trainer.max_epochs", "1")
+    assert run("fit", *words, root=tmp_path) == 0
+    path = tmp_path / "digits/mlp/checkpoints/last.ckpt"
+    tail = ("--data.long_tail", "step", "--data.imbalance_ratio", "10", "--model.loss", "BalancedSoftmax")
+    assert run("fit", "--ckpt_path", path, *tail, "--trainer.max_epochs", "2", root=tmp_path) == 0
+    new = torch.load(tmp_path / "digits/mlp-2/checkpoints/last.ckpt", weights_only=True)
+    counts = new["architecture"]["init_args"]["data_info"]["class_counts"]
+    assert counts[0] > 5 * counts[-1]
