@@ -7,6 +7,8 @@ from typing import Any, cast
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
+from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins import MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
@@ -147,14 +149,33 @@ class LeanEpochLoop(_TrainingEpochLoop):
         self._batches_that_stepped += 1
 
 
+class FitLoop(_FitLoop):
+    """Go on from the end of an epoch in a run that is limited by steps as in one that is limited by epochs.
+
+    Lightning takes every resumed run with `max_steps` for one that stopped within an epoch: at an epoch's end it would
+    end that epoch twice and leave the next one's order of samples out.
+    """
+
+    @property
+    def restarting(self) -> bool:
+        """Whether an unfinished epoch is gone on with."""
+        return self._restarting
+
+    @restarting.setter
+    def restarting(self, restarting: bool) -> None:
+        now = self.epoch_progress.current
+        _Loop.restarting.fset(self, restarting and not now.ready == now.started == now.processed)  # type: ignore[attr-defined]
+
+
 def use_lean_loop(trainer: pl.Trainer) -> None:
-    """Put the lean loop in the place of Lightning's.
+    """Put our loops in the place of Lightning's.
 
     Args:
         trainer: that has not begun
     """
-    stock = trainer.fit_loop.epoch_loop
-    trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, min_steps=stock.min_steps, max_steps=stock.max_steps)
+    stock, inner = trainer.fit_loop, trainer.fit_loop.epoch_loop
+    trainer.fit_loop = FitLoop(trainer, min_epochs=stock.min_epochs, max_epochs=stock.max_epochs)
+    trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, min_steps=inner.min_steps, max_steps=inner.max_steps)
 
 
 def is_covered(trainer: pl.Trainer) -> bool:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from callbacks import EMA
+from callbacks import EMA, LastCheckpoint
 from datamodules.base import ImageDataModule
 from lightning_modules import MLP
 from lightning_modules.optim import Constant, Plateau
@@ -145,3 +145,50 @@ def test_loop__stops_when_asked_to(tmp_path):
     _, _, stock = fit(tmp_path, False, [Stopping()])
     assert fitting.global_step == stock.global_step == 2
     assert isinstance(fitting, pl.Trainer)
+
+
+class Breaking(Callback):
+    """Stop the run with an error at the start of an epoch, or after a batch of it."""
+
+    def __init__(self, epoch, batch=None):
+        self.epoch, self.batch = epoch, batch
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if self.batch is None and trainer.current_epoch == self.epoch:
+            raise ZeroDivisionError
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if self.batch == batch_idx and trainer.current_epoch == self.epoch:
+            raise ZeroDivisionError
+
+
+LIMITS = [
+    {"max_epochs": 4},
+    {"max_steps": 14, "max_epochs": -1},
+    {"max_steps": 14, "max_epochs": -1, "check_val_every_n_epoch": 3},
+]
+
+
+@pytest.mark.parametrize("breaking", [Breaking(2), Breaking(2, batch=3)], ids=["between epochs", "within an epoch"])
+@pytest.mark.parametrize("limits", LIMITS, ids=str)
+@pytest.mark.parametrize("schedule", [None, Plateau(monitor="val/loss", patience=0)], ids=["constant", "plateau"])
+def test_loop__a_resumed_run_ends_at_the_uninterrupted_weights(schedule, limits, breaking, tmp_path):
+    def start(folder, callbacks=(), ckpt_path=None):
+        torch.manual_seed(3)
+        data = Blobs(augmentation=("crop",))
+        model = MLP(data_info=data.info, hidden=[8], dropout=0.0, schedule=schedule)
+        saver = LastCheckpoint(every_n_train_steps=1 if breaking.batch else None)
+        saver.dirpath = str(folder)
+        fitting = trainer(folder, callbacks=[*callbacks, saver], **limits)
+        use_lean_loop(fitting)
+        fitting.fit(model, datamodule=data, ckpt_path=ckpt_path)
+        return model, fitting
+
+    whole, uninterrupted = start(tmp_path / "whole")
+    with pytest.raises(ZeroDivisionError):
+        start(tmp_path / "parts", [breaking])
+    resumed, fitting = start(tmp_path / "parts", ckpt_path=tmp_path / "parts/last.ckpt")
+    assert fitting.global_step == uninterrupted.global_step
+    assert fitting.optimizers[0].param_groups[0]["lr"] == uninterrupted.optimizers[0].param_groups[0]["lr"]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
