@@ -103,7 +103,14 @@ def test_main__a_signal_ends_the_members_too(tmp_path, name, status):
     command = [sys.executable, str(stack.TRAIN), "stack", "--config", str(fragment), "--root", str(tmp_path)]
     last = tmp_path / "stack/one/checkpoints/last.ckpt"
     # its own group: Ctrl-C goes to all of one
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        # a shell starts what runs in its background with Ctrl-C ignored, and the tests may run there
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         deadline = time.monotonic() + 200
         while not last.is_file() and time.monotonic() < deadline:

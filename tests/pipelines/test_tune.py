@@ -38,9 +38,11 @@ def test_tune__measures_and_writes_a_fragment(tmp_path, capsys):
     printed = capsys.readouterr().out
     for text in ("images/s", "channels_last", "bf16-mixed", "chosen", "largest batch that fits: 64", "learning rate:"):
         assert text in printed
-    assert f"fit --model MLP --model.hidden '[8]' --data.batch_size 32 --run.root {tmp_path}" in printed
+    assert f"fit --model MLP --model.hidden '[8]' --run.root {tmp_path}" in printed
     assert f"--config {folder / 'tune.yaml'}" in printed
+    # nor does the command line win over what was found
     assert "--tune." not in printed.split("next:")[1]
+    assert "--data.batch_size" not in printed.split("next:")[1]
 
 
 def test_tune__the_fragment_trains(tmp_path, half_wins, monkeypatch):
