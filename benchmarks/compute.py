@@ -107,6 +107,7 @@ def main():
     # as train.py does
     keep_large_blocks()
     settle_that_there_is_none()
+    # of many short fits, which repeat themselves
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:

@@ -199,6 +199,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="fewer images and one repeat, for make bench")
     options = parser.parse_args()
     count, repeats = (4_000, 1) if options.quick else (options.images, options.repeats)
+    # of many short fits, which repeat themselves
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     keep_large_blocks()

@@ -118,8 +118,8 @@ class ImageClassifier(pl.LightningModule):
         self.loss_watch = LossWatch()
         self.build()
         self.criterion = self.loss.build(self.info.class_counts)
-        adjustment = self.logit_adjustment and self.logit_adjustment * log_shares(torch.tensor(self.info.class_counts))
-        self.register_buffer("_adjustment", torch.as_tensor(adjustment), persistent=False)
+        adjustment = self.logit_adjustment * log_shares(torch.tensor(self.info.class_counts))
+        self.register_buffer("_adjustment", adjustment, persistent=False)
 
     def _check_options(self) -> None:
         if self.backbone_lr_factor < 0:
@@ -128,7 +128,7 @@ class ImageClassifier(pl.LightningModule):
             raise ValueError(f"--model.layer_decay must be in (0, 1], not {self.layer_decay}")
         if self.logit_adjustment and self.loss.corrects_imbalance:
             raise ValueError(
-                f"--model.logit_adjustment {self.logit_adjustment} and --model.loss {type(self.loss).__name__} both "
+                f"--model.logit_adjustment {self.logit_adjustment} and --model.loss {self.loss.description} both "
                 f"correct the imbalance of the classes: use one of them"
             )
 
@@ -348,7 +348,7 @@ class ImageClassifier(pl.LightningModule):
         if trainer.state.fn != "fit":
             self.log_dict(values, sync_dist=True)
             return
-        # self.log builds a metric object for each, which took longer than the validation of a small model
+        # self.log would build a metric object for each of them
         self.log("val/accuracy", values["val/accuracy"], prog_bar=True, logger=False, sync_dist=True)
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         for logger in trainer.loggers:

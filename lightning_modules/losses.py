@@ -165,6 +165,11 @@ class Loss(ABC):
         """Whether rare classes count for more than their samples do."""
         return False
 
+    @property
+    def description(self) -> str:
+        """Name the loss in messages."""
+        return type(self).__name__
+
     def per_class(self, counts: Tensor) -> Tensor | None:
         """Compute what the loss needs to know of each class, from its number of training samples `(class,)`."""
         return None
@@ -214,6 +219,11 @@ class CrossEntropy(Loss):
     def corrects_imbalance(self) -> bool:
         """Whether rare classes count for more than their samples do."""
         return self.class_weights != "none"
+
+    @property
+    def description(self) -> str:
+        """Name the loss in messages, with what makes it count rare classes for more."""
+        return f"{super().description} with class_weights {self.class_weights}"
 
     def per_class(self, counts: Tensor) -> Tensor | None:
         """Compute the weight of each class."""

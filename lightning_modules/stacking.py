@@ -70,7 +70,7 @@ class StackingModule(ImageClassifier):
         changed = self.loss.corrects_imbalance or self.loss.label_smoothing or isinstance(self.loss, Focal)
         if self.meta_model.solved and changed:
             raise ValueError(
-                f"--model.loss {type(self.loss).__name__} with these options is for a head trained in epochs: "
+                f"--model.loss {self.loss.description} with these options is for a head trained in epochs: "
                 f"{type(self.meta_model).__name__} solves its own problem; use --model.meta_model MLPHead"
             )
         for name, default in BACKBONE_OPTIONS.items():

@@ -47,6 +47,7 @@ from pipelines import run_dir, table
 from pipelines.errors import UsageError, explain_parsing
 from pipelines.out_of_memory import OutOfMemoryError, is_out_of_memory, smaller_batch
 from pipelines.parsing import (
+    check_average,
     check_imbalance,
     check_monitor,
     check_validation,
@@ -166,16 +167,12 @@ class ImageCLI(LightningCLI):
         check_monitor(config.best_checkpoint)
         if config.early_stopping.patience is not None:
             config.early_stopping.monitor = config.early_stopping.monitor or config.best_checkpoint.monitor
-        if self.subcommand == "fit" and "current_model_state" in (self.checkpoint or {}) and config.ema.decay is None:
-            raise ValueError(
-                f"{config.ckpt_path} holds an average of the weights: go on with --ema.decay, as it was trained, or "
-                f"start from the average by --model.weights {config.ckpt_path}"
-            )
         if config.trainer.default_root_dir is not None:
             raise ValueError("--trainer.default_root_dir is the run's folder: choose it by --run.root and --run.name")
         self.link_data_to_model(parser, config)
         if self.subcommand == "fit":
             check_validation(config, self.model, self.datamodule)
+            check_average(config, self.model, self.checkpoint)
         # vars has them whole; items would name their leaves, and build data and model once more
         parts = Namespace(**{name: value for name, value in vars(config).items() if name not in ("data", "model")})
         self.config_init = Namespace({self.subcommand: parser.instantiate(parts)})
@@ -307,8 +304,6 @@ class ImageCLI(LightningCLI):
 
     def _is_wanted(self, callback: Callback) -> bool:
         if isinstance(callback, EMA):
-            if callback.decay is not None and isinstance(self.model, StackingModule):
-                raise ValueError("--ema.decay is not for a stack, whose head is small enough to be trained to its end")
             return callback.decay is not None and self.subcommand == "fit"
         if isinstance(callback, EarlyStopping):
             return callback.wanted and self.subcommand == "fit"

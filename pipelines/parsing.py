@@ -8,7 +8,6 @@ from jsonargparse import Namespace
 
 from datamodules import ImageDataModule
 from lightning_modules import ImageClassifier, StackingModule
-from lightning_modules.losses import Loss
 from lightning_modules.metrics import VALIDATION_METRICS, better
 from lightning_modules.optim import Plateau
 from pipelines import run_dir
@@ -115,15 +114,9 @@ def check_imbalance(model: ImageClassifier, data: ImageDataModule) -> None:
     sampler = f"--data.sampler {data.sampler}"
     both = "both correct the imbalance of the classes, and together they overshoot: use one of them"
     if model.loss.corrects_imbalance:
-        raise ValueError(f"{sampler} and --model.loss {describe(model.loss)} {both}")
+        raise ValueError(f"{sampler} and --model.loss {model.loss.description} {both}")
     if model.logit_adjustment:
         raise ValueError(f"{sampler} and --model.logit_adjustment {model.logit_adjustment} {both}")
-
-
-def describe(loss: Loss) -> str:
-    """Name a loss with the option that makes it count rare classes for more."""
-    weighting = getattr(loss, "class_weights", None)
-    return type(loss).__name__ + (f" with class_weights {weighting}" if weighting else "")
 
 
 def check_validation(config: Namespace, model: ImageClassifier, data: ImageDataModule) -> None:
@@ -141,6 +134,21 @@ def check_validation(config: Namespace, model: ImageClassifier, data: ImageDataM
     ):
         if wanted:
             raise ValueError(f"{option} needs validation, and no sample is held out for it: set --data.val_fraction")
+
+
+def check_average(config: Namespace, model: ImageClassifier, checkpoint: dict[str, Any] | None) -> None:
+    """Refuse to average what needs no average, and to train an average on as if it were the plain weights.
+
+    Raises:
+        ValueError: a stack is to be averaged, or an average of a checkpoint would be lost
+    """
+    if config.ema.decay is not None and isinstance(model, StackingModule):
+        raise ValueError("--ema.decay is not for a stack, whose head is small enough to be trained to its end")
+    if config.ema.decay is None and "current_model_state" in (checkpoint or {}):
+        raise ValueError(
+            f"{config.ckpt_path} holds an average of the weights: go on with --ema.decay, as it was trained, or start "
+            f"from the average by --model.weights {config.ckpt_path}"
+        )
 
 
 def check_monitor(config: Namespace) -> None:

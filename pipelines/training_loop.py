@@ -13,10 +13,10 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins import MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from torch import Tensor
 
 from datamodules import ImageDataModule
 from datamodules.loaders import Batch
+from lightning_modules import ImageClassifier
 
 # what Lightning calls in the middle of a step; whoever overrides one of these gets Lightning's own loop
 CALLBACK_HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
@@ -38,9 +38,9 @@ class LeanEpochLoop(_TrainingEpochLoop):
     """Do in each step what Lightning's loop does, and call only hooks that somebody has overridden.
 
     Lightning calls some twenty hooks a step, each of all callbacks and each within a profiler, and looks at signatures
-    and empty results: that took longer than the whole step of an MLP (benchmarks/framework_tax.py). What this loop does
-    not cover is left to Lightning's: several processes, accumulated gradients, scaled gradients, profilers, optimizers
-    that call the step themselves, and hooks in the middle of a step.
+    and empty results, which small models notice (benchmarks/framework_tax.py). What this loop does not cover is left to
+    Lightning's: several processes, accumulated gradients, scaled gradients, profilers, optimizers that call the step
+    themselves, training steps other than the classifier's, and hooks in the middle of a step.
     """
 
     _lean = False
@@ -55,7 +55,10 @@ class LeanEpochLoop(_TrainingEpochLoop):
         self._starting = overriding(trainer.callbacks, "on_train_batch_start")  # type: ignore[attr-defined]
         ending = overriding(trainer.callbacks, "on_train_batch_end")  # type: ignore[attr-defined]
         self._ending = [callback for callback in ending if not saves_at_epoch_ends(callback)]
-        self._plateaus = any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
+        configs = trainer.lr_scheduler_configs
+        plain = all(c.interval == "step" and c.frequency == 1 and not c.reduce_on_plateau for c in configs)
+        # those that are stepped at each step; Lightning's loop moves others
+        self._schedulers = [config.scheduler for config in configs] if plain else None
         self._module_ends = overrides(trainer.lightning_module, pl.LightningModule, "on_train_batch_end")
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
@@ -78,7 +81,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         for callback in self._starting:
             callback.on_train_batch_start(trainer, module, batch, batch_idx)
         progress.increment_started()
-        outputs = self._step(module, batch, batch_idx)
+        outputs = self._step(cast(ImageClassifier, module), batch, batch_idx)
         progress.increment_processed()
         self._move_rates()
         module.__dict__["_current_fx_name"] = "on_train_batch_end"
@@ -95,13 +98,13 @@ class LeanEpochLoop(_TrainingEpochLoop):
         if logs:
             connector.update_train_step_metrics()
 
-    def _step(self, module: pl.LightningModule, batch: Batch, batch_idx: int) -> dict[str, Any]:
+    def _step(self, module: ImageClassifier, batch: Batch, batch_idx: int) -> dict[str, Any]:
         trainer = self.trainer
         optimizer, done = trainer.optimizers[0], self.automatic_optimization.optim_progress.optimizer
         done.step.increment_ready()
         module.__dict__["_current_fx_name"] = "training_step"
         with autocast(trainer.precision_plugin):
-            loss = cast(Tensor, module.training_step(batch, batch_idx))
+            loss = module.training_step(batch, batch_idx)
         module.__dict__["_current_fx_name"] = None
         done.zero_grad.increment_ready()
         done.zero_grad.increment_started()
@@ -119,19 +122,15 @@ class LeanEpochLoop(_TrainingEpochLoop):
         return {"loss": loss.detach()}
 
     def _move_rates(self) -> None:
-        ends = self._num_ready_batches_reached()
-        for config in self.trainer.lr_scheduler_configs:
-            if ends or config.frequency != 1 or config.reduce_on_plateau:
-                break
-            if config.interval == "step":
-                self.scheduler_progress.increment_ready()
-                config.scheduler.step()  # type: ignore[call-arg]
-                self.scheduler_progress.increment_completed()
-        else:
+        if self._schedulers is None:
+            self.update_lr_schedulers("step", update_plateau_schedulers=False)
+            if self._num_ready_batches_reached():
+                self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
             return
-        self.update_lr_schedulers("step", update_plateau_schedulers=False)
-        if ends:
-            self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+        for scheduler in self._schedulers:
+            self.scheduler_progress.increment_ready()
+            scheduler.step()
+            self.scheduler_progress.increment_completed()
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
         """Validate, if it is time."""
@@ -144,7 +143,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         if not self._lean or self._skip_next_val or may_validate or trainer.should_stop or trainer.received_sigterm:
             super().on_advance_end(data_fetcher)
             return
-        if self._plateaus:
+        if self._schedulers is None:
             self.update_lr_schedulers("step", update_plateau_schedulers=True)
         self._batches_that_stepped += 1
 
@@ -194,6 +193,9 @@ def is_covered(trainer: pl.Trainer) -> bool:
         and isinstance(trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
         and isinstance(trainer.datamodule, ImageDataModule)  # type: ignore[attr-defined]
         and not overrides(trainer.datamodule, pl.LightningDataModule, "transfer_batch_to_device")  # type: ignore[attr-defined]
+        and isinstance(module, ImageClassifier)
+        # another one might return a dict, or nothing
+        and not overrides(module, ImageClassifier, "training_step")
         and not any(overrides(module, pl.LightningModule, hook) for hook in MODULE_HOOKS)
         and not any(overriding(trainer.callbacks, hook) for hook in CALLBACK_HOOKS)  # type: ignore[attr-defined]
     )

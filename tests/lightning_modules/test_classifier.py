@@ -5,7 +5,6 @@ from torch import nn
 
 from datamodules.base import ImageDataModule
 from lightning_modules import MLP, ImageClassifier, SmallCNN
-from lightning_modules.classifier import output_shape
 from lightning_modules.losses import cross_entropy
 from tests.helpers.data import Blobs, data_info, random_images
 from tests.helpers.training import fit, trainer
@@ -151,11 +150,6 @@ def test_same_seed__same_weights(tmp_path):
 
     assert torch.equal(run(3), run(3))
     assert not torch.equal(run(3), run(4))
-
-
-def test_output_shape__computes_nothing():
-    assert output_shape(nn.Conv2d(3, 4, 3), (3, 10, 12)) == (4, 8, 10)
-    assert output_shape(nn.Conv2d(3, 4, 3), (3, 2, 2)) is None
 
 
 def test_build_backbone__must_be_overridden():

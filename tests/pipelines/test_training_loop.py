@@ -91,6 +91,11 @@ class Stepping(MLP):
         super().optimizer_step(*args, **kwargs)
 
 
+class Telling(MLP):
+    def training_step(self, batch, batch_idx):
+        return {"loss": super().training_step(batch, batch_idx), "more": batch_idx}
+
+
 class Looking(Callback):
     def on_after_backward(self, trainer, pl_module):
         self.seen = True
@@ -104,11 +109,18 @@ class Closing(torch.optim.LBFGS):
     "options",
     [
         {"model_class": Stepping},
+        {"model_class": Telling},
         {"callbacks": [Looking()]},
         {"profiler": "simple"},
         {"model_options": {"optimizer": lambda p: Closing(p, max_iter=2), "schedule": None}, "max_epochs": 1},
     ],
-    ids=["a hook of the model", "a hook of a callback", "a profiler", "an optimizer that calls the step"],
+    ids=[
+        "a hook of the model",
+        "a training step of its own",
+        "a hook of a callback",
+        "a profiler",
+        "an optimizer that calls the step",
+    ],
 )
 def test_loop__leaves_what_it_does_not_cover_to_lightnings(options, tmp_path):
     _, _, fitting = fit(tmp_path, True, **options)
