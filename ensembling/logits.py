@@ -10,6 +10,8 @@ from datamodules.loaders import BatchLoader
 from ensembling.gather import gather_by_id
 
 Features = Literal["logits", "log_probabilities", "probabilities"]
+# no more can be said of 1e-13 than of 0, which a base gives to a class that it does not know
+LOG_FLOOR = -30.0
 
 
 @torch.inference_mode()
@@ -50,13 +52,13 @@ def to_features(logits: Tensor, kind: Features) -> Tensor:
 
     Args:
         logits: shape `(sample, base, class)`
-        kind: logits, log_probabilities or probabilities
+        kind: logits, log_probabilities (not below -30, so that minus infinity is a number too) or probabilities
 
     Returns:
         shape `(sample, base * class)`
     """
     if kind == "log_probabilities":
-        logits = logits.log_softmax(2)
+        logits = logits.log_softmax(2).clamp(min=LOG_FLOOR)
     elif kind == "probabilities":
         logits = logits.softmax(2)
     return logits.flatten(1)

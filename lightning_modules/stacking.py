@@ -17,9 +17,9 @@ from datamodules.base import ImageDataModule
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from datamodules.samples import Samples, TensorSource
-from ensembling.heads import Head, LogisticHead
+from ensembling.heads import Head, LogisticHead, head_plain
 from ensembling.leakage import Leakage, find_leakage, refuse_leakage
-from ensembling.logits import Features, base_logits, mean_logits, to_features
+from ensembling.logits import base_logits, mean_logits
 from lightning_modules.checkpoints import file_sha256, load_classifier
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.losses import Focal
@@ -45,7 +45,7 @@ BACKBONE_OPTIONS = {
 
 @dataclass(eq=False, kw_only=True, repr=False)
 class StackingModule(ImageClassifier):
-    """A logistic or MLP head on the logits of frozen bases.
+    """A head on the logits of frozen bases: an average, a logistic regression or an MLP.
 
     The bases run once over each split, before training; the head then trains on their logits, and images are not
     touched again. Each base keeps its own preprocessing. The head is validated on the split of val and stack that it
@@ -53,15 +53,13 @@ class StackingModule(ImageClassifier):
 
     Args:
         bases: checkpoints of the bases, or their run folders (which stand for checkpoints/best.ckpt)
-        meta_model: the head on the bases' features
-        meta_features: what the head sees of each base
+        meta_model: the head on the bases' logits
         train_on: the split that the head is trained on
         allow_leakage: train on samples that a base was fitted on; every table then says so
     """
 
     bases: list[str] = field(default_factory=list)
     meta_model: Head = lazy_instance(LogisticHead)
-    meta_features: Features = "logits"
     train_on: Literal["stack", "val"] = "stack"
     allow_leakage: bool = False
 
@@ -85,7 +83,7 @@ class StackingModule(ImageClassifier):
         self.base_hashes = [file_sha256(path) for path in self.paths]
         for path, base in zip(self.paths, self.base_models, strict=True):
             base.info.check_compatible(self.info, str(path), "the stack's data")
-        self.head = self.meta_model.build(len(self.bases) * self.info.num_classes, self.info.num_classes)
+        self.head = self.meta_model.build(len(self.bases), self.info.num_classes)
         self.leakage = Leakage()
         self.class_counts = self.info.class_counts
         self.members: list[dict[str, Any]] = []
@@ -96,11 +94,11 @@ class StackingModule(ImageClassifier):
         """Compute the stack's logits `(batch, class)` from the bases' `(batch, base, class)`."""
         # the head is tiny: full precision costs nothing
         with torch.autocast(self.device.type, enabled=False):
-            return self.head(to_features(logits.to(next(self.head.parameters()).dtype), self.meta_features))
+            return self.head(logits)
 
     def features(self, images: Tensor) -> Tensor:
-        """Compute what the head sees of uint8 images, `(batch, base * class)`."""
-        return to_features(self._run_bases(images), self.meta_features)
+        """Compute the bases' logits of uint8 images, `(batch, base * class)`."""
+        return self._run_bases(images).flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits `(batch, class)` of uint8 images `(batch, channel, height, width)`."""
@@ -196,7 +194,7 @@ class StackingModule(ImageClassifier):
     def _solve(self) -> None:
         assert self._meta is not None
         logits, labels = self._meta
-        self.meta_model.solve(self.head, to_features(logits.double(), self.meta_features), labels)
+        self.meta_model.solve(self.head, logits, labels)
         self.trainer.should_stop = True
 
     def on_train_epoch_end(self) -> None:
@@ -231,13 +229,7 @@ class StackingModule(ImageClassifier):
     def architecture(self) -> dict[str, Any]:
         """Return what is needed to rebuild this model without its weights, as plain Python types."""
         plain = super().architecture()
-        head = type(self.meta_model)
-        # jsonargparse's lazy default is a subclass made on the fly
-        head = head.__mro__[1] if head.__name__.startswith("LazyInstance_") else head
-        plain["init_args"]["meta_model"] = {
-            "class_path": f"{head.__module__}.{head.__qualname__}",
-            "init_args": asdict(self.meta_model),  # type: ignore[call-overload]
-        }
+        plain["init_args"]["meta_model"] = head_plain(self.meta_model)
         plain["init_args"]["bases"] = [str(path.resolve()) for path in self.paths]
         return plain
 

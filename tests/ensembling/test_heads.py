@@ -62,13 +62,13 @@ def test_fit_logistic__too_few_iterations_are_an_error():
 
 
 def test_mlp_head__parameters():
-    assert count(MLPHead(hidden=[128, 128], dropout=0.3).build(30, 10)) == 21_770
+    assert count(MLPHead(hidden=[128, 128], dropout=0.3).build(3, 10)) == 21_770
 
 
 def test_mlp_head__is_not_solved():
     head = MLPHead()
     with pytest.raises(TypeError, match="trained in epochs"):
-        head.solve(head.build(2, 2), torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64))
+        head.solve(head.build(2, 2), torch.zeros(1, 2, 2), torch.zeros(1, dtype=torch.int64))
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_fit__runs_each_base_once_a_split(checkpoints, tmp_path):
 @pytest.mark.parametrize("features", ["logits", "log_probabilities", "probabilities"])
 def test_logistic__equals_scikit_learn_on_the_same_features(checkpoints, tmp_path, features):
     data = blobs()
-    model = stack(checkpoints, data, meta_features=features, meta_model=LogisticHead(C=0.5))
+    model = stack(checkpoints, data, meta_model=LogisticHead(C=0.5, features=features))
     fit(model, data, tmp_path)
     samples = data.splits["stack"]
     with torch.no_grad():
