@@ -1,0 +1,256 @@
+"""The stack's report: every model on the untouched test samples, and what held-out samples say to use."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ensembling.diversity import diversity
+from ensembling.logits import mean_logits
+from ensembling.rejection import Thresholds, risk_coverage
+from ensembling.selection import COMPARED, Pool, best_member, by_simplicity, pareto_front, recommend, worth
+from ensembling.statistics import LEVEL, METRICS, REPLICATES, Bootstrap, bootstrap, check_logits, mcnemar
+
+MEAN, TUNED_MEAN = "mean", "tuned_mean"
+# what a temperature changes; the order of samples within a class too, but hardly
+CALIBRATED = ("nll", "brier", "ece")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Logits of the members and of the heads on the same samples, before any temperature.
+
+    Args:
+        labels: int64, shape `(sample,)`
+        members: by member, shape `(sample, class)`
+        heads: by head, shape `(sample, class)`; of held-out samples these must be cross-fitted
+        groups: of samples that are not independent, such as images of one patient, shape `(sample,)`
+    """
+
+    labels: Tensor
+    members: Mapping[str, Tensor]
+    heads: Mapping[str, Tensor]
+    groups: Tensor | None = None
+
+    def models(self) -> dict[str, Tensor]:
+        """Return members and heads by name."""
+        return {**self.members, **self.heads}
+
+    def with_mean(self) -> "Predictions":
+        """Return these with the mean of the members' probabilities, if it is not among the heads."""
+        if MEAN in self.heads:
+            return self
+        mean = mean_logits(torch.stack(list(self.members.values()), 1))
+        return Predictions(self.labels, self.members, {MEAN: mean, **self.heads}, self.groups)
+
+    def check(self, split: str) -> None:
+        """Refuse what nothing can be computed from.
+
+        Args:
+            split: for the message
+
+        Raises:
+            ValueError: logits that are not finite or do not fit, no member, or a name that is used twice
+        """
+        if not self.members:
+            raise ValueError(f"{split}: a report needs at least one member")
+        if twice := sorted(set(self.members) & set(self.heads)):
+            raise ValueError(f"{split}: {', '.join(twice)} names a member and a head: name the member otherwise")
+        for name, logits in self.models().items():
+            check_logits(f"{split}, {name}", logits, self.labels)
+        widths = {name: logits.shape[1] for name, logits in self.models().items()}
+        if len(set(widths.values())) > 1:
+            raise ValueError(f"{split}: models differ in their number of classes: {widths}")
+        if self.groups is not None and len(self.groups) != len(self.labels):
+            raise ValueError(f"{split}: {len(self.groups)} groups for {len(self.labels)} samples")
+
+
+def stack_report(
+    test: Predictions,
+    held_out: Predictions,
+    *,
+    temperatures: Mapping[str, float] | None = None,
+    parameters: Mapping[str, int] | None = None,
+    ms_per_image: Mapping[str, float] | None = None,
+    greedy_weights: Mapping[str, float] | None = None,
+    thresholds: Mapping[str, Thresholds] | None = None,
+    leakage: Mapping[str, Sequence[str]] | None = None,
+    notes: Sequence[str] = (),
+    pool: Pool = mean_logits,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Compare a stack's members and heads on the test samples.
+
+    Whatever is chosen (the best member, the recommended model, the Pareto front, a member's worth) is chosen on
+    held-out samples; the test samples are only reported on.
+
+    Args:
+        test: logits on the test split; the mean of the members is added if it is not among the heads
+        held_out: logits on the meta samples, the heads' cross-fitted
+        temperatures: by model, fitted on held-out samples; a model without one is not calibrated
+        parameters: by model; a head without them has those of all members
+        ms_per_image: by model, measured; a head without it costs what all members cost
+        greedy_weights: by member, its share in the greedy selection
+        thresholds: by model, for what would be rejected of the test samples
+        leakage: sentences in `allowed` and `warnings`, as in result.json
+        notes: sentences to stand beside the numbers
+        pool: whose members' worth is told; see `selection.worth`
+        replicates: resamples of the bootstrap
+        seed: of its draws
+
+    Returns:
+        plain types only, None where something is undefined. An interval is `{"value", "low", "high"}`.
+        `models` (a row a model: `name`, `kind`, `metrics`, `temperature`, `calibrated`, `held_out`, `parameters`,
+        `ms_per_image`, `pareto`, `risk_coverage`, `rejection`), `best_member` (`held_out`, `test`), `differences`
+        (a row a head and reference), `diversity`, `worth`, `recommendation`, `leakage`, `notes`, and the samples,
+        replicates, level and seed behind them
+
+    Raises:
+        ValueError: logits that are not finite or do not fit; the message names the model
+    """
+    test.check("test")
+    held_out.check("held-out")
+    test, held_out = test.with_mean(), held_out.with_mean()
+    if set(test.models()) != set(held_out.models()):
+        odd = sorted(set(test.models()) ^ set(held_out.models()))
+        raise ValueError(f"{', '.join(odd)}: predictions are needed on both test and held-out samples")
+    temperatures = temperatures or {}
+    draw = {"replicates": replicates, "seed": seed}
+    raw = bootstrap(test.models(), test.labels, METRICS, groups=test.groups, **draw)
+    scaled = scale(test.models(), temperatures)
+    calibrated = bootstrap(scaled, test.labels, CALIBRATED, groups=test.groups, **draw)
+    kept = scale(held_out.models(), temperatures)
+    chosen_on = bootstrap(kept, held_out.labels, COMPARED, groups=held_out.groups, **draw)
+    members, heads = list(test.members), by_simplicity(list(test.heads))
+    best = best_member(chosen_on, members)
+    costs = _costs(members, heads, ms_per_image or {})
+    sizes = _costs(members, heads, parameters or {})
+    known = {name: cost for name, cost in costs.items() if cost is not None}
+    front = pareto_front(known, {name: chosen_on.points[name]["accuracy"] for name in known})
+    rows = []
+    for name in (*members, *heads):
+        probabilities = scaled[name].double().softmax(1)
+        limit = (thresholds or {}).get(name)
+        rows.append(
+            {
+                "name": name,
+                "kind": "member" if name in test.members else "head",
+                "metrics": {metric: raw.metric(name, metric) for metric in METRICS},
+                "temperature": temperatures.get(name),
+                "calibrated": {metric: calibrated.metric(name, metric) for metric in CALIBRATED}
+                if name in temperatures
+                else None,
+                "held_out": {metric: chosen_on.metric(name, metric) for metric in COMPARED},
+                "parameters": sizes[name],
+                "ms_per_image": costs[name],
+                "pareto": name in front if name in known else None,
+                "risk_coverage": risk_coverage(probabilities, test.labels),
+                "rejection": None if limit is None else _rejection(limit, probabilities, test.labels),
+            }
+        )
+    by_accuracy = max(members, key=lambda name: (raw.points[name]["accuracy"], -raw.points[name]["nll"]))
+    present = test.labels.unique()
+    return {
+        "samples": len(test.labels),
+        "held_out_samples": len(held_out.labels),
+        "classes": test.members[members[0]].shape[1],
+        "classes_present": len(present),
+        "groups": None if test.groups is None else raw.units,
+        "replicates": replicates,
+        "level": LEVEL,
+        "seed": seed,
+        "models": rows,
+        "best_member": {"held_out": best, "test": by_accuracy},
+        "differences": _differences(test, raw, calibrated, heads, best, temperatures),
+        "diversity": diversity(test.members, test.labels),
+        "worth": worth(held_out.members, held_out.labels, pool, greedy_weights, groups=held_out.groups, **draw),
+        "recommendation": asdict(recommend(chosen_on, members, heads)),
+        "leakage": {key: list((leakage or {}).get(key, ())) for key in ("allowed", "warnings")},
+        "notes": [*notes, *_notes(test, held_out, raw, present)],
+    }
+
+
+def scale(logits: Mapping[str, Tensor], temperatures: Mapping[str, float]) -> dict[str, Tensor]:
+    """Divide logits by their models' temperatures; those without one stay as they are.
+
+    Args:
+        logits: by model, shape `(sample, class)`
+        temperatures: by model
+    """
+    return {name: rows.double() / temperatures.get(name, 1.0) for name, rows in logits.items()}
+
+
+def _costs(members: Sequence[str], heads: Sequence[str], measured: Mapping[str, float]) -> dict[str, float | None]:
+    own = {name: measured.get(name) for name in members}
+    known = [cost for cost in own.values() if cost is not None]
+    total = sum(known) if len(known) == len(members) else None
+    return {**own, **{name: measured.get(name, total) for name in heads}}
+
+
+def _differences(
+    test: Predictions,
+    raw: Bootstrap,
+    calibrated: Bootstrap,
+    heads: Sequence[str],
+    best: str,
+    temperatures: Mapping[str, float],
+) -> list[dict[str, Any]]:
+    correct = {name: rows.argmax(1) == test.labels for name, rows in test.models().items()}
+    references = [("best_member", best), *([("tuned_mean", TUNED_MEAN)] if TUNED_MEAN in heads else [])]
+    rows = []
+    for reference, other in references:
+        for name in heads:
+            if name == other:
+                continue
+            both = name in temperatures and other in temperatures
+            rows.append(
+                {
+                    "model": name,
+                    "reference": reference,
+                    "to": other,
+                    "accuracy": raw.difference(name, other, "accuracy"),
+                    "nll": raw.difference(name, other, "nll"),
+                    "nll_calibrated": calibrated.difference(name, other, "nll") if both else None,
+                    "only_this_right": int((correct[name] & ~correct[other]).sum()),
+                    "only_other_right": int((~correct[name] & correct[other]).sum()),
+                    "mcnemar_p": mcnemar(correct[name], correct[other]),
+                }
+            )
+    return rows
+
+
+def _rejection(thresholds: Thresholds, probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
+    accepted = thresholds.accepted(probabilities)
+    right = (probabilities.argmax(1) == labels)[accepted]
+    return {
+        "kind": thresholds.kind,
+        "coverage": float(accepted.double().mean()),
+        "accuracy": float(right.double().mean()) if len(right) else None,
+        "notes": list(thresholds.notes),
+    }
+
+
+def _notes(test: Predictions, held_out: Predictions, raw: Bootstrap, present: Tensor) -> list[str]:
+    notes = []
+    classes = next(iter(test.members.values())).shape[1]
+    if len(present) < classes:
+        notes.append(
+            f"{classes - len(present)} of {classes} classes are absent in test: averages over classes leave them out"
+        )
+    if missing := classes - len(held_out.labels.unique()):
+        notes.append(f"{missing} of {classes} classes are absent in the held-out samples")
+    if len(present) < 2:
+        notes.append("test holds one class alone: AUROC is undefined")
+    if raw.units < 2:
+        notes.append("a single sample or group has no spread: there are no intervals")
+    elif perfect := [name for name, values in raw.points.items() if values["accuracy"] == 1]:
+        notes.append(
+            f"{', '.join(perfect)}: right on every test sample, so its interval of accuracy has no width; an error of "
+            f"up to {min(1.0, 3 / raw.units):.2g} would go unseen"
+        )
+    if test.groups is not None:
+        notes.append("intervals come from whole groups; McNemar's test takes samples as independent")
+    return notes
