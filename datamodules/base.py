@@ -237,7 +237,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def provenance(self) -> Provenance:
         """Return which samples a model trained on this data is fitted and selected on."""
-        return Provenance.of([self.splits["train"].keys], [self.splits["val"].keys])
+        return Provenance.of_samples(fitted=[self.splits["train"]], selected=[self.splits["val"]])
 
     # what the loaders hand out
 
