@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from datamodules.dataset import Dataset, channel_statistics
+from datamodules.image_store import VERSION
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch, BatchLoader
 from datamodules.mixing import mix
@@ -236,7 +237,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def provenance(self) -> Provenance:
         """Return which samples a model trained on this data is fitted and selected on."""
-        return Provenance.of([self.splits["train"].keys], [self.splits["val"].keys])
+        return Provenance.of_samples(fitted=[self.splits["train"]], selected=[self.splits["val"]])
 
     # what the loaders hand out
 
@@ -254,6 +255,18 @@ class ImageDataModule(pl.LightningDataModule):
             samples: what to hand out
         """
         self._served[split] = samples
+
+    def pixel_key(self, samples: Samples) -> str:
+        """Name what is made of an image's content: of one content key and one of these, the pixels are the same.
+
+        The content key stands for what is in the file or array; the size and channels that it is served at, which
+        options choose, come beside it.
+
+        Args:
+            samples: images, at least one
+        """
+        served = samples.source.gather(samples.rows[:1])
+        return f"{VERSION}: {served.dtype} {'x'.join(map(str, served.shape[1:]))}"
 
     def stop_serving(self) -> None:
         """Let the loaders hand out images again."""

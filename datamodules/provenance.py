@@ -1,14 +1,16 @@
 """Stable sample ids, content keys, and the record of what a model was fitted and selected on."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from datamodules.samples import Samples
 
 BLOCK = 10_000
 
@@ -76,36 +78,63 @@ def bytes_key(content: bytes) -> int:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Content keys of the samples that a model has seen, and in which role.
+    """The samples that a model has seen, and in which role, by content key and by group; each sorted and unique.
 
     Args:
-        fitted: sorted unique keys of the samples that its weights were fitted on
-        selected: sorted unique keys of the samples that chose its checkpoint or stopped its training
+        fitted: keys of the samples that its weights were fitted on
+        selected: keys of the samples that chose its checkpoint or stopped its training
+        calibrated: keys of the samples that something beside its weights was fitted on: a temperature, thresholds, or
+            the head over frozen bases
+        fitted_groups: groups of the samples in `fitted`, where the data has groups
+        selected_groups: likewise of those in `selected`
+        calibrated_groups: likewise of those in `calibrated`
     """
 
     fitted: Tensor
     selected: Tensor
+    calibrated: Tensor
+    fitted_groups: Tensor
+    selected_groups: Tensor
+    calibrated_groups: Tensor
 
     @classmethod
-    def of(cls, fitted: Iterable[Tensor], selected: Iterable[Tensor]) -> "Provenance":
-        """Join several lists of keys a role."""
-        empty = torch.empty(0, dtype=torch.int64)
-        return cls(torch.cat([empty, *fitted]).unique(), torch.cat([empty, *selected]).unique())
+    def of(
+        cls,
+        fitted: Iterable[Tensor] = (),
+        selected: Iterable[Tensor] = (),
+        calibrated: Iterable[Tensor] = (),
+        fitted_groups: Iterable[Tensor] = (),
+        selected_groups: Iterable[Tensor] = (),
+        calibrated_groups: Iterable[Tensor] = (),
+    ) -> "Provenance":
+        """Join several lists a role."""
+        roles = (fitted, selected, calibrated, fitted_groups, selected_groups, calibrated_groups)
+        return cls(*(torch.cat([torch.empty(0, dtype=torch.int64), *lists]).unique() for lists in roles))
 
     @classmethod
-    def from_plain(cls, values: dict[str, Any]) -> "Provenance":
+    def of_samples(
+        cls, fitted: Iterable[Samples] = (), selected: Iterable[Samples] = (), calibrated: Iterable[Samples] = ()
+    ) -> "Provenance":
+        """Record the samples of each role, with their groups."""
+        roles = [list(samples) for samples in (fitted, selected, calibrated)]
+        keys = ([part.keys for part in samples] for samples in roles)
+        return cls.of(*keys, *([p.groups for p in samples if p.groups is not None] for samples in roles))
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "Provenance":
         """Rebuild from a checkpoint's entry."""
-        return cls(values["fitted"], values["selected"])
+        return cls.of(**{f.name: [values[f.name]] for f in fields(cls) if f.name in values})
 
     def plain(self) -> dict[str, Tensor]:
         """Return the record as it stands in a checkpoint."""
-        return {"fitted": self.fitted, "selected": self.selected}
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
-    def union(self, other: "Provenance | None") -> "Provenance":
-        """Add the samples of another record, for a run that continues one."""
-        if other is None:
+    def union(self, *others: "Provenance | None") -> "Provenance":
+        """Add the samples of other records, for a run that continues one or a model that is made of several."""
+        records = [self, *(record for record in others if record is not None)]
+        if len(records) == 1:
             return self
-        return Provenance.of([self.fitted, other.fitted], [self.selected, other.selected])
+        return Provenance.of(**{f.name: [getattr(record, f.name) for record in records] for f in fields(self)})
 
 
 def fingerprint(*arrays: Tensor) -> str:

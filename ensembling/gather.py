@@ -30,6 +30,22 @@ def gather_by_id(columns: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: column[order] for name, column in columns.items()}
 
 
+def on_all_processes(mask: Tensor, device: torch.device) -> Tensor:
+    """Tell where a mask is set on every process.
+
+    Every process must call this.
+
+    Args:
+        mask: bool, of one shape on all processes
+        device: that processes talk through
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return mask
+    common = mask.to(device, torch.int32)
+    dist.all_reduce(common, op=dist.ReduceOp.MIN)
+    return common.bool().to(mask.device)
+
+
 def _all_gather_rows(rows: Tensor) -> Tensor:
     sizes = [torch.zeros((), dtype=torch.int64, device=rows.device) for _ in range(dist.get_world_size())]
     dist.all_gather(sizes, torch.tensor(len(rows), device=rows.device))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from datamodules.loaders import BatchLoader
 from ensembling.gather import gather_by_id
+from ensembling.tta import TTA, tta_logits
 
 Features = Literal["logits", "log_probabilities", "probabilities"]
 # no more can be said of 1e-13 than of 0, which a base gives to a class that it does not know
@@ -15,7 +16,13 @@ LOG_FLOOR = -30.0
 
 
 @torch.inference_mode()
-def base_logits(bases: Sequence[nn.Module], loader: BatchLoader, device: torch.device) -> Tensor:
+def base_logits(
+    bases: Sequence[nn.Module],
+    loader: BatchLoader,
+    device: torch.device,
+    tta: TTA = "none",
+    names: Sequence[str] | None = None,
+) -> Tensor:
     """Run every base once over a split.
 
     Every process runs its own share; all get the whole.
@@ -24,6 +31,8 @@ def base_logits(bases: Sequence[nn.Module], loader: BatchLoader, device: torch.d
         bases: classifiers from uint8 images to logits, frozen and in evaluation mode
         loader: batches of the split in fixed order, without augmentation
         device: where the bases run
+        tta: the views of each image that a base's logits are averaged over
+        names: what to call the bases in an error; None calls them by number
 
     Returns:
         float32 on the CPU in the split's order, shape `(sample, base, class)`
@@ -34,13 +43,15 @@ def base_logits(bases: Sequence[nn.Module], loader: BatchLoader, device: torch.d
     ids, rows = [], []
     for batch in loader:
         images = batch["image"].to(device)
-        rows.append(torch.stack([base(images).float() for base in bases], dim=1))
+        rows.append(torch.stack([tta_logits(base, images, tta) for base in bases], dim=1))
         ids.append(batch["id"].to(device))
     gathered = gather_by_id({"id": torch.cat(ids), "logits": torch.cat(rows)})
     logits = gathered["logits"].cpu()
     finite = logits.isfinite().all(2).all(0)
     if not finite.all():
-        raise ValueError(f"base number {int((~finite).nonzero()[0]) + 1} gives logits that are not finite")
+        number = int((~finite).nonzero()[0])
+        name = names[number] if names is not None else f"number {number + 1}"
+        raise ValueError(f"base {name} gives logits that are not finite")
     # gathered rows are sorted by id: put them back into the split's order
     in_order = torch.empty_like(logits)
     in_order[loader.samples.ids.argsort()] = logits
