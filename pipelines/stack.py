@@ -1,220 +1,107 @@
 """`python train.py stack`: train members, stack them on held-out samples, and test once."""
 
-import json
-import os
-import re
+import shlex
 import signal
-import subprocess
-import sys
 import threading
-import time
 from argparse import ArgumentError
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from callbacks import StoppedError
-from pipelines import run_dir, table
+from pipelines.cell_queue import run_queue
+from pipelines.cells import CellFiles, CellJob, Outcome
 from pipelines.errors import UsageError, explain_parsing
-from pipelines.run_dir import RunDir
-
-TRAIN = Path(__file__).resolve().parent.parent / "train.py"
-
-
-@dataclass
-class Cell:
-    """One ordinary `train.py fit`.
-
-    Args:
-        name: of its run
-        fragments: config files, later ones win
-        options: what this cell sets beyond its fragments, by the names of the command line, such as model.dropout
-    """
-
-    name: str
-    fragments: list[str] = field(default_factory=list)
-    options: dict[str, Any] = field(default_factory=dict)
+from pipelines.live import CellTable
+from pipelines.plan import StackPlan
+from pipelines.plan_check import Checked, check
+from pipelines.stack_folder import CellError, check_unchanged, held, open_folder
 
 
-@dataclass
-class StackPlan:
-    """Members and the meta-model over them.
+def parse(args: list[str]) -> StackPlan:
+    """Read a plan from a command line.
 
     Args:
-        members: the bases; each trains in a process and folder of its own
-        stack: the meta-model; its bases are filled in
-        experiment: folder of the runs; a second one of the same name gets -2, -3, ...
-        root: folder of all experiments
-        fragments: config files of every member and of the stack
-        options: what every member and the stack set beyond their fragments, by the names of the command line
-        jobs: members trained at once
-    """
-
-    members: list[Cell]
-    stack: Cell
-    experiment: str = "stack"
-    root: str = "runs"
-    fragments: list[str] = field(default_factory=list)
-    options: dict[str, Any] = field(default_factory=dict)
-    jobs: int = 1
-
-    def __post_init__(self) -> None:
-        names = [cell.name for cell in (*self.members, self.stack)]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"two cells are named {repeated[0]!r}: names are folders and must differ")
-        if not self.members:
-            raise ValueError("members must name at least one cell")
-        if self.jobs < 1:
-            raise ValueError(f"jobs must be at least 1, not {self.jobs}")
-        # checks the names
-        for name in (self.experiment, *names):
-            run_dir.RunOptions(self.root, name, name)
-
-
-# variables by which a launcher tells a process its place among others
-LAUNCHED = re.compile(
-    rf"SLURM_|TORCHELASTIC_|MASTER_|(LOCAL_|GROUP_|NODE_)?RANK$|(LOCAL_)?WORLD_SIZE$|{run_dir.ENVIRONMENT_VARIABLE}"
-)
-
-
-# processes of the cells, which threads wait for
-RUNNING: list[subprocess.Popen[bytes]] = []
-
-
-class CellError(ValueError):
-    """A cell's process failed."""
-
-
-def command(plan: StackPlan, cell: Cell, folder: Path) -> list[str]:
-    """Return the command line that runs a cell.
-
-    Args:
-        plan: brings what all cells share
-        cell: the cell
-        folder: the experiment's folder
-    """
-    args = ["fit"]
-    for fragment in (*plan.fragments, *cell.fragments):
-        args += ["--config", fragment]
-    for name, value in {**plan.options, **cell.options}.items():
-        # JSON is YAML: the command line reads lists and null from it
-        args.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
-    return [*args, "--run.root", str(folder.parent), "--run.experiment", folder.name, "--run.name", cell.name]
-
-
-def run_process(args: list[str], log: Path, threads: int | None) -> float:
-    """Run a cell's process and keep what it prints.
-
-    Args:
-        args: the command line
-        log: where its output goes
-        threads: that it may use for computing; None leaves the choice to torch
-
-    Returns:
-        its seconds
+        args: the command line after `stack`
 
     Raises:
-        CellError: it failed; the message holds the end of its log
+        UsageError: it asks for what does not exist
     """
-    # a cell is a job of its own, also where this one was started by a cluster's launcher
-    environment = {name: value for name, value in os.environ.items() if not LAUNCHED.match(name)}
-    if threads:
-        environment["OMP_NUM_THREADS"] = str(threads)
-    args = [sys.executable, str(TRAIN), *args]
-    log.parent.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
-    with log.open("w") as file:
-        process = subprocess.Popen(args, stdout=file, stderr=subprocess.STDOUT, env=environment)
-        RUNNING.append(process)
-        try:
-            status = process.wait()
-        except (KeyboardInterrupt, StoppedError):
-            process.terminate()
-            process.wait()
-            raise
-        finally:
-            RUNNING.remove(process)
-    if status:
-        tail = "\n".join(log.read_text().strip().splitlines()[-5:])
-        raise CellError(f"{log.stem} failed; the end of {log}:\n{tail}")
-    return time.monotonic() - start
+    parser = ArgumentParser(prog="train.py stack", description=__doc__, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="A plan such as configs/stack/digits.yaml.")
+    parser.add_class_arguments(StackPlan)
+    try:
+        parsed = parser.parse_args(args)
+    except ArgumentError as error:
+        raise UsageError(explain_parsing(str(error), parser)) from error
+    options = vars(parser.instantiate(parsed))
+    return StackPlan(**{name: value for name, value in options.items() if name != "config"})
 
 
-def run_plan(plan: StackPlan, console: Console) -> RunDir:
-    """Train the members, then the stack over their best checkpoints, and test it.
+def run_cells(plan: StackPlan, checked: Checked, folder: Path, console: Console) -> None:
+    """Train all cells that are not finished.
 
     Args:
         plan: what to run
+        checked: the settings of its cells
+        folder: the experiment's
         console: where to report
 
-    Returns:
-        the stack's run folder
+    Raises:
+        CellError: cells failed; the others have been finished
+    """
+    cells, settings = plan.cells, checked.settings
+    check_unchanged(folder, cells, settings)
+    jobs = [
+        CellJob(cell.name, folder.absolute(), tuple(cell.command(folder)), settings[cell.name], Path.cwd())
+        for cell in cells
+        if not CellFiles(folder, cell.name).is_done
+    ]
+    told = f", {len(cells) - len(jobs)} of them done" if len(jobs) < len(cells) else ""
+    console.print(f"{len(plan.members)} members, {len(cells)} cells{told}: {folder}/", soft_wrap=True, highlight=False)
+    with CellTable(console, folder, cells, settings, plan.executor.slots(len(jobs))) as shown:
+        outcomes = run_queue(jobs, plan.executor, plan.retries, folder, shown)
+    refuse_failures(outcomes)
+
+
+def refuse_failures(outcomes: list[Outcome]) -> None:
+    """Name the cells that have not been finished.
+
+    Args:
+        outcomes: how the cells ended
 
     Raises:
-        CellError: a cell failed; the others have been finished
+        CellError: some failed
     """
-    folder = run_dir.claim(Path(plan.root), plan.experiment)
-    console.print(f"{len(plan.members)} members, then the stack: {folder}/", soft_wrap=True)
-    # members that train at once share the cores; one alone uses them all
-    threads = max(1, (os.cpu_count() or 1) // plan.jobs) if plan.jobs > 1 else None
-    failures: list[CellError] = []
-    with ThreadPoolExecutor(plan.jobs) as pool:
-        futures = submit_members(plan, folder, pool, threads)
-        try:
-            for future in as_completed(futures):
-                failures += report(console, folder, futures[future], future)
-        except (KeyboardInterrupt, StoppedError):
-            # the others must not start
-            pool.shutdown(wait=False, cancel_futures=True)
-            # those that run may have got the signal too; they save their state once
-            for process in list(RUNNING):
-                process.terminate()
-            raise
-    if failures:
-        raise failures[0]
-    bases = [str(folder / member.name) for member in plan.members]
-    stack = Cell(
-        plan.stack.name, plan.stack.fragments, {"model": "StackingModule", "model.bases": bases, **plan.stack.options}
-    )
-    run_process(command(plan, stack, folder), folder / "logs" / f"{stack.name}.log", None)
-    run = RunDir(folder / stack.name)
-    # the same precision and devices as the fit; the model and data come from the checkpoint too
-    test = ["test", *command(plan, stack, folder)[1:], "--ckpt_path", str(run.weights)]
-    run_process(test, folder / "logs" / f"{stack.name}-test.log", None)
-    return run
-
-
-def report(console: Console, folder: Path, name: str, future: Future[float]) -> list[CellError]:
-    """Print how a member ended; return its error, if it failed."""
-    try:
-        seconds = future.result()
-    except CellError as error:
-        console.print(f"[red]{name} failed[/]")
-        return [error]
-    result = json.loads(RunDir(folder / name).result.read_text())
-    console.print(f"{name}: val/accuracy {result['val']['accuracy']:.4f}, {seconds:.0f} s")
-    return []
-
-
-def submit_members(plan: StackPlan, folder: Path, pool: Executor, threads: int | None) -> dict[Future[float], str]:
-    """Hand every member to an executor; returns each future with its member's name."""
-    return {
-        pool.submit(
-            run_process, command(plan, member, folder), folder / "logs" / f"{member.name}.log", threads
-        ): member.name
-        for member in plan.members
-    }
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    stopped = [outcome.name for outcome in outcomes if outcome.status == "stopped"]
+    if not failed and not stopped:
+        return
+    messages = [outcome.message for outcome in failed]
+    if stopped:
+        messages.append(f"stopped, though not by this command: {', '.join(stopped)}")
+    count = len(failed) + len(stopped)
+    raise CellError("\n\n".join([*messages, f"{count} of {len(outcomes)} cells failed; the same command goes on"]))
 
 
 def stop(number: int, frame: FrameType | None) -> None:
     """End this process and its cells after a signal."""
     raise StoppedError(number)
+
+
+def print_resume(console: Console, args: list[str], folder: Path) -> None:
+    """Say how to go on with a stack that was stopped.
+
+    Args:
+        console: where to print
+        args: the command line after `stack`
+        folder: the experiment's
+    """
+    command = shlex.join(["python", "train.py", "stack", *args])
+    console.print(f"\nstopped; finished cells are kept, and the others go on from what they have saved in {folder}/")
+    console.print(f"go on:  {command}", soft_wrap=True, highlight=False, markup=False)
 
 
 def main(args: list[str]) -> int:
@@ -226,24 +113,34 @@ def main(args: list[str]) -> int:
     Returns:
         the exit status
     """
-    parser = ArgumentParser(prog="train.py stack", description=__doc__, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="A plan such as configs/stack/digits.yaml.")
-    parser.add_class_arguments(StackPlan)
-    try:
-        parsed = parser.parse_args(args)
-    except ArgumentError as error:
-        raise UsageError(explain_parsing(str(error), parser)) from error
-    options = vars(parser.instantiate(parsed))
-    plan = StackPlan(**{name: value for name, value in options.items() if name != "config"})
+    plan, console = parse(args), Console()
+    checked = check(plan)
+    if plan.dry_run:
+        from pipelines.dry_run import print_costs
+
+        print_costs(console, plan, checked)
+        return 0
     if threading.current_thread() is threading.main_thread():
         # as it stands, cells would outlive this process
         signal.signal(signal.SIGTERM, stop)
-    console = Console()
-    run = run_plan(plan, console)
-    result = json.loads(run.result.read_text())
-    console.print()
-    console.print(table.stack_table(result))
-    table.print_leakage(console, result)
-    console.print(f"the stack's run: {run.folder}/", soft_wrap=True)
-    console.print(f"watch all runs:  tensorboard --logdir {run.folder.parent}", soft_wrap=True)
-    return 0
+    folder = open_folder(plan)
+    with held(folder):
+        try:
+            run_cells(plan, checked, folder, console)
+            from pipelines.meta_stage import meta_stage
+
+            return meta_stage(plan, folder, console)
+        except (KeyboardInterrupt, StoppedError):
+            print_resume(console, args if not plan.fresh else without_fresh(args, folder), folder)
+            raise
+
+
+def without_fresh(args: list[str], folder: Path) -> list[str]:
+    """Let a command go on in the folder that it has made, instead of making another one.
+
+    Args:
+        args: the command line after `stack`
+        folder: what it has made
+    """
+    # later options win over earlier ones
+    return [*args, "--fresh", "false", "--experiment", folder.name]

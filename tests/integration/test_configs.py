@@ -6,18 +6,20 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 import datamodules
 from lightning_modules import SmallCNN
 from lightning_modules.metrics import better
+from pipelines import stack
 from pipelines.cli import DEFAULTS, ImageCLI
-from pipelines.stack import StackPlan
+from pipelines.executors import ParslExecutor
+from pipelines.plan_check import check
 from tests.helpers.data import Blobs, blobs, data_info
 from tests.helpers.training import trainer
 
 CONFIGS = DEFAULTS.parent
-FRAGMENTS = {kind: sorted((CONFIGS / kind).glob("*.yaml")) for kind in ("data", "model", "trainer", "stack")}
+FRAGMENTS = {kind: sorted((CONFIGS / kind).glob("*.yaml")) for kind in ("data", "model", "trainer", "stack", "cluster")}
 
 
 def name(path: Path) -> str:
@@ -96,18 +98,18 @@ def test_gradual_unfreezing__trains_the_backbone_in_the_end(tmp_path):
 
 
 @pytest.mark.parametrize("path", FRAGMENTS["stack"], ids=name)
-def test_stack(path):
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--config", action="config")
-    parser.add_class_arguments(StackPlan)
-    options = vars(parser.instantiate(parser.parse_args(["--config", str(path)])))
-    plan = StackPlan(**{key: value for key, value in options.items() if key != "config"})
-    for cell in (*plan.members, plan.stack):
-        extra = {"model": "StackingModule", "model.bases": "[a.ckpt]"} if cell is plan.stack else {}
-        fragments = [word for f in (*plan.fragments, *cell.fragments) for word in ("--config", CONFIGS.parent / f)]
-        settings = {**extra, **plan.options, **cell.options}
-        parsed = parse(*fragments, *(f"--{key}={value}" for key, value in settings.items()))
-        assert parsed.data.init_args.stack_fraction > 0
+def test_stack(path, monkeypatch):
+    monkeypatch.chdir(CONFIGS.parent)
+    plan = stack.parse(["--config", str(path)])
+    # its members' command lines are right, and fit its mode
+    assert set(check(plan).settings) == {cell.name for cell in plan.cells}
+
+
+@pytest.mark.parametrize("path", FRAGMENTS["cluster"], ids=name)
+def test_cluster(path, monkeypatch):
+    monkeypatch.chdir(CONFIGS.parent)
+    plan = stack.parse(["--config", "configs/stack/digits.yaml", "--config", str(path)])
+    assert isinstance(plan.executor, ParslExecutor)
 
 
 @pytest.mark.parametrize("path", [DEFAULTS, *FRAGMENTS["model"]], ids=name)

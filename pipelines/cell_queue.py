@@ -1,0 +1,96 @@
+"""Cells of a stack, handed to an executor: retried where they fail, stopped gently, and watched."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from pathlib import Path
+
+from callbacks import StoppedError
+from pipelines.cells import CellFiles, CellJob, Outcome, run_cell, stop_file
+from pipelines.executors import CellExecutor
+
+# the table is drawn at most this often, in seconds
+REFRESH = 0.5
+
+# called with the cells that have just ended for good or are tried again; with none, to look at those that run
+Report = Callable[[Sequence[tuple[Outcome, bool]]], None]
+
+
+def run_queue(
+    jobs: Sequence[CellJob], executor: CellExecutor, retries: int, folder: Path, report: Report
+) -> list[Outcome]:
+    """Run cells until each is done, or has failed once more than it is retried.
+
+    Args:
+        jobs: the cells
+        executor: where they run
+        retries: how often a cell that failed is started again
+        folder: the experiment's
+        report: told of each cell that ends, and whether it is tried again; and called twice a second
+
+    Returns:
+        how each cell ended, in the order of the cells
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C; the cells have saved their state
+        StoppedError: after SIGTERM; likewise
+    """
+    ended: dict[str, Outcome] = {}
+    if not jobs:
+        return []
+    pool = executor.open(folder, len(jobs))
+    try:
+        _run(pool, jobs, retries, report, ended)
+    except (KeyboardInterrupt, StoppedError):
+        stop_file(folder).touch()
+        raise
+    finally:
+        executor.close(pool)
+    return [ended[job.name] for job in jobs]
+
+
+def _run(pool: Executor, jobs: Sequence[CellJob], retries: int, report: Report, ended: dict[str, Outcome]) -> None:
+    left = {job.name: retries for job in jobs}
+    pending: dict[Future[Outcome], CellJob] = {pool.submit(run_cell, job): job for job in jobs}
+    try:
+        while pending:
+            finished, _ = wait(pending, timeout=REFRESH, return_when=FIRST_COMPLETED)
+            news = []
+            for future in finished:
+                job = pending.pop(future)
+                outcome = _outcome(future, job)
+                again = outcome.status == "failed" and left[job.name] > 0
+                if again:
+                    left[job.name] -= 1
+                    pending[pool.submit(run_cell, job)] = job
+                else:
+                    ended[job.name] = outcome
+                news.append((outcome, again))
+            report(news)
+    except (KeyboardInterrupt, StoppedError):
+        _stop(pending)
+        raise
+
+
+def _outcome(future: Future[Outcome], job: CellJob) -> Outcome:
+    try:
+        return future.result()
+    except Exception as error:
+        # the worker was lost, with its node perhaps
+        return Outcome(job.name, "failed", 0.0, f"{job.name} failed: {type(error).__name__}: {error}")
+
+
+def _stop(pending: dict[Future[Outcome], CellJob]) -> None:
+    """Ask running cells to save and stop; wait for them, on whichever machine they are."""
+    for job in pending.values():
+        stop_file(job.folder).touch()
+    for future in pending:
+        # what has started cannot be cancelled; nor can anything with Parsl, whose cells see the file when they start
+        with contextlib.suppress(NotImplementedError):
+            future.cancel()
+    waited = {
+        future for future, job in pending.items() if CellFiles(job.folder, job.name).read().get("status") == "running"
+    }
+    while waited:
+        _, waited = wait(waited, timeout=REFRESH, return_when=FIRST_COMPLETED)
+        waited = {f for f in waited if CellFiles(pending[f].folder, pending[f].name).read()["status"] == "running"}

@@ -1,0 +1,257 @@
+"""One cell of a stack: a `train.py fit` in a process and folder of its own, which a rerun goes on with.
+
+Workers on other machines import this module: it must not import what is slow to import.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.run_dir import ENVIRONMENT_VARIABLE, RunDir
+
+TRAIN = Path(__file__).resolve().parent.parent / "train.py"
+# variables by which a launcher tells a process its place among others
+LAUNCHED = re.compile(
+    rf"SLURM_|PMIX?_|TORCHELASTIC_|MASTER_|(LOCAL_|GROUP_|NODE_)?RANK$|(LOCAL_)?WORLD_SIZE$|{ENVIRONMENT_VARIABLE}"
+)
+# how often a running cell looks whether it is to stop, in seconds
+POLL = 0.5
+# lines of its log that tell why a cell failed
+TAIL = 8
+# what a process ends with after Ctrl-C
+INTERRUPTED = (130, -2)
+
+# what a thread's own cells see of the machine, such as one GPU
+SLOT = threading.local()
+
+
+@dataclass(frozen=True)
+class CellFiles:
+    """Paths of one cell inside an experiment's folder.
+
+    Args:
+        folder: the experiment's
+        name: of the cell
+    """
+
+    folder: Path
+    name: str
+
+    @property
+    def run(self) -> RunDir:
+        """Folder of its run."""
+        return RunDir(self.folder / self.name)
+
+    @property
+    def record(self) -> Path:
+        """What is known of the cell: status, settings, seconds."""
+        return self.folder / "cells" / f"{self.name}.json"
+
+    @property
+    def lock(self) -> Path:
+        """File that is locked as long as the cell's process lives."""
+        return self.folder / "cells" / f"{self.name}.lock"
+
+    @property
+    def log(self) -> Path:
+        """What its process prints."""
+        return self.folder / "logs" / f"{self.name}.log"
+
+    def read(self) -> dict[str, Any]:
+        """Return its record; empty if it has never been started."""
+        return json.loads(self.record.read_text()) if self.record.is_file() else {}
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Write its record whole, then rename it into place."""
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.record.with_name(f".{self.record.name}.{socket.gethostname()}.{os.getpid()}")
+        partial.write_text(json.dumps(record, indent=2) + "\n")
+        partial.replace(self.record)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is trained to its end."""
+        if not self.run.weights.is_file():
+            return False
+        record = self.read()
+        # a process that was lost on its way out has written its result
+        return record.get("status") == "done" or (record.get("status") == "running" and self._has_result())
+
+    def _has_result(self) -> bool:
+        return self.run.result.is_file() and "fit" in json.loads(self.run.result.read_text())
+
+
+@dataclass(frozen=True)
+class CellJob:
+    """What a worker needs to know to run a cell.
+
+    Args:
+        name: of the cell
+        folder: the experiment's
+        args: the command line of train.py
+        settings: all that the run is configured with, flat, by the names of the command line
+        cwd: where the command line's relative paths begin
+        environment: variables that its process gets
+    """
+
+    name: str
+    folder: Path
+    args: tuple[str, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    cwd: Path = Path()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a cell ended.
+
+    Args:
+        name: of the cell
+        status: done; failed; or stopped, which a rerun goes on with
+        seconds: of all its processes so far
+        message: why it failed
+    """
+
+    name: str
+    status: Literal["done", "failed", "stopped"]
+    seconds: float = 0.0
+    message: str = ""
+
+
+def stop_file(folder: Path) -> Path:
+    """Return the file whose presence asks all running cells of an experiment to stop, on whichever machine."""
+    return folder / "cells" / "stop"
+
+
+def run_cell(job: CellJob) -> Outcome:
+    """Train a cell to its end, from where an earlier process left it.
+
+    Args:
+        job: the cell
+
+    Returns:
+        how it ended; whatever goes wrong in its process is told, not raised
+    """
+    files = CellFiles(job.folder, job.name)
+    files.log.parent.mkdir(parents=True, exist_ok=True)
+    files.lock.parent.mkdir(parents=True, exist_ok=True)
+    with files.lock.open("a") as lock:
+        # a process that outlived its stack goes on: two must not train in one folder
+        while not _locked(lock.fileno()):
+            if stop_file(job.folder).exists():
+                return Outcome(job.name, "stopped")
+            time.sleep(POLL)
+        record = files.read()
+        if files.is_done:
+            files.write({**record, "status": "done"})
+            return Outcome(job.name, "done", record["seconds"])
+        if stop_file(job.folder).exists():
+            return Outcome(job.name, "stopped", record.get("seconds", 0.0))
+        return _train(job, files, record, lock.fileno())
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # a file system without locks
+        return True
+    return True
+
+
+def _train(job: CellJob, files: CellFiles, record: dict[str, Any], lock: int) -> Outcome:
+    run = files.run
+    args = [sys.executable, str(TRAIN), *job.args]
+    if run.resumable:
+        args += ["--ckpt_path", str(run.folder)]
+    elif record and run.folder.exists():
+        # killed before anything was saved; with its folder there, the run would get another name
+        shutil.rmtree(run.folder)
+    before = record.get("seconds", 0.0) if run.resumable else 0.0
+    start = time.monotonic()
+    record = {
+        "cell": job.name,
+        "status": "running",
+        "command": ["python", "train.py", *args[2:]],
+        "settings": job.settings,
+        "seconds": before,
+        "attempts": record.get("attempts", 0) + 1,
+        "host": socket.gethostname(),
+        "started": time.time(),
+    }
+    with files.log.open("a") as log, contextlib.ExitStack() as stack:
+        process = subprocess.Popen(
+            args,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=job.cwd,
+            env=_environment(job),
+            # the process keeps the lock for as long as it lives
+            pass_fds=(lock,),
+        )
+        stack.callback(_end, process)
+        record["pid"] = process.pid
+        files.write(record)
+        status = _wait(process, job.folder)
+    seconds = round(before + time.monotonic() - start, 3)
+    record |= {"seconds": seconds, "exit_status": status, "finished": time.time()}
+    if status == 0 and run.weights.is_file():
+        outcome = Outcome(job.name, "done", seconds)
+    elif status in INTERRUPTED or (status and stop_file(job.folder).exists()):
+        outcome = Outcome(job.name, "stopped", seconds)
+    else:
+        said = tail(files.log) if status else "it has left no checkpoint: does trainer.enable_checkpointing say so?"
+        outcome = Outcome(job.name, "failed", seconds, f"{job.name} failed; the end of {files.log}:\n{said}")
+    files.write({**record, "status": outcome.status})
+    return outcome
+
+
+def _environment(job: CellJob) -> dict[str, str]:
+    # a cell is a job of its own, also where this process was started by a cluster's launcher
+    inherited = {name: value for name, value in os.environ.items() if not LAUNCHED.match(name)}
+    return {**inherited, **job.environment, **getattr(SLOT, "environment", {})}
+
+
+def _wait(process: subprocess.Popen[bytes], folder: Path) -> int:
+    asked = False
+    while True:
+        try:
+            return process.wait(POLL)
+        except subprocess.TimeoutExpired:
+            if not asked and stop_file(folder).exists():
+                # it saves its state first
+                process.terminate()
+                asked = True
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        process.wait()
+
+
+def tail(path: Path, lines: int = TAIL) -> str:
+    """Return the last lines of a log.
+
+    Args:
+        path: the log
+        lines: how many
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 10_000))
+        text = file.read().decode(errors="replace")
+    return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-lines:])

@@ -1,0 +1,221 @@
+"""What a stack is made of: members, and the cells that train them."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import lazy_instance
+
+from ensembling.heads import Head, LogisticHead
+from pipelines import run_dir
+from pipelines.executors import CellExecutor, LocalExecutor
+
+Mode = Literal["holdout", "val", "oof"]
+
+# folders of an experiment that are no runs
+RESERVED = ("cells", "logs", "parsl", "stack")
+# options of the command line that the plan sets by its own, and which of its options does
+FOLD_OPTIONS = {"data.num_folds": "num_folds", "data.fold": "mode", "data.held_out": "mode"}
+TAKEN = {
+    "run.root": "root",
+    "run.experiment": "experiment",
+    "run.name": "name",
+    "ckpt_path": "experiment",
+    "config": "fragments",
+}
+
+
+@dataclass(eq=False)
+class Member:
+    """One base model of the stack.
+
+    Args:
+        name: of its runs
+        fragments: config files beside those that all members share; later ones win
+        options: what it sets beyond its fragments, by the names of the command line, such as model.dropout
+        seed: of its weights, order and augmentation; null leaves it to its options
+        epochs: to train for; null leaves them to its options
+        folds: in mode oof, train it on every fold. A costly member may be trained for the first fold alone; the heads
+            are then fitted on that fold's samples alone
+    """
+
+    name: str
+    fragments: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    epochs: int | None = None
+    folds: bool = True
+
+    def __post_init__(self) -> None:
+        for name, option in (("seed", "seed_everything"), ("epochs", "trainer.max_epochs")):
+            if getattr(self, name) is not None and option in self.options:
+                raise ValueError(f"member {self.name!r}: {name} and {option} in options cannot be given together")
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"member {self.name!r}: epochs must be at least 1, not {self.epochs}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its options, seed and epochs, by the names of the command line."""
+        own = {"seed_everything": self.seed, "trainer.max_epochs": self.epochs}
+        return {**self.options, **{name: value for name, value in own.items() if value is not None}}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One ordinary `train.py fit`: a member, or one of its folds.
+
+    Args:
+        name: of the run
+        member: whose it is
+        fragments: config files, later ones win
+        options: what it sets beyond its fragments, by the names of the command line
+        fold: the fold that is held out for the heads; None if none is
+        refit: whether it is trained on all data, for the test alone
+    """
+
+    name: str
+    member: str
+    fragments: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    fold: int | None = None
+    refit: bool = False
+
+    @property
+    def settings(self) -> list[str]:
+        """Its fragments and options as a command line."""
+        args = [word for fragment in self.fragments for word in ("--config", fragment)]
+        # JSON is YAML: the command line reads lists and null from it
+        options = {name: value if isinstance(value, str) else json.dumps(value) for name, value in self.options.items()}
+        return [*args, *(f"--{name}={value}" for name, value in options.items())]
+
+    def command(self, folder: Path) -> list[str]:
+        """Return the command line of `train.py` that trains it.
+
+        Args:
+            folder: the experiment's
+        """
+        place = ["--run.root", str(folder.parent), "--run.experiment", folder.name, "--run.name", self.name]
+        return ["fit", *self.settings, *place]
+
+
+@dataclass(eq=False)
+class StackPlan:
+    """Members, the heads over them, and how they are run.
+
+    Args:
+        members: the bases; each is trained in a process and folder of its own
+        heads: what is fitted on the members' logits
+        experiment: folder of the runs; the same plan goes on in the same folder
+        root: folder of all experiments
+        mode: what the heads are fitted on: holdout (samples of the split `stack`, which no member sees), val (the
+            validation split, by which the members' best epochs were chosen), or oof (each training sample, by the
+            member's run that did not see it)
+        num_folds: in mode oof, runs of a member, each without another part of the training samples
+        test_with: in mode oof, what stands for a member at test: the mean of its folds' runs, or one more run on
+            all training samples (refit)
+        fragments: config files of all members
+        options: what all members set beyond their fragments, by the names of the command line
+        executor: where the cells run
+        retries: how often a cell that failed is started again
+        dry_run: print the cells and what they cost, and write nothing
+        fresh: start in a new folder, experiment-2, -3, ..., where the experiment exists
+    """
+
+    members: list[Member]
+    heads: list[Head] = field(default_factory=lambda: [LogisticHead()])
+    experiment: str = "stack"
+    root: str = "runs"
+    mode: Mode = "holdout"
+    num_folds: int = 5
+    test_with: Literal["folds", "refit"] = "folds"
+    fragments: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    executor: CellExecutor = lazy_instance(LocalExecutor)
+    retries: int = 1
+    dry_run: bool = False
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise ValueError("members must name at least one model")
+        if not self.heads:
+            raise ValueError("heads must name at least one head, such as LogisticHead")
+        if self.retries < 0:
+            raise ValueError(f"retries must be at least 0, not {self.retries}")
+        self._check_mode()
+        self._check_options()
+        self._check_names()
+
+    def _check_mode(self) -> None:
+        if self.num_folds < 2:
+            raise ValueError(f"num_folds must be at least 2, not {self.num_folds}")
+        if self.mode == "oof":
+            return
+        if self.test_with != "folds":
+            raise ValueError(f"test_with {self.test_with} needs mode oof: in mode {self.mode} a member is one run")
+        once = next((member.name for member in self.members if not member.folds), None)
+        if once is not None:
+            raise ValueError(f"member {once!r}: folds false needs mode oof: in mode {self.mode} a member is one run")
+
+    def _check_options(self) -> None:
+        for owner, options in (("", self.options), *((f"member {m.name!r}: ", m.options) for m in self.members)):
+            for option in options:
+                if option in TAKEN:
+                    raise ValueError(f"{owner}{option} in options is set by the plan: use its {TAKEN[option]}")
+                if option in FOLD_OPTIONS:
+                    raise ValueError(
+                        f"{owner}{option} in options and mode {self.mode} cannot be given together: mode oof sets it, "
+                        f"from the plan's {FOLD_OPTIONS[option]}"
+                    )
+
+    def _check_names(self) -> None:
+        for name in (self.experiment, *(member.name for member in self.members)):
+            run_dir.RunOptions(self.root, name, name)
+        reserved = next((member.name for member in self.members if member.name in RESERVED), None)
+        if reserved is not None:
+            raise ValueError(f"member {reserved!r}: the folder of this name holds what is not of one run; rename it")
+        name, count = Counter(cell.name for cell in self.cells).most_common(1)[0]
+        if count > 1:
+            raise ValueError(f"two cells are named {name!r}: names are folders and must differ")
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All runs, those of a member together."""
+        return [cell for member in self.members for cell in self.cells_of(member)]
+
+    def cells_of(self, member: Member) -> list[Cell]:
+        """Return a member's runs: its folds in order, then the refit.
+
+        Args:
+            member: one of the members
+        """
+        fragments = (*self.fragments, *member.fragments)
+        options = {**self.options, **member.settings}
+        if self.mode != "oof":
+            return [Cell(member.name, member.name, fragments, options)]
+        cells = []
+        for fold in range(self.num_folds if member.folds else 1):
+            held_out = {"data.num_folds": self.num_folds, "data.fold": fold, "data.held_out": "stack"}
+            name = f"{member.name}-fold{fold}"
+            cells.append(Cell(name, member.name, fragments, {**options, **held_out}, fold))
+        if self.test_with == "refit":
+            cells.append(Cell(f"{member.name}-refit", member.name, fragments, options, refit=True))
+        return cells
+
+    def held_out_cells(self, member: Member) -> list[Cell]:
+        """Return the runs whose held-out samples the heads are fitted on.
+
+        Args:
+            member: one of the members
+        """
+        return [cell for cell in self.cells_of(member) if not cell.refit]
+
+    def tested_cells(self, member: Member) -> list[Cell]:
+        """Return the runs whose mean stands for a member at test.
+
+        Args:
+            member: one of the members
+        """
+        return [cell for cell in self.cells_of(member) if cell.refit == (self.test_with == "refit")]

@@ -1,0 +1,157 @@
+"""A stack's plan, looked at before anything runs: each member's command line, and how the members fit together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+
+from pipelines.cli import ImageCLI
+from pipelines.errors import explain
+from pipelines.parsing import in_order
+from pipelines.plan import Cell, Member, StackPlan
+
+# what decides which samples a split holds
+SPLIT_SETTINGS = ("data", "data.split_seed", "data.val_fraction", "data.stack_fraction")
+
+
+class FitParser(ImageCLI):
+    """Parse command lines of `fit`, and build nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(["fit"])
+
+    def _set_seed(self) -> None:
+        pass
+
+    def instantiate_classes(self) -> None:
+        """Build nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+    def parse(self, args: list[str]) -> Namespace:
+        """Parse a command line without its command."""
+        return self._parse(self.parser, in_order(["fit", *args])).fit
+
+    def plain(self, config: Namespace) -> dict[str, Any]:
+        """Return a configuration as plain types."""
+        text = self._parser("fit").dump(config.clone(), skip_unset=False, skip_validation=True)
+        return yaml.safe_load(text)
+
+    def build(self, **parts: Namespace) -> Any:
+        """Build a part of a configuration, such as the data."""
+        return self._parser("fit").instantiate(Namespace(**parts))
+
+
+@dataclass
+class Checked:
+    """What is known of a plan once its command lines are parsed.
+
+    Args:
+        settings: all that each cell is configured with, flat, by the cells' names
+        configs: each cell's configuration, by the cells' names
+        parser: that has parsed them
+    """
+
+    settings: dict[str, dict[str, Any]]
+    configs: dict[str, Namespace]
+    parser: FitParser
+
+
+def check(plan: StackPlan) -> Checked:
+    """Parse each member's command line, and compare what the members need of each other.
+
+    Args:
+        plan: the plan
+
+    Returns:
+        each cell's settings
+
+    Raises:
+        ValueError: a command line is wrong, with the member's name, or the members do not fit together
+    """
+    parser = FitParser()
+    checked = Checked({}, {}, parser)
+    for member in plan.members:
+        try:
+            _check_member(plan, member, checked)
+        except Exception as error:
+            raise ValueError(f"member {member.name!r}: {explain(error)}") from error
+    if plan.mode != "oof":
+        _check_same_splits(plan, checked.settings)
+    return checked
+
+
+def _check_member(plan: StackPlan, member: Member, checked: Checked) -> None:
+    cells, parser = plan.cells_of(member), checked.parser
+    # without what the plan sets, so that a fragment that sets it is noticed
+    free = Cell(member.name, member.name, cells[0].fragments, {**plan.options, **member.settings})
+    config = parser.parse(free.settings)
+    data = config.data.init_args
+    _check_data(plan, data)
+    for cell in cells:
+        own = config.clone()
+        if cell.fold is not None:
+            own.data.init_args.update(Namespace(num_folds=plan.num_folds, fold=cell.fold, held_out="stack"))
+        if cell is cells[0]:
+            # refuses ranges and conflicts; reads no image
+            parser.build(data=own.data)
+        checked.configs[cell.name], checked.settings[cell.name] = own, flat(parser.plain(own))
+
+
+def _check_data(plan: StackPlan, data: Namespace) -> None:
+    for name, given in (("num_folds", data.num_folds is not None), ("held_out", data.held_out != "val")):
+        if given:
+            raise ValueError(
+                f"data.{name} {data[name]} of a fragment and the stack's mode {plan.mode} cannot be given together: "
+                f"mode oof sets it"
+            )
+    if plan.mode == "holdout" and not data.stack_fraction:
+        raise ValueError(
+            "mode holdout fits the heads on the split stack, which is empty: set data.stack_fraction, such as 0.1, in "
+            "the plan's options, or use mode oof or val"
+        )
+    if plan.mode != "holdout" and data.stack_fraction:
+        raise ValueError(
+            f"data.stack_fraction {data.stack_fraction} and mode {plan.mode} cannot be given together: nobody would "
+            f"use the split stack; leave it out, or use mode holdout"
+        )
+
+
+def _check_same_splits(plan: StackPlan, settings: Mapping[str, Mapping[str, Any]]) -> None:
+    first, *others = plan.cells
+    for cell in others:
+        for name in SPLIT_SETTINGS:
+            ours, theirs = settings[first.name].get(name), settings[cell.name].get(name)
+            if ours != theirs:
+                raise ValueError(
+                    f"members {first.member!r} and {cell.member!r} differ in {name} ({ours}, {theirs}): one would be "
+                    f"trained on what is held out for the other; set it once in the plan's options"
+                )
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Name all settings of a configuration as the command line does.
+
+    Args:
+        config: plain types
+        prefix: of the names
+
+    Example:
+        >>> flat({"trainer": {"devices": 1}, "model": {"class_path": "modules.MLP", "init_args": {"dropout": 0}}})
+        {'trainer.devices': 1, 'model': 'MLP', 'model.dropout': 0}
+    """
+    settings: dict[str, Any] = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and "class_path" in value:
+            # the module of a class is no setting
+            settings[key] = value["class_path"].rpartition(".")[2]
+            settings |= flat(value.get("init_args") or {}, f"{key}.")
+        elif isinstance(value, dict) and value:
+            settings |= flat(value, f"{key}.")
+        else:
+            settings[key] = value
+    return settings
