@@ -317,8 +317,7 @@ class ImageCLI(LightningCLI):
             "model": config.model.class_path,
             "data": config.data.class_path,
             "seed": config.seed_everything,
-            "versions": {name: version(name) for name in ("torch", "lightning", "timm", "torchmetrics")}
-            | {"python": platform.python_version()},
+            "versions": versions(),
             "git_commit": git_commit(),
         }
 
@@ -373,6 +372,12 @@ def git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results may depend on."""
+    packages = ("torch", "lightning", "timm", "torchmetrics")
+    return {name: version(name) for name in packages} | {"python": platform.python_version()}
 
 
 def print_version() -> None:

@@ -1,54 +1,100 @@
-"""What follows the finished cells: a meta-model over the members."""
+"""The second stage of `python train.py stack`: from finished members to a tested stack."""
 
-import json
-import subprocess
-import sys
-from dataclasses import asdict
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+import yaml
 from rich.console import Console
 
-from pipelines import table
-from pipelines.cells import TRAIN, tail
+from ensembling.heads import cross_fit, fit_head
+from ensembling.selection import mean_score, prune_to_budget
 from pipelines.plan import StackPlan
 from pipelines.run_dir import RunDir
+from pipelines.stack_logits import (
+    LogitSource,
+    Member,
+    MemberLogits,
+    build_data,
+    check_leakage,
+    meta_samples,
+    member_speed,
+)
+from pipelines.stack_result import FittedHead, Stack
+from pipelines.stack_table import print_stack
 
 
 def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
-    """Fit the first head over the members, and test it.
+    """Fit every head on what the members say of samples that they have not seen, and test once.
 
     Args:
-        plan: whose cells are finished
+        plan: all of whose cells are finished
         folder: the experiment's
         console: where to report
 
     Returns:
         the exit status
+
+    Raises:
+        LeakageError: a member was fitted on meta samples
     """
-    if plan.mode == "oof":
-        raise ValueError("mode oof has no meta stage yet")
-    bases = [str(folder / member.name) for member in plan.members]
-    head = plan.heads[0]
-    options = {f"model.meta_model.init_args.{name}": value for name, value in asdict(head).items()}  # type: ignore
-    words = [word for fragment in (*plan.fragments, *plan.members[0].fragments) for word in ("--config", fragment)]
-    own = {
-        **plan.options,
-        "model": "StackingModule",
-        "model.bases": bases,
-        "model.train_on": "val" if plan.mode == "val" else "stack",
-        "model.meta_model": type(head).__name__,
-        **options,
-    }
-    words += [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in own.items()]
-    words += ["--run.root", str(folder.parent), "--run.experiment", folder.name, "--run.name", "stack"]
-    run = RunDir(folder / "stack")
-    for name, extra in (("fit", []), ("test", ["--ckpt_path", str(run.folder)])):
-        log = folder / "logs" / f"stack-{name}.log"
-        with log.open("w") as file:
-            command = [sys.executable, str(TRAIN), name, *words, *extra]
-            status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
-        if status:
-            raise ValueError(f"stack failed; the end of {log}:\n{tail(log)}")
-    result = json.loads(run.result.read_text())
-    console.print(table.stack_table(result))
+    start = time.monotonic()
+    members = [
+        Member(
+            member.name,
+            [RunDir(folder / cell.name) for cell in plan.held_out_cells(member)],
+            [RunDir(folder / cell.name) for cell in plan.tested_cells(member)],
+        )
+        for member in plan.members
+    ]
+    run = RunDir(folder / plan.stack_name)
+    config = yaml.safe_load(members[0].held_out[0].config.read_text())
+    data = build_data(config["data"])
+    source = LogitSource(plan, config["trainer"])
+    folds = meta_samples(plan, data)
+    leakage = check_leakage(plan, members, folds)
+    console.print(f"{sum(map(len, folds)):,} samples for the heads, {len(data.samples('test')):,} for the test")
+    meta = source.held_out(members, data, folds)
+    test = source.tested(members, data)
+    console.print(str(source.counts))
+    speed = member_speed(members, data, source)
+    names, notes = [member.name for member in members], []
+    if plan.max_ms_per_image is not None:
+        kept = prune_to_budget(speed, plan.max_ms_per_image, mean_score(meta.logits, meta.labels))
+        if left := [name for name in names if name not in kept]:
+            notes.append(f"left out for max_ms_per_image {plan.max_ms_per_image:g}: {', '.join(left)}")
+        numbers = [names.index(name) for name in kept]
+        members, names = [members[number] for number in numbers], kept
+        meta, test = meta.of_members(numbers), test.of_members(numbers)
+    heads = fit_heads(plan, meta, test, console)
+    stack = Stack(plan, run, config, data, members, meta, test, heads, leakage, speed, notes)
+    stack.write(time.monotonic() - start, source.device)
+    print_stack(console, stack.report, plan.experiment)
+    console.print(f"kept: {stack.chosen}, {run.stack}", soft_wrap=True, highlight=False)
+    console.print(f"next:  python train.py predict --ckpt_path {run.stack}", soft_wrap=True, highlight=False)
     return 0
+
+
+def fit_heads(plan: StackPlan, meta: MemberLogits, test: MemberLogits, console: Console) -> dict[str, FittedHead]:
+    """Fit every head on all meta samples, and cross-fit it; the means are among them.
+
+    Args:
+        plan: names the heads
+        meta: what they are fitted on
+        test: what they are asked for
+        console: where to report
+
+    Returns:
+        by name
+    """
+    fitted = {}
+    classes = meta.logits.shape[2]
+    for name, head in plan.named_heads().items():
+        start = time.monotonic()
+        held_out = cross_fit(head, meta.logits, meta.labels, classes, seed=plan.seed, groups=meta.groups)
+        module = fit_head(head, meta.logits, meta.labels, classes, plan.seed, meta.groups)
+        with torch.no_grad():
+            fitted[name] = FittedHead(head, module, held_out, module(test.logits).float())
+        console.print(f"head {name}: fitted in {time.monotonic() - start:.1f} s", highlight=False)
+    return fitted

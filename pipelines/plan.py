@@ -8,14 +8,17 @@ from typing import Any, Literal
 
 from jsonargparse import lazy_instance
 
-from ensembling.heads import Head, LogisticHead
+from ensembling.cache import LOGIT_CACHE
+from ensembling.heads import Head, LogisticHead, MeanHead, TunedMeanHead
+from ensembling.rejection import Reject
+from ensembling.tta import TTA
 from pipelines import run_dir
 from pipelines.executors import CellExecutor, LocalExecutor
 
-Mode = Literal["holdout", "val", "oof"]
+Mode = Literal["holdout", "val", "oof", "train"]
 
 # folders of an experiment that are no runs
-RESERVED = ("cells", "logs", "parsl", "stack")
+RESERVED = ("cells", "logs", "parsl")
 # options of the command line that the plan sets by its own, and which of its options does
 FOLD_OPTIONS = {"data.num_folds": "num_folds", "data.fold": "mode", "data.held_out": "mode"}
 TAKEN = {
@@ -110,8 +113,9 @@ class StackPlan:
         experiment: folder of the runs; the same plan goes on in the same folder
         root: folder of all experiments
         mode: what the heads are fitted on: holdout (samples of the split `stack`, which no member sees), val (the
-            validation split, by which the members' best epochs were chosen), or oof (each training sample, by the
-            member's run that did not see it)
+            validation split, by which the members' best epochs were chosen), oof (each training sample, by the
+            member's run that did not see it), or train (the members' own training samples, which is refused without
+            allow_leakage)
         num_folds: in mode oof, runs of a member, each without another part of the training samples
         test_with: in mode oof, what stands for a member at test: the mean of its folds' runs, or one more run on
             all training samples (refit)
@@ -119,6 +123,17 @@ class StackPlan:
         options: what all members set beyond their fragments, by the names of the command line
         executor: where the cells run
         retries: how often a cell that failed is started again
+        tta: views of each image that a member's probabilities are averaged over: none, flip (the image and its mirror
+            image), or flip_shift (both, also shifted up, down, left and right)
+        calibrate: scale every model's logits by a temperature fitted on held-out samples
+        reject: which predictions of the stack to leave to a person
+        max_ms_per_image: leave members out until the stack costs no more than this, as measured on this machine; null
+            keeps all
+        keep: the model that is written to stack.ckpt, by its name in the report; null keeps the recommended one
+        allow_leakage: fit heads on samples that a member was fitted on; every table then says so
+        logit_cache: folder that keeps the members' logits, for all runs; null keeps none, and computes them each time
+        seed: of the heads, their folds and the bootstrap
+        stack_name: folder of the result, beside those of the cells
         dry_run: print the cells and what they cost, and write nothing
         fresh: start in a new folder, experiment-2, -3, ..., where the experiment exists
     """
@@ -134,6 +149,15 @@ class StackPlan:
     options: dict[str, Any] = field(default_factory=dict)
     executor: CellExecutor = lazy_instance(LocalExecutor)
     retries: int = 1
+    tta: TTA = "none"
+    calibrate: bool = True
+    reject: Reject = field(default_factory=Reject)
+    max_ms_per_image: float | None = None
+    keep: str | None = None
+    allow_leakage: bool = False
+    logit_cache: str | None = LOGIT_CACHE
+    seed: int = 0
+    stack_name: str = "stack"
     dry_run: bool = False
     fresh: bool = False
 
@@ -144,6 +168,8 @@ class StackPlan:
             raise ValueError("heads must name at least one head, such as LogisticHead")
         if self.retries < 0:
             raise ValueError(f"retries must be at least 0, not {self.retries}")
+        if self.max_ms_per_image is not None and self.max_ms_per_image <= 0:
+            raise ValueError(f"max_ms_per_image must be above 0, not {self.max_ms_per_image}")
         self._check_mode()
         self._check_options()
         self._check_names()
@@ -171,14 +197,32 @@ class StackPlan:
                     )
 
     def _check_names(self) -> None:
-        for name in (self.experiment, *(member.name for member in self.members)):
+        for name in (self.experiment, self.stack_name, *(member.name for member in self.members)):
             run_dir.RunOptions(self.root, name, name)
-        reserved = next((member.name for member in self.members if member.name in RESERVED), None)
+        taken = (*RESERVED, self.stack_name)
+        reserved = next((member.name for member in self.members if member.name in taken), None)
         if reserved is not None:
             raise ValueError(f"member {reserved!r}: the folder of this name holds what is not of one run; rename it")
+        heads = self.named_heads()
+        if twice := next((member.name for member in self.members if member.name in heads), None):
+            raise ValueError(f"member {twice!r} has the name of a head: rename it")
+        known = [*(member.name for member in self.members), *heads]
+        if self.keep is not None and self.keep not in known:
+            raise ValueError(f"keep: there is no model {self.keep!r} (known: {', '.join(known)})")
         name, count = Counter(cell.name for cell in self.cells).most_common(1)[0]
         if count > 1:
             raise ValueError(f"two cells are named {name!r}: names are folders and must differ")
+
+    def named_heads(self) -> dict[str, Head]:
+        """Return the heads by name; the mean and the tuned mean, which others must beat, come first."""
+        named: dict[str, Head] = {}
+        for head in (MeanHead(), TunedMeanHead(), *self.heads):
+            same = sum(name.partition(" ")[0] == head.name for name in named)
+            if not same:
+                named[head.name] = head
+            elif not isinstance(head, MeanHead | TunedMeanHead):
+                named[f"{head.name} {same + 1}"] = head
+        return named
 
     @property
     def cells(self) -> list[Cell]:

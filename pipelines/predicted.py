@@ -5,11 +5,14 @@ import csv
 from callbacks.recorder import keep_earlier
 from datamodules.samples import Samples
 from lightning_modules import ImageClassifier
+from lightning_modules.stacked_classifier import StackedClassifier
 from pipelines.run_dir import RunDir
 
 
 def write_predicted(run: RunDir, samples: Samples, model: ImageClassifier) -> str:
-    """Write one row a sample: its name, the predicted class and that class's probability.
+    """Write one row a sample: its name, the predicted class, that class's probability, and whether it is accepted.
+
+    Only a stack with thresholds rejects; without any there is no column for it.
 
     Args:
         run: where to write
@@ -18,12 +21,14 @@ def write_predicted(run: RunDir, samples: Samples, model: ImageClassifier) -> st
     """
     names = dict(zip(samples.ids.tolist(), samples.sample_names(), strict=True))
     confidence, label = model.predictions["logits"].double().softmax(1).max(1)
+    accepted = model.accepted(model.predictions["logits"]) if isinstance(model, StackedClassifier) else None
+    verdicts = [[]] * len(label) if accepted is None else [["yes" if yes else "no"] for yes in accepted.tolist()]
     keep_earlier(run.predicted)
     with run.predicted.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
-        writer.writerow(["name", "class", "probability"])
-        for sample, number, probability in zip(
-            model.predictions["id"].tolist(), label.tolist(), confidence.tolist(), strict=True
+        writer.writerow(["name", "class", "probability", *([] if accepted is None else ["accepted"])])
+        for sample, number, probability, verdict in zip(
+            model.predictions["id"].tolist(), label.tolist(), confidence.tolist(), verdicts, strict=True
         ):
-            writer.writerow([names[sample], model.info.class_names[number], f"{probability:.6f}"])
+            writer.writerow([names[sample], model.info.class_names[number], f"{probability:.6f}", *verdict])
     return str(run.predicted)

@@ -63,9 +63,14 @@ class RunDir:
         return self.checkpoints / "last.ckpt"
 
     @property
+    def stack(self) -> Path:
+        """A whole stack in one file."""
+        return self.checkpoints / "stack.ckpt"
+
+    @property
     def weights(self) -> Path:
-        """What to evaluate: the best epoch, or the last where no validation could choose."""
-        return self.best if self.best.is_file() else self.last
+        """What to evaluate: the best epoch, the last where no validation could choose, or a whole stack."""
+        return next((path for path in (self.best, self.stack) if path.is_file()), self.last)
 
     @property
     def resumable(self) -> bool:
@@ -87,6 +92,16 @@ class RunDir:
     def predictions(self) -> Path:
         """Ids, labels and logits of each evaluated split."""
         return self.folder / "predictions.safetensors"
+
+    @property
+    def logits(self) -> Path:
+        """Members' logits that a stack's heads were fitted and tested on."""
+        return self.folder / "logits.safetensors"
+
+    @property
+    def speed(self) -> Path:
+        """How many ms the model takes for an image, by device and setting."""
+        return self.folder / "speed.json"
 
     @property
     def inspection(self) -> Path:

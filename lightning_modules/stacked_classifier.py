@@ -1,0 +1,153 @@
+"""StackedClassifier: a whole stack in one file: bases, head, temperature and thresholds."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from datamodules.info import DataInfo
+from datamodules.provenance import Provenance
+from ensembling.heads import Head, head_from_plain, head_plain
+from ensembling.logits import mean_logits
+from ensembling.rejection import Thresholds
+from ensembling.tta import TTA, tta_logits
+from lightning_modules.checkpoints import build_classifier
+from lightning_modules.classifier import ImageClassifier
+from lightning_modules.parameter_groups import Rate
+from lightning_modules.stacking import refuse_backbone_options
+
+
+@dataclass(eq=False, kw_only=True, repr=False)
+class StackedClassifier(ImageClassifier):
+    """Images to a stack's calibrated logits; what `python train.py stack` leaves behind.
+
+    It is evaluated and predicts like any other model, and is not trained: its head was fitted by `stack`. Each base keeps
+    its own preprocessing.
+
+    Args:
+        members: by name, how to rebuild the models whose mean probability is the member's: one a fold, or a single one
+        meta_model: the head's class and options
+        temperature: the head's logits are divided by it
+        tta: views of each image over which a base's probabilities are averaged
+        thresholds: below which probability a prediction is rejected; null accepts all
+    """
+
+    members: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    meta_model: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
+    tta: TTA = "none"
+    thresholds: dict[str, Any] | None = None
+
+    def build(self) -> None:
+        """Build the bases and the head, whose weights come from the checkpoint."""
+        if not self.members:
+            raise ValueError("a StackedClassifier is made by `python train.py stack` and read from its stack.ckpt")
+        refuse_backbone_options(self)
+        self.bases = nn.ModuleList(
+            nn.ModuleList(build_classifier(architecture, "the stack") for architecture in models)
+            for models in self.members.values()
+        )
+        self.head = head_from_plain(self.meta_model).build(len(self.members), self.info.num_classes)
+        self.requires_grad_(False)
+
+    def setup(self, stage: str) -> None:
+        """Refuse to be trained."""
+        if stage == "fit":
+            raise ValueError("a stack.ckpt is not trained on: run `python train.py stack` with other heads or members")
+
+    def learning_rates(self) -> dict[nn.Parameter, Rate]:
+        """Return nothing: no parameter is trained."""
+        return {}
+
+    def member_logits(self, images: Tensor) -> Tensor:
+        """Compute the members' logits `(batch, base, class)` of uint8 images `(batch, channel, height, width)`."""
+        rows = []
+        for models in self.bases:
+            assert isinstance(models, nn.ModuleList)
+            copies = [tta_logits(model, images, self.tta) for model in models]
+            rows.append(copies[0] if len(copies) == 1 else mean_logits(torch.stack(copies, dim=1)).float())
+        return torch.stack(rows, dim=1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Compute what the head sees of uint8 images, `(batch, base * class)`."""
+        return self.member_logits(images).flatten(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute calibrated logits `(batch, class)` of uint8 images `(batch, channel, height, width)`."""
+        logits = self.member_logits(images)
+        # the head is tiny: full precision costs nothing
+        with torch.autocast(images.device.type, enabled=False):
+            return self.head(logits) / self.temperature
+
+    def accepted(self, logits: Tensor) -> Tensor | None:
+        """Tell which predictions are accepted; None where the stack rejects nothing.
+
+        Args:
+            logits: shape `(sample, class)`
+
+        Returns:
+            bool, shape `(sample,)`
+        """
+        if self.thresholds is None:
+            return None
+        return Thresholds(**self.thresholds).accepted(logits.double().softmax(1))
+
+
+def stack_checkpoint(
+    members: dict[str, list[Path]],
+    info: DataInfo,
+    head: Head,
+    module: nn.Module,
+    temperature: float,
+    tta: TTA,
+    thresholds: Thresholds | None,
+    provenance: Provenance,
+    data: dict[str, Any],
+) -> dict[str, Any]:
+    """Put a whole stack into one checkpoint, which needs no other file.
+
+    Args:
+        members: by name, the checkpoints of the member's models
+        info: what the data knows
+        head: the meta-model's options
+        module: the fitted meta-model
+        temperature: fitted on held-out samples
+        tta: views of each image
+        thresholds: of rejection; None accepts all
+        provenance: which samples the bases and the head have seen
+        data: the data section of the resolved configuration
+
+    Returns:
+        what `torch.save` writes and `load_classifier` reads
+    """
+    from lightning_modules.checkpoints import read_checkpoint
+
+    architectures: dict[str, list[dict[str, Any]]] = {}
+    state: dict[str, Tensor] = {f"head.{name}": value for name, value in module.state_dict().items()}
+    for number, (name, paths) in enumerate(members.items()):
+        architectures[name] = []
+        for copy, path in enumerate(paths):
+            checkpoint = read_checkpoint(path)
+            architectures[name].append(checkpoint["architecture"])
+            state |= {f"bases.{number}.{copy}.{key}": value for key, value in checkpoint["state_dict"].items()}
+    options = {
+        "data_info": info.plain(),
+        "members": architectures,
+        "meta_model": head_plain(head),
+        "temperature": temperature,
+        "tta": tta,
+        "thresholds": thresholds.plain() if thresholds is not None else None,
+    }
+    class_path = f"{StackedClassifier.__module__}.{StackedClassifier.__qualname__}"
+    return {
+        "pytorch-lightning_version": pl.__version__,
+        "epoch": 0,
+        "global_step": 0,
+        "state_dict": state,
+        "architecture": {"class_path": class_path, "init_args": options},
+        "config": {"data": data},
+        "provenance": provenance.plain(),
+    }

@@ -1,0 +1,217 @@
+"""What a stack's members say of the samples that its heads are fitted on, and of the test samples."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from jsonargparse import ArgumentParser
+from torch import Tensor
+
+from callbacks.recorder import device_name, write_json
+from datamodules import ImageDataModule
+from datamodules.samples import Samples
+from ensembling.cache import LogitCache, LogitCounts
+from ensembling.leakage import Leakage, find_leakage, join_leakage, refuse_leakage
+from ensembling.logits import mean_logits
+from ensembling.tta import tta_logits
+from lightning_modules.checkpoints import load_classifier, read_base
+from lightning_modules.member_logits import member_logits, precision_context
+from lightning_modules.speed import ms_per_image
+from pipelines.plan import StackPlan
+from pipelines.run_dir import RunDir
+
+# the split that holds the meta samples, by the mode of a plan
+META_SPLITS = {"holdout": "stack", "oof": "stack", "val": "val", "train": "train"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """The finished runs of one member.
+
+    Args:
+        name: of the member
+        held_out: the runs whose held-out samples the heads are fitted on: one a fold, or the only one
+        tested: the runs whose mean probability is the member's at test
+    """
+
+    name: str
+    held_out: list[RunDir]
+    tested: list[RunDir]
+
+
+@dataclass(frozen=True)
+class MemberLogits:
+    """The members' logits for some samples.
+
+    Args:
+        ids: id of each sample, shape `(sample,)`
+        keys: content key of each sample, shape `(sample,)`
+        labels: class of each sample, shape `(sample,)`
+        groups: group of each sample, shape `(sample,)`; None where the data has none
+        logits: float32, shape `(sample, base, class)`
+    """
+
+    ids: Tensor
+    keys: Tensor
+    labels: Tensor
+    groups: Tensor | None
+    logits: Tensor
+
+    @classmethod
+    def of(cls, parts: Sequence[Samples], logits: Sequence[Tensor]) -> "MemberLogits":
+        """Put the samples of several parts, such as folds, one after the other, with their logits."""
+        columns = [torch.cat([getattr(part, name) for part in parts]) for name in ("ids", "keys", "labels")]
+        groups = [part.groups for part in parts if part.groups is not None]
+        return cls(*columns, torch.cat(groups) if groups else None, torch.cat(list(logits)))
+
+    def of_members(self, numbers: Sequence[int]) -> "MemberLogits":
+        """Keep some members."""
+        return replace(self, logits=self.logits[:, list(numbers)])
+
+
+def build_data(section: dict[str, Any]) -> ImageDataModule:
+    """Build the DataModule of a resolved configuration."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(ImageDataModule, "data")
+    data = parser.instantiate(parser.parse_object({"data": section})).data
+    assert isinstance(data, ImageDataModule)
+    return data
+
+
+def meta_samples(plan: StackPlan, data: ImageDataModule) -> list[Samples]:
+    """Return the meta samples: those of each fold that all members were trained without, or a single split.
+
+    Args:
+        plan: says in which mode
+        data: that of the first member's first cell
+
+    Raises:
+        ValueError: there are none, or a sample would come more than once
+    """
+    split = META_SPLITS[plan.mode]
+    if plan.mode != "oof":
+        samples = data.samples(split)
+        if not len(samples):
+            raise ValueError(f"mode {plan.mode} needs samples: set data.{split}_fraction above 0 in options")
+        return [samples]
+    folds = []
+    for number in range(min(len(plan.held_out_cells(member)) for member in plan.members)):
+        part = replace(data, fold=number)
+        # read once
+        part.__dict__["dataset"] = data.dataset
+        folds.append(part.samples(split))
+    ids = torch.cat([samples.ids for samples in folds])
+    everything = data.dataset.train.ids
+    if len(ids.unique()) != len(ids):
+        raise ValueError("a sample lies in two folds: its members' logits would come twice")
+    if len(folds) == plan.num_folds and not torch.equal(ids.sort().values, everything.sort().values):
+        raise ValueError(f"the folds hold {len(ids)} of {len(everything)} training samples: some have no logits")
+    return folds
+
+
+def check_leakage(plan: StackPlan, members: Sequence[Member], folds: Sequence[Samples]) -> Leakage:
+    """Refuse members that were fitted on the samples for which they are asked.
+
+    Args:
+        plan: may allow it
+        members: with their runs
+        folds: the meta samples of each fold
+    """
+    empty = torch.empty(0, dtype=torch.int64)
+    parts = []
+    for number, samples in enumerate(folds):
+        records = {member.name: read_base(member.held_out[number].weights).provenance for member in members}
+        parts.append(find_leakage(samples.keys, empty, records, samples.groups, None))
+    leakage = join_leakage(parts)
+    refuse_leakage(leakage, plan.allow_leakage)
+    return leakage
+
+
+class LogitSource:
+    """The members' logits, from the cache where they are known.
+
+    Args:
+        plan: brings cache and views
+        trainer: on what the members were trained
+    """
+
+    def __init__(self, plan: StackPlan, trainer: dict[str, Any]) -> None:
+        self.tta = plan.tta
+        self.cache = LogitCache(plan.logit_cache) if plan.logit_cache is not None else None
+        self.counts = LogitCounts()
+        self.precision = str(trainer["precision"] or "32-true")
+        with quiet():
+            chooser = pl.Trainer(accelerator=trainer["accelerator"], devices=1, logger=False, barebones=True)
+        self.device = chooser.strategy.root_device
+
+    def held_out(self, members: Sequence[Member], data: ImageDataModule, folds: Sequence[Samples]) -> MemberLogits:
+        """Ask each member's run of each fold for the samples that it was trained without."""
+        parts = []
+        for number, samples in enumerate(folds):
+            columns = [self._of_run(member.held_out[number], samples, data) for member in members]
+            parts.append(torch.stack(columns, dim=1))
+        return MemberLogits.of(folds, parts)
+
+    def tested(self, members: Sequence[Member], data: ImageDataModule) -> MemberLogits:
+        """Ask all runs that stand for a member for the test samples; several give the log of their mean probability."""
+        samples, columns = data.samples("test"), []
+        for member in members:
+            runs = [self._of_run(run, samples, data) for run in member.tested]
+            columns.append(runs[0] if len(runs) == 1 else mean_logits(torch.stack(runs, dim=1)).float())
+        return MemberLogits.of([samples], [torch.stack(columns, dim=1)])
+
+    def _of_run(self, run: RunDir, samples: Samples, data: ImageDataModule) -> Tensor:
+        return member_logits(run.weights, samples, data, self.device, self.precision, self.tta, self.cache, self.counts)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep a Trainer that trains nothing from telling on what."""
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def member_speed(members: Sequence[Member], data: ImageDataModule, source: LogitSource) -> dict[str, float]:
+    """Measure what each member costs at test, ms an image, all its runs together; what is known is not measured again.
+
+    Args:
+        members: with their runs
+        data: brings the images and the size of a batch
+        source: brings the device, and what to do with an image
+    """
+    samples = data.samples("test")
+    samples = samples.subset(range(min(len(samples), data.batch_size)))
+    images = samples.source.gather(samples.rows)
+    setting = f"{device_name(source.device)}, {source.precision}, tta {source.tta}, batch {len(images)}"
+    costs = {}
+    for member in members:
+        total = 0.0
+        for run in member.tested:
+            known = json.loads(run.speed.read_text()) if run.speed.is_file() else {}
+            if setting not in known:
+                known[setting] = run_speed(run, images, source)
+                write_json(run.speed, known)
+            total += known[setting]
+        costs[member.name] = total
+    return costs
+
+
+def run_speed(run: RunDir, images: Tensor, source: LogitSource) -> float:
+    """Measure how many ms a run's model takes for an image of a batch."""
+    model = load_classifier(run.weights).to(source.device)
+
+    def forward(batch: Tensor) -> Tensor:
+        with precision_context(source.precision, source.device):
+            return tta_logits(model, batch, source.tta)
+
+    return ms_per_image(forward, images.to(source.device))

@@ -1,0 +1,233 @@
+"""A finished stack: compared, kept as one checkpoint, and written into its run folder."""
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from callbacks.recorder import device_name, keep_earlier, write_json, write_predictions
+from datamodules import ImageDataModule
+from datamodules.provenance import Provenance, fingerprint
+from ensembling.calibration import fit_temperature
+from ensembling.evaluation import Predictions, scale, stack_report
+from ensembling.heads import GreedyHead, Head, MeanHead
+from ensembling.leakage import Leakage
+from ensembling.rejection import Thresholds, fit_thresholds
+from lightning_modules.checkpoint_io import WholeFileIO
+from lightning_modules.checkpoints import read_base
+from lightning_modules.metrics import classification_metrics
+from lightning_modules.stacked_classifier import StackedClassifier, stack_checkpoint
+from pipelines.cli import git_commit, versions
+from pipelines.plan import StackPlan
+from pipelines.run_dir import RunDir
+from pipelines.stack_logits import Member, MemberLogits
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A head fitted on all meta samples.
+
+    Args:
+        head: its options
+        module: from logits `(batch, base, class)` to logits `(batch, class)`
+        held_out: for each meta sample, the logits of such a head that was fitted without it, shape `(sample, class)`
+        test: for each test sample, shape `(sample, class)`
+    """
+
+    head: Head
+    module: nn.Module
+    held_out: Tensor
+    test: Tensor
+
+
+@dataclass(frozen=True)
+class Stack:
+    """All that is known of a stack, ready to be compared and written.
+
+    Args:
+        plan: what was run
+        run: where to write
+        config: the resolved configuration of the first member's first run
+        data: brings the samples
+        members: with their runs
+        meta: the members' logits for the meta samples
+        test: the members' logits for the test samples
+        heads: fitted, by name
+        leakage: overlaps between the meta samples and what the members have seen
+        speed: ms an image, by member
+        notes: to stand beside the numbers
+    """
+
+    plan: StackPlan
+    run: RunDir
+    config: dict[str, Any]
+    data: ImageDataModule
+    members: list[Member]
+    meta: MemberLogits
+    test: MemberLogits
+    heads: dict[str, FittedHead]
+    leakage: Leakage
+    speed: dict[str, float]
+    notes: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """The members' names."""
+        return [member.name for member in self.members]
+
+    @cached_property
+    def held_out(self) -> Predictions:
+        """Members and cross-fitted heads on the meta samples."""
+        return self._predictions(self.meta, {name: head.held_out for name, head in self.heads.items()})
+
+    @cached_property
+    def tested(self) -> Predictions:
+        """Members and heads on the test samples."""
+        return self._predictions(self.test, {name: head.test for name, head in self.heads.items()})
+
+    def _predictions(self, source: MemberLogits, heads: dict[str, Tensor]) -> Predictions:
+        members = {name: source.logits[:, number] for number, name in enumerate(self.names)}
+        return Predictions(source.labels, members, heads, source.groups)
+
+    @cached_property
+    def temperatures(self) -> dict[str, float]:
+        """Of each model, fitted on held-out samples."""
+        models = self.held_out.models().items()
+        return {name: fit_temperature(rows, self.meta.labels) for name, rows in models if self.plan.calibrate}
+
+    @cached_property
+    def thresholds(self) -> dict[str, Thresholds]:
+        """Of each model, fitted on held-out samples."""
+        classes = self.data.dataset.class_names
+        return {
+            name: fit_thresholds(self.plan.reject, rows.softmax(1), self.meta.labels, classes)
+            for name, rows in scale(self.held_out.models(), self.temperatures).items()
+        }
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """All members and heads compared; see `stack_report`."""
+        greedy = next((head.module for head in self.heads.values() if isinstance(head.head, GreedyHead)), None)
+        shares = None if greedy is None else greedy.weight.tolist()  # type: ignore[operator, union-attr]
+        return stack_report(
+            self.tested,
+            self.held_out,
+            temperatures=self.temperatures,
+            parameters=self._parameters(),
+            ms_per_image=self.speed,
+            greedy_weights=None if shares is None else dict(zip(self.names, shares, strict=True)),
+            thresholds=self.thresholds,
+            leakage={"allowed": self.leakage.problems(), "warnings": self.leakage.warnings()},
+            notes=self.notes,
+            seed=self.plan.seed,
+        )
+
+    def _parameters(self) -> dict[str, int]:
+        own = {m.name: sum(read_base(run.weights).parameters for run in m.tested) for m in self.members}
+        together = sum(own.values())
+        heads = {name: sum(p.numel() for p in head.module.parameters()) for name, head in self.heads.items()}
+        return own | {name: together + count for name, count in heads.items()}
+
+    @property
+    def chosen(self) -> str:
+        """The model that is kept: the recommended one, unless the plan names another."""
+        return self.plan.keep or str(self.report["recommendation"]["model"])
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return the chosen model as one checkpoint that needs no other file."""
+        name = self.chosen
+        if name in self.heads:
+            members, head, module = self.members, self.heads[name].head, self.heads[name].module
+        else:
+            # a member by itself
+            head = MeanHead()
+            members, module = [m for m in self.members if m.name == name], head.build(1, self.meta.logits.shape[2])
+        bases = [read_base(run.weights) for member in members for run in member.tested]
+        groups = [self.meta.groups] if self.meta.groups is not None else []
+        seen = Provenance.of(calibrated=[self.meta.keys], calibrated_groups=groups)
+        return stack_checkpoint(
+            {member.name: [run.weights for run in member.tested] for member in members},
+            bases[0].info,
+            head,
+            module,
+            self.temperatures.get(name, 1.0),
+            self.plan.tta,
+            self.thresholds[name],
+            seen.union(*(base.provenance for base in bases)),
+            {"data": self.config["data"]},
+        )
+
+    def write(self, seconds: float, device: torch.device) -> None:
+        """Write checkpoint, predictions, logits and result.json into the stack's folder.
+
+        Args:
+            seconds: that the heads took
+            device: that the members ran on
+        """
+        name, run = self.chosen, self.run
+        WholeFileIO().save_checkpoint(self.checkpoint(), run.stack)
+        tested = scale(self.tested.models(), self.temperatures)[name].float()
+        held_out = scale(self.held_out.models(), self.temperatures)[name].float()
+        rows = {"val": (self.meta, held_out), "test": (self.test, tested)}
+        predictions = {
+            split: {"id": part.ids, "label": part.labels, "logits": logits} for split, (part, logits) in rows.items()
+        }
+        earlier = json.loads(run.result.read_text()) if run.result.is_file() else {}
+        if earlier.get("stack") not in (None, self.report):
+            for path in (run.result, run.predictions):
+                keep_earlier(path)
+        write_predictions(run.predictions, predictions)
+        write_tensors(
+            run.logits,
+            {
+                f"{split}/{column}": getattr(part, attribute)
+                for split, part in (("meta", self.meta), ("test", self.test))
+                for column, attribute in (("id", "ids"), ("label", "labels"), ("logits", "logits"))
+            },
+        )
+        write_json(
+            run.result,
+            {
+                "experiment": run.folder.parent.name,
+                "run": run.folder.name,
+                "model": f"{StackedClassifier.__module__}.{StackedClassifier.__qualname__}",
+                "data": self.config["data"]["class_path"],
+                "seed": self.plan.seed,
+                "versions": versions(),
+                "git_commit": git_commit(),
+                "mode": self.plan.mode,
+                "members": {member.name: [str(run.folder) for run in member.tested] for member in self.members},
+                "kept": name,
+                "parameters": self._parameters()[name],
+                "trainable_parameters": 0,
+                "samples": {"meta": len(self.meta.ids), "test": len(self.test.ids)},
+                "fingerprints": {
+                    split: fingerprint(part.ids, part.keys, part.labels)
+                    for split, part in (("meta", self.meta), ("test", self.test))
+                },
+                "split_seed": self.data.split_seed,
+                "class_names": self.data.dataset.class_names,
+                "device": device_name(device),
+                "processes": 1,
+                "precision": str(self.config["trainer"]["precision"] or "32-true"),
+                "leakage": {"allowed": self.leakage.problems(), "warnings": self.leakage.warnings()},
+                "fit": {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")},
+                "val": classification_metrics(held_out, self.meta.labels),
+                "test": classification_metrics(tested, self.test.labels),
+                "stack": self.report,
+            },
+        )
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file whole, then rename it into place."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+    partial.replace(path)
