@@ -168,7 +168,7 @@ class RunRecorder(Callback):
             **circumstances(trainer),
         }
         if isinstance(model, StackingModule):
-            facts["parameters"] += sum(p.numel() for base in model.base_models for p in base.parameters())
+            facts["parameters"] += sum(base.parameters for base in model.known_bases)
             facts["leakage"] = {"allowed": model.leakage.problems(), "warnings": model.leakage.warnings()}
         # what a fit wrote of itself stands when the run is tested later, perhaps elsewhere
         facts = {**earlier, **facts} if "fit" in entries else {**facts, **earlier}

@@ -3,20 +3,73 @@
 import hashlib
 import importlib
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from datamodules.info import DataInfo
+from datamodules.provenance import Provenance
 from lightning_modules.classifier import ImageClassifier
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Base:
+    """What the checkpoint of a stack's base says of it beside its weights.
+
+    Args:
+        path: the checkpoint
+        sha256: of its bytes
+        info: what its data knows
+        provenance: which samples it has seen; None if the checkpoint does not say
+        parameters: how many it has
+    """
+
+    path: Path
+    sha256: str
+    info: DataInfo
+    provenance: Provenance | None
+    parameters: int
+
+
+def read_base(path: Path) -> Base:
+    """Read what a checkpoint says of its classifier, without building it or reading its weights.
+
+    Args:
+        path: a checkpoint of `python train.py fit`
+
+    Raises:
+        FileNotFoundError: there is no such file
+        ValueError: it does not hold a classifier on images, or is too old
+    """
+    checkpoint = read_checkpoint(path, mapped=True)
+    refuse_stack(checkpoint, path)
+    if "parameters" not in checkpoint:
+        raise ValueError(f"{path} was written by an earlier version of this project: train its model again")
+    record = checkpoint.get("provenance")
+    return Base(
+        path,
+        file_sha256(path),
+        DataInfo.from_plain(checkpoint["architecture"]["init_args"]["data_info"]),
+        # of its own, because what is mapped goes with the file
+        Provenance.from_plain(record) if record is not None else None,
+        checkpoint["parameters"],
+    )
+
+
+def refuse_stack(checkpoint: dict[str, Any], path: Path) -> None:
+    """Stop where a classifier on images is needed and a stack is given."""
+    if "bases" in checkpoint:
+        raise ValueError(f"{path} holds a stack; a stack's bases are classifiers on images")
+
+
+def read_checkpoint(path: Path, mapped: bool = False) -> dict[str, Any]:
     """Load a checkpoint's content without running code from it.
 
     Args:
         path: the file
+        mapped: read tensors only when they are looked at, from a file that must then not change
 
     Raises:
         FileNotFoundError: there is no such file
@@ -25,7 +78,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         # torch goes on with advice that would run what is in the file
         reason = str(error).splitlines()[0].partition(" In PyTorch")[0]
@@ -46,23 +99,35 @@ def load_classifier(path: Path) -> ImageClassifier:
         ValueError: it does not hold a classifier, or its weights do not fit
     """
     checkpoint = read_checkpoint(path)
-    if "bases" in checkpoint:
-        raise ValueError(f"{path} holds a stack; a stack's bases are classifiers on images")
-    class_path, options = checkpoint["architecture"]["class_path"], dict(checkpoint["architecture"]["init_args"])
+    refuse_stack(checkpoint, path)
+    model = build_classifier(checkpoint["architecture"], str(path))
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the weights do not fit {type(model).__name__}: {error}") from error
+    model.on_load_checkpoint(checkpoint)
+    return model.eval()
+
+
+def build_classifier(architecture: dict[str, Any], where: str) -> ImageClassifier:
+    """Build the model that a checkpoint describes, with weights drawn at random.
+
+    Args:
+        architecture: a checkpoint's entry
+        where: what to call its place in errors
+
+    Raises:
+        ValueError: it does not describe a classifier that is installed here
+    """
+    class_path, options = architecture["class_path"], dict(architecture["init_args"])
     module, _, name = class_path.rpartition(".")
     try:
         model_class = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"{path} holds a {class_path}, which is not installed here") from error
+        raise ValueError(f"{where} holds a {class_path}, which is not installed here") from error
     if not (isinstance(model_class, type) and issubclass(model_class, ImageClassifier)):
-        raise ValueError(f"{path} holds a {class_path}, which is not an ImageClassifier")
-    model = model_class(**options | {"data_info": DataInfo.from_plain(options["data_info"])})
-    try:
-        model.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        raise ValueError(f"{path}: the weights do not fit {name}: {error}") from error
-    model.on_load_checkpoint(checkpoint)
-    return model.eval()
+        raise ValueError(f"{where} holds a {class_path}, which is not an ImageClassifier")
+    return model_class(**options | {"data_info": DataInfo.from_plain(options["data_info"])})
 
 
 def file_sha256(path: Path) -> str:

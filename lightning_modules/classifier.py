@@ -408,6 +408,7 @@ class ImageClassifier(pl.LightningModule):
         self.loss_watch.check(self.trainer)
         check_weights(self.parameters(), self.trainer)
         checkpoint["architecture"] = deepcopy(self.architecture())
+        checkpoint["parameters"] = sum(p.numel() for p in self.parameters())
         checkpoint["train_sums"] = self._train_sums.state_dict()
         if self._plateau is not None:
             checkpoint["plateau"] = self._plateau[0].state_dict()

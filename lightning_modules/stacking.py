@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from jsonargparse import lazy_instance
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,12 +18,15 @@ from datamodules.base import ImageDataModule
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from datamodules.samples import Samples, TensorSource
+from ensembling.cache import LOGIT_CACHE, LogitCache, LogitCounts
 from ensembling.heads import Head, LogisticHead, head_plain
 from ensembling.leakage import Leakage, find_leakage, refuse_leakage
-from ensembling.logits import base_logits, mean_logits
-from lightning_modules.checkpoints import file_sha256, load_classifier
+from ensembling.logits import mean_logits
+from ensembling.tta import TTA, tta_logits
+from lightning_modules.checkpoints import read_base
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.losses import Focal
+from lightning_modules.member_logits import load_frozen, stack_logits
 from lightning_modules.metrics import classification_metrics
 from lightning_modules.parameter_groups import Rate
 
@@ -47,48 +51,55 @@ BACKBONE_OPTIONS = {
 class StackingModule(ImageClassifier):
     """A head on the logits of frozen bases: an average, a logistic regression or an MLP.
 
-    The bases run once over each split, before training; the head then trains on their logits, and images are not
-    touched again. Each base keeps its own preprocessing. The head is validated on the split of val and stack that it
-    is not trained on, or else on a fifth of its samples.
+    The bases run once over each split, before training, and only over images whose logits no earlier run has kept; the
+    head then trains on their logits, and images are not touched again. Each base keeps its own preprocessing. The head
+    is validated on the split of val and stack that it is not trained on, or else on a fifth of its samples.
 
     Args:
         bases: checkpoints of the bases, or their run folders (which stand for checkpoints/best.ckpt)
         meta_model: the head on the bases' logits
         train_on: the split that the head is trained on
         allow_leakage: train on samples that a base was fitted on; every table then says so
+        logit_cache: folder that keeps the bases' logits, for all runs; null keeps none, and computes them each time
+        tta: views of each image that a base's logits are averaged over: none, flip (the image and its mirror image), or
+            flip_shift (both, also shifted up, down, left and right)
     """
 
     bases: list[str] = field(default_factory=list)
     meta_model: Head = lazy_instance(LogisticHead)
     train_on: Literal["stack", "val"] = "stack"
     allow_leakage: bool = False
+    logit_cache: str | None = LOGIT_CACHE
+    tta: TTA = "none"
 
     def build(self) -> None:
-        """Load the bases and build the head."""
+        """Read what the bases' checkpoints say of them, and build the head."""
         changed = self.loss.corrects_imbalance or self.loss.label_smoothing or isinstance(self.loss, Focal)
         if self.meta_model.solved and changed:
             raise ValueError(
                 f"--model.loss {self.loss.description} with these options is for a head trained in epochs: "
                 f"{type(self.meta_model).__name__} solves its own problem; use --model.meta_model MLPHead"
             )
-        for name, default in BACKBONE_OPTIONS.items():
-            if getattr(self, name) != default:
-                raise ValueError(f"--model.{name} is not for a stack, which trains its head alone, on frozen bases")
+        refuse_backbone_options(self)
         if not self.bases:
             raise ValueError("--model.bases must name at least one checkpoint or run folder")
         self.paths = [find_base(base) for base in self.bases]
         self.base_names = unique_names(self.paths)
-        # a plain list, not a ModuleList: frozen bases stay out of the optimizer, the state dict, train() and DDP
-        self.base_models = [load_classifier(path).requires_grad_(False) for path in self.paths]
-        self.base_hashes = [file_sha256(path) for path in self.paths]
-        for path, base in zip(self.paths, self.base_models, strict=True):
-            base.info.check_compatible(self.info, str(path), "the stack's data")
+        self.known_bases = [read_base(path) for path in self.paths]
+        for base in self.known_bases:
+            base.info.check_compatible(self.info, str(base.path), "the stack's data")
         self.head = self.meta_model.build(len(self.bases), self.info.num_classes)
         self.leakage = Leakage()
         self.class_counts = self.info.class_counts
         self.members: list[dict[str, Any]] = []
         self._meta: tuple[Tensor, Tensor] | None = None
         self._provenance: Provenance | None = None
+
+    @cached_property
+    def base_models(self) -> list[ImageClassifier]:
+        """The bases, frozen, built when images are first given to the stack itself."""
+        # a plain list, not a ModuleList: frozen bases stay out of the optimizer, the state dict, train() and DDP
+        return [load_frozen(base.path, base.sha256) for base in self.known_bases]
 
     def combine(self, logits: Tensor) -> Tensor:
         """Compute the stack's logits `(batch, class)` from the bases' `(batch, base, class)`."""
@@ -106,7 +117,7 @@ class StackingModule(ImageClassifier):
 
     @torch.no_grad()
     def _run_bases(self, images: Tensor) -> Tensor:
-        return torch.stack([base.to(images.device)(images).float() for base in self.base_models], dim=1)
+        return torch.stack([tta_logits(base.to(images.device), images, self.tta) for base in self.base_models], dim=1)
 
     def batch_logits(self, batch: Batch) -> Tensor:
         """Compute the logits of a batch from its bases' logits."""
@@ -153,8 +164,8 @@ class StackingModule(ImageClassifier):
         if self.meta_model.solved and data.sampler != "none":
             raise ValueError(f"--data.sampler {data.sampler} is for a head trained in epochs, such as MLPHead")
         train, val = self.meta_splits(data)
-        records = {n: b.provenance for n, b in zip(self.base_names, self.base_models, strict=True)}
-        self.leakage = find_leakage(train.keys, val.keys, records)
+        records = {n: b.provenance for n, b in zip(self.base_names, self.known_bases, strict=True)}
+        self.leakage = find_leakage(train.keys, val.keys, records, train.groups, val.groups)
         refuse_leakage(self.leakage, self.allow_leakage)
         for sentence in (*self.leakage.problems(), *self.leakage.warnings()):
             rank_zero_warn(sentence)
@@ -165,18 +176,22 @@ class StackingModule(ImageClassifier):
         # the classes' counts are those of the samples that the head learns from
         self.class_counts = torch.bincount(train.labels, minlength=self.info.num_classes).tolist()
         self.criterion = self.loss.build(self.class_counts).to(self.device)
-        seen = [record for record in records.values() if record is not None]
-        self._provenance = Provenance.of(
-            [train.keys, *(p.fitted for p in seen)], [val.keys, *(p.selected for p in seen)]
-        )
+        self._provenance = Provenance.of_samples(selected=[val], calibrated=[train]).union(*records.values())
 
     def _logits(self, data: ImageDataModule, samples: Samples) -> Tensor:
-        device = self.trainer.strategy.root_device
-        with self.trainer.precision_plugin.forward_context():
-            logits = base_logits([base.to(device) for base in self.base_models], data.loader(samples), device)
-        # nothing needs them on the device any more
-        for base in self.base_models:
-            base.cpu()
+        counts = LogitCounts()
+        logits = stack_logits(
+            self.paths,
+            samples,
+            data,
+            self.trainer.strategy.root_device,
+            str(self.trainer.precision),
+            self.tta,
+            LogitCache(self.logit_cache) if self.logit_cache is not None else None,
+            counts,
+            [base.sha256 for base in self.known_bases],
+        )
+        rank_zero_info(str(counts))
         return logits
 
     # training
@@ -216,7 +231,7 @@ class StackingModule(ImageClassifier):
         tested = torch.isin(samples.ids, self.predictions["id"].cpu())
         logits, labels = samples.source.tensor[tested], samples.labels[tested]
         rows = [(name, logits[:, number]) for number, name in enumerate(self.base_names)]
-        parameters = [sum(p.numel() for p in base.parameters()) for base in self.base_models]
+        parameters = [base.parameters for base in self.known_bases]
         self.members = [
             {"name": name, "checkpoint": str(path), "parameters": count, **classification_metrics(member, labels)}
             for (name, member), path, count in zip(rows, self.paths, parameters, strict=True)
@@ -230,6 +245,8 @@ class StackingModule(ImageClassifier):
         """Return what is needed to rebuild this model without its weights, as plain Python types."""
         plain = super().architecture()
         plain["init_args"]["meta_model"] = head_plain(self.meta_model)
+        # of this machine
+        del plain["init_args"]["logit_cache"]
         plain["init_args"]["bases"] = [str(path.resolve()) for path in self.paths]
         return plain
 
@@ -242,8 +259,12 @@ class StackingModule(ImageClassifier):
         super().on_save_checkpoint(checkpoint)
         root = self.trainer.default_root_dir
         checkpoint["bases"] = [
-            {"path": str(path.resolve()), "relative": os.path.relpath(path.resolve(), root), "sha256": digest}
-            for path, digest in zip(self.paths, self.base_hashes, strict=True)
+            {
+                "path": str(base.path.resolve()),
+                "relative": os.path.relpath(base.path.resolve(), root),
+                "sha256": base.sha256,
+            }
+            for base in self.known_bases
         ]
         checkpoint["leakage"] = asdict(self.leakage)
         checkpoint["class_counts"] = self.class_counts
@@ -252,12 +273,13 @@ class StackingModule(ImageClassifier):
         """Refuse other bases than those the head was trained over."""
         super().on_load_checkpoint(checkpoint)
         trained = [base["sha256"] for base in checkpoint["bases"]]
-        if len(trained) != len(self.base_hashes):
-            raise ValueError(f"the stack was trained over {len(trained)} bases, not {len(self.base_hashes)}")
-        for path, now, then in zip(self.paths, self.base_hashes, trained, strict=True):
-            if now != then:
+        if len(trained) != len(self.known_bases):
+            raise ValueError(f"the stack was trained over {len(trained)} bases, not {len(self.known_bases)}")
+        for base, then in zip(self.known_bases, trained, strict=True):
+            if base.sha256 != then:
                 raise ValueError(
-                    f"base {path} has changed since the stack was trained over it: restore it, or train the stack again"
+                    f"base {base.path} has changed since the stack was trained over it: restore it, or train the "
+                    f"stack again"
                 )
         self.leakage = Leakage(**checkpoint["leakage"])
         self.criterion = self.loss.build(checkpoint["class_counts"]).to(self.device)
@@ -282,6 +304,17 @@ class Solver(Optimizer):
         loss = closure() if closure is not None else None
         self._solve()
         return loss
+
+
+def refuse_backbone_options(stack: ImageClassifier) -> None:
+    """Stop where a stack is given an option that only a model with a backbone can heed.
+
+    Raises:
+        ValueError: one is not at its default
+    """
+    for name, default in BACKBONE_OPTIONS.items():
+        if getattr(stack, name) != default:
+            raise ValueError(f"--model.{name} is not for a stack, which trains its head alone, on frozen bases")
 
 
 def find_base(base: str) -> Path:

@@ -8,7 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from ensembling.heads import LogisticHead, MLPHead
 from ensembling.leakage import LeakageError
 from ensembling.logits import to_features
-from lightning_modules import MLP, CustomCNN, SmallCNN, StackingModule
+from lightning_modules import MLP, CustomCNN, SmallCNN, StackingModule, member_logits
+from lightning_modules.checkpoints import file_sha256, load_classifier
 from tests.helpers.data import Blobs
 from tests.helpers.training import fit, trainer
 
@@ -34,6 +35,7 @@ def checkpoints(tmp_path_factory):
 
 
 def stack(checkpoints, data, **options):
+    options = {"logit_cache": None, **options}
     return StackingModule(data_info=data.info, bases=[str(path) for path in checkpoints], **options)
 
 
@@ -45,24 +47,81 @@ def snapshot(bases):
 def test_fit__leaves_the_bases_as_they_are(checkpoints, tmp_path, head):
     data = blobs()
     model = stack(checkpoints, data, meta_model=head)
-    before = snapshot(model.base_models)
+    before, files = snapshot(model.base_models), [file_sha256(path) for path in checkpoints]
     model.train()
     fit(model, data, tmp_path, max_epochs=2)
+    model.train()
+    model(data.splits["train"].source.gather(torch.arange(20)))
     for base, state in zip(model.base_models, before, strict=True):
         assert all(torch.equal(value, state[name]) for name, value in base.state_dict().items())
         assert not any(module.training for module in base.modules())
         assert not any(parameter.requires_grad for parameter in base.parameters())
+    assert [file_sha256(path) for path in checkpoints] == files
 
 
-def test_fit__runs_each_base_once_a_split(checkpoints, tmp_path):
-    data = blobs(batch_size=1000)
-    model = stack(checkpoints, data, meta_model=MLPHead(hidden=[8]))
-    calls = []
-    for base in model.base_models:
-        base.register_forward_hook(lambda *_: calls.append(1))
-    fit(model, data, tmp_path, max_epochs=5)
+def count_loads(monkeypatch, calls):
+    """Note each time that a base is built, and each batch that it computes."""
+
+    def load(path):
+        base = load_classifier(path)
+        base.register_forward_hook(lambda *_: calls.append(("run", path.stem)))
+        calls.append(("load", path.stem))
+        return base
+
+    monkeypatch.setattr(member_logits, "load_classifier", load)
+
+
+def test_fit__runs_each_base_once_a_split(checkpoints, tmp_path, monkeypatch):
+    data, calls = blobs(batch_size=1000), []
+    count_loads(monkeypatch, calls)
+    fit(stack(checkpoints, data, meta_model=MLPHead(hidden=[8])), data, tmp_path, max_epochs=5)
     # three bases, the stack and the val split in one batch each, in five epochs
-    assert len(calls) == 6
+    assert len([call for call in calls if call[0] == "run"]) == 6
+
+
+def test_fit__a_second_one_builds_no_base(checkpoints, tmp_path, monkeypatch):
+    data, calls = blobs(), []
+    first = stack(checkpoints, data, logit_cache=str(tmp_path / "cache"))
+    fit(first, data, tmp_path)
+    count_loads(monkeypatch, calls)
+    second = stack(checkpoints, data, logit_cache=str(tmp_path / "cache"))
+    fit(second, data, tmp_path)
+    assert not calls
+    assert torch.equal(first.head.weight, second.head.weight)
+    trainer(tmp_path).test(second, datamodule=data, verbose=False)
+    # of the test split no logits were known
+    assert {name for kind, name in calls if kind == "load"} == {path.stem for path in checkpoints}
+
+
+def test_fit__random_numbers_do_not_depend_on_what_was_known(checkpoints, tmp_path):
+    data, heads = blobs(), []
+    for _ in range(2):
+        torch.manual_seed(0)
+        head = MLPHead(hidden=[8], dropout=0.5)
+        heads.append(stack(checkpoints, data, meta_model=head, logit_cache=str(tmp_path / "cache")))
+        fit(heads[-1], data, tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(heads[0].parameters(), heads[1].parameters(), strict=True))
+
+
+def test_fit__a_full_cache_folder_is_a_warning(checkpoints, tmp_path):
+    data = blobs()
+    (tmp_path / "file").write_text("no folder can be made below it")
+    with pytest.warns(UserWarning, match="logits cannot be kept in .*--model.logit_cache"):
+        fit(stack(checkpoints, data, logit_cache=str(tmp_path / "file" / "cache")), data, tmp_path)
+
+
+def test_tta__reaches_training_and_forward(checkpoints, tmp_path):
+    data = blobs()
+    model = stack(checkpoints, data, tta="flip")
+    fit(model, data, tmp_path)
+    samples = data.splits["stack"]
+    images = samples.source.gather(samples.rows)
+    with torch.no_grad():
+        both = torch.stack(
+            [torch.stack([base(v).softmax(1) for base in model.base_models], 1) for v in (images, images.flip(3))]
+        )
+    assert torch.allclose(model._meta[0].exp(), both.mean(0), atol=1e-5)
+    assert torch.allclose(model(images), model.combine(both.mean(0).log()), atol=1e-3)
 
 
 @pytest.mark.parametrize("features", ["logits", "log_probabilities", "probabilities"])
@@ -196,8 +255,9 @@ def test_bases__none_given():
 def test_provenance__holds_head_and_bases(checkpoints, tmp_path):
     data = blobs()
     record = torch.load(fit(stack(checkpoints, data), data, tmp_path), weights_only=True)["provenance"]
-    assert torch.isin(torch.cat([data.splits[s].keys for s in ("train", "stack")]), record["fitted"]).all()
-    assert torch.isin(data.splits["val"].keys, record["selected"]).all()
+    assert torch.equal(record["fitted"], data.splits["train"].keys.unique())
+    assert torch.equal(record["selected"], data.splits["val"].keys.unique())
+    assert torch.equal(record["calibrated"], data.splits["stack"].keys.unique())
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
