@@ -14,7 +14,7 @@ from ensembling.heads import Head, head_from_plain, head_plain
 from ensembling.logits import mean_logits
 from ensembling.rejection import Thresholds
 from ensembling.tta import TTA, tta_logits
-from lightning_modules.checkpoints import build_classifier
+from lightning_modules.checkpoints import build_classifier, read_checkpoint
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.parameter_groups import Rate
 from lightning_modules.stacking import refuse_backbone_options
@@ -24,19 +24,23 @@ from lightning_modules.stacking import refuse_backbone_options
 class StackedClassifier(ImageClassifier):
     """Images to a stack's calibrated logits; what `python train.py stack` leaves behind.
 
-    It is evaluated and predicts like any other model, and is not trained: its head was fitted by `stack`. Each base keeps
-    its own preprocessing.
+    It is evaluated and predicts like any other model, and is not trained: its head was fitted by `stack`. Each base
+    keeps its own preprocessing.
 
     Args:
-        members: by name, how to rebuild the models whose mean probability is the member's: one a fold, or a single one
+        members: of each its `name`, and how to rebuild its `models`, whose mean probability is the member's: one a
+            fold, or a single one
         meta_model: the head's class and options
+        normalized: the head gets logarithms of probabilities, as where a member is the mean of several models; else the
+            logits of each member's single model
         temperature: the head's logits are divided by it
         tta: views of each image over which a base's probabilities are averaged
         thresholds: below which probability a prediction is rejected; null accepts all
     """
 
-    members: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    members: list[dict[str, Any]] = field(default_factory=list)
     meta_model: dict[str, Any] = field(default_factory=dict)
+    normalized: bool = False
     temperature: float = 1.0
     tta: TTA = "none"
     thresholds: dict[str, Any] | None = None
@@ -45,10 +49,12 @@ class StackedClassifier(ImageClassifier):
         """Build the bases and the head, whose weights come from the checkpoint."""
         if not self.members:
             raise ValueError("a StackedClassifier is made by `python train.py stack` and read from its stack.ckpt")
+        if not self.normalized and any(len(member["models"]) > 1 for member in self.members):
+            raise ValueError("--model.normalized false needs members of one model each: a mean is one of probabilities")
         refuse_backbone_options(self)
         self.bases = nn.ModuleList(
-            nn.ModuleList(build_classifier(architecture, "the stack") for architecture in models)
-            for models in self.members.values()
+            nn.ModuleList(build_classifier(architecture, "the stack") for architecture in member["models"])
+            for member in self.members
         )
         self.head = head_from_plain(self.meta_model).build(len(self.members), self.info.num_classes)
         self.requires_grad_(False)
@@ -68,7 +74,7 @@ class StackedClassifier(ImageClassifier):
         for models in self.bases:
             assert isinstance(models, nn.ModuleList)
             copies = [tta_logits(model, images, self.tta) for model in models]
-            rows.append(copies[0] if len(copies) == 1 else mean_logits(torch.stack(copies, dim=1)).float())
+            rows.append(mean_logits(torch.stack(copies, dim=1)).float() if self.normalized else copies[0])
         return torch.stack(rows, dim=1)
 
     def features(self, images: Tensor) -> Tensor:
@@ -106,6 +112,7 @@ def stack_checkpoint(
     thresholds: Thresholds | None,
     provenance: Provenance,
     data: dict[str, Any],
+    normalized: bool,
 ) -> dict[str, Any]:
     """Put a whole stack into one checkpoint, which needs no other file.
 
@@ -119,24 +126,24 @@ def stack_checkpoint(
         thresholds: of rejection; None accepts all
         provenance: which samples the bases and the head have seen
         data: the data section of the resolved configuration
+        normalized: whether the head gets logarithms of probabilities
 
     Returns:
         what `torch.save` writes and `load_classifier` reads
     """
-    from lightning_modules.checkpoints import read_checkpoint
-
-    architectures: dict[str, list[dict[str, Any]]] = {}
+    architectures: list[dict[str, Any]] = []
     state: dict[str, Tensor] = {f"head.{name}": value for name, value in module.state_dict().items()}
     for number, (name, paths) in enumerate(members.items()):
-        architectures[name] = []
+        architectures.append({"name": name, "models": []})
         for copy, path in enumerate(paths):
             checkpoint = read_checkpoint(path)
-            architectures[name].append(checkpoint["architecture"])
+            architectures[number]["models"].append(checkpoint["architecture"])
             state |= {f"bases.{number}.{copy}.{key}": value for key, value in checkpoint["state_dict"].items()}
     options = {
         "data_info": info.plain(),
         "members": architectures,
         "meta_model": head_plain(head),
+        "normalized": normalized,
         "temperature": temperature,
         "tta": tta,
         "thresholds": thresholds.plain() if thresholds is not None else None,

@@ -22,7 +22,11 @@ from pipelines.stack_logits import (
     member_speed,
 )
 from pipelines.stack_result import FittedHead, Stack
-from pipelines.stack_table import print_stack
+from pipelines.stack_table import print_stack_report
+
+
+# columns of tables that are printed into a file
+FILE_WIDTH = 120
 
 
 def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
@@ -70,7 +74,9 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     heads = fit_heads(plan, meta, test, console)
     stack = Stack(plan, run, config, data, members, meta, test, heads, leakage, speed, notes)
     stack.write(time.monotonic() - start, source.device)
-    print_stack(console, stack.report, plan.experiment)
+    # tables are made for a screen; a file has no width
+    wide = console if console.is_terminal else Console(file=console.file, width=FILE_WIDTH)
+    print_stack_report(wide, stack.report, plan.experiment)
     console.print(f"kept: {stack.chosen}, {run.stack}", soft_wrap=True, highlight=False)
     console.print(f"next:  python train.py predict --ckpt_path {run.stack}", soft_wrap=True, highlight=False)
     return 0

@@ -204,8 +204,6 @@ class StackPlan:
         if reserved is not None:
             raise ValueError(f"member {reserved!r}: the folder of this name holds what is not of one run; rename it")
         heads = self.named_heads()
-        if twice := next((member.name for member in self.members if member.name in heads), None):
-            raise ValueError(f"member {twice!r} has the name of a head: rename it")
         known = [*(member.name for member in self.members), *heads]
         if self.keep is not None and self.keep not in known:
             raise ValueError(f"keep: there is no model {self.keep!r} (known: {', '.join(known)})")
@@ -216,12 +214,14 @@ class StackPlan:
     def named_heads(self) -> dict[str, Head]:
         """Return the heads by name; the mean and the tuned mean, which others must beat, come first."""
         named: dict[str, Head] = {}
+        taken = {member.name for member in self.members}
         for head in (MeanHead(), TunedMeanHead(), *self.heads):
-            same = sum(name.partition(" ")[0] == head.name for name in named)
-            if not same:
-                named[head.name] = head
-            elif not isinstance(head, MeanHead | TunedMeanHead):
-                named[f"{head.name} {same + 1}"] = head
+            same = sum(type(other).name == head.name for other in named.values())
+            if same and isinstance(head, MeanHead | TunedMeanHead):
+                continue
+            name = f"{head.name} {same + 1}" if same else head.name
+            # a member is often called by its family
+            named[f"{name} head" if name in taken else name] = head
         return named
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from jsonargparse import ArgumentParser
-from torch import Tensor
+from torch import Tensor, nn
 
 from callbacks.recorder import device_name, write_json
 from datamodules import ImageDataModule
@@ -18,7 +18,7 @@ from datamodules.samples import Samples
 from ensembling.cache import LogitCache, LogitCounts
 from ensembling.leakage import Leakage, find_leakage, join_leakage, refuse_leakage
 from ensembling.logits import mean_logits
-from ensembling.tta import tta_logits
+from ensembling.tta import TTA, tta_logits
 from lightning_modules.checkpoints import load_classifier, read_base
 from lightning_modules.member_logits import member_logits, precision_context
 from lightning_modules.speed import ms_per_image
@@ -114,6 +114,11 @@ def meta_samples(plan: StackPlan, data: ImageDataModule) -> list[Samples]:
     return folds
 
 
+def averages_folds(plan: StackPlan) -> bool:
+    """Tell whether the mean of several runs stands for a member at test."""
+    return any(len(plan.tested_cells(member)) > 1 for member in plan.members)
+
+
 def check_leakage(plan: StackPlan, members: Sequence[Member], folds: Sequence[Samples]) -> Leakage:
     """Refuse members that were fitted on the samples for which they are asked.
 
@@ -142,6 +147,8 @@ class LogitSource:
 
     def __init__(self, plan: StackPlan, trainer: dict[str, Any]) -> None:
         self.tta = plan.tta
+        # the mean over folds is one of probabilities: what the heads are fitted on must be on the same scale
+        self.normalized = averages_folds(plan)
         self.cache = LogitCache(plan.logit_cache) if plan.logit_cache is not None else None
         self.counts = LogitCounts()
         self.precision = str(trainer["precision"] or "32-true")
@@ -154,7 +161,8 @@ class LogitSource:
         parts = []
         for number, samples in enumerate(folds):
             columns = [self._of_run(member.held_out[number], samples, data) for member in members]
-            parts.append(torch.stack(columns, dim=1))
+            logits = torch.stack(columns, dim=1)
+            parts.append(logits.log_softmax(2) if self.normalized else logits)
         return MemberLogits.of(folds, parts)
 
     def tested(self, members: Sequence[Member], data: ImageDataModule) -> MemberLogits:
@@ -162,7 +170,7 @@ class LogitSource:
         samples, columns = data.samples("test"), []
         for member in members:
             runs = [self._of_run(run, samples, data) for run in member.tested]
-            columns.append(runs[0] if len(runs) == 1 else mean_logits(torch.stack(runs, dim=1)).float())
+            columns.append(mean_logits(torch.stack(runs, dim=1)).float() if self.normalized else runs[0])
         return MemberLogits.of([samples], [torch.stack(columns, dim=1)])
 
     def _of_run(self, run: RunDir, samples: Samples, data: ImageDataModule) -> Tensor:
@@ -208,10 +216,23 @@ def member_speed(members: Sequence[Member], data: ImageDataModule, source: Logit
 
 def run_speed(run: RunDir, images: Tensor, source: LogitSource) -> float:
     """Measure how many ms a run's model takes for an image of a batch."""
-    model = load_classifier(run.weights).to(source.device)
+    model = load_classifier(run.weights)
+    with precision_context(source.precision, source.device):
+        return ms_per_image(Views(model, source.tta), images, source.device)
 
-    def forward(batch: Tensor) -> Tensor:
-        with precision_context(source.precision, source.device):
-            return tta_logits(model, batch, source.tta)
 
-    return ms_per_image(forward, images.to(source.device))
+class Views(nn.Module):
+    """A model over all views of each image.
+
+    Args:
+        model: from uint8 images to logits
+        tta: the views
+    """
+
+    def __init__(self, model: nn.Module, tta: TTA) -> None:
+        super().__init__()
+        self.model, self.tta = model, tta
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute logits `(batch, class)` of uint8 images `(batch, channel, height, width)`."""
+        return tta_logits(self.model, images, self.tta)

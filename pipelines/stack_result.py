@@ -27,7 +27,7 @@ from lightning_modules.stacked_classifier import StackedClassifier, stack_checkp
 from pipelines.cli import git_commit, versions
 from pipelines.plan import StackPlan
 from pipelines.run_dir import RunDir
-from pipelines.stack_logits import Member, MemberLogits
+from pipelines.stack_logits import Member, MemberLogits, averages_folds
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,8 @@ class Stack:
             self.plan.tta,
             self.thresholds[name],
             seen.union(*(base.provenance for base in bases)),
-            {"data": self.config["data"]},
+            self.config["data"],
+            averages_folds(self.plan),
         )
 
     def write(self, seconds: float, device: torch.device) -> None:
