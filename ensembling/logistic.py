@@ -1,18 +1,31 @@
 """The logistic head: multinomial logistic regression with an L2 penalty."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from ensembling.base import Head, check_meta_samples
 from ensembling.folds import meta_folds
+from ensembling.logistic_solver import (
+    LARGEST_HESSIAN,
+    Objective,
+    Whitened,
+    by_hessian,
+    diagonal_bound,
+    minimise,
+)
 from ensembling.logits import Features, to_features
+
+# shares of the objective by which it may still fall: of a solution, of the folds' and of where those begin
+TOLERANCE, CV_TOLERANCE, ROUGH_TOLERANCE = 1e-10, 1e-8, 1e-5
+# gradients before a first Hessian, and before the next
+FIRST_STEPS, REFRESH = 4, 12
+# bias of a class without a sample
+ABSENT = -30.0
 
 
 class Logistic(nn.Linear):
@@ -50,7 +63,7 @@ class LogisticHead(Head):
         max_iterations: of the solver
     """
 
-    C: float | None = 1.0
+    C: float | None = None
     features: Features = "logits"
     C_min: float = 1e-4
     C_max: float = 1e4
@@ -85,41 +98,60 @@ class LogisticHead(Head):
         assert isinstance(module, Logistic)
         check_meta_samples(logits, labels, module.out_features, finite=self.features == "logits")
         x, classes = to_features(logits.double(), self.features), module.out_features
-        C = self.C
-        if C is None:
-            C = choose_C(x, labels, classes, self.grid, meta_folds(labels, self.folds, seed, groups))
-        weight, bias = fit_logistic(x, labels, classes, C, self.max_iterations)
+        if self.C is None:
+            folds = meta_folds(labels, self.folds, seed, groups)
+            weight, bias, C, _ = fit_logistic_cv(x, labels, classes, self.grid, folds, self.max_iterations)
+        else:
+            weight, bias = fit_logistic(x, labels, classes, self.C, self.max_iterations)
+            C = self.C
         module.load_state_dict({"weight": weight, "bias": bias})
         module.C = C
 
 
-def choose_C(features: Tensor, labels: Tensor, num_classes: int, grid: list[float], folds: Tensor) -> float:
-    """Choose C by cross-validation of the NLL."""
-    best, chosen = torch.inf, grid[0]
-    for C in grid:
-        total = 0.0
-        for fold in range(int(folds.max()) + 1):
-            held = folds == fold
-            weight, bias = fit_logistic(features[~held], labels[~held], num_classes, C)
-            logits = features[held].double() @ weight.T + bias
-            total += float(nn.functional.cross_entropy(logits, labels[held], reduction="sum"))
-        if total < best:
-            best, chosen = total, C
-    return chosen
+@dataclass(eq=False)
+class _Problem:
+    """Samples of the classes that have any."""
+
+    whitened: Whitened
+    labels: Tensor
+    classes: Tensor
+    num_classes: int
+
+    @classmethod
+    def of(cls, features: Tensor, labels: Tensor, num_classes: int) -> "_Problem":
+        x, y = features.detach().cpu().double(), labels.cpu()
+        if not x.isfinite().all():
+            raise ValueError("features of a logistic regression must be finite numbers")
+        classes, y = torch.unique(y, return_inverse=True)
+        return cls(Whitened.of(x), y, classes, num_classes)
+
+    def objective(self, Cs: list[float]) -> Objective:
+        return Objective([(self.whitened.x, self.labels)], len(self.classes), self.ridge(Cs, len(self.labels)))
+
+    def ridge(self, Cs: list[float], count: float) -> Tensor:
+        return self.whitened.penalty / (count * torch.tensor(Cs, dtype=torch.float64)[:, None])
+
+    def original(self, solution: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weight and bias for all classes; one without a sample is never predicted."""
+        present, bias = self.whitened.original(solution.view(len(self.classes), -1))
+        # a constant for all classes says nothing
+        bias = bias - bias.mean()
+        weight = torch.zeros(self.num_classes, present.shape[1], dtype=torch.float64)
+        biases = torch.full((self.num_classes,), ABSENT, dtype=torch.float64)
+        weight[self.classes], biases[self.classes] = present, bias
+        return weight, biases
 
 
 def fit_logistic(
-    features: Tensor, labels: Tensor, num_classes: int, C: float, max_iterations: int = 10_000
+    features: Tensor, labels: Tensor, num_classes: int, C: float, max_iterations: int = 1000
 ) -> tuple[Tensor, Tensor]:
     """Minimise `C * sum of cross-entropies + |weight|^2 / 2`, the objective of scikit-learn's LogisticRegression.
-
-    L-BFGS on standardised features: a change of variables that leaves the optimum where it is, since the penalty is
-    taken on the original scale, and makes the problem well conditioned.
 
     Args:
         features: shape `(sample, feature)`
         labels: int64, shape `(sample,)`
-        num_classes: number of classes; one without a sample gets a very low probability
+        num_classes: number of classes; one without a sample has no weights, and a bias of -30, while those of the
+            others have a mean of 0: their logits do too, so that it never gets a probability above e^-30
         C: inverse strength of the penalty
         max_iterations: of the solver
 
@@ -127,37 +159,136 @@ def fit_logistic(
         weight `(class, feature)` and bias `(class,)`, float64, on the CPU
 
     Raises:
-        ValueError: the solver did not converge
+        ValueError: the solver did not converge, or features that are not finite
     """
-    x, y = features.detach().cpu().double(), labels.cpu()
-    mean, scale = x.mean(0), x.std(0, unbiased=False)
-    # a constant feature carries nothing; its weight stays at zero
-    scale = torch.where(scale > 1e-12 * (1 + mean.abs()), scale, torch.ones_like(scale))
-    x = (x - mean) / scale
-    count, width = x.shape
-    one_hot = nn.functional.one_hot(y, num_classes).double()
-    penalty = 1 / (C * count)
+    problem = _Problem.of(features, labels, num_classes)
+    objective = problem.objective([C])
+    start = torch.zeros(1, len(problem.classes) * objective.width, dtype=torch.float64)
+    solution, _ = _solve(objective, start, None, TOLERANCE, max_iterations)
+    return problem.original(solution[0])
 
-    def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        parameters = torch.from_numpy(flat).view(num_classes, width + 1)
-        weight, bias = parameters[:, :width], parameters[:, width]
-        log_probabilities = torch.addmm(bias, x, weight.T).log_softmax(1)
-        original = weight / scale
-        loss = -(log_probabilities * one_hot).sum() / count + 0.5 * penalty * original.square().sum()
-        error = (log_probabilities.exp() - one_hot) / count
-        gradient = torch.empty_like(parameters)
-        gradient[:, :width] = error.T @ x + penalty * original / scale
-        gradient[:, width] = error.sum(0)
-        return float(loss), gradient.view(-1).numpy()
 
-    start = np.zeros(num_classes * (width + 1))
-    # maxcor: few parameters, so a long memory is cheap and saves iterations
-    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": 1e-8, "ftol": 1e-15, "maxcor": 30}
-    # the solver's own threads would fight torch's over the cores between any two evaluations: ten times slower
-    with threadpool_limits(1, "blas"):
-        result = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-    if result.nit >= max_iterations:
-        raise ValueError(f"logistic regression did not converge in {max_iterations} iterations: raise max_iterations")
-    solution = torch.from_numpy(result.x).view(num_classes, width + 1)
-    weight = solution[:, :width] / scale
-    return weight, solution[:, width] - weight @ mean
+def fit_logistic_cv(
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    Cs: Sequence[float],
+    folds: Tensor,
+    max_iterations: int = 1000,
+) -> tuple[Tensor, Tensor, float, Tensor]:
+    """Choose C by the NLL of held-out folds, and fit all samples with it.
+
+    All samples are fitted first, from the strongest penalty to the weakest, each fit beginning where the one before
+    ended. The folds' fits, all penalties at once, then begin at those solutions with their Hessians, and are nearly
+    there: they are still solved to convergence, so that nothing of a held-out sample is left in them.
+
+    Args:
+        features: shape `(sample, feature)`
+        labels: int64, shape `(sample,)`
+        num_classes: number of classes; see `fit_logistic`
+        Cs: inverse strengths of the penalty to choose from
+        folds: fold of each sample, from 0, shape `(sample,)`
+        max_iterations: of the solver, for each fit
+
+    Returns:
+        weight `(class, feature)`, bias `(class,)`, the chosen C, and the held-out NLL of each C in ascending order
+        (samples of a class that the other folds do not have are left out)
+
+    Raises:
+        ValueError: see `fit_logistic`
+    """
+    grid = sorted(Cs)
+    # each fold's samples side by side: the others are then two slices, and need no copy
+    order = torch.sort(folds, stable=True).indices
+    problem = _Problem.of(features.detach().cpu()[order], labels.cpu()[order], num_classes)
+    path, hessians = _path(problem, grid, max_iterations)
+    if len(problem.classes) == 1:
+        scores = torch.zeros(len(grid), dtype=torch.float64)
+    else:
+        ends = torch.bincount(folds).cumsum(0).tolist()
+        parts = [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
+        scores = sum(
+            (_held_out(problem, grid, part, path, hessians, max_iterations) for part in parts),
+            torch.zeros(len(grid), dtype=torch.float64),
+        )
+    chosen = int(scores.argmin())
+    solution, _ = _solve(
+        problem.objective([grid[chosen]]), path[chosen : chosen + 1], hessians[chosen], TOLERANCE, max_iterations
+    )
+    return *problem.original(solution[0]), grid[chosen], scores / len(folds)
+
+
+def _path(problem: _Problem, grid: list[float], max_iterations: int) -> tuple[Tensor, list[Tensor | None]]:
+    """Fit all samples for each C; return solutions `(C, parameter)` and the Hessian that served each."""
+    width = len(problem.classes) * problem.whitened.x.shape[1]
+    solution, hessian = torch.zeros(1, width, dtype=torch.float64), None
+    solutions, hessians = [], []
+    for C in grid:
+        solution, hessian = _solve(problem.objective([C]), solution, hessian, ROUGH_TOLERANCE, max_iterations)
+        solutions.append(solution)
+        hessians.append(hessian)
+    return torch.cat(solutions), hessians
+
+
+def _held_out(
+    problem: _Problem,
+    grid: list[float],
+    held: slice,
+    path: Tensor,
+    hessians: list[Tensor | None],
+    max_iterations: int,
+) -> Tensor:
+    """Fit the samples but one fold's, for all C at once; return the sum of its NLL for each C."""
+    x, y, width = problem.whitened.x, problem.labels, problem.whitened.x.shape[1]
+    parts = [(x[: held.start], y[: held.start]), (x[held.stop :], y[held.stop :])]
+    classes = torch.unique(torch.cat([labels for _, labels in parts]))
+    if len(classes) < 2:
+        # nothing to learn, whatever C is
+        return torch.zeros(len(grid), dtype=torch.float64)
+    renumbered = torch.full((len(problem.classes),), -1).index_copy(0, classes, torch.arange(len(classes)))
+    parts = [(part, renumbered[labels]) for part, labels in parts]
+    count = len(y) - (held.stop - held.start)
+    objective = Objective(parts, len(classes), problem.ridge(grid, count))
+    # of the classes that are left
+    kept = (classes[:, None] * width + torch.arange(width)).flatten()
+    start = path[:, kept]
+    known = [hessian for hessian in hessians if hessian is not None]
+    if len(known) == len(grid):
+        inner = by_hessian(torch.stack(known)[:, kept][:, :, kept], objective.ridge, len(classes))
+    else:
+        inner = diagonal_bound(objective)
+    solutions, converged, _ = minimise(objective, start, inner, CV_TOLERANCE, REFRESH if known else max_iterations)
+    for number in (~converged).nonzero().flatten().tolist():
+        one = Objective(parts, len(classes), objective.ridge[number : number + 1])
+        solutions[number : number + 1], _ = _solve(
+            one, solutions[number : number + 1], None, CV_TOLERANCE, max_iterations
+        )
+    labels = renumbered[y[held]]
+    logits = (solutions.view(-1, width) @ x[held].T).view(len(grid), len(classes), -1).transpose(1, 2)[:, labels >= 0]
+    log_p = logits.log_softmax(2)
+    return -log_p.gather(2, labels[labels >= 0][None, :, None].expand(len(grid), -1, 1)).sum((1, 2))
+
+
+def _solve(
+    objective: Objective, start: Tensor, hessian: Tensor | None, tolerance: float, max_iterations: int
+) -> tuple[Tensor, Tensor | None]:
+    """Solve one problem, with a new Hessian whenever the last one serves no longer.
+
+    Returns:
+        parameters `(1, parameter)`, and the last Hessian; None where it would have been too large
+    """
+    used = 0
+    small = start.shape[1] <= LARGEST_HESSIAN
+    while used < max_iterations:
+        if hessian is None:
+            inner, limit = diagonal_bound(objective), FIRST_STEPS if small else max_iterations
+        else:
+            inner, limit = by_hessian(hessian[None], objective.ridge, objective.classes), REFRESH
+        start, converged, steps = minimise(objective, start, inner, tolerance, min(limit, max_iterations - used))
+        used += steps
+        # far from the solution the diagonal's own measure of what is left is no proof
+        if converged.all() and (hessian is not None or not small):
+            return start, hessian
+        if small:
+            hessian = objective.hessian(start[0])
+    raise ValueError(f"logistic regression did not converge in {max_iterations} iterations: raise max_iterations")
