@@ -7,6 +7,7 @@ therefore taken from few samples, in single precision, and kept for as long as i
 convergence are in double precision, over all samples.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from torch import Tensor
 # parameters beyond which a Hessian costs more than it saves
 LARGEST_HESSIAN = 2000
 # samples that a Hessian is taken from: at least so many, and so many a parameter
-LEAST_SAMPLES, SAMPLES_A_PARAMETER = 2000, 4
+LEAST_SAMPLES, SAMPLES_A_PARAMETER = 4000, 8
 # numbers worked on at once: what stays in a core's cache, and bounds the memory
 BLOCK = 2**18
 # pairs of steps and gradients that L-BFGS remembers
@@ -81,7 +82,15 @@ class Objective:
         # sums of each class's features: the part of the gradient that stays
         self.sums = torch.zeros(num_classes, self.width, dtype=torch.float64)
         for x, y in parts:
-            self.sums.index_add_(0, y, x)
+            one_hot = torch.nn.functional.one_hot(y, num_classes).to(x.dtype)
+            self.sums += one_hot.T @ x
+        self.noise = 1e-14 if parts[0][0].dtype == torch.float64 else 1e-7
+
+    def only(self, number: int) -> "Objective":
+        """Return the objective of one of the penalties."""
+        one = copy.copy(self)
+        one.ridge = self.ridge[number : number + 1]
+        return one
 
     def __call__(self, flat: Tensor, problems: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute values and gradients.
@@ -93,10 +102,14 @@ class Objective:
         Returns:
             values `(problem,)`, gradients `(problem, parameter)` and the rounding error of the values `(problem,)`
         """
+        return self.penalised(*self.summed(flat), flat, problems)
+
+    def summed(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sums of cross-entropies but for what `sums` holds `(problem,)`, and of their gradients."""
         size, width = len(flat), self.width
-        w = flat.view(size * self.classes, width)
         loss = torch.zeros(size, dtype=torch.float64)
         gradient = torch.zeros(size * self.classes, width, dtype=torch.float64)
+        w = flat.view(size * self.classes, width).to(self.parts[0][0].dtype)
         rows = max(BLOCK // max(size * self.classes, width), 64)
         for whole, _ in self.parts:
             for x in whole.split(rows):
@@ -107,14 +120,18 @@ class Objective:
                 total = p.sum(1, keepdim=True)
                 p.div_(total)
                 loss += total.log_().add_(top).sum((1, 2))
-                gradient.addmm_(p.view(size * self.classes, len(x)), x)
-        ridge = self.ridge[problems]
-        w3, sums = w.view(size, self.classes, width), self.sums
-        penalised = w3 * ridge[:, None]
-        noise = 1e-14 * (loss.abs() / self.count + 1)
-        loss = (loss - torch.einsum("pkd,kd->p", w3, sums)) / self.count + 0.5 * (penalised * w3).sum((1, 2))
-        gradient = (gradient.view_as(w3) - sums) / self.count + penalised
-        return loss, gradient.view(size, -1), noise
+                gradient += p.view(size * self.classes, len(x)) @ x
+        return loss, gradient.view(size, self.classes, width)
+
+    def penalised(
+        self, loss: Tensor, gradient: Tensor, flat: Tensor, problems: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Finish what `summed` began; see `__call__`."""
+        w = flat.view_as(gradient)
+        penalised = w * self.ridge[problems][:, None]
+        value = (loss - (w * self.sums).sum((1, 2))) / self.count + 0.5 * (penalised * w).sum((1, 2))
+        slope = (gradient - self.sums) / self.count + penalised
+        return value, slope.flatten(1), self.noise * (loss.abs() / self.count + 1)
 
     def hessian(self, flat: Tensor, seed: int = 0) -> Tensor:
         """Estimate the Hessian of the mean cross-entropy from samples that matter most to it.
@@ -185,7 +202,12 @@ def by_hessian(hessians: Tensor, ridge: Tensor, num_classes: int) -> Preconditio
 
 
 def minimise(
-    objective: Objective, start: Tensor, precondition: Preconditioner, tolerance: float, iterations: int
+    objective: Objective,
+    start: Tensor,
+    precondition: Preconditioner,
+    tolerance: float,
+    iterations: int,
+    first: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, int]:
     """Run preconditioned L-BFGS on several problems at once, each with its own step length.
 
@@ -195,6 +217,7 @@ def minimise(
         precondition: approximate inverse Hessians
         tolerance: share of the value by which it may still fall, as estimated by half the Newton decrement
         iterations: evaluations at most
+        first: what the objective gives at the start, if that is known
 
     Returns:
         parameters `(problem, parameter)`, which of the problems converged `(problem,)`, and evaluations
@@ -203,14 +226,14 @@ def minimise(
     converged = torch.zeros(len(start), dtype=torch.bool)
     alive = torch.arange(len(start))
     w = start
-    value, gradient, noise = objective(w, alive)
+    value, gradient, noise = objective(w, alive) if first is None else first
     inner = precondition(gradient, alive)
     step = -inner
     length = torch.ones(len(start), dtype=torch.float64)
     history: list[tuple[Tensor, ...]] = []
     for iteration in range(1, iterations + 1):
         slope = (gradient * step).sum(1)
-        done = -0.5 * slope <= tolerance * value + 1e-3 * noise
+        done = -0.5 * slope <= tolerance * value + 1e-2 * noise
         if done.any():
             best[alive[done]], converged[alive[done]] = w[done], True
             if done.all():
