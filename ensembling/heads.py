@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ensembling.base import Head, check_meta_samples
 from ensembling.folds import meta_folds
-from ensembling.logistic import LogisticHead, fit_logistic
+from ensembling.logistic import LogisticHead
+from ensembling.logistic_fit import fit_logistic
 from ensembling.mlp import MLPHead
 from ensembling.pooling import GreedyHead, MeanHead, TunedMeanHead
 

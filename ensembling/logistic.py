@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from ensembling.base import Head, check_meta_samples
 from ensembling.folds import meta_folds
+from ensembling.logistic_cv import fit_logistic_cv
+from ensembling.logistic_fit import fit_logistic
 from ensembling.logits import Features, to_features
 
 
@@ -50,7 +48,7 @@ class LogisticHead(Head):
         max_iterations: of the solver
     """
 
-    C: float | None = 1.0
+    C: float | None = None
     features: Features = "logits"
     C_min: float = 1e-4
     C_max: float = 1e4
@@ -85,79 +83,11 @@ class LogisticHead(Head):
         assert isinstance(module, Logistic)
         check_meta_samples(logits, labels, module.out_features, finite=self.features == "logits")
         x, classes = to_features(logits.double(), self.features), module.out_features
-        C = self.C
-        if C is None:
-            C = choose_C(x, labels, classes, self.grid, meta_folds(labels, self.folds, seed, groups))
-        weight, bias = fit_logistic(x, labels, classes, C, self.max_iterations)
+        if self.C is None:
+            folds = meta_folds(labels, self.folds, seed, groups)
+            weight, bias, C, _ = fit_logistic_cv(x, labels, classes, self.grid, folds, self.max_iterations)
+        else:
+            weight, bias = fit_logistic(x, labels, classes, self.C, self.max_iterations)
+            C = self.C
         module.load_state_dict({"weight": weight, "bias": bias})
         module.C = C
-
-
-def choose_C(features: Tensor, labels: Tensor, num_classes: int, grid: list[float], folds: Tensor) -> float:
-    """Choose C by cross-validation of the NLL."""
-    best, chosen = torch.inf, grid[0]
-    for C in grid:
-        total = 0.0
-        for fold in range(int(folds.max()) + 1):
-            held = folds == fold
-            weight, bias = fit_logistic(features[~held], labels[~held], num_classes, C)
-            logits = features[held].double() @ weight.T + bias
-            total += float(nn.functional.cross_entropy(logits, labels[held], reduction="sum"))
-        if total < best:
-            best, chosen = total, C
-    return chosen
-
-
-def fit_logistic(
-    features: Tensor, labels: Tensor, num_classes: int, C: float, max_iterations: int = 10_000
-) -> tuple[Tensor, Tensor]:
-    """Minimise `C * sum of cross-entropies + |weight|^2 / 2`, the objective of scikit-learn's LogisticRegression.
-
-    L-BFGS on standardised features: a change of variables that leaves the optimum where it is, since the penalty is
-    taken on the original scale, and makes the problem well conditioned.
-
-    Args:
-        features: shape `(sample, feature)`
-        labels: int64, shape `(sample,)`
-        num_classes: number of classes; one without a sample gets a very low probability
-        C: inverse strength of the penalty
-        max_iterations: of the solver
-
-    Returns:
-        weight `(class, feature)` and bias `(class,)`, float64, on the CPU
-
-    Raises:
-        ValueError: the solver did not converge
-    """
-    x, y = features.detach().cpu().double(), labels.cpu()
-    mean, scale = x.mean(0), x.std(0, unbiased=False)
-    # a constant feature carries nothing; its weight stays at zero
-    scale = torch.where(scale > 1e-12 * (1 + mean.abs()), scale, torch.ones_like(scale))
-    x = (x - mean) / scale
-    count, width = x.shape
-    one_hot = nn.functional.one_hot(y, num_classes).double()
-    penalty = 1 / (C * count)
-
-    def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        parameters = torch.from_numpy(flat).view(num_classes, width + 1)
-        weight, bias = parameters[:, :width], parameters[:, width]
-        log_probabilities = torch.addmm(bias, x, weight.T).log_softmax(1)
-        original = weight / scale
-        loss = -(log_probabilities * one_hot).sum() / count + 0.5 * penalty * original.square().sum()
-        error = (log_probabilities.exp() - one_hot) / count
-        gradient = torch.empty_like(parameters)
-        gradient[:, :width] = error.T @ x + penalty * original / scale
-        gradient[:, width] = error.sum(0)
-        return float(loss), gradient.view(-1).numpy()
-
-    start = np.zeros(num_classes * (width + 1))
-    # maxcor: few parameters, so a long memory is cheap and saves iterations
-    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": 1e-8, "ftol": 1e-15, "maxcor": 30}
-    # the solver's own threads would fight torch's over the cores between any two evaluations: ten times slower
-    with threadpool_limits(1, "blas"):
-        result = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-    if result.nit >= max_iterations:
-        raise ValueError(f"logistic regression did not converge in {max_iterations} iterations: raise max_iterations")
-    solution = torch.from_numpy(result.x).view(num_classes, width + 1)
-    weight = solution[:, :width] / scale
-    return weight, solution[:, width] - weight @ mean

@@ -99,7 +99,7 @@ class GreedyHead(_Averaging):
 @torch.no_grad()
 def set_weights(module: nn.Module, weights: Tensor) -> None:
     """Copy weights `(base,)` into a weighted mean."""
-    module.weight.copy_(weights)  # type: ignore[operator, union-attr]
+    module.weight.copy_(weights)  # type: ignore[operator]
 
 
 def tuned_weights(logits: Tensor, labels: Tensor, tolerance: float = 1e-9) -> Tensor:

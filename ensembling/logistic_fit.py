@@ -1,0 +1,124 @@
+"""Fits of one logistic regression."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ensembling.logistic_solver import (
+    LARGEST_HESSIAN,
+    Objective,
+    Whitened,
+    by_hessian,
+    diagonal_bound,
+    minimise,
+)
+
+# share of the objective by which a solution's may be above the lowest
+TOLERANCE = 1e-10
+# gradients before a first Hessian, and before the next
+FIRST_STEPS, REFRESH = 4, 12
+# bias of a class without a sample
+ABSENT = -30.0
+
+
+@dataclass(eq=False)
+class Problem:
+    """Samples of the classes that have any."""
+
+    whitened: Whitened
+    labels: Tensor
+    classes: Tensor
+    num_classes: int
+
+    @classmethod
+    def of(cls, features: Tensor, labels: Tensor, num_classes: int) -> "Problem":
+        """Rotate and scale features `(sample, feature)`; number the classes anew."""
+        x, y = features.detach().cpu().double(), labels.cpu()
+        if not x.isfinite().all():
+            raise ValueError("features of a logistic regression must be finite numbers")
+        classes, y = torch.unique(y, return_inverse=True)
+        return cls(Whitened.of(x), y, classes, num_classes)
+
+    def objective(self, Cs: list[float], kind: torch.dtype = torch.float64) -> Objective:
+        """Return the objectives of several C over all samples, computed in single or double precision."""
+        x = self.whitened.x.to(kind)
+        return Objective([(x, self.labels)], len(self.classes), self.ridge(Cs, len(self.labels)))
+
+    def ridge(self, Cs: list[float], count: float) -> Tensor:
+        """Return half-penalties `(C, axis + 1)` for a mean over so many samples."""
+        return self.whitened.penalty / (count * torch.tensor(Cs, dtype=torch.float64)[:, None])
+
+    def original(self, solution: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weight and bias for all classes; one without a sample is never predicted."""
+        present, bias = self.whitened.original(solution.view(len(self.classes), -1))
+        # a constant for all classes says nothing
+        bias = bias - bias.mean()
+        weight = torch.zeros(self.num_classes, present.shape[1], dtype=torch.float64)
+        biases = torch.full((self.num_classes,), ABSENT, dtype=torch.float64)
+        weight[self.classes], biases[self.classes] = present, bias
+        return weight, biases
+
+
+def fit_logistic(
+    features: Tensor, labels: Tensor, num_classes: int, C: float, max_iterations: int = 1000
+) -> tuple[Tensor, Tensor]:
+    """Minimise `C * sum of cross-entropies + |weight|^2 / 2`, the objective of scikit-learn's LogisticRegression.
+
+    Args:
+        features: shape `(sample, feature)`
+        labels: int64, shape `(sample,)`
+        num_classes: number of classes; one without a sample has no weights, and a bias of -30, while those of the
+            others have a mean of 0: their logits do too, so that it never gets a probability above e^-30
+        C: inverse strength of the penalty
+        max_iterations: of the solver
+
+    Returns:
+        weight `(class, feature)` and bias `(class,)`, float64, on the CPU
+
+    Raises:
+        ValueError: the solver did not converge, or features that are not finite
+    """
+    problem = Problem.of(features, labels, num_classes)
+    objective = problem.objective([C])
+    start = torch.zeros(1, len(problem.classes) * objective.width, dtype=torch.float64)
+    solution, _ = solve(objective, start, None, TOLERANCE, max_iterations)
+    return problem.original(solution[0])
+
+
+def solve(
+    objective: Objective,
+    start: Tensor,
+    hessian: Tensor | None,
+    tolerance: float,
+    max_iterations: int,
+    refresh: int = REFRESH,
+) -> tuple[Tensor, Tensor | None]:
+    """Solve one problem, with a new Hessian whenever the last one serves no longer.
+
+    Args:
+        objective: of a single problem
+        start: shape `(1, parameter)`
+        hessian: of the mean cross-entropy, where one is known, shape `(parameter, parameter)`
+        tolerance: share of the objective by which it may still fall
+        max_iterations: evaluations of the gradient
+        refresh: evaluations before a new Hessian
+
+    Returns:
+        parameters `(1, parameter)`, and the last Hessian; None where it would have been too large
+    """
+    used = 0
+    small = start.shape[1] <= LARGEST_HESSIAN
+    while used < max_iterations:
+        if hessian is None:
+            inner, limit = diagonal_bound(objective), FIRST_STEPS if small else max_iterations
+        else:
+            inner, limit = by_hessian(hessian[None], objective.ridge, objective.classes), refresh
+        start, converged, steps = minimise(objective, start, inner, tolerance, min(limit, max_iterations - used))
+        used += steps
+        # far from the solution the diagonal's own measure of what is left is no proof
+        if converged.all() and (hessian is not None or not small):
+            return start, hessian
+        if small:
+            hessian = objective.hessian(start[0])
+    raise ValueError(f"logistic regression did not converge in {max_iterations} iterations: raise max_iterations")
