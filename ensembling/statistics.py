@@ -23,7 +23,7 @@ AUROC_WORK, AUROC_REPLICATES = 2 * 10**9, 200
 # value, low and high; None where undefined
 Interval = dict[str, float | None]
 Floats = NDArray[np.float64]
-Weights = NDArray[np.float32]
+Weights = NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Bootstrap:
     def _interval(self, point: float, replicates: Floats, metric: str) -> Interval:
         if math.isnan(point):
             return {"value": None, "low": None, "high": None}
-        if self.units < 2:
+        if self.units < 2 or np.isnan(replicates).all():
             return {"value": point, "low": None, "high": None}
         tail = (1 - LEVEL) / 2
         low, high = (float(bound) for bound in np.nanquantile(replicates, [tail, 1 - tail]))
@@ -116,11 +116,13 @@ def bootstrap(
     done = 0
     for weights in resample(unit, replicates, seed):
         width = weights.shape[1]
+        # AUROC's counts are exact in single precision, which is faster
+        parts = [(sums, weights.astype(np.float64)), (ranks, weights[:, : max(0, ranked - done)])]
         for name, rows in logits.items():
-            for part, kept in ((sums, width), (ranks, min(width, max(0, ranked - done)))):
-                if part and kept:
-                    for metric, values in weighted_metrics(rows, labels, weights[:, :kept], part).items():
-                        drawn[name][metric][done : done + kept] = values
+            for part, given in parts:
+                if part and given.size:
+                    for metric, values in weighted_metrics(rows, labels, given, part).items():
+                        drawn[name][metric][done : done + given.shape[1]] = values
         done += width
     return Bootstrap(points, drawn, samples, int(unit.max()) + 1)
 
@@ -187,7 +189,7 @@ def _from_sums(logits: Tensor, probabilities: Tensor, labels: Tensor, weights: W
     data = torch.stack([correct, nll, brier, confidence - correct, correct, ones, ones], 1).numpy().ravel()
     starts = np.arange(0, 7 * samples + 1, 7)
     matrix = csc_array((data, torch.stack(index, 1).numpy().ravel(), starts), shape=(rows, samples))
-    sums = matrix @ weights.astype(np.float64)
+    sums = matrix @ weights.astype(np.float64, copy=False)
     total = weights.sum(0, dtype=np.float64)
     found, said, there = sums[hits:predicted], sums[predicted:support], sums[support:]
     present, seen = there > 0, (there > 0) | (said > 0)
