@@ -53,10 +53,10 @@ class StackedClassifier(ImageClassifier):
             raise ValueError("--model.normalized false needs members of one model each: a mean is one of probabilities")
         refuse_backbone_options(self)
         self.bases = nn.ModuleList(
-            nn.ModuleList(build_classifier(architecture, "the stack") for architecture in member["models"])
+            nn.ModuleList(build_classifier(unwrapped(model), "the stack") for model in member["models"])
             for member in self.members
         )
-        self.head = head_from_plain(self.meta_model).build(len(self.members), self.info.num_classes)
+        self.head = head_from_plain(unwrapped(self.meta_model)).build(len(self.members), self.info.num_classes)
         self.requires_grad_(False)
 
     def setup(self, stage: str) -> None:
@@ -137,12 +137,12 @@ def stack_checkpoint(
         architectures.append({"name": name, "models": []})
         for copy, path in enumerate(paths):
             checkpoint = read_checkpoint(path)
-            architectures[number]["models"].append(checkpoint["architecture"])
+            architectures[number]["models"].append(wrapped(checkpoint["architecture"]))
             state |= {f"bases.{number}.{copy}.{key}": value for key, value in checkpoint["state_dict"].items()}
     options = {
         "data_info": info.plain(),
         "members": architectures,
-        "meta_model": head_plain(head),
+        "meta_model": wrapped(head_plain(head)),
         "normalized": normalized,
         "temperature": temperature,
         "tta": tta,
@@ -158,3 +158,13 @@ def stack_checkpoint(
         "config": {"data": data},
         "provenance": provenance.plain(),
     }
+
+
+def wrapped(plain: dict[str, Any]) -> dict[str, Any]:
+    """Rename what names a class and its options: the command line's parser would build the class at once."""
+    return {"kind": plain["class_path"], "options": plain["init_args"]}
+
+
+def unwrapped(plain: dict[str, Any]) -> dict[str, Any]:
+    """Undo `wrapped`."""
+    return {"class_path": plain["kind"], "init_args": plain["options"]}

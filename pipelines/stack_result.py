@@ -204,7 +204,7 @@ class Stack:
                 "versions": versions(),
                 "git_commit": git_commit(),
                 "mode": self.plan.mode,
-                "members": {member.name: [str(run.folder) for run in member.tested] for member in self.members},
+                "member_runs": {member.name: [str(run.folder) for run in member.tested] for member in self.members},
                 "kept": name,
                 "parameters": self._parameters()[name],
                 "trainable_parameters": 0,
