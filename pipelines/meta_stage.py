@@ -1,7 +1,6 @@
 """The second stage of `python train.py stack`: from finished members to a tested stack."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,12 +17,11 @@ from pipelines.stack_logits import (
     MemberLogits,
     build_data,
     check_leakage,
-    meta_samples,
     member_speed,
+    meta_samples,
 )
 from pipelines.stack_result import FittedHead, Stack
 from pipelines.stack_table import print_stack_report
-
 
 # columns of tables that are printed into a file
 FILE_WIDTH = 120

@@ -1,0 +1,190 @@
+import csv
+import io
+import json
+import shutil
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from ensembling.heads import GreedyHead, LogisticHead
+from ensembling.leakage import LeakageError
+from ensembling.rejection import Reject
+from lightning_modules.checkpoints import load_classifier
+from lightning_modules.metrics import classification_metrics
+from pipelines.main import main
+from pipelines.meta_stage import meta_stage
+from pipelines.plan import Member, StackPlan
+
+QUICK = {
+    "data.batch_size": 256,
+    "trainer.max_epochs": 3,
+    "trainer.accelerator": "cpu",
+    "trainer.enable_progress_bar": False,
+    "trainer.enable_model_summary": False,
+}
+
+
+def make(root, **changes):
+    options = {**QUICK, **changes.pop("options", {})}
+    members = [
+        Member("small", ["configs/model/mlp.yaml"], {"model.hidden": [16]}, seed=1),
+        Member("linear", ["configs/model/linear.yaml"], seed=2),
+    ]
+    defaults = {"members": members, "root": str(root), "experiment": "x", "options": options, "seed": 3}
+    return StackPlan(**{**defaults, "logit_cache": str(root / "cache"), **changes})
+
+
+def train(plan, folder):
+    """Run a plan's cells one after the other, in this process."""
+    for cell in plan.cells:
+        assert main(cell.command(folder)) == 0
+    return folder
+
+
+def stacked(plan, folder):
+    """Run the second stage; return what it printed and its result."""
+    text = io.StringIO()
+    assert meta_stage(plan, folder, Console(file=text)) == 0
+    return text.getvalue(), json.loads((folder / plan.stack_name / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def oof(tmp_path_factory):
+    root = tmp_path_factory.mktemp("oof")
+    changes = {"mode": "oof", "num_folds": 2, "heads": [GreedyHead(), LogisticHead()], "reject": Reject(coverage=0.5)}
+    folder = train(make(root, **changes), root / "x")
+    return root, folder, changes
+
+
+@pytest.fixture(scope="module")
+def holdout(tmp_path_factory):
+    root = tmp_path_factory.mktemp("holdout")
+    options = {"data.stack_fraction": 0.3, "data.val_fraction": 0.2}
+    return root, train(make(root, options=options), root / "x"), options
+
+
+def test_oof__each_training_sample_once_and_all_models_compared(oof):
+    root, folder, changes = oof
+    printed, result = stacked(make(root, **changes), folder)
+    rows = load_file(folder / "stack/logits.safetensors")
+    assert len(rows["meta/id"]) == len(rows["meta/id"].unique()) == 1438
+    assert rows["meta/logits"].shape == (1438, 2, 10)
+    assert rows["test/logits"].shape == (359, 2, 10)
+    names = [row["name"] for row in result["stack"]["models"]]
+    assert names == ["small", "linear", "mean", "tuned_mean", "greedy", "logistic"]
+    assert result["leakage"] == {"allowed": [], "warnings": []}
+    assert result["stack"]["recommendation"]["sentence"] in printed.replace("\n", " ").replace("  ", " ")
+
+
+def test_oof__no_fold_is_asked_for_what_it_was_fitted_on(oof):
+    root, folder, changes = oof
+    stacked(make(root, **changes), folder)
+    rows = load_file(folder / "stack/logits.safetensors")
+    # the rows come fold by fold: those of the second fold are the second fold's run's
+    second = load_file(folder / "small-fold1/predictions.safetensors")
+    assert not torch.isin(second["val/id"], rows["meta/id"][719:]).any()
+    assert torch.isin(second["val/id"], rows["meta/id"][:719]).all()
+
+
+def test_oof__a_second_time_no_base_is_run(oof, monkeypatch):
+    root, folder, changes = oof
+    stacked(make(root, **changes), folder)
+    monkeypatch.setattr("lightning_modules.member_logits.load_frozen", lambda *args: pytest.fail("a base was built"))
+    monkeypatch.setattr("pipelines.stack_logits.load_classifier", lambda *args: pytest.fail("a base was built"))
+    printed, _ = stacked(make(root, **changes), folder)
+    assert "0 computed" in printed
+
+
+def test_checkpoint__gives_the_same_without_the_runs(oof, tmp_path):
+    root, folder, changes = oof
+    _, result = stacked(make(root, keep="logistic", **changes), folder)
+    path = tmp_path / "elsewhere/stack.ckpt"
+    path.parent.mkdir()
+    shutil.copy(folder / "stack/checkpoints/stack.ckpt", path)
+    shutil.move(folder, tmp_path / "hidden")
+    try:
+        assert main(["predict", "--ckpt_path", str(path), "--run.root", str(tmp_path), "--trainer.accelerator", "cpu"]) == 0
+        (table,) = tmp_path.glob("*/*/predicted.csv")
+        predicted = list(csv.DictReader(table.open()))
+        options = ["--run.root", str(tmp_path), "--run.experiment", "again", "--trainer.accelerator", "cpu"]
+        assert main(["test", "--ckpt_path", str(path), *options]) == 0
+        (tested,) = (tmp_path / "again").glob("*/result.json")
+        again = json.loads(tested.read_text())["test"]
+        model = load_classifier(path)
+    finally:
+        shutil.move(tmp_path / "hidden", folder)
+    assert again["accuracy"] == result["test"]["accuracy"]
+    assert again["nll"] == pytest.approx(result["test"]["nll"], abs=1e-5)
+    share = sum(row["accepted"] == "yes" for row in predicted) / len(predicted)
+    rows = load_file(folder / "stack/predictions.safetensors")
+    assert share == pytest.approx(float(model.accepted(rows["test/logits"]).float().mean()), abs=0.01)
+    assert 0.2 < share < 0.8
+    metrics = classification_metrics(rows["test/logits"], rows["test/label"])
+    assert metrics["nll"] == pytest.approx(result["test"]["nll"])
+
+
+def test_checkpoint__a_single_member_may_be_kept(oof):
+    root, folder, changes = oof
+    _, result = stacked(make(root, keep="small", stack_name="one", **changes), folder)
+    row = next(row for row in result["stack"]["models"] if row["name"] == "small")
+    assert result["test"]["accuracy"] == row["metrics"]["accuracy"]["value"]
+    assert len(load_classifier(folder / "one/checkpoints/stack.ckpt").members) == 1
+
+
+def test_checkpoint__is_not_trained_on(oof, capsys):
+    root, folder, changes = oof
+    stacked(make(root, **changes), folder)
+    path = folder / "stack/checkpoints/stack.ckpt"
+    assert main(["fit", "--ckpt_path", str(path), "--run.root", str(root), "--trainer.accelerator", "cpu"]) == 2
+    assert "is not trained on" in capsys.readouterr().err
+
+
+def test_folds_false__the_heads_see_the_first_fold_alone(oof):
+    root, folder, changes = oof
+    plan = make(root, stack_name="first", **changes)
+    plan.members[1].folds = False
+    stacked(plan, folder)
+    assert len(load_file(folder / "first/logits.safetensors")["meta/id"]) == 719
+
+
+def test_budget__leaves_members_out_and_says_so(oof):
+    root, folder, changes = oof
+    for name, cost in (("small", 5.0), ("linear", 1.0)):
+        for fold in (0, 1):
+            known = json.loads((folder / f"{name}-fold{fold}/speed.json").read_text())
+            text = json.dumps({setting: cost for setting in known})
+            (folder / f"{name}-fold{fold}/speed.json").write_text(text)
+    _, result = stacked(make(root, max_ms_per_image=3.0, stack_name="cheap", **changes), folder)
+    assert "left out for max_ms_per_image 3: small" in result["stack"]["notes"]
+    assert [row["name"] for row in result["stack"]["models"] if row["kind"] == "member"] == ["linear"]
+    with pytest.raises(ValueError, match="no member fits max_ms_per_image 0.5"):
+        stacked(make(root, max_ms_per_image=0.5, stack_name="none", **changes), folder)
+
+
+def test_holdout__the_heads_see_the_stack_split(holdout):
+    root, folder, options = holdout
+    _, result = stacked(make(root, options=options), folder)
+    fit = json.loads((folder / "small/result.json").read_text())
+    assert result["samples"]["meta"] == fit["samples"]["stack"]
+    assert result["leakage"] == {"allowed": [], "warnings": []}
+
+
+def test_val__selection_is_told_in_every_table(holdout):
+    root, folder, options = holdout
+    printed, result = stacked(make(root, options=options, mode="val", stack_name="on_val"), folder)
+    assert "small was selected on" in result["leakage"]["warnings"][0]
+    assert "small was selected on" in printed
+
+
+def test_train__is_refused_without_the_override_and_told_with_it(holdout):
+    root, folder, options = holdout
+    plan = make(root, options=options, mode="train", stack_name="leaked")
+    with pytest.raises(LeakageError, match="small was fitted on"):
+        stacked(plan, folder)
+    assert not (folder / "leaked").exists()
+    plan.allow_leakage = True
+    printed, result = stacked(plan, folder)
+    assert "small was fitted on" in result["leakage"]["allowed"][0]
+    assert "LEAKAGE ALLOWED" in printed
