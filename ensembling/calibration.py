@@ -15,8 +15,9 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """Find the temperature with the lowest NLL of `softmax(logits / temperature)`.
 
     Guo et al., On Calibration of Modern Neural Networks, ICML 2017. The NLL is convex in the inverse of the
-    temperature: Newton's method inside a bracket that every step makes smaller finds it. Where the NLL falls without
-    end, as with predictions that are all right, the bound is the answer.
+    temperature: Newton's method inside a bracket that every step makes smaller finds it. Where all predictions are
+    right the NLL falls without end, and nothing is known of how sure an error would be: the temperature stays 1.
+    Where logits tell nothing, the upper bound is the answer.
 
     Args:
         logits: of held-out samples, shape `(sample, class)`; minus infinity for a class without probability
@@ -30,6 +31,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """
     z = _above_floor(logits.detach().double())
     true = z.gather(1, labels[:, None])[:, 0]
+    if bool((z.scatter(1, labels[:, None], -torch.inf).amax(1) < true).all()):
+        return 1.0
     low, high = 1 / HIGHEST, 1 / LOWEST
     inverse = 1.0
     for _ in range(200):

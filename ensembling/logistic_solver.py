@@ -187,8 +187,9 @@ def by_hessian(hessians: Tensor, ridge: Tensor, num_classes: int) -> Preconditio
     size, width = ridge.shape
     full = hessians.clone()
     full.diagonal(dim1=1, dim2=2).add_(ridge.repeat(1, num_classes))
-    # adding the same to all biases changes nothing: any curvature there makes the matrix regular
-    full.view(size, num_classes, width, num_classes, width)[:, :, -1, :, -1] += 1 / num_classes**2
+    # adding the same weights to all classes changes no probability, and no solution does: any curvature there makes
+    # the matrix regular
+    full.view(size, num_classes, width, num_classes, width).diagonal(dim1=2, dim2=4).add_(1 / num_classes**2)
     # single precision can leave a matrix slightly indefinite
     scale, jitter = full.diagonal(dim1=1, dim2=2).mean(1), 0.0
     factor, failed = torch.linalg.cholesky_ex(full)

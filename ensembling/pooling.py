@@ -125,8 +125,8 @@ def tuned_weights(logits: Tensor, labels: Tensor, tolerance: float = 1e-9) -> Te
         mixed = p @ w
         ratio = p / mixed[:, None]
         share = ratio.mean(0)
-        # for the mean log-likelihood of weights that sum to 1, its largest possible gain
-        if float(share.max()) - 1 < tolerance:
+        # how far the NLL of these weights, made to sum to 1, can be from the lowest
+        if float(share.max() * w.sum()) - 1 < tolerance:
             break
         target = 0.1 * float(w @ dual) / bases
         hessian = ratio.T @ ratio / count + torch.diag(dual / w)
