@@ -200,7 +200,7 @@ def by_simplicity(heads: Sequence[str]) -> list[str]:
 
 
 def beats(held_out: Bootstrap, model: str, other: str) -> bool:
-    """Tell whether a model beats another beyond noise: better in accuracy or likelihood, and worse in neither.
+    """Tell whether a model beats another beyond noise: in accuracy, or in likelihood without losing accuracy.
 
     A difference is beyond noise if its paired 95 % interval leaves out 0.
 
@@ -212,9 +212,7 @@ def beats(held_out: Bootstrap, model: str, other: str) -> bool:
     accuracy, nll = (held_out.difference(model, other, metric) for metric in COMPARED)
     if accuracy["low"] is None or accuracy["high"] is None or nll["low"] is None or nll["high"] is None:
         return False
-    better = accuracy["low"] > 0 or nll["high"] < 0
-    worse = accuracy["high"] < 0 or nll["low"] > 0
-    return better and not worse
+    return accuracy["low"] > 0 or (nll["high"] < 0 and accuracy["high"] >= 0)
 
 
 def recommend(held_out: Bootstrap, members: Sequence[str], heads: Sequence[str]) -> Recommendation:
@@ -236,30 +234,32 @@ def recommend(held_out: Bootstrap, members: Sequence[str], heads: Sequence[str])
         for place, name in enumerate(order)
     }
     chosen = next(name for name in order if not beaten[name])
-    where = f"on {held_out.samples:,} held-out samples"
-    reasons = []
-    place = order.index(chosen)
-    if place:
-        reasons.append(
-            f"it beats the simpler {order[place - 1]} {where} ({_versus(held_out, chosen, order[place - 1])})"
-            if chosen in beaten[order[place - 1]]
-            else f"the simpler {order[place - 1]} is beaten {where} by {', '.join(beaten[order[place - 1]])}"
-        )
-    if rest := order[place + 1 :]:
-        rival = min(rest, key=lambda name: held_out.points[name]["nll"])
-        reasons.append(
-            f"no more complex model beats it beyond noise {where}; the nearest, {rival}, differs by "
-            f"{_versus(held_out, rival, chosen)}"
-        )
+    reasons = _reasons(held_out, order, chosen, beaten)
     trained = [name for name in order[1:] if not name.startswith(("mean", "tuned_mean"))]
     helps = None
     if "tuned_mean" in order and trained:
-        winners = [name for name in trained if beats(held_out, name, "tuned_mean")]
-        helps = bool(winners)
-        if not winners:
+        helps = any(beats(held_out, name, "tuned_mean") for name in trained)
+        if not helps:
             reasons.append("no head beats the tuned mean beyond noise, so the simpler model is recommended")
-    reasons = reasons or [f"there is nothing to compare it with {where}"]
-    return Recommendation(chosen, f"Use {chosen}: " + "; ".join(reasons) + ".", best, helps, order)
+    return Recommendation(chosen, f"Use {chosen}: {'; '.join(reasons)}.", best, helps, order)
+
+
+def _reasons(held_out: Bootstrap, order: list[str], chosen: str, beaten: Mapping[str, list[str]]) -> list[str]:
+    place, samples = order.index(chosen), f"{held_out.samples:,} held-out samples"
+    simpler, rest = order[:place][-1:], order[place + 1 :]
+    reasons = []
+    for other in simpler:
+        if chosen in beaten[other]:
+            reasons.append(f"it beats the simpler {other} beyond noise ({_versus(held_out, chosen, other)})")
+        else:
+            reasons.append(f"the simpler {other} is beaten beyond noise by {', '.join(beaten[other])}")
+    if rest:
+        rival = min(rest, key=lambda name: held_out.points[name]["nll"])
+        difference = _versus(held_out, rival, chosen)
+        reasons.append(f"no more complex model beats it beyond noise; the nearest, {rival}, differs by {difference}")
+    if not reasons:
+        return ["there is nothing to compare it with"]
+    return [f"on {samples} {reasons[0]}", *reasons[1:]]
 
 
 def _versus(held_out: Bootstrap, model: str, other: str) -> str:

@@ -21,7 +21,7 @@ TITLES = {
     "ece": "ECE",
 }
 HIGHER = frozenset({"accuracy", "balanced_accuracy", "f1_macro", "auroc"})
-PAIRED = {"disagreement": "disagreement", "error_correlation": "error corr.", "double_fault": "double fault"}
+PAIRED = {"disagreement": "disagree", "error_correlation": "err. corr.", "double_fault": "both wrong"}
 
 
 def print_stack_report(console: Console, report: Mapping[str, Any], title: str) -> None:
@@ -110,11 +110,12 @@ def members_table(report: Mapping[str, Any], title: str) -> Table:
         report: what `stack_report` returned
         title: such as the experiment's name
     """
-    columns = ("member", "accuracy without", "NLL without", "greedy share", *PAIRED.values())
+    columns = ("member", "acc. without", "NLL without", "greedy", *PAIRED.values())
     table = _table(report, f"{title}: worth and diversity of members", *columns)
     table.caption = (
         f"Without: what the stack changes by on {report['held_out_samples']:,} held-out samples if the member is left "
-        "out;\n* the 95 % interval leaves out 0. The rest: means over its pairs with the others, on test."
+        "out;\n* the 95 % interval leaves out 0. Greedy: its share in the greedy selection. The rest: means over its\n"
+        "pairs with the others on test (predict other classes, correlation of errors, both wrong)."
     )
     diversity = report["diversity"]
     for row in report["worth"]:

@@ -176,18 +176,31 @@ def test_best_member__equal_accuracies_are_told_apart_by_likelihood():
     assert best_member(drawn({"unsure": unsure, "sure": sure}, labels), ["unsure", "sure"]) == "sure"
 
 
-def test_beats__only_beyond_noise_and_at_no_loss():
-    logits, labels = members(count=2)
-    better = logits["m0"] + torch.nn.functional.one_hot(labels, 3)
-    noise = logits["m0"] + 1e-3 * torch.randn(600, 3, generator=torch.Generator().manual_seed(1))
-    # more often right, but so sure of its errors that its likelihood is far worse
-    reckless = better * 30
-    result = drawn({"plain": logits["m0"], "better": better, "noise": noise, "reckless": reckless}, labels)
+def test_beats__only_beyond_noise():
+    logits, labels = members(count=1)
+    plain = logits["m0"]
+    better = plain + torch.nn.functional.one_hot(labels, 3)
+    noise = plain + 1e-3 * torch.randn(600, 3, generator=torch.Generator().manual_seed(1))
+    result = drawn({"plain": plain, "better": better, "noise": noise}, labels)
     assert beats(result, "better", "plain")
     assert not beats(result, "plain", "better")
     assert not beats(result, "noise", "plain")
-    assert result.difference("reckless", "plain", "accuracy")["low"] > 0
+
+
+def test_beats__accuracy_comes_before_likelihood():
+    logits, labels = members(count=1)
+    plain = logits["m0"]
+    # as often right, and often sure of an error
+    reckless = plain * 30
+    # often sure of an error, but right more often
+    gaining = (plain + torch.nn.functional.one_hot(labels, 3)) * 300
+    result = drawn({"plain": plain, "reckless": reckless, "gaining": gaining}, labels)
+    assert result.difference("gaining", "plain", "nll")["low"] > 0
+    assert beats(result, "plain", "reckless")
     assert not beats(result, "reckless", "plain")
+    assert beats(result, "gaining", "plain")
+    # a better likelihood does not make up for errors
+    assert not beats(result, "plain", "gaining")
 
 
 def test_recommend__mean_of_independent_members():
@@ -200,7 +213,9 @@ def test_recommend__mean_of_independent_members():
     assert result.order == ["m0", "mean", "tuned_mean", "logistic"]
     assert result.best_member == "m0"
     assert result.head_helps is False
-    assert result.sentence.startswith("Use mean: it beats the simpler m0 on 600 held-out samples (accuracy +")
+    assert result.sentence.startswith(
+        "Use mean: on 600 held-out samples it beats the simpler m0 beyond noise (accuracy +"
+    )
     assert "no head beats the tuned mean beyond noise, so the simpler model is recommended" in result.sentence
 
 
@@ -217,6 +232,7 @@ def test_recommend__a_single_member_is_enough():
     logits, labels = members(count=1)
     result = recommend(drawn({**logits, "mean": logits["m0"].double()}, labels), ["m0"], ["mean"])
     assert (result.model, result.head_helps) == ("m0", None)
+    assert recommend(drawn(logits, labels), ["m0"], []).sentence == "Use m0: there is nothing to compare it with."
 
 
 def test_recommend__one_sample_shows_nothing_beyond_noise():

@@ -109,15 +109,13 @@ def test_bootstrap__intervals_are_quantiles_over_resampled_samples():
 
 def test_bootstrap__covers_as_often_as_it_says():
     truth, covered = 0.8, 0
-    for seed in range(200):
-        rng = np.random.default_rng(seed)
-        labels = torch.from_numpy((rng.random(150) > truth).astype(np.int64))
-        interval = bootstrap({"m": torch.tensor([[1.0, 0.0]] * 150)}, labels, ["accuracy"], 300, seed).metric(
-            "m", "accuracy"
-        )
+    logits = torch.tensor([[1.0, 0.0]] * 100)
+    for seed in range(80):
+        wrong = torch.from_numpy(np.random.default_rng(seed).random(100) > truth).long()
+        interval = bootstrap({"m": logits}, wrong, ["accuracy"], 200, seed).metric("m", "accuracy")
         covered += interval["low"] <= truth <= interval["high"]
-    # 190 expected; the chance of fewer than 178 at 95 % is below one in a thousand, percentiles cover a little less
-    assert 176 <= covered <= 199
+    # 76 expected; an interval half as wide would cover 54
+    assert 70 <= covered <= 79
 
 
 def test_bootstrap__a_difference_is_paired():
