@@ -1,4 +1,5 @@
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -226,20 +227,20 @@ def test_read_base__of_an_earlier_version(checkpoints, tmp_path):
         read_base(tmp_path / "old.ckpt")
 
 
-def _in_process(rank, folder, checkpoints, queue):
+def _in_process(rank, folder, checkpoints):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     data = Blobs(batch_size=10)
-    # as Lightning attaches its Trainer
-    data.trainer = type("Two", (), {"global_rank": rank, "world_size": 2})()
-    samples, counts = data.splits["train"], LogitCounts()
-    # the second process sees a row that the first does not: both must agree on what to run
-    cache = LogitCache(folder / "cache") if rank else LogitCache(folder / "empty")
-    # one image lacks its row: the other process must run one too
-    logits = [stack_logits(checkpoints, samples, data, CPU, cache=cache, counts=counts)]
-    shared = LogitCache(folder / "cache")
-    logits.append(stack_logits(checkpoints, samples, data, CPU, cache=shared, counts=counts))
-    queue.put((rank, [rows.tolist() for rows in logits]))
+    data.trainer = SimpleNamespace(
+        global_rank=rank, world_size=2, strategy=SimpleNamespace(broadcast=lambda seed: seed)
+    )
+    samples, shared = data.splits["train"], folder / "cache"
+    # the second process sees rows that the first does not: both must agree on what to run
+    unlike = LogitCache(shared if rank else folder / "empty")
+    first = stack_logits(checkpoints, samples, data, CPU, cache=unlike)
+    # one image lacks its row, which only one process could run: the other must run one too
+    second = stack_logits(checkpoints, samples, data, CPU, cache=LogitCache(shared))
+    torch.save([first, second], folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -249,14 +250,14 @@ def test_stack_logits__two_processes(checkpoints, tmp_path):
     expected = torch.stack([direct(path, samples) for path in checkpoints], 1)
     cache = LogitCache(tmp_path / "cache")
     stack_logits(checkpoints, samples.subset(torch.arange(1, len(samples))), data, CPU, cache=cache)
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    arguments = [(rank, tmp_path, checkpoints, queue) for rank in (0, 1)]
-    processes = [context.Process(target=_in_process, args=args) for args in arguments]
-    for process in processes:
-        process.start()
-    results = dict(queue.get() for _ in processes)
-    for process in processes:
-        process.join(60)
-    for rows in (*results[0], *results[1]):
-        assert torch.allclose(torch.tensor(rows), expected, atol=1e-5)
+    torch.multiprocessing.spawn(_in_process, (tmp_path, checkpoints), nprocs=2)
+    for rank in (0, 1):
+        for logits in torch.load(tmp_path / f"{rank}.pt"):
+            assert torch.allclose(logits, expected, atol=1e-5)
+    assert cache_has_all(cache, checkpoints, samples, data)
+
+
+def cache_has_all(cache, checkpoints, samples, data):
+    counts = LogitCounts()
+    stack_logits(checkpoints, samples, data, CPU, cache=cache, counts=counts)
+    return counts.computed == 0
