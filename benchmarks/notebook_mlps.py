@@ -101,6 +101,8 @@ def ours(count, folder):
         data_info=data.info,
         bases=[str(path) for path in paths],
         meta_model=MLPHead(hidden=[META_HIDDEN]),
+        # a second repeat must not find what the first has computed
+        logit_cache=None,
         optimizer=lambda p: torch.optim.Adam(p, lr=LR),
         schedule=None,
     )

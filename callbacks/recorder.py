@@ -19,7 +19,7 @@ from torch import Tensor
 
 from callbacks.throughput import Throughput
 from datamodules.base import ImageDataModule
-from datamodules.provenance import fingerprint
+from datamodules.provenance import Provenance, fingerprint
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.metrics import metrics_by_source, pairwise_source_auroc
 from lightning_modules.stacking import StackingModule
@@ -101,7 +101,7 @@ class RunRecorder(Callback):
             self.best, self.best_epoch = metrics, trainer.current_epoch
             if trainer.is_global_zero:
                 self._replace_earlier()
-                write_predictions(self.predictions, {"val": pl_module.predictions})
+                write_predictions(self.predictions, {"val": pl_module.predictions}, leakage_allowed(pl_module))
 
     def _replace_earlier(self) -> None:
         # what an earlier part of the run wrote, its test results too, belongs to weights that are no longer the best
@@ -169,14 +169,14 @@ class RunRecorder(Callback):
         }
         if isinstance(model, StackingModule):
             facts["parameters"] += sum(base.parameters for base in model.known_bases)
-            facts["leakage"] = {"allowed": model.leakage.problems(), "warnings": model.leakage.warnings()}
+            facts["leakage"] = model.leakage.plain()
         # what a fit wrote of itself stands when the run is tested later, perhaps elsewhere
         facts = {**earlier, **facts} if "fit" in entries else {**facts, **earlier}
         if evaluated is not None:
             # of the data that was evaluated before, which may have had other sources
             facts = {name: fact for name, fact in facts.items() if name not in by_source_names(evaluated)}
             facts["evaluations"] = facts.get("evaluations", {}) | {evaluated: evaluation(trainer, model, evaluated)}
-            write_predictions(self.predictions, {evaluated: model.predictions})
+            write_predictions(self.predictions, {evaluated: model.predictions}, leakage_allowed(model))
             if "source" in model.predictions:
                 logits, labels, sources = (model.predictions[name].cpu() for name in ("logits", "label", "source"))
                 names, class_names = data.dataset.source_names, model.info.class_names
@@ -193,16 +193,27 @@ def evaluation(trainer: pl.Trainer, model: ImageClassifier, split: str) -> dict[
     data = trainer.datamodule  # type: ignore[attr-defined]
     samples = data.served(split)
     evaluated = torch.isin(samples.ids, model.predictions["id"].cpu())
-    seen = model.provenance.fitted if model.provenance else torch.empty(0, dtype=torch.int64)
-    overlap = int(torch.isin(samples.keys[evaluated], seen).sum())
+    record = model.provenance or Provenance.of()
+    # the head of a stack is fitted too, on samples of its own
+    known = torch.isin(samples.keys, torch.cat([record.fitted, record.calibrated]))
+    overlap, related = int((known & evaluated).sum()), 0
     if overlap:
         rank_zero_warn(f"the model was fitted on copies of {overlap} of the {int(evaluated.sum())} {split} samples")
+    if samples.groups is not None:
+        of_groups = torch.isin(samples.groups, torch.cat([record.fitted_groups, record.calibrated_groups]))
+        related = int((of_groups & ~known & evaluated).sum())
+        if related:
+            rank_zero_warn(
+                f"the model was fitted on other samples of the groups of {related} of the {int(evaluated.sum())} "
+                f"{split} samples"
+            )
     return {
         "data": f"{type(data).__module__}.{type(data).__qualname__}",
         "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,
         "samples": int(evaluated.sum()),
         "fingerprint": fingerprint(samples.ids, samples.keys, samples.labels),
         "fitted_on": overlap,
+        **({"fitted_on_groups": related} if samples.groups is not None else {}),
         **({"logit_adjustment": model.logit_adjustment} if model.logit_adjustment else {}),
         **what_is_special(data),
         **circumstances(trainer),
@@ -256,17 +267,26 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     partial.replace(path)
 
 
-def write_predictions(path: Path, predictions: Mapping[str, dict[str, Tensor]]) -> None:
+def leakage_allowed(model: ImageClassifier) -> dict[str, str]:
+    """Return what a file of predictions says of a stack that was trained on what its bases knew; else nothing."""
+    problems = model.leakage.problems() if isinstance(model, StackingModule) else []
+    return {"leakage_allowed": "; ".join(problems)} if problems else {}
+
+
+def write_predictions(
+    path: Path, predictions: Mapping[str, dict[str, Tensor]], metadata: dict[str, str] | None = None
+) -> None:
     """Add the predictions of some splits to a safetensors file.
 
     Args:
         path: the file; splits that it holds already are kept, or replaced by new ones of the same name
         predictions: by split: `id` and `label`, shape `(sample,)`, and `logits`, `(sample, class)`
+        metadata: what the file says of itself
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = load_file(path) if path.is_file() else {}
     for split, columns in predictions.items():
         tensors |= {f"{split}/{name}": column.detach().cpu().contiguous() for name, column in columns.items()}
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, partial)
+    save_file(tensors, partial, metadata or None)
     partial.replace(path)

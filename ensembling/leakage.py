@@ -67,6 +67,10 @@ class Leakage:
         )
         return [f"{name} {text.format(count)}" for counts, text in sentences for name, count in counts.items()]
 
+    def plain(self) -> dict[str, list[str]]:
+        """Return the sentences as they stand in result.json."""
+        return {"allowed": self.problems(), "warnings": self.warnings()}
+
 
 def find_leakage(
     keys: Tensor,
@@ -137,5 +141,5 @@ def refuse_leakage(leakage: Leakage, allow: bool) -> None:
     if problems and not allow:
         raise LeakageError(
             "; ".join(problems) + ": train the bases with --data.stack_fraction and the same --data.split_seed as the "
-            "stack, or set --model.allow_leakage true and have every table say so"
+            "stack (and the same groups), or set --model.allow_leakage true and have every table say so"
         )

@@ -363,6 +363,8 @@ class ImageCLI(LightningCLI):
         """Write the predictions as a table."""
         path = write_predicted(self.run, self.datamodule.samples("predict"), self.model)
         Console().print(f"{len(self.model.predictions['id'])} predictions: {path}", soft_wrap=True)
+        if isinstance(self.model, StackingModule):
+            table.print_leakage(Console(), {"leakage": self.model.leakage.plain()})
 
 
 def git_commit() -> str | None:

@@ -67,16 +67,19 @@ def print_leakage(console: Console, result: dict[str, Any]) -> None:
         console.print(f"[yellow]note:[/] {sentence}")
 
 
+def leakage_mark(result: dict[str, Any]) -> str:
+    """Return what the title of every table of a result says if leakage was allowed; else nothing."""
+    return " — LEAKAGE ALLOWED" if result.get("leakage", {}).get("allowed") else ""
+
+
 def stack_table(result: dict[str, Any]) -> Table:
     """Build the table of members, their mean and the stack.
 
     Args:
         result: a tested stack's result.json
     """
-    leaked = " — LEAKAGE ALLOWED" if result["leakage"]["allowed"] else ""
-    table = Table(
-        title=f"{result['experiment']}: test split, {result['evaluations']['test']['samples']:,} images{leaked}"
-    )
+    tested = f"test split, {result['evaluations']['test']['samples']:,} images"
+    table = Table(title=f"{result['experiment']}: {tested}{leakage_mark(result)}")
     for name in ("model", "accuracy", "NLL", "ECE", "parameters", "seconds"):
         table.add_column(name, justify="left" if name == "model" else "right")
     seconds = [fit_seconds(member["checkpoint"]) for member in result["members"]]
@@ -105,7 +108,7 @@ def source_table(result: dict[str, Any]) -> Table:
     Args:
         result: its result.json
     """
-    table = Table(title=f"{result['run']}: test split by source")
+    table = Table(title=f"{result['run']}: test split by source{leakage_mark(result)}")
     names = ("accuracy", "balanced_accuracy", "auroc")
     for name in ("source", "images", *names):
         table.add_column(name.replace("_", " "), justify="left" if name == "source" else "right")

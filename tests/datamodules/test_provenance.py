@@ -1,10 +1,12 @@
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from datamodules.provenance import Provenance, array_keys, bytes_key, fingerprint, sample_ids
+from datamodules.samples import Samples, TensorSource
 
 
 def test_sample_ids__do_not_depend_on_order_or_company():
@@ -59,6 +61,35 @@ def test_provenance__survives_a_checkpoint(tmp_path):
     loaded = Provenance.from_plain(torch.load(tmp_path / "p.pt", weights_only=True))
     assert loaded.fitted.tolist() == [1, 5]
     assert loaded.selected.tolist() == [9]
+
+
+def test_provenance__of_samples_holds_keys_and_groups():
+    source = TensorSource(torch.zeros(4, 1, 2, 2, dtype=torch.uint8))
+    number = torch.arange(4)
+    samples = Samples(source, number, number, number, number + 10, list("abcd"), groups=torch.tensor([7, 7, 8, 9]))
+    plain = replace(samples, groups=None)
+    record = Provenance.of_samples([samples.subset([0, 1])], [samples.subset([2]), plain.subset([3])], [plain])
+    assert {name: values.tolist() for name, values in record.plain().items()} == {
+        "fitted": [10, 11],
+        "selected": [12, 13],
+        "calibrated": [10, 11, 12, 13],
+        "fitted_groups": [7],
+        "selected_groups": [8],
+        "calibrated_groups": [],
+    }
+
+
+def test_provenance__union_of_several():
+    records = [Provenance.of([torch.tensor([n])], calibrated_groups=[torch.tensor([n, 5])]) for n in (1, 2, 3)]
+    union = records[0].union(None, *records[1:])
+    assert union.fitted.tolist() == [1, 2, 3]
+    assert union.calibrated_groups.tolist() == [1, 2, 3, 5]
+
+
+def test_provenance__an_entry_without_groups_has_none():
+    assert (
+        Provenance.from_plain({"fitted": torch.tensor([1]), "selected": torch.tensor([2])}).fitted_groups.numel() == 0
+    )
 
 
 def test_fingerprint__changes_with_content():

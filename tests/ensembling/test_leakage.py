@@ -2,13 +2,14 @@ import pytest
 import torch
 
 from datamodules.provenance import Provenance
-from ensembling.leakage import LeakageError, find_leakage, refuse_leakage
+from ensembling.leakage import Leakage, LeakageError, find_leakage, join_leakage, refuse_leakage
 
 NONE = torch.empty(0, dtype=torch.int64)
 
 
-def record(fitted, selected=()):
-    return Provenance.of([torch.tensor(fitted)], [torch.tensor(list(selected), dtype=torch.int64)])
+def record(fitted=(), selected=(), **roles):
+    roles |= {"fitted": fitted, "selected": selected}
+    return Provenance.of(**{name: [torch.tensor(list(values), dtype=torch.int64)] for name, values in roles.items()})
 
 
 def test_leakage__none_where_samples_differ():
@@ -41,3 +42,39 @@ def test_leakage__validating_on_fitted_samples_is_a_warning():
     leakage = find_leakage(torch.tensor([5]), torch.tensor([1, 2]), {"a": record([2])})
     refuse_leakage(leakage, allow=False)
     assert leakage.warnings() == ["a was fitted on 1 of the samples that the stack is validated on"]
+
+
+def test_leakage__other_samples_of_a_group_are_refused_and_told_apart():
+    # samples 1 to 4 of the groups 10, 20, 20, 30; the base knows sample 1, and another one of group 20
+    bases = {"a": record([1, 9], fitted_groups=[10, 20])}
+    leakage = find_leakage(torch.tensor([1, 2, 3, 4]), NONE, bases, torch.tensor([10, 20, 20, 30]))
+    assert (leakage.fitted, leakage.fitted_groups) == ({"a": 1}, {"a": 2})
+    with pytest.raises(
+        LeakageError,
+        match="a was fitted on 1 of the meta-training samples; a was fitted on other samples of the groups of 2 meta",
+    ):
+        refuse_leakage(leakage, allow=False)
+
+
+def test_leakage__groups_of_other_roles_are_warnings():
+    bases = {"a": record(selected_groups=[10], calibrated=[2], calibrated_groups=[20], fitted_groups=[40])}
+    groups, val_groups = torch.tensor([10, 20, 20]), torch.tensor([30, 40])
+    leakage = find_leakage(torch.tensor([1, 2, 3]), torch.tensor([4, 5]), bases, groups, val_groups)
+    refuse_leakage(leakage, allow=False)
+    assert leakage.warnings() == [
+        "a was selected on other samples of the groups of 1 meta-training samples",
+        "a was calibrated on 1 meta-training samples",
+        "a was calibrated on other samples of the groups of 1 meta-training samples",
+        "a was fitted on other samples of the groups of 1 of the samples that the stack is validated on",
+    ]
+
+
+def test_leakage__groups_are_left_out_where_one_side_has_none():
+    assert find_leakage(torch.tensor([1]), NONE, {"a": record([2], fitted_groups=[10])}) == Leakage()
+    assert find_leakage(torch.tensor([1]), NONE, {"a": record([2])}, torch.tensor([10])) == Leakage()
+
+
+def test_join__adds_up_folds():
+    parts = [Leakage({"a": 1}, unknown=["b"]), Leakage({"a": 2, "c": 3}, {"a": 1}, unknown=["b"]), Leakage()]
+    assert join_leakage(parts) == Leakage({"a": 3, "c": 3}, {"a": 1}, unknown=["b"])
+    assert join_leakage([]) == Leakage()

@@ -242,6 +242,7 @@ def test_stack__validate_equals_the_fit(tmp_path):
     split = ("--data.stack_fraction", "0.2")
     run("fit", *MLP, *split, root=tmp_path)
     bases = ("--model", "StackingModule", "--model.bases", f"[{tmp_path}/digits/mlp]", "--model.train_on", "val")
+    bases += ("--model.logit_cache", str(tmp_path / "logits"))
     assert run("fit", *bases, *split, root=tmp_path) == 0
     fit = result(tmp_path, name="stacking_module")["val"]
     assert run("validate", "--ckpt_path", tmp_path / "digits/stacking_module/checkpoints/best.ckpt") == 0
