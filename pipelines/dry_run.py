@@ -47,7 +47,9 @@ def print_costs(console: Console, plan: StackPlan, checked: Checked) -> None:
     console.print(cost_table(plan, folder, found))
     left = [_left(plan, member, folder) for member in plan.members]
     done = sum(CellFiles(folder, cell.name).is_done for cell in plan.cells)
-    console.print(f"{len(plan.cells)} cells, {done} of them done; {slots} at once", highlight=False)
+    console.print(
+        f"{len(plan.cells)} cells, {done} of them done, {slots} at once: {folder}/", soft_wrap=True, highlight=False
+    )
     if all(seconds is not None for seconds in left):
         total = sum(seconds for seconds in left if seconds is not None)
         console.print(f"about {duration(total / slots)} left, as measured on the cells that are done", highlight=False)
@@ -61,9 +63,9 @@ def cost_table(plan: StackPlan, folder: Path, found: dict[str, Cost]) -> Table:
         folder: the experiment's, which holds what was measured
         found: the cost of each cell by its name
     """
-    table = Table(title=f"{folder}/, mode {plan.mode}", title_justify="left")
-    for name in ("member", "cells", "done", "parameters", "epochs", "images/epoch", "steps", "seconds/cell"):
-        table.add_column(name, justify="left" if name == "member" else "right")
+    table = Table(title=f"{plan.experiment}, mode {plan.mode}", title_justify="left")
+    for name in ("member", "cells", "done", "parameters", "epochs", "images", "steps", "s/cell"):
+        table.add_column(name, justify="left" if name == "member" else "right", no_wrap=True)
     steps = 0
     for member in plan.members:
         cells = plan.cells_of(member)
@@ -77,7 +79,7 @@ def cost_table(plan: StackPlan, folder: Path, found: dict[str, Cost]) -> Table:
             str(sum(CellFiles(folder, cell.name).is_done for cell in cells)),
             f"{costs[0].parameters:,}",
             str(costs[0].epochs),
-            f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}",
+            f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,}–{images[-1]:,}",
             f"{sum(cost.steps for cost in costs):,}",
             f"{measured:.0f}" if measured is not None else "–",
         )

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +31,25 @@ TAKEN = {
 }
 
 
+def dotted(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Name nested options as the command line does; later ones win.
+
+    Args:
+        options: as a plan, or `--options.data.fold 1`, gives them
+
+    Example:
+        >>> dotted({"data.val_fraction": 0.1, "data": {"val_fraction": 0.2}, "trainer": {"max_epochs": 3}})
+        {'data.val_fraction': 0.2, 'trainer.max_epochs': 3}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, dict) and value and "class_path" not in value:
+            flat |= {f"{name}.{inner}": deeper for inner, deeper in dotted(value).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
 @dataclass(eq=False)
 class Member:
     """One base model of the stack.
@@ -52,6 +72,7 @@ class Member:
     folds: bool = True
 
     def __post_init__(self) -> None:
+        self.options = dotted(self.options)
         for name, option in (("seed", "seed_everything"), ("epochs", "trainer.max_epochs")):
             if getattr(self, name) is not None and option in self.options:
                 raise ValueError(f"member {self.name!r}: {name} and {option} in options cannot be given together")
@@ -162,6 +183,7 @@ class StackPlan:
     fresh: bool = False
 
     def __post_init__(self) -> None:
+        self.options = dotted(self.options)
         if not self.members:
             raise ValueError("members must name at least one model")
         if not self.heads:

@@ -1,0 +1,168 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from pipelines import cells
+from pipelines.cells import CellFiles, CellJob, run_cell, stop_file
+
+# in place of train.py: what it was called with, a checkpoint, and then what the test wants
+SCRIPT = """
+import json, os, pathlib, signal, sys, time
+folder = pathlib.Path({folder!r})
+calls = folder.parent / "calls.jsonl"
+calls.open("a").write(json.dumps([sys.argv[1:], sorted(os.environ), os.getcwd()]) + chr(10))
+(folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+def save(): (folder / "checkpoints/last.ckpt").write_text("state")
+{body}
+"""
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """A cell whose process runs a script of the test's."""
+    monkeypatch.setattr(cells, "TRAIN", tmp_path / "train.py")
+    monkeypatch.setattr(cells, "POLL", 0.05)
+    return CellJob("one", tmp_path / "x", ("fit", "--a=1"), {"a": 1}, tmp_path)
+
+
+def script(job, body):
+    text = SCRIPT.format(folder=str(job.folder / job.name), body=body)
+    cells.TRAIN.write_text(text)
+
+
+def calls(job):
+    path = job.folder / "calls.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def test_run_cell__is_run_once(job):
+    script(job, "save(); print('hello')")
+    outcome = run_cell(job)
+    assert outcome.status == "done"
+    again = run_cell(job)
+    assert (again.status, again.seconds) == ("done", outcome.seconds)
+    assert len(calls(job)) == 1
+    files = CellFiles(job.folder, "one")
+    assert files.is_done
+    assert files.log.read_text() == "hello\n"
+    record = files.read()
+    assert (record["status"], record["settings"], record["exit_status"]) == ("done", {"a": 1}, 0)
+
+
+def test_run_cell__goes_on_from_what_was_saved(job):
+    script(job, "save(); sys.exit(1)")
+    first = run_cell(job)
+    script(job, "pass")
+    second = run_cell(job)
+    assert (first.status, second.status) == ("failed", "done")
+    (before, *_), (after, *_) = calls(job)
+    assert before == ["fit", "--a=1"]
+    assert after == [*before, "--ckpt_path", str(job.folder / "one")]
+    # of both processes
+    assert second.seconds > first.seconds
+
+
+def test_run_cell__one_killed_before_it_saved_starts_anew_in_its_folder(job):
+    script(job, "(folder / 'config.yaml').touch(); os.kill(os.getpid(), signal.SIGKILL)")
+    assert run_cell(job).status == "failed"
+    script(job, "assert not (folder / 'config.yaml').exists(); save()")
+    assert run_cell(job).status == "done"
+    assert calls(job)[1][0] == ["fit", "--a=1"]
+
+
+def test_run_cell__one_thrown_away_by_the_user_is_run_again(job):
+    script(job, "save()")
+    run_cell(job)
+    (job.folder / "one/checkpoints/last.ckpt").unlink()
+    assert not CellFiles(job.folder, "one").is_done
+    assert run_cell(job).status == "done"
+    assert len(calls(job)) == 2
+
+
+def test_run_cell__one_that_ended_while_nobody_looked_is_done(job):
+    script(job, "save(); (folder / 'result.json').write_text('{\"fit\": {}}')")
+    run_cell(job)
+    files = CellFiles(job.folder, "one")
+    # as after a power cut right before the record was written
+    files.write({**files.read(), "status": "running"})
+    assert run_cell(job).status == "done"
+    assert len(calls(job)) == 1
+    # but the result of a test alone does not finish a fit
+    files.write({**files.read(), "status": "running"})
+    files.run.result.write_text('{"test": {}}')
+    assert not files.is_done
+
+
+def test_run_cell__a_failure_is_told_with_the_end_of_the_log(job):
+    script(job, "print('\\n'.join(f'line {n}' for n in range(50))); sys.exit(2)")
+    outcome = run_cell(job)
+    assert outcome.status == "failed"
+    assert "one failed; the end of" in outcome.message
+    assert outcome.message.endswith("line 48\nline 49")
+    assert "line 30" not in outcome.message
+
+
+def test_run_cell__no_checkpoint_is_a_failure(job):
+    script(job, "pass")
+    assert "has left no checkpoint" in run_cell(job).message
+
+
+def test_run_cell__stops_gently(job):
+    body = (
+        "signal.signal(signal.SIGTERM, lambda *a: (save(), sys.exit(143)))\n(folder / 'ready').touch()\ntime.sleep(60)"
+    )
+    script(job, body)
+    outcomes = []
+    thread = threading.Thread(target=lambda: outcomes.append(run_cell(job)))
+    thread.start()
+    wait_for(job.folder / "one/ready")
+    stop_file(job.folder).touch()
+    thread.join(30)
+    assert outcomes[0].status == "stopped"
+    assert CellFiles(job.folder, "one").run.last.is_file()
+    # nor does another one start
+    assert run_cell(job).status == "stopped"
+    assert len(calls(job)) == 1
+
+
+def test_run_cell__waits_for_a_process_that_outlived_its_stack(job, tmp_path):
+    script(
+        job, "save(); (folder / 'ready').touch(); time.sleep(1.5); (folder / 'result.json').write_text('{\"fit\": {}}')"
+    )
+    code = (
+        "from pathlib import Path; from pipelines import cells; "
+        f"cells.TRAIN = Path({str(cells.TRAIN)!r}); "
+        f"cells.run_cell(cells.CellJob('one', Path({str(job.folder)!r}), ('fit',), cwd=Path({str(tmp_path)!r})))"
+    )
+    repository = os.fspath(cells.Path(cells.__file__).parents[1])
+    stack = subprocess.Popen([sys.executable, "-c", code], cwd=repository)
+    wait_for(job.folder / "one/ready")
+    wait_for(CellFiles(job.folder, "one").record)
+    stack.kill()
+    stack.wait()
+    assert run_cell(job).status == "done"
+    # by the one that was there
+    assert len(calls(job)) == 1
+
+
+def test_run_cell__is_no_part_of_the_launchers_job(job, monkeypatch):
+    for name in ("SLURM_JOB_ID", "SLURM_STEP_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.setenv(name, "1")
+    script(job, "save()")
+    run_cell(CellJob(**{**vars(job), "environment": {"OMP_NUM_THREADS": "1"}}))
+    _, seen, cwd = calls(job)[0]
+    assert "OMP_NUM_THREADS" in seen
+    assert not any(name.startswith(("SLURM_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_")) for name in seen)
+    assert cwd == str(job.cwd)
+
+
+def wait_for(path):
+    deadline = time.monotonic() + 30
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert path.exists()

@@ -1,0 +1,63 @@
+import pytest
+
+from pipelines.plan import Member, StackPlan
+from pipelines.plan_check import check
+
+SMALL = {"model": "MLP", "model.hidden": [8]}
+
+
+def plan(tmp_path=None, **changes):
+    options = {"data.stack_fraction": 0.2, "data.batch_size": 64, "trainer.max_epochs": 2}
+    members = [Member("one", options=SMALL), Member("two", options={"model": "Linear"}, epochs=5)]
+    return StackPlan(**{"members": members, "options": options, "root": str(tmp_path), **changes})
+
+
+def test_check__knows_all_settings_of_each_cell():
+    checked = check(plan(mode="oof", num_folds=2, options={}))
+    assert set(checked.settings) == {"one-fold0", "one-fold1", "two-fold0", "two-fold1"}
+    settings = checked.settings["one-fold1"]
+    assert (settings["data.fold"], settings["data.num_folds"], settings["data.held_out"]) == (1, 2, "stack")
+    assert (settings["model"], settings["model.hidden"], settings["data"]) == ("MLP", [8], "Digits")
+    # that nobody has given
+    assert settings["trainer.max_epochs"] == 30
+    assert checked.settings["two-fold0"]["trainer.max_epochs"] == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model.hiden": [8], "model": "MLP"}, "member 'bad': unknown option --model.hiden; did you mean"),
+        ({"trainer.max_epochs": "many"}, "member 'bad': --trainer.max_epochs takes"),
+        ({"data.batch_size": 0}, "member 'bad': --data.batch_size must be at least 1"),
+        ({"model": "NoModel"}, "member 'bad': --model: there is no ImageClassifier 'NoModel'"),
+        ({"data.split_seed": 1}, "members 'one' and 'bad' differ in data.split_seed"),
+    ],
+)
+def test_check__a_bad_member_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        check(plan(members=[Member("one", options=SMALL), Member("bad", options=options)]))
+
+
+def test_check__a_missing_fragment_is_named():
+    with pytest.raises(ValueError, match="member 'bad': config file '.*configs/no.yaml' does not exist"):
+        check(plan(members=[Member("bad", ["configs/no.yaml"])]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"options": {}}, "mode holdout fits the heads on the split stack, which is empty: set data.stack_fraction"),
+        ({"mode": "val"}, "data.stack_fraction 0.2 and mode val cannot be given together"),
+        ({"mode": "oof"}, "data.stack_fraction 0.2 and mode oof cannot be given together"),
+    ],
+)
+def test_check__what_the_heads_are_fitted_on_must_be_there(changes, message):
+    with pytest.raises(ValueError, match=message):
+        check(plan(**changes))
+
+
+def test_check__folds_of_a_fragment_are_noticed(tmp_path):
+    fragment = tmp_path / "folds.yaml"
+    fragment.write_text("data: {class_path: Digits, init_args: {num_folds: 3}}")
+    with pytest.raises(ValueError, match="data.num_folds 3 of a fragment and the stack's mode oof cannot be given"):
+        check(plan(mode="oof", options={}, fragments=[str(fragment)]))

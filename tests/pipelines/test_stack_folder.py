@@ -1,0 +1,89 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import stack_folder
+from pipelines.cells import CellFiles, stop_file
+from pipelines.plan import Cell, Member, StackPlan
+from pipelines.stack_folder import CellError, check_unchanged, held, open_folder
+
+CELL = Cell("one", "one")
+SETTINGS = {"model": "MLP", "model.dropout": 0.1, "trainer.max_epochs": 2, "trainer.enable_progress_bar": True}
+
+
+def trained(folder, checkpoint=True):
+    files = CellFiles(folder, "one")
+    files.write({"status": "done", "settings": SETTINGS, "seconds": 1.0})
+    files.run.checkpoints.mkdir(parents=True)
+    if checkpoint:
+        files.run.last.touch()
+    return files
+
+
+def refused(folder, **changes):
+    check_unchanged(folder, [CELL], {"one": {**SETTINGS, **changes}})
+
+
+def test_open_folder__the_same_plan_goes_on_in_it(tmp_path):
+    plan = StackPlan([Member("one")], root=str(tmp_path), experiment="x")
+    assert open_folder(plan) == open_folder(plan) == tmp_path / "x"
+    plan.fresh = True
+    assert open_folder(plan) == tmp_path / "x-2"
+
+
+def test_check_unchanged__same_settings_go_on(tmp_path):
+    refused(tmp_path)
+    trained(tmp_path)
+    refused(tmp_path)
+    # what does not change the weights, and what a newer version adds
+    refused(tmp_path, **{"trainer.enable_progress_bar": False, "model.new": 1})
+
+
+def test_check_unchanged__names_the_cell_what_changed_and_the_way_out(tmp_path):
+    trained(tmp_path)
+    with pytest.raises(CellError) as raised:
+        refused(tmp_path, **{"model.dropout": 0.2, "trainer.max_epochs": 3})
+    message = str(raised.value)
+    assert "cell 'one'" in message
+    assert "model.dropout was 0.1, is 0.2; trainer.max_epochs was 2, is 3" in message
+    assert "--experiment OTHER" in message
+    assert "--fresh true" in message
+
+
+def test_check_unchanged__one_that_has_saved_nothing_may_change(tmp_path):
+    trained(tmp_path, checkpoint=False)
+    refused(tmp_path, **{"model.dropout": 0.2})
+
+
+def test_check_unchanged__the_users_own_run_is_left_alone(tmp_path):
+    (tmp_path / "one").mkdir()
+    with pytest.raises(CellError, match="was not made by a stack"):
+        refused(tmp_path)
+
+
+def test_held__a_second_command_is_refused_by_the_name_of_the_first(tmp_path):
+    code = f"""
+import pathlib
+from pipelines.stack_folder import held
+try:
+    with held(pathlib.Path({str(tmp_path)!r})): print("in")
+except ValueError as error: print(error)
+"""
+
+    def second():
+        repository = Path(stack_folder.__file__).parents[1]
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository).stdout
+
+    with held(tmp_path):
+        assert f"process {os.getpid()} on " in second()
+    assert second() == "in\n"
+
+
+def test_held__takes_back_an_earlier_wish_to_stop(tmp_path):
+    with held(tmp_path):
+        stop_file(tmp_path).touch()
+    with held(tmp_path):
+        assert not stop_file(tmp_path).exists()
