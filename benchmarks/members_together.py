@@ -9,6 +9,7 @@ import argparse
 import json
 import statistics
 import time
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ class Together(nn.Module):
 
     def __init__(self, members):
         super().__init__()
-        shapes = list(zip(WIDTHS, WIDTHS[1:], strict=False))
+        shapes = list(pairwise(WIDTHS))
         self.weights = nn.ParameterList([torch.randn(members, *shape) / shape[0] ** 0.5 for shape in shapes])
         self.biases = nn.ParameterList([torch.zeros(members, 1, shape[1]) for shape in shapes])
         self.norms = nn.ModuleList([nn.BatchNorm1d(members * width) for width in WIDTHS[1:-1]])
@@ -38,7 +39,7 @@ class Together(nn.Module):
 
 def single():
     layers = []
-    for width, following in zip(WIDTHS, WIDTHS[1:], strict=False):
+    for width, following in pairwise(WIDTHS):
         layers += [nn.Linear(width, following), nn.BatchNorm1d(following), nn.ReLU()]
     return nn.Sequential(*layers[:-2])
 
@@ -72,7 +73,7 @@ def main():
         pairs = [theirs / own for own, theirs in zip(ours, peer, strict=True)]
         results[batch] = {"ours": statistics.median(ours), "peer": statistics.median(peer)}
         results[batch]["ratio"] = round(statistics.median(pairs), 2)
-        print(f"batch {batch}: together {results[batch]['ours']:.2f} s, apart {results[batch]['peer']:.2f} s", flush=True)
+        print(f"batch {batch}: together {statistics.median(ours):.2f} s, apart {statistics.median(peer):.2f} s")
     print(json.dumps({**results[128], "unit": "s", "members": options.members, "all": results}))
 
 

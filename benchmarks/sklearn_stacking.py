@@ -53,9 +53,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     tensors = load_file(options.stack / "logits.safetensors")
-    meta, labels, test, truth = (
-        tensors[name] for name in ("meta/logits", "meta/label", "test/logits", "test/label")
-    )
+    meta, labels, test, truth = (tensors[name] for name in ("meta/logits", "meta/label", "test/logits", "test/label"))
     bases, classes = meta.shape[1:]
     head = LogisticHead(C=options.C, features="probabilities")
     inputs, held = (part.double().softmax(2).flatten(1).numpy() for part in (meta, test))
@@ -78,7 +76,7 @@ def main():
     print(f"largest difference of a probability: {difference:.1e}")
     medians = {name: round(statistics.median(values), 4) for name, values in seconds.items()}
     ratio = statistics.median(p / o for o, p in zip(seconds["ours"], seconds["peer"], strict=True))
-    print(json.dumps({**medians, "unit": "s", "ratio": round(ratio, 2), "samples": len(meta), "features": inputs.shape[1]}))
+    print(json.dumps({**medians, "unit": "s", "ratio": round(ratio, 2), "samples": len(meta), "bases": bases}))
 
 
 if __name__ == "__main__":

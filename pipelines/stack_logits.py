@@ -65,9 +65,9 @@ class MemberLogits:
     @classmethod
     def of(cls, parts: Sequence[Samples], logits: Sequence[Tensor]) -> "MemberLogits":
         """Put the samples of several parts, such as folds, one after the other, with their logits."""
-        columns = [torch.cat([getattr(part, name) for part in parts]) for name in ("ids", "keys", "labels")]
+        ids, keys, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("ids", "keys", "labels"))
         groups = [part.groups for part in parts if part.groups is not None]
-        return cls(*columns, torch.cat(groups) if groups else None, torch.cat(list(logits)))
+        return cls(ids, keys, labels, torch.cat(groups) if groups else None, torch.cat(list(logits)))
 
     def of_members(self, numbers: Sequence[int]) -> "MemberLogits":
         """Keep some members."""

@@ -115,7 +115,7 @@ class Stack:
     def report(self) -> dict[str, Any]:
         """All members and heads compared; see `stack_report`."""
         greedy = next((head.module for head in self.heads.values() if isinstance(head.head, GreedyHead)), None)
-        shares = None if greedy is None else greedy.weight.tolist()  # type: ignore[operator, union-attr]
+        shares = None if greedy is None else greedy.weight.tolist()  # type: ignore[operator]
         return stack_report(
             self.tested,
             self.held_out,

@@ -105,7 +105,10 @@ def test_checkpoint__gives_the_same_without_the_runs(oof, tmp_path):
     shutil.copy(folder / "stack/checkpoints/stack.ckpt", path)
     shutil.move(folder, tmp_path / "hidden")
     try:
-        assert main(["predict", "--ckpt_path", str(path), "--run.root", str(tmp_path), "--trainer.accelerator", "cpu"]) == 0
+        assert (
+            main(["predict", "--ckpt_path", str(path), "--run.root", str(tmp_path), "--trainer.accelerator", "cpu"])
+            == 0
+        )
         (table,) = tmp_path.glob("*/*/predicted.csv")
         predicted = list(csv.DictReader(table.open()))
         options = ["--run.root", str(tmp_path), "--run.experiment", "again", "--trainer.accelerator", "cpu"]
@@ -154,7 +157,7 @@ def test_budget__leaves_members_out_and_says_so(oof):
     for name, cost in (("small", 5.0), ("linear", 1.0)):
         for fold in (0, 1):
             known = json.loads((folder / f"{name}-fold{fold}/speed.json").read_text())
-            text = json.dumps({setting: cost for setting in known})
+            text = json.dumps(dict.fromkeys(known, cost))
             (folder / f"{name}-fold{fold}/speed.json").write_text(text)
     _, result = stacked(make(root, max_ms_per_image=3.0, stack_name="cheap", **changes), folder)
     assert "left out for max_ms_per_image 3: small" in result["stack"]["notes"]
