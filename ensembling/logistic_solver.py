@@ -22,6 +22,8 @@ LEAST_SAMPLES, SAMPLES_A_PARAMETER = 4000, 8
 BLOCK = 2**18
 # pairs of steps and gradients that L-BFGS remembers
 MEMORY = 8
+# mean cross-entropy of which nobody asks how it is divided, as where classes are separated
+ALMOST_NOTHING = 1e-3
 # axes with less than this share of the largest variance carry nothing
 NULL_VARIANCE = 1e-13
 
@@ -133,7 +135,7 @@ class Objective:
         slope = (gradient - self.sums) / self.count + penalised
         return value, slope.flatten(1), self.noise * (loss.abs() / self.count + 1)
 
-    def hessian(self, flat: Tensor, seed: int = 0) -> Tensor:
+    def hessian(self, flat: Tensor, kind: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
         """Estimate the Hessian of the mean cross-entropy from samples that matter most to it.
 
         A sample is drawn with a probability proportional to `1 - sum(p^2)`, its share in the Hessian's trace, and
@@ -141,21 +143,20 @@ class Objective:
 
         Args:
             flat: parameters of one problem, shape `(parameter,)`
+            kind: double precision is for curvatures of very different sizes
             seed: names the draw
 
         Returns:
             float64, shape `(parameter, parameter)`
         """
-        w = flat.view(self.classes, self.width).float()
+        w = flat.view(self.classes, self.width).to(kind)
         size = max(LEAST_SAMPLES, SAMPLES_A_PARAMETER * w.numel())
-        x = torch.cat([x.float() for x, _ in self.parts])
+        x = torch.cat([x.to(kind) for x, _ in self.parts])
         p = (w @ x.T).softmax(0)
-        spread = (1 - p.square().sum(0)).clamp(min=1e-12).double()
-        chance = (spread * (size / spread.sum())).clamp(max=1)
-        start = torch.rand(1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        steps = (chance.cumsum(0) + start).floor()
-        drawn = steps.diff(prepend=start.floor()) > 0
-        x, p, chance = x[drawn], p[:, drawn], chance[drawn].float()
+        chance = torch.ones(len(x), dtype=kind)
+        if len(x) > size:
+            drawn, chance = self._draw(p, size, seed)
+            x, p, chance = x[drawn], p[:, drawn], chance[drawn].to(kind)
         weighted = p / chance
         # class after class: (class, axis, sample) @ (sample, axis)
         own = torch.matmul((x.T * weighted[:, None]), x)
@@ -165,6 +166,14 @@ class Objective:
         blocks = hessian.view(self.classes, self.width, self.classes, self.width)
         blocks.diagonal(dim1=0, dim2=2).add_(own.permute(1, 2, 0))
         return hessian.double() / self.count
+
+    @staticmethod
+    def _draw(p: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
+        spread = (1 - p.square().sum(0)).clamp(min=1e-12).double()
+        chance = (spread * (size / spread.sum())).clamp(max=1)
+        start = torch.rand(1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        steps = (chance.cumsum(0) + start).floor()
+        return steps.diff(prepend=start.floor()) > 0, chance
 
 
 def diagonal_bound(objective: Objective) -> Preconditioner:
@@ -234,7 +243,7 @@ def minimise(
     history: list[tuple[Tensor, ...]] = []
     for iteration in range(1, iterations + 1):
         slope = (gradient * step).sum(1)
-        done = -0.5 * slope <= tolerance * value + 1e-2 * noise
+        done = -0.5 * slope <= tolerance * (value + ALMOST_NOTHING) + 0.1 * noise
         if done.any():
             best[alive[done]], converged[alive[done]] = w[done], True
             if done.all():
