@@ -22,6 +22,8 @@ LEAST_SAMPLES, SAMPLES_A_PARAMETER = 4000, 8
 BLOCK = 2**18
 # pairs of steps and gradients that L-BFGS remembers
 MEMORY = 8
+# steps that may be too long, in all
+BACKTRACKS = 40
 # mean cross-entropy of which nobody asks how it is divided, as where classes are separated
 ALMOST_NOTHING = 1e-3
 # axes with less than this share of the largest variance carry nothing
@@ -226,7 +228,7 @@ def minimise(
         start: shape `(problem, parameter)`
         precondition: approximate inverse Hessians
         tolerance: share of the value by which it may still fall, as estimated by half the Newton decrement
-        iterations: evaluations at most
+        iterations: steps at most, not counting those that were too long
         first: what the objective gives at the start, if that is known
 
     Returns:
@@ -241,13 +243,14 @@ def minimise(
     step = -inner
     length = torch.ones(len(start), dtype=torch.float64)
     history: list[tuple[Tensor, ...]] = []
-    for iteration in range(1, iterations + 1):
+    steps = 0
+    for evaluations in range(1, iterations + BACKTRACKS + 1):
         slope = (gradient * step).sum(1)
         done = -0.5 * slope <= tolerance * (value + ALMOST_NOTHING) + 0.1 * noise
         if done.any():
             best[alive[done]], converged[alive[done]] = w[done], True
             if done.all():
-                return best, converged, iteration
+                return best, converged, evaluations
             rest = ~done
             alive, w, value, gradient, noise, inner, step, length, slope = (
                 part[rest] for part in (alive, w, value, gradient, noise, inner, step, length, slope)
@@ -273,8 +276,11 @@ def minimise(
         # uphill by rounding errors
         uphill = (gradient * step).sum(1) >= 0
         step = torch.where(uphill[:, None], -inner, step)
+        steps += bool(good.any())
+        if steps == iterations:
+            break
     best[alive] = w
-    return best, converged, iterations
+    return best, converged, evaluations
 
 
 def _two_loops(gradient: Tensor, inner: Tensor, history: list[tuple[Tensor, ...]]) -> Tensor:
