@@ -12,8 +12,8 @@ from ensembling.logistic_solver import Objective, Preconditioner, by_hessian, di
 CV_TOLERANCE, ROUGH_TOLERANCE = 1e-7, 1e-5
 # gradients before the next Hessian on the way there
 PATH_REFRESH = 4
-# of gradients in folds: no more than a choice hangs on them; what does not converge is solved again in double
-SINGLE = torch.float32
+# single precision is for what takes long, and is given up where it does not converge within so many gradients
+LARGE, SINGLE_LIMIT = 5000, 40
 
 
 def fit_logistic_cv(
@@ -62,6 +62,10 @@ def fit_logistic_cv(
     return *problem.original(solution[0]), grid[chosen], scores / len(folds)
 
 
+def _kinds(count: int) -> list[torch.dtype]:
+    return [torch.float32, torch.float64] if count >= LARGE else [torch.float64]
+
+
 def _slices(folds: Tensor) -> list[slice]:
     ends = torch.bincount(folds).cumsum(0).tolist()
     return [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
@@ -73,10 +77,19 @@ def _path(problem: Problem, grid: list[float], max_iterations: int) -> tuple[Ten
     solution, hessian = torch.zeros(1, width, dtype=torch.float64), None
     solutions, hessians = [], []
     # where the folds' fits begin, and no more: single precision will do
-    objective = problem.objective(grid, SINGLE)
+    objectives = [problem.objective(grid, kind) for kind in _kinds(len(problem.labels))]
     for number in range(len(grid)):
-        one = objective.only(number)
-        solution, hessian = solve(one, solution, hessian, ROUGH_TOLERANCE, max_iterations, PATH_REFRESH)
+        for objective in objectives:
+            last = objective is objectives[-1]
+            limit = max_iterations if last else min(SINGLE_LIMIT, max_iterations)
+            try:
+                solution, hessian = solve(
+                    objective.only(number), solution, hessian, ROUGH_TOLERANCE, limit, PATH_REFRESH
+                )
+                break
+            except ValueError:
+                if last:
+                    raise
         solutions.append(solution)
         hessians.append(hessian)
     return torch.cat(solutions), hessians
@@ -98,7 +111,7 @@ class _Folds:
     ) -> None:
         self.problem, self.grid, self.slices, self.path = problem, grid, slices, path
         self.x, self.y = problem.whitened.x, problem.labels
-        self.single = self.x.to(SINGLE)
+        self.single = self.x.to(_kinds(len(self.y))[0])
         self.numbers = torch.arange(len(grid))
         known = [hessian for hessian in hessians if hessian is not None]
         self.hessians = torch.stack(known) if len(known) == len(grid) else None

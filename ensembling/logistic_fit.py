@@ -18,6 +18,10 @@ from ensembling.logistic_solver import (
 TOLERANCE = 1e-10
 # gradients before a first Hessian, and before the next
 FIRST_STEPS, REFRESH = 4, 12
+# Hessians in single precision, before double
+EASY = 2
+# multiplications for a Hessian that is no matter: Newton's method, nearly, in double precision at once
+CHEAP, NEWTON_REFRESH = 2e7, 3
 # bias of a class without a sample
 ABSENT = -30.0
 
@@ -109,6 +113,8 @@ def solve(
     """
     used = 0
     small = start.shape[1] <= LARGEST_HESSIAN
+    cheap = objective.count * start.shape[1] ** 2 < CHEAP
+    refresh, drawn = (NEWTON_REFRESH, EASY) if cheap else (refresh, 0)
     while used < max_iterations:
         if hessian is None:
             inner, limit = diagonal_bound(objective), FIRST_STEPS if small else max_iterations
@@ -120,5 +126,7 @@ def solve(
         if converged.all() and (hessian is not None or not small):
             return start, hessian
         if small:
-            hessian = objective.hessian(start[0])
+            # what a first Hessian has not solved is badly conditioned
+            kind, drawn = (torch.float32, drawn + 1) if drawn < EASY else (torch.float64, drawn)
+            hessian = objective.hessian(start[0], kind)
     raise ValueError(f"logistic regression did not converge in {max_iterations} iterations: raise max_iterations")

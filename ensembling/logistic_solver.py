@@ -22,6 +22,10 @@ LEAST_SAMPLES, SAMPLES_A_PARAMETER = 4000, 8
 BLOCK = 2**18
 # pairs of steps and gradients that L-BFGS remembers
 MEMORY = 8
+# steps that may be too long, in all
+BACKTRACKS = 40
+# mean cross-entropy of which nobody asks how it is divided, as where classes are separated
+ALMOST_NOTHING = 1e-3
 # axes with less than this share of the largest variance carry nothing
 NULL_VARIANCE = 1e-13
 
@@ -133,7 +137,7 @@ class Objective:
         slope = (gradient - self.sums) / self.count + penalised
         return value, slope.flatten(1), self.noise * (loss.abs() / self.count + 1)
 
-    def hessian(self, flat: Tensor, seed: int = 0) -> Tensor:
+    def hessian(self, flat: Tensor, kind: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
         """Estimate the Hessian of the mean cross-entropy from samples that matter most to it.
 
         A sample is drawn with a probability proportional to `1 - sum(p^2)`, its share in the Hessian's trace, and
@@ -141,21 +145,20 @@ class Objective:
 
         Args:
             flat: parameters of one problem, shape `(parameter,)`
+            kind: double precision is for curvatures of very different sizes
             seed: names the draw
 
         Returns:
             float64, shape `(parameter, parameter)`
         """
-        w = flat.view(self.classes, self.width).float()
+        w = flat.view(self.classes, self.width).to(kind)
         size = max(LEAST_SAMPLES, SAMPLES_A_PARAMETER * w.numel())
-        x = torch.cat([x.float() for x, _ in self.parts])
+        x = torch.cat([x.to(kind) for x, _ in self.parts])
         p = (w @ x.T).softmax(0)
-        spread = (1 - p.square().sum(0)).clamp(min=1e-12).double()
-        chance = (spread * (size / spread.sum())).clamp(max=1)
-        start = torch.rand(1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        steps = (chance.cumsum(0) + start).floor()
-        drawn = steps.diff(prepend=start.floor()) > 0
-        x, p, chance = x[drawn], p[:, drawn], chance[drawn].float()
+        chance = torch.ones(len(x), dtype=kind)
+        if len(x) > size:
+            drawn, chance = self._draw(p, size, seed)
+            x, p, chance = x[drawn], p[:, drawn], chance[drawn].to(kind)
         weighted = p / chance
         # class after class: (class, axis, sample) @ (sample, axis)
         own = torch.matmul((x.T * weighted[:, None]), x)
@@ -165,6 +168,14 @@ class Objective:
         blocks = hessian.view(self.classes, self.width, self.classes, self.width)
         blocks.diagonal(dim1=0, dim2=2).add_(own.permute(1, 2, 0))
         return hessian.double() / self.count
+
+    @staticmethod
+    def _draw(p: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
+        spread = (1 - p.square().sum(0)).clamp(min=1e-12).double()
+        chance = (spread * (size / spread.sum())).clamp(max=1)
+        start = torch.rand(1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        steps = (chance.cumsum(0) + start).floor()
+        return steps.diff(prepend=start.floor()) > 0, chance
 
 
 def diagonal_bound(objective: Objective) -> Preconditioner:
@@ -217,7 +228,7 @@ def minimise(
         start: shape `(problem, parameter)`
         precondition: approximate inverse Hessians
         tolerance: share of the value by which it may still fall, as estimated by half the Newton decrement
-        iterations: evaluations at most
+        iterations: steps at most, not counting those that were too long
         first: what the objective gives at the start, if that is known
 
     Returns:
@@ -232,13 +243,14 @@ def minimise(
     step = -inner
     length = torch.ones(len(start), dtype=torch.float64)
     history: list[tuple[Tensor, ...]] = []
-    for iteration in range(1, iterations + 1):
+    steps = 0
+    for evaluations in range(1, iterations + BACKTRACKS + 1):
         slope = (gradient * step).sum(1)
-        done = -0.5 * slope <= tolerance * value + 1e-2 * noise
+        done = -0.5 * slope <= tolerance * (value + ALMOST_NOTHING) + 0.1 * noise
         if done.any():
             best[alive[done]], converged[alive[done]] = w[done], True
             if done.all():
-                return best, converged, iteration
+                return best, converged, evaluations
             rest = ~done
             alive, w, value, gradient, noise, inner, step, length, slope = (
                 part[rest] for part in (alive, w, value, gradient, noise, inner, step, length, slope)
@@ -264,8 +276,11 @@ def minimise(
         # uphill by rounding errors
         uphill = (gradient * step).sum(1) >= 0
         step = torch.where(uphill[:, None], -inner, step)
+        steps += bool(good.any())
+        if steps == iterations:
+            break
     best[alive] = w
-    return best, converged, iterations
+    return best, converged, evaluations
 
 
 def _two_loops(gradient: Tensor, inner: Tensor, history: list[tuple[Tensor, ...]]) -> Tensor:

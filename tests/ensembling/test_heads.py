@@ -96,9 +96,8 @@ def test_fit_head__edges(head, case):
     elif case == "separable":
         logits = torch.nn.functional.one_hot(labels, 4)[:, None].float().repeat(1, 3, 1) * 20
     else:
-        logits = logits * 1e6
-    pooled = cross_fit(head, logits, labels, 4)
-    assert pooled.isfinite().all()
+        logits = logits * 1e4
+    assert cross_fit(head, logits, labels, 4, folds=2).isfinite().all()
     module = fit_head(head, logits, labels, 4)
     assert module(logits).isfinite().all()
     if case == "separable":
