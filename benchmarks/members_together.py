@@ -62,7 +62,10 @@ def main():
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--quick", action="store_true", help="few steps, for make bench")
     options = parser.parse_args()
+    if options.quick:
+        options.repeats, options.steps = 2, 20
     results = {}
     for batch in (32, 128, 512):
         images, labels = torch.randn(options.members, batch, WIDTHS[0]), torch.randint(0, 10, (options.members, batch))
