@@ -86,9 +86,11 @@ class CellFiles:
             return False
         record = self.read()
         # a process that was lost on its way out has written its result
-        return record.get("status") == "done" or (record.get("status") == "running" and self._has_result())
+        return record.get("status") == "done" or (record.get("status") == "running" and self.has_result)
 
-    def _has_result(self) -> bool:
+    @property
+    def has_result(self) -> bool:
+        """Whether its process has written what a whole fit ends with."""
         return self.run.result.is_file() and "fit" in json.loads(self.run.result.read_text())
 
 
@@ -209,9 +211,10 @@ def _train(job: CellJob, files: CellFiles, record: dict[str, Any], lock: int) ->
         status = _wait(process, job.folder)
     seconds = round(before + time.monotonic() - start, 3)
     record |= {"seconds": seconds, "exit_status": status, "finished": time.time()}
-    if status == 0 and run.weights.is_file():
+    was_stopped = status in INTERRUPTED or (status != 0 and stop_file(job.folder).exists())
+    if run.weights.is_file() and (status == 0 or (was_stopped and files.has_result)):
         outcome = Outcome(job.name, "done", seconds)
-    elif status in INTERRUPTED or (status and stop_file(job.folder).exists()):
+    elif was_stopped:
         outcome = Outcome(job.name, "stopped", seconds)
     else:
         said = tail(files.log) if status else "it has left no checkpoint: does trainer.enable_checkpointing say so?"

@@ -17,6 +17,7 @@ from ensembling.heads import Head
 from lightning_modules import ImageClassifier
 from lightning_modules.losses import Loss
 from lightning_modules.optim import Schedule
+from pipelines.executors import CellExecutor
 from pipelines.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
 
 # what an option that takes a class takes
@@ -27,6 +28,8 @@ BASE_CLASSES: dict[str, type] = {
     "model.loss": Loss,
     "model.schedule": Schedule,
     "model.meta_model": Head,
+    "heads": Head,
+    "executor": CellExecutor,
 }
 # raised with a message for the user; all others are mistakes of ours
 EXPECTED = (ValueError, OSError, ArgumentError, MisconfigurationException)

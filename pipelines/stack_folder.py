@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -129,9 +128,3 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in before
         if name in now and before[name] != now[name] and not name.startswith(FREE)
     ]
-
-
-def throw_away(folder: Path) -> None:
-    """Delete a folder that a command has made and nothing was put into."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        shutil.rmtree(folder)

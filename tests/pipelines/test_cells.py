@@ -130,6 +130,12 @@ def test_run_cell__stops_gently(job):
     assert len(calls(job)) == 1
 
 
+def test_run_cell__one_that_is_stopped_on_its_way_out_is_done(job):
+    script(job, "save(); (folder / 'result.json').write_text('{\"fit\": {}}'); sys.exit(130)")
+    assert run_cell(job).status == "done"
+    assert CellFiles(job.folder, "one").read()["status"] == "done"
+
+
 def test_run_cell__waits_for_a_process_that_outlived_its_stack(job, tmp_path):
     script(
         job, "save(); (folder / 'ready').touch(); time.sleep(1.5); (folder / 'result.json').write_text('{\"fit\": {}}')"

@@ -1,80 +1,87 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
-import torch
-from rich.console import Console
 
 from pipelines import stack
+from pipelines.cells import CellFiles, Outcome
 from pipelines.main import main
-from pipelines.stack import Cell, CellError, StackPlan, command
+from pipelines.stack_folder import CellError
 
-QUICK = {"trainer.enable_progress_bar": False, "trainer.max_epochs": 2, "trainer.accelerator": "cpu"}
-
-
-def plan(root, **changes):
-    options = {"model.hidden": [8], "model.dropout": 0.0}
-    return StackPlan(
-        **{
-            "members": [Cell("one", ["configs/model/mlp.yaml"], options), Cell("two", ["configs/model/linear.yaml"])],
-            "stack": Cell("top"),
-            "root": str(root),
-            "options": {"data.stack_fraction": 0.2, **QUICK},
-            **changes,
-        }
-    )
+SHARED = {"data.stack_fraction": 0.2, "trainer.enable_progress_bar": False, "trainer.accelerator": "cpu"}
 
 
-def test_command__is_an_ordinary_fit(tmp_path):
-    args = command(plan(tmp_path), Cell("one", ["a.yaml"], {"model.hidden": [8], "data": "Digits"}), tmp_path / "x")
-    assert args[:3] == ["fit", "--config", "a.yaml"]
-    assert "--model.hidden=[8]" in args
-    assert "--data=Digits" in args
-    assert "--data.stack_fraction=0.2" in args
-    assert args[-6:] == ["--run.root", str(tmp_path), "--run.experiment", "x", "--run.name", "one"]
+@pytest.fixture
+def meta(monkeypatch):
+    """What follows the cells is called, and does nothing."""
+    called = []
+    monkeypatch.setattr("pipelines.meta_stage.meta_stage", lambda plan, folder, console: called.append(folder) or 0)
+    return called
 
 
-def test_run_plan__members_then_stack_then_test(tmp_path):
-    run = stack.run_plan(plan(tmp_path, jobs=2), Console(quiet=True))
-    result = json.loads(run.result.read_text())
-    assert [member["name"] for member in result["members"]] == ["one", "two", "mean of members"]
-    assert result["test"]["accuracy"] > 0.3
-    assert result["leakage"] == {"allowed": [], "warnings": []}
-    assert (tmp_path / "stack/one/checkpoints/best.ckpt").is_file()
-    assert (tmp_path / "stack/logs/one.log").is_file()
+def arguments(tmp_path, *members, **plan):
+    path = tmp_path / "plan.yaml"
+    options = {**SHARED, "trainer.max_epochs": 1}
+    path.write_text(json.dumps({"members": list(members), "options": options, "retries": 0, **plan}))
+    return ["stack", "--config", str(path), "--root", str(tmp_path / "runs")]
 
 
-def test_run_plan__a_failed_member_is_named_with_the_end_of_its_log(tmp_path):
-    members = [Cell("good", ["configs/model/linear.yaml"]), Cell("bad", [], {"model.nonsense": 1})]
-    with pytest.raises(CellError, match=r"bad failed; the end of .*bad.log:\n(.|\n)*unknown option --model.nonsense"):
-        stack.run_plan(plan(tmp_path, members=members), Console(quiet=True))
-    # the others go on
-    assert (tmp_path / "stack/good/result.json").is_file()
+def finished(folder, name):
+    """Leave what a finished cell leaves, as far as a rerun looks."""
+    files = CellFiles(folder, name)
+    files.run.checkpoints.mkdir(parents=True)
+    files.run.last.touch()
+    files.write({"status": "done", "seconds": 5.0, "settings": {"trainer.max_epochs": 1}})
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"members": []}, "at least one"),
-        ({"stack": Cell("one")}, "two cells are named 'one'"),
-        ({"jobs": 0}, "jobs must be at least 1"),
-        ({"stack": Cell("a/b")}, "plain folder name"),
-    ],
-)
-def test_plan__conflicts_are_refused(tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message):
-        plan(tmp_path, **changes)
+def test_main__runs_new_cells_alone_and_names_what_failed(tmp_path, meta, capsys):
+    folder = tmp_path / "runs/stack"
+    finished(folder, "old")
+    old, new = {"name": "old", "options": {"model": "Linear"}}, {"name": "new", "options": {"model": "Linear"}}
+    broken = {"name": "broken", "options": {"model": "Linear", "model.weights": str(tmp_path / "no.ckpt")}}
+    assert main(arguments(tmp_path, old, broken, new)) == 2
+    told = capsys.readouterr()
+    assert "3 members, 3 cells, 1 of them done" in told.out
+    assert "new: val/accuracy" in told.out
+    assert "old:" not in told.out
+    assert "broken failed; the end of" in told.err
+    assert "no.ckpt" in told.err
+    # the others went on, and nothing is stacked over some of the members
+    record = CellFiles(folder, "new").read()
+    assert (record["status"], record["attempts"], record["settings"]["model"]) == ("done", 1, "Linear")
+    assert CellFiles(folder, "old").read()["seconds"] == 5.0
+    assert meta == []
+
+
+def test_main__nothing_is_left_to_do(tmp_path, meta, capsys):
+    folder = tmp_path / "runs/stack"
+    finished(folder, "old")
+    assert main(arguments(tmp_path, {"name": "old", "options": {"model": "Linear"}})) == 0
+    assert "1 cells, 1 of them done" in capsys.readouterr().out
+    assert meta == [folder]
+
+
+def test_main__changed_settings_are_refused(tmp_path, meta, capsys):
+    finished(tmp_path / "runs/stack", "old")
+    assert main(arguments(tmp_path, {"name": "old", "options": {"model": "Linear"}, "epochs": 7}, options=SHARED)) == 2
+    assert "cell 'old' was trained with other settings: trainer.max_epochs was 1, is 7" in capsys.readouterr().err
+    assert meta == []
+
+
+def test_main__a_dry_run_writes_nothing(tmp_path, meta, capsys):
+    args = arguments(tmp_path, {"name": "one", "options": {"model": "Linear"}})
+    assert main([*args, "--dry_run", "true"]) == 0
+    assert "1 cells, 0 of them done" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+    assert meta == []
 
 
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        (["--jobbs", "3"], "unknown option '--jobbs'; did you mean --jobs?"),
+        (["--retriess", "3"], "unknown option '--retriess'; did you mean --retries?"),
         (["--config", "no.yaml"], "does not exist"),
+        (["--executor", "Parsl"], "there is no CellExecutor 'Parsl' (known: LocalExecutor, ParslExecutor)"),
+        (["--executor.job", "3"], "unknown option --executor.job; did you mean jobs?"),
         ([], "members"),
     ],
 )
@@ -83,50 +90,25 @@ def test_main__what_is_wrong_is_named(args, expected, capsys):
     assert expected in capsys.readouterr().err
 
 
-def test_run_process__is_no_part_of_the_launchers_job(tmp_path, monkeypatch):
-    for name in ("SLURM_JOB_ID", "SLURM_STEP_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"):
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setattr(stack, "TRAIN", tmp_path / "show.py")
-    (tmp_path / "show.py").write_text("import os; print(sorted(os.environ))")
-    stack.run_process([], tmp_path / "log.txt", threads=1)
-    printed = (tmp_path / "log.txt").read_text()
-    assert "OMP_NUM_THREADS" in printed
-    assert not any(f"'{name}" in printed for name in ("SLURM_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_"))
+def test_refuse_failures__names_all(tmp_path):
+    outcomes = [
+        Outcome("good", "done"),
+        Outcome("bad", "failed", 1.0, "bad failed; the end of bad.log:\nout of memory"),
+        Outcome("worse", "failed", 1.0, "worse failed; the end of worse.log:\nnan"),
+        Outcome("killed", "stopped"),
+    ]
+    with pytest.raises(CellError) as raised:
+        stack.refuse_failures(outcomes)
+    message = str(raised.value)
+    assert "out of memory" in message
+    assert "worse.log" in message
+    assert "killed" in message
+    assert "3 of 4 cells failed" in message
+    stack.refuse_failures(outcomes[:1])
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_main__a_signal_ends_the_members_too(tmp_path, name, status):
-    shared = {"data.stack_fraction": 0.2, "trainer.enable_progress_bar": False, "trainer.accelerator": "cpu"}
-    fragment = tmp_path / "plan.yaml"
-    member = {"name": "one", "options": {"model": "Linear", "trainer.max_epochs": 100_000}}
-    fragment.write_text(json.dumps({"members": [member], "stack": {"name": "top"}, "options": shared}))
-    command = [sys.executable, str(stack.TRAIN), "stack", "--config", str(fragment), "--root", str(tmp_path)]
-    last = tmp_path / "stack/one/checkpoints/last.ckpt"
-    # its own group: Ctrl-C goes to all of one
-    process = subprocess.Popen(
-        command,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        # a shell starts what runs in its background with Ctrl-C ignored, and the tests may run there
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    try:
-        deadline = time.monotonic() + 200
-        while not last.is_file() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if name == "SIGINT":
-            os.killpg(process.pid, signal.SIGINT)
-        else:
-            process.terminate()
-        _, errors = process.communicate(timeout=100)
-        assert process.returncode == status
-        assert b"Traceback" not in errors
-        assert "stopping after this batch" in (tmp_path / "stack/logs/one.log").read_text()
-        assert torch.load(last, weights_only=True)["epoch"] < 99_999
-        # nobody is left in the group
-        with pytest.raises(ProcessLookupError):
-            os.killpg(process.pid, 0)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+def test_without_fresh__goes_on_in_the_folder_that_was_made(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text(json.dumps({"members": [{"name": "one"}]}))
+    plan = stack.parse(stack.without_fresh(["--config", str(path), "--fresh", "true"], tmp_path / "stack-2"))
+    assert (plan.fresh, plan.experiment) == (False, "stack-2")

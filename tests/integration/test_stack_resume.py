@@ -1,0 +1,86 @@
+"""A stack that is stopped half-way goes on where it was."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from pipelines.cells import TRAIN, CellFiles
+from pipelines.main import main
+
+EPOCHS = 100
+
+
+def stopped_by(name, tmp_path):
+    """Send a signal to a stack whose first cell is done; return its arguments, its output and both cells."""
+    shared = {"data.stack_fraction": 0.2, "trainer.enable_progress_bar": False, "trainer.accelerator": "cpu"}
+    members = [
+        {"name": "short", "options": {"model": "Linear"}, "epochs": 1},
+        {"name": "long", "options": {"model": "Linear"}, "epochs": EPOCHS},
+    ]
+    plan = tmp_path / "plan.yaml"
+    executor = {"class_path": "LocalExecutor", "init_args": {"jobs": 2}}
+    plan.write_text(json.dumps({"members": members, "options": shared, "executor": executor}))
+    args = ["stack", "--config", str(plan), "--root", str(tmp_path)]
+    short, long = (CellFiles(tmp_path / "stack", member["name"]) for member in members)
+    # its own group: Ctrl-C goes to all of one
+    process = subprocess.Popen(
+        [sys.executable, str(TRAIN), *args],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell starts what runs in its background with Ctrl-C ignored, and the tests may run there
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        deadline = time.monotonic() + 200
+        while not (long.run.last.is_file() and short.is_done) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if name == "SIGINT":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.terminate()
+        output, errors = process.communicate(timeout=100)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 128 + signal.Signals[name]
+    assert "Traceback" not in errors
+    # nobody is left in the group
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    return args, output, short, long
+
+
+def check_gentle(args, output, short, long):
+    """Both cells are in a state that a rerun can go on with, and it is said how."""
+    assert f"go on:  python train.py {' '.join(args)}" in output
+    assert "stopping after this batch" in long.log.read_text()
+    assert (short.read()["status"], long.read()["status"]) == ("done", "stopped")
+    assert torch.load(long.run.last, weights_only=True)["epoch"] < EPOCHS - 1
+
+
+def test_stack__sigterm_stops_the_cells_gently(tmp_path):
+    check_gentle(*stopped_by("SIGTERM", tmp_path))
+
+
+def test_stack__after_ctrl_c_a_rerun_goes_on(tmp_path, monkeypatch):
+    args, output, short, long = stopped_by("SIGINT", tmp_path)
+    check_gentle(args, output, short, long)
+    called = []
+    monkeypatch.setattr("pipelines.meta_stage.meta_stage", lambda *parts: called.append(parts) or 0)
+    assert main(args) == 0
+    assert len(called) == 1
+    assert [(files.read()["status"], files.read()["attempts"]) for files in (short, long)] == [("done", 1), ("done", 2)]
+    # each epoch was validated once, in one and the same folder
+    with (long.run.folder / "metrics.csv").open() as file:
+        epochs = [int(row["epoch"]) for row in csv.DictReader(file) if row["val/accuracy"]]
+    assert epochs == list(range(EPOCHS))
+    assert not (tmp_path / "stack/long-2").exists()
