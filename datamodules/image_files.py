@@ -38,7 +38,7 @@ class Listing:
         splits: TRAIN, VAL or TEST for each sample, int64, shape `(sample,)`
         sources: index of where each sample comes from, int64, shape `(sample,)`; None if that is not known
         source_names: the name of each source
-        groups: group of each sample, int64, shape `(sample,)`; None takes each for itself
+        groups: group of each sample, or -1, int64, shape `(sample,)`; None takes each for itself
         ids: id of each sample, where that is known already, int64, shape `(sample,)`
     """
 
@@ -93,6 +93,9 @@ class ImageFiles(ImageDataModule):
         _warn_of_skipped(skipped[:5], len(skipped), len(listing.names), more)
         splits = listing.splits[every.rows.numpy()]
         extra = {n: c[every.rows] for n in ("sources", "groups") if (c := getattr(listing, n)) is not None}
+        if "groups" in extra:
+            # a sample without a group is one of its own, by content: names are those of other images in other data
+            extra["groups"] = torch.where(extra["groups"] == -1, every.keys, extra["groups"])
         every = Samples(every.source, every.rows, every.labels, every.ids, every.keys, every.names, **extra)
         train, val, test = (every.subset(np.flatnonzero(splits == part)) for part in (TRAIN, VAL, TEST))
         found = torch.bincount(train.labels, minlength=len(listing.class_names))

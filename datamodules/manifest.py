@@ -63,7 +63,7 @@ class Manifest(ImageFiles):
             source_names = sort_names(table["source"])
             index = {name: number for number, name in enumerate(source_names)}
             sources = torch.from_numpy(_numbers(table["source"], index, path, "source"))
-        groups = group_ids(table["group"], names) if "group" in table else None
+        groups = group_ids(table["group"]) if "group" in table else None
         return Listing(root, names, labels, class_names, splits, sources, tuple(source_names), groups, ids)
 
 
@@ -206,21 +206,18 @@ def sort_names(values: Sequence[str]) -> list[str]:
     return sorted(names, key=int) if all(n.isdecimal() for n in names) else sorted(names)
 
 
-def group_ids(groups: Sequence[str], names: Sequence[str]) -> Tensor:
-    """Turn group names into numbers that are the same everywhere; a sample without a group is one of its own.
+def group_ids(groups: Sequence[str]) -> Tensor:
+    """Turn group names into numbers that are the same everywhere.
 
     Args:
         groups: one name a sample, or an empty text
-        names: of the samples
 
     Returns:
-        int64, shape `(sample,)`
+        int64, -1 for a sample without a group, shape `(sample,)`
     """
     different = sorted(set(groups) - {""})
-    number = dict(zip(different, text_hashes(different).tolist(), strict=True))
-    own = iter(text_hashes([f"\0{name}" for group, name in zip(groups, names, strict=True) if not group]).tolist())
-    ids = np.fromiter((number[group] if group else next(own) for group in groups), np.int64, len(groups))
-    return torch.from_numpy(ids)
+    number = dict(zip(different, text_hashes(different).tolist(), strict=True)) | {"": -1}
+    return torch.from_numpy(np.fromiter((number[group] for group in groups), np.int64, len(groups)))
 
 
 def _numbers(values: Sequence[str], index: dict[str, int], path: Path, column: str) -> np.ndarray:
