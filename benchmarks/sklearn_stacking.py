@@ -2,9 +2,9 @@
 
     python benchmarks/sklearn_stacking.py runs/cifar10_small/stack
 
-Without a folder, members are generated. StackingClassifier gets estimators that hand out the members' probabilities (`cv="prefit"`) and a LogisticRegression of
-the same C. Both are fitted on the stack's meta samples and tested on its test samples; accuracies and negative
-log-likelihoods are printed, and the seconds of a fit in turns.
+Without a folder, members are generated. StackingClassifier gets estimators that hand out the members' probabilities
+(`cv="prefit"`) and a LogisticRegression of the same C. Both are fitted on the stack's meta samples and tested on its
+test samples; accuracies and negative log-likelihoods are printed, and the seconds of a fit in turns.
 """
 
 import argparse
