@@ -10,7 +10,7 @@ from pipelines.cells import CellJob, Outcome, stop_file
 from pipelines.executors import CellExecutor
 
 
-class Threads(CellExecutor):
+class _Threads(CellExecutor):
     """Two threads in place of processes."""
 
     def slots(self, count: int) -> int:
@@ -31,7 +31,7 @@ def jobs(folder, *names):
 def queue(folder, monkeypatch, run, *names, retries=1):
     news = []
     monkeypatch.setattr(cell_queue, "run_cell", run)
-    outcomes = run_queue(jobs(folder, *names), Threads(), retries, folder, news.extend)
+    outcomes = run_queue(jobs(folder, *names), _Threads(), retries, folder, news.extend)
     return outcomes, news
 
 
@@ -81,7 +81,7 @@ def test_run_queue__a_signal_stops_all(tmp_path, monkeypatch, error):
     monkeypatch.setattr(cell_queue, "run_cell", run)
     monkeypatch.setattr(cell_queue, "REFRESH", 0.05)
     with pytest.raises((KeyboardInterrupt, StoppedError)):
-        run_queue(jobs(tmp_path, "a", "b", "c"), Threads(), 1, tmp_path, report)
+        run_queue(jobs(tmp_path, "a", "b", "c"), _Threads(), 1, tmp_path, report)
     # the third never began
     assert set(ended) <= {"a", "b"}
 
@@ -91,7 +91,7 @@ def test_run_queue__waits_for_cells_elsewhere_though_nothing_can_be_cancelled(tm
         def cancel(self):
             raise NotImplementedError
 
-    class Remote(Threads):
+    class Remote(_Threads):
         def open(self, folder, count):
             remote = Executor()
             remote.submit = lambda function, job: Elsewhere()

@@ -80,7 +80,7 @@ def test_main__a_dry_run_writes_nothing(tmp_path, meta, capsys):
     [
         (["--retriess", "3"], "unknown option '--retriess'; did you mean --retries?"),
         (["--config", "no.yaml"], "does not exist"),
-        (["--executor", "Parsl"], "there is no CellExecutor 'Parsl' (known: LocalExecutor, ParslExecutor)"),
+        (["--executor", "Parsl"], "there is no CellExecutor 'Parsl' (known: LocalExecutor, ParslExecutor"),
         (["--executor.job", "3"], "unknown option --executor.job; did you mean jobs?"),
         ([], "members"),
     ],
