@@ -16,8 +16,12 @@ from ensembling.heads import (
 from tests.helpers.families import count
 from tests.helpers.meta import meta_samples
 
-HEADS = [MeanHead(), TunedMeanHead(), GreedyHead(rounds=10), LogisticHead(), MLPHead(hidden=[8], epochs=5)]
-CLIPPED = [*HEADS[:3], LogisticHead(features="log_probabilities"), MLPHead(features="probabilities", epochs=3)]
+HEADS = [MeanHead(), TunedMeanHead(), GreedyHead(rounds=10), LogisticHead(C_count=3), MLPHead(hidden=[8], epochs=5)]
+CLIPPED = [
+    *HEADS[:3],
+    LogisticHead(C_count=2, features="log_probabilities"),
+    MLPHead(features="probabilities", epochs=3),
+]
 
 
 def test_mlp_head__parameters():

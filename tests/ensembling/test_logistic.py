@@ -131,7 +131,8 @@ def test_fit_logistic_cv__scores_are_those_of_separate_fits(rare):
                 x[known].double() @ weight.T + bias, y[known], reduction="sum"
             )
     weight, bias, C, ours = fit_logistic_cv(x, y, 4, grid[::-1], folds)
-    assert torch.allclose(ours, scores / len(y), rtol=1e-4)
+    # of solutions whose objective is within 1e-7
+    assert torch.allclose(ours, scores / len(y), rtol=2e-3)
     assert grid[int(scores.argmin())] == C
     alone = fit_logistic(x, y, 4, C)
     assert objective(x, y, weight, bias, C) == pytest.approx(objective(x, y, *alone, C), rel=1e-8)
