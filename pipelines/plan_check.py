@@ -113,7 +113,8 @@ def _check_data(plan: StackPlan, data: Namespace) -> None:
             "mode holdout fits the heads on the split stack, which is empty: set data.stack_fraction, such as 0.1, in "
             "the plan's options, or use mode oof or val"
         )
-    if plan.mode != "holdout" and data.stack_fraction:
+    # mode train is compared with holdout over the same members
+    if plan.mode in ("oof", "val") and data.stack_fraction:
         raise ValueError(
             f"data.stack_fraction {data.stack_fraction} and mode {plan.mode} cannot be given together: nobody would "
             f"use the split stack; leave it out, or use mode holdout"
