@@ -46,7 +46,7 @@ def test_fit_temperature__one_wrong_by_a_hair_is_bounded():
     labels = torch.arange(20) % 4
     logits = torch.nn.functional.one_hot(labels, 4) * 3.0
     logits[0] = torch.tensor([0.0, 1e-6, -3, -3])
-    assert 0.01 <= fit_temperature(logits, labels) < 0.1
+    assert 0.01 <= fit_temperature(logits, labels) < 0.5
 
 
 def test_fit_temperature__no_better_than_chance_is_bounded():

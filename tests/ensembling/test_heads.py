@@ -104,7 +104,7 @@ def test_fit_head__edges(head, case):
     assert cross_fit(head, logits, labels, 4, folds=2).isfinite().all()
     module = fit_head(head, logits, labels, 4)
     assert module(logits).isfinite().all()
-    if case == "separable":
+    if case == "separable" and head.solved:
         assert (module(logits).argmax(1) == labels).all()
 
 
