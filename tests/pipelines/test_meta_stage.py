@@ -32,7 +32,14 @@ def make(root, **changes):
         Member("small", ["configs/model/mlp.yaml"], {"model.hidden": [16]}, seed=1),
         Member("linear", ["configs/model/linear.yaml"], seed=2),
     ]
-    defaults = {"members": members, "root": str(root), "experiment": "x", "options": options, "seed": 3}
+    defaults = {
+        "members": members,
+        "heads": [LogisticHead(C=1.0)],
+        "root": str(root),
+        "experiment": "x",
+        "options": options,
+        "seed": 3,
+    }
     return StackPlan(**{**defaults, "logit_cache": str(root / "cache"), **changes})
 
 
@@ -53,7 +60,12 @@ def stacked(plan, folder):
 @pytest.fixture(scope="module")
 def oof(tmp_path_factory):
     root = tmp_path_factory.mktemp("oof")
-    changes = {"mode": "oof", "num_folds": 2, "heads": [GreedyHead(), LogisticHead()], "reject": Reject(coverage=0.5)}
+    changes = {
+        "mode": "oof",
+        "num_folds": 2,
+        "heads": [GreedyHead(), LogisticHead(C=1.0)],
+        "reject": Reject(coverage=0.5),
+    }
     folder = train(make(root, **changes), root / "x")
     return root, folder, changes
 
