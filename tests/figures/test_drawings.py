@@ -1,5 +1,7 @@
 """What every figure must stand: absent classes, one class, one sample, many classes, long names."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -218,4 +220,4 @@ def test_line__those_of_a_figure_differ_without_colour():
     looks = [(str(look["linestyle"]), look["color"]) for look in map(line, range(30))]
     assert len(set(looks)) == 30
     # neighbours by their dashes alone
-    assert all(one[0] != other[0] for one, other in zip(looks, looks[1:], strict=False))
+    assert all(one[0] != other[0] for one, other in itertools.pairwise(looks))
