@@ -101,7 +101,7 @@ def prediction(image: Image, probabilities: NDArray, class_names: Sequence[str],
     names = [shortened(class_names[n]) + (" (true)" if n == label else "") for n in order]
     bars.set_yticks(np.arange(len(order)), names, fontsize="small", parse_math=False)
     bars.invert_yaxis()
-    bars.set(xlim=(0, 1.15), xlabel="probability")
+    bars.set(xlim=(0, 1.15), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="probability")
     bars.spines[["top", "right"]].set_visible(False)
     text = f"predicted: {shortened(class_names[predicted], 40)}"
     truth = [] if label is None else [f"true: {shortened(class_names[label], 40)}"]
