@@ -78,6 +78,6 @@ def titles(batch: Batch, class_names: list[str]) -> list[str]:
     texts = []
     for row in batch["target"].float().cpu().numpy():
         order = np.argsort(-row, kind="stable")[:2]
-        parts = [f"{shortened(class_names[number], 14)} {row[number]:.0%}" for number in order if row[number] > 0]
+        parts = [f"{shortened(class_names[number], 14)} {row[number]:.0%}" for number in order if row[number] >= 0.005]
         texts.append("\n".join(parts))
     return texts

@@ -13,7 +13,7 @@ from callbacks.recorder import is_rehearsal
 
 
 class LearningCurves(Drawing):
-    """Draw what metrics.csv in the run's folder holds of its training.
+    """Draw what metrics.csv in the run's folder holds of its training, if that took two epochs or more.
 
     Args:
         fit: draw at the end of `fit`; else when the run is tested in its folder
@@ -54,5 +54,8 @@ class LearningCurves(Drawing):
 
         with (run / "metrics.csv").open(newline="") as file:
             curves = series_of(list(csv.DictReader(file)))
+        if max((len(epochs) for name, (epochs, _) in curves.items() if name.endswith("/loss")), default=0) < 2:
+            # one point is no curve
+            return
         result = json.loads((run / "result.json").read_text()) if (run / "result.json").is_file() else {}
         yield "fit_learning_curves", learning_curves(curves, result.get("fit", {}).get("best_epoch"), run.name)

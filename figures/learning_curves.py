@@ -58,7 +58,7 @@ def learning_curves(curves: Mapping[str, Series], best_epoch: int | None = None,
 
 def _plot(axes, series: Series | None, label: str, number: int, markers: bool = True) -> None:  # type: ignore[no-untyped-def]
     if series is not None and len(series[0]):
-        axes.plot(*series, label=label, **line(number, marker=markers and len(series[0]) <= 40))
+        axes.plot(*series, label=label, **line(number, marker=len(series[0]) <= (40 if markers else 1)))
 
 
 def _alike(curves: Mapping[str, Series]) -> list[tuple[list[str], Series]]:
