@@ -71,6 +71,8 @@ class FigureOptions:
             raise ValueError(f"--figures.samples must be at least 2, not {self.samples}")
         if self.umap and not self.embeddings:
             raise ValueError("--figures.umap needs --figures.embeddings true")
+        # an extra that is missing is named before a run's folder is made
+        self.callbacks()
 
     def callbacks(self) -> list[Callback]:
         """Build the callbacks that draw."""

@@ -322,9 +322,9 @@ def test_options__missing_extras_are_named(monkeypatch):
     for name in ("embeddings", "grad_cam"):
         monkeypatch.setattr(f"callbacks.{name}.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"francesinha\[umap\]"):
-        FigureOptions(embeddings=True, umap=True).callbacks()
+        FigureOptions(embeddings=True, umap=True)
     with pytest.raises(ValueError, match=r"francesinha\[gradcam\]"):
-        FigureOptions(grad_cam=True).callbacks()
+        FigureOptions(grad_cam=True)
 
 
 def test_options__a_given_callback_takes_the_place_of_its_like(tmp_path):
