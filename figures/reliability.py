@@ -43,7 +43,8 @@ def reliability(bins: Reliability, title: str = "") -> Figure:
     diagram.set_ylabel("accuracy")
     diagram.set(xlim=(0, 1), ylim=(0, 1))
     diagram.set_title("\n".join(filter(None, [title, f"ECE {bins.ece:.4f}"])), fontsize="medium", parse_math=False)
-    legend(diagram, loc="upper left")
+    # bars may be anywhere in the diagram
+    figure.legend(*diagram.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
     histogram.bar(left, bins.counts / bins.counts.sum(), width, color=NEUTRAL, **edge)
     histogram.set_ylabel("share of samples")
     histogram.set_xlabel("confidence (probability of the predicted class)")

@@ -1,6 +1,8 @@
 """What callbacks draw, when, and that nothing is lost where they cannot."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -333,3 +335,21 @@ def test_options__a_given_callback_takes_the_place_of_its_like(tmp_path):
     assert [callback for callback in both if isinstance(callback, Gallery)] == [own]
     assert own.files.folder == tmp_path / "figures"
     assert with_figures([], FigureOptions(draw=False), tmp_path, tmp_path) == []
+
+
+def test_embeddings__umap_by_its_extra(tmp_path, monkeypatch):
+    # the package takes up to a minute to import
+    class UMAP:
+        def __init__(self, **options):
+            self.options = options
+
+        def fit_transform(self, embeddings):
+            assert self.options["n_neighbors"] < len(embeddings)
+            return embeddings[:, :2]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=UMAP))
+    monkeypatch.setattr("callbacks.embeddings.find_spec", lambda name: object())
+    data = Blobs()
+    callback = Embeddings(samples=9, tsne=False, umap=True)
+    trainer(tmp_path, callbacks=[callback]).test(model_of(data), datamodule=data, verbose=False)
+    assert "test_embeddings_umap.png" in drawn(tmp_path)
