@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from figures.style import bar as bar_style
+from figures.style import class_ticks, legend, line, tidy
+
 # more classes than this are drawn as a line, without their names
 NAMED_CLASSES = 60
 
@@ -28,24 +31,23 @@ def class_distribution(counts: Mapping[str, Sequence[int]], class_names: Sequenc
         if named:
             bar = 0.8 / max(1, len(counts))
             for number, (split, values) in enumerate(counts.items()):
-                axes.bar(places + (number - (len(counts) - 1) / 2) * bar, values, bar, label=split)
+                axes.bar(places + (number - (len(counts) - 1) / 2) * bar, values, bar, label=split, **bar_style(number))
         else:
             # by size of the first split, so that the shape of a long tail can be seen
             order = np.argsort(-np.asarray(next(iter(counts.values()))), kind="stable")
-            for split, values in counts.items():
-                axes.plot(places, np.asarray(values)[order], label=split)
+            for number, (split, values) in enumerate(counts.items()):
+                axes.plot(places, np.asarray(values)[order], label=split, **line(number))
         axes.set_ylabel("images")
-        axes.grid(axis="y", alpha=0.3)
+        tidy(axes)
+        axes.grid(axis="x", visible=False)
     logarithmic.set_yscale("symlog", linthresh=1)
     logarithmic.set_ylim(bottom=0)
     linear.set_title(f"{sum(map(sum, counts.values())):,} images in {len(class_names):,} classes")
     # room for the legend
     linear.margins(y=0.2)
-    linear.legend(ncols=len(counts), loc="upper right", fontsize="small")
+    legend(linear, ncols=len(counts), loc="upper right")
     if named:
-        long_names = max(map(len, class_names)) * len(class_names) > 60
-        # a dollar sign in a name is no formula
-        logarithmic.set_xticks(places, class_names, rotation=90 if long_names else 0, parse_math=False)
+        class_ticks(logarithmic, class_names)
     else:
         logarithmic.set_xlabel(f"class, by its images in {next(iter(counts))}")
     return figure

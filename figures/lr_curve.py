@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from figures.style import COLORS, legend, new_figure
+
 
 def lr_curve(
     rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float | None
@@ -19,10 +21,10 @@ def lr_curve(
     Returns:
         a figure with one axes, the rate on a logarithmic scale
     """
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(rates, losses, ".", alpha=0.35, label="each step")
-    axes.plot(rates, smoothed, label="smoothed")
+    figure, grid = new_figure(7, 4.5)
+    axes = grid[0, 0]
+    axes.plot(rates, losses, ".", color=COLORS[0], alpha=0.35, label="each step")
+    axes.plot(rates, smoothed, color=COLORS[1], label="smoothed")
     if suggestion is not None:
         axes.axvline(suggestion, color="black", linestyle="--", label=f"suggested: {suggestion:.2g}")
     axes.set_xscale("log")
@@ -32,6 +34,5 @@ def lr_curve(
     axes.set_ylim(lowest - 0.3 * room, start + 1.5 * room)
     axes.set_xlabel("learning rate")
     axes.set_ylabel("training loss")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    legend(axes)
     return figure

@@ -29,6 +29,7 @@ from rich.console import Console
 from callbacks import (
     EMA,
     EarlyStopping,
+    FigureOptions,
     HParamsMetrics,
     LastCheckpoint,
     ProgressBar,
@@ -38,6 +39,7 @@ from callbacks import (
     StoppedError,
     Throughput,
 )
+from callbacks.figure_options import with_figures
 from callbacks.recorder import keep_earlier
 from datamodules import DataInfo, ImageDataModule
 from lightning_modules import ImageClassifier, StackingModule
@@ -106,6 +108,7 @@ class ImageCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run folder's options and the callbacks that every run needs."""
         parser.add_class_arguments(RunOptions, "run")
+        parser.add_class_arguments(FigureOptions, "figures")
         parser.add_lightning_class_args(ModelCheckpoint, "best_checkpoint")
         parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(EMA, "ema")
@@ -218,10 +221,11 @@ class ImageCLI(LightningCLI):
         options: dict[str, Any] = {**vars(built.trainer), **kwargs}
         loggers = self._loggers(options["logger"])
         forced = [built[key] for key in self._parser(self.subcommand).callback_keys]
+        callbacks = [*self._kept(forced, options, bool(loggers)), *(options["callbacks"] or [])]
         options |= {
             "default_root_dir": str(self.run.folder),
             "logger": loggers or False,
-            "callbacks": [*self._kept(forced, options, bool(loggers)), *(options["callbacks"] or [])],
+            "callbacks": with_figures(callbacks, built.figures, self.run.figures, self.run.folder),
             # the forced, named one takes its place
             "enable_model_summary": False,
         }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,15 +59,19 @@ def test_test__two_processes_equal_one(folder, run):
         bases = ("--model", "StackingModule", "--model.bases", "[runs/digits/base]")
         train(folder, "fit", *SHARED[:4], *bases, *DDP, "--run.name", "stack")
     checkpoint = folder / "runs/digits" / run / "checkpoints/best.ckpt"
-    results = {}
+    results, figures, reports = {}, checkpoint.parents[1] / "figures", {}
     # 359 samples: no number of processes above one divides them
     for name, options in (("one", ()), ("two", (*DDP, "--data.batch_size", "50"))):
         train(folder, "test", "--ckpt_path", checkpoint, *options)
         results[name] = read(folder, run)
+        assert (figures / "test_confusion_matrix.png").is_file()
+        reports[name] = (figures / "test_classification_report.txt").read_text()
+        shutil.rmtree(figures)
     one, two = results["one"], results["two"]
     assert two[0]["test"] == pytest.approx(one[0]["test"], abs=1e-6)
     assert len(two[1]["test/id"].unique()) == len(two[1]["test/id"]) == 359
     assert two[1]["test/id"].equal(one[1]["test/id"])
+    assert reports["one"] == reports["two"]
     if run == "stack":
         for left, right in zip(one[0]["members"], two[0]["members"], strict=True):
             assert left == pytest.approx(right, abs=1e-6)

@@ -312,3 +312,26 @@ def test_fit__builds_the_model_once(tmp_path, monkeypatch):
     monkeypatch.setattr(lightning_modules.MLP, "build", lambda self: (built.append(self), build(self))[1])
     assert run("fit", *MLP, root=tmp_path) == 0
     assert len(built) == 1
+
+
+def test_figures__by_option_and_by_callback(tmp_path):
+    run("fit", *MLP, root=tmp_path)
+    folder = tmp_path / "digits/mlp"
+    assert not (folder / "figures").exists()
+    options = ("--figures.gallery", "false", "--figures.curves", "false", "--figures.calibration", "false")
+    callbacks = ("--trainer.callbacks+=Gallery", "--trainer.callbacks.images", "3")
+    assert run("test", "--ckpt_path", folder, *options, *callbacks) == 0
+    names = {path.name for path in (folder / "figures").iterdir()}
+    assert {"test_misclassified.png", "test_per_class.png", "test_confusion_matrix.png"} <= names
+    assert "test_roc.png" not in names
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("umap", "--figures.umap needs --figures.embeddings true"), ("grad_cam", "pip install 'francesinha[gradcam]'")],
+)
+def test_figures__refused_before_a_folder_is_made(option, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("callbacks.grad_cam.find_spec", lambda name: None)
+    assert run("fit", *MLP, f"--figures.{option}", "true", root=tmp_path) == 2
+    assert message in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
