@@ -89,6 +89,11 @@ class RunDir:
         return self.folder / "predictions.safetensors"
 
     @property
+    def metrics(self) -> Path:
+        """What was logged, a row a step or epoch."""
+        return self.folder / "metrics.csv"
+
+    @property
     def inspection(self) -> Path:
         """What `inspect` found in the data."""
         return self.folder / "inspect.json"

@@ -1,0 +1,136 @@
+"""One style for every picture: told apart in black and white, and by those who see colours otherwise."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from numpy.typing import NDArray
+
+# Okabe and Ito (2008), Color Universal Design; yellow last but one: it is faint on white
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+RIGHT, WRONG, NEUTRAL = COLORS[0], COLORS[1], "#8C8C8C"
+LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+HATCHES = ("", "//", "..", "xx", "\\\\", "oo", "++", "--")
+# from light to dark, so that it reads in grey; and from one dark end over light to another
+SEQUENTIAL, DIVERGING = "cividis_r", "PuOr"
+DPI = 120
+# names longer than this are cut in the middle
+NAME_LIMIT = 24
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    """Make an empty figure.
+
+    Args:
+        width: in inches
+        height: in inches
+        rows: of axes
+        columns: of axes
+
+    Returns:
+        the figure and its axes, shape `(rows, columns)`
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        tidy(axes)
+    return figure, grid
+
+
+def tidy(axes: Axes) -> None:
+    """Leave out what carries nothing, and put a faint grid behind the rest."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+
+
+def line(number: int, marker: bool = False) -> dict[str, Any]:
+    """Return colour, dashes and perhaps the marker of the line of that number, from 0."""
+    style = {"color": COLORS[number % len(COLORS)], "linestyle": LINES[number % len(LINES)]}
+    return style | ({"marker": MARKERS[number % len(MARKERS)], "markersize": 4} if marker else {})
+
+
+def bar(number: int) -> dict[str, Any]:
+    """Return colour and hatching of the bars of that number, from 0."""
+    return {
+        "color": COLORS[number % len(COLORS)],
+        "hatch": HATCHES[number % len(HATCHES)],
+        "edgecolor": "white",
+        "linewidth": 0.5,
+    }
+
+
+def shortened(name: str, limit: int = NAME_LIMIT) -> str:
+    """Cut a long name in the middle: names that begin or end alike stay apart.
+
+    Example:
+        >>> shortened("a long name of some class", 11)
+        'a lon…class'
+    """
+    if len(name) <= limit:
+        return name
+    end = (limit - 1) // 2
+    return f"{name[: limit - 1 - end]}…{name[len(name) - end :]}"
+
+
+def plain(texts: Iterable[Text]) -> None:
+    """Take texts as they are: a dollar sign in a name is no formula."""
+    for text in texts:
+        text.set_parse_math(False)
+
+
+def legend(axes: Axes, **options: Any) -> None:
+    """Add a legend, if there is anything to tell."""
+    if axes.get_legend_handles_labels()[1]:
+        plain(axes.legend(**{"fontsize": "small", "framealpha": 0.85, **options}).get_texts())
+
+
+def class_ticks(axes: Axes, names: Sequence[str], horizontal: bool = True, size: float | str = "small") -> None:
+    """Name classes along an axis; long names stand upright.
+
+    Args:
+        axes: with one class at each whole number from 0
+        names: of the classes
+        horizontal: along the horizontal axis, or else the vertical one
+        size: of the letters
+    """
+    short = [shortened(name) for name in names]
+    places = np.arange(len(short))
+    if horizontal:
+        upright = max(map(len, short), default=0) * len(short) > 50
+        axes.set_xticks(places, short, rotation=90 if upright else 0, fontsize=size, parse_math=False)
+    else:
+        axes.set_yticks(places, short, fontsize=size, parse_math=False)
+
+
+def ink(shades: ScalarMappable, value: float) -> str:
+    """Return black or white, whichever is read better on the colour of a value."""
+    red, green, blue, _ = shades.to_rgba(np.asarray(value))
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
+
+
+def symmetric(values: NDArray) -> Normalize:
+    """Return a scale with zero in its middle."""
+    largest = float(np.abs(values).max(initial=0.0)) or 1.0
+    return Normalize(-largest, largest)
+
+
+def show_image(axes: Axes, image: NDArray[np.uint8]) -> None:
+    """Show one image without axes, its pixels as they are.
+
+    Args:
+        axes: to show it on
+        image: shape `(height, width, channel)`, grey or RGB
+    """
+    grey = image.shape[2] == 1
+    # small images keep their pixels; large ones must not get moiré
+    smooth = "nearest" if max(image.shape[:2]) < 100 else "antialiased"
+    options: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255} if grey else {}
+    axes.imshow(image[..., 0] if grey else image, interpolation=smooth, **options)
+    axes.set_axis_off()
