@@ -45,7 +45,10 @@ def radar(
         worst, best = (column.max(), column.min()) if less else (column.min(), column.max())
         labels.append(f"{metric.replace('_', ' ')}\n{worst:.4f} to {best:.4f}")
     axes.set_xticks(angles, labels, fontsize="small")
-    axes.tick_params(axis="x", pad=14)
+    axes.tick_params(axis="x", pad=8)
+    for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
+        side = np.cos(angle)
+        label.set_horizontalalignment("left" if side > 0.1 else "right" if side < -0.1 else "center")
     axes.set_yticks([INNER, 1.0], ["", ""])
     axes.set_ylim(0, 1.05)
     axes.spines["polar"].set_visible(False)

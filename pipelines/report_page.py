@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,12 +12,19 @@ from urllib.parse import quote
 
 import jinja2
 import matplotlib as mpl
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from ensembling.statistics import Interval
+from ensembling.statistics import METRICS, Interval
 from figures.style import DPI
+from lightning_modules.metrics import LOWER_IS_BETTER
 
 TEMPLATES = Path(__file__).parent / "templates"
+# which way a column is better
+HINTS = {
+    metric.replace("_", " "): "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
+    for metric in METRICS
+}
 # a larger drawing is shown as pixels
 SVG_LIMIT = 400_000
 
@@ -150,11 +158,25 @@ def render(title: str, summary: Sequence[Text], sections: Sequence[Section]) -> 
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["breakable"] = breakable
     environment.tests["table"] = lambda block: isinstance(block, Table)
     environment.tests["picture"] = lambda block: isinstance(block, Picture)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     template = environment.get_template("report.html.j2")
-    return template.render(title=title, summary=summary, sections=sections, made=made)
+    return template.render(title=title, summary=summary, sections=sections, made=made, hints=HINTS)
+
+
+def breakable(text: str) -> Markup:
+    """Escape a text, and let lines end after the signs that join the words of a name.
+
+    Args:
+        text: plain text
+
+    Example:
+        >>> print(breakable("a<b/c_d"))
+        a&lt;b/<wbr>c_<wbr>d
+    """
+    return Markup("<wbr>").join(re.findall(r".*?[_/.-]+(?=\w)|.+", text, re.S))
 
 
 def number_cell(value: float | int | None, text: str | None = None) -> Cell:
