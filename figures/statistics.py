@@ -290,10 +290,7 @@ def at(curve: Curve, grid: Floats, falling: bool) -> Floats:
     """
     if falling:
         return curve.y[np.minimum(np.searchsorted(curve.x, grid, side="left"), len(curve.y) - 1)]
-    last = np.append(np.diff(curve.x) > 0, True)
-    values = np.interp(grid, curve.x[last], curve.y[last])
-    values[0] = 0.0
-    return values
+    return np.interp(grid, curve.x, curve.y)
 
 
 @dataclass(frozen=True)

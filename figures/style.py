@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-# Okabe and Ito (2008), Color Universal Design; yellow last but one: it is faint on white
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+# Okabe and Ito (2008), Color Universal Design, without the yellow, which is faint on white
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 RIGHT, WRONG, NEUTRAL = COLORS[0], COLORS[1], "#8C8C8C"
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 HATCHES = ("", "//", "..", "xx", "\\\\", "oo", "++", "--")
 # from light to dark, so that it reads in grey; and from one dark end over light to another
-SEQUENTIAL, DIVERGING = "cividis_r", "PuOr"
+SEQUENTIAL, DIVERGING = "Blues", "PuOr"
 DPI = 120
 # names longer than this are cut in the middle
 NAME_LIMIT = 24

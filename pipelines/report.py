@@ -91,7 +91,7 @@ def summary(
         )
     if split == "val":
         texts.append(Text("These are validation results: the best epoch of each run was chosen by them."))
-    leaking = [run.label for group in groups for run in group.runs if run.leaks]
+    leaking = [run.run.label for group in groups for run in group.runs if run.leaks]
     if leaking:
         shown = ", ".join(leaking[:10]) + (f" and {len(leaking) - 10} more" if len(leaking) > 10 else "")
         texts.append(

@@ -15,13 +15,12 @@ from lightning_modules.metrics import LOWER_IS_BETTER
 from pipelines.report_runs import FoundRun, Predictions, is_number
 from pipelines.report_study import Settings, settings_of
 
-# how many runs of a test set have an interval of AUROC, which takes longest
-RANKED_RUNS = 20
-# samples, and a thousand for each run, that are resampled in all; the best runs first. About 30 s
-INTERVAL_WORK = 1_500_000
+# what is resampled in all, the best runs first: samples, and a thousand for each run; and logits, for AUROC, which
+# takes longest. About 25 and 12 s
+INTERVAL_WORK, RANKED_WORK = 1_500_000, 2_000_000
 RUN_WORK = 1_000
 # logits of a run beyond which its AUROC is that of result.json, and has no interval
-RANKED_LOGITS = 5_000_000
+RANKED_LOGITS = 1_000_000
 # how far result.json and predictions may lie apart
 TOLERANCE = 1e-4
 SEED = re.compile(r"[-_]?seed[-_]?\d+")
@@ -40,6 +39,7 @@ class Tested:
         key: what tells its samples from others
         to_best: accuracy less that of the best run without leakage, paired
         settings: the options of its config, flat
+        name: among the runs that it is compared with; the report's name for it if empty
     """
 
     run: FoundRun
@@ -50,11 +50,13 @@ class Tested:
     key: tuple[str, str] = ("", "")
     to_best: Interval | None = None
     settings: Settings = field(default_factory=dict)
+    name: str = ""
 
     @property
     def label(self) -> str:
-        """Its name in the report; a leak is never left out."""
-        return f"{self.run.label} (LEAKAGE)" if self.leaks else self.run.label
+        """Its name among the runs that it is compared with; a leak is never left out."""
+        name = self.name or self.run.label
+        return f"{name} (LEAKAGE)" if self.leaks else name
 
     def value(self, metric: str) -> float | None:
         """Return a metric, or None where it is not defined."""
@@ -210,6 +212,10 @@ def digest(predictions: Predictions) -> str:
 def comparison_of(members: list[Tested], split: str) -> Comparison:
     """Put runs that were tested on the same samples in order."""
     members.sort(key=rank)
+    short = [run.run.name for run in members]
+    if len({run.run.experiment for run in members}) == 1 and len(set(short)) == len(members):
+        for run, name in zip(members, short, strict=True):
+            run.name = name
     names: list[str] = next((run.run.class_names for run in members if run.run.class_names), [])
     support = np.empty(0, np.int64)
     samples = None
@@ -240,7 +246,7 @@ def add_intervals(sets: Sequence[Comparison], split: str) -> None:
         sets: their runs best first
         split: test or val
     """
-    left = INTERVAL_WORK
+    left, ranked_left = INTERVAL_WORK, RANKED_WORK
     references: dict[int, Bootstrap] = {}
     places = [(place, number) for number, group in enumerate(sets) for place in range(len(group.runs))]
     for place, number in sorted(places):
@@ -256,7 +262,8 @@ def add_intervals(sets: Sequence[Comparison], split: str) -> None:
         left -= work
         predictions = run.run.predictions(split)
         assert predictions is not None
-        ranked = place < RANKED_RUNS and predictions.logits.numel() <= RANKED_LOGITS
+        ranked = predictions.logits.numel() <= min(RANKED_LOGITS, ranked_left)
+        ranked_left -= predictions.logits.numel() if ranked else 0
         names = tuple(name for name in METRICS if ranked or name != "auroc")
         drawn = bootstrap({run.run.label: predictions.logits}, predictions.labels, names, REPLICATES)
         run.metrics |= {name: drawn.metric(run.run.label, name) for name in names}
@@ -280,17 +287,18 @@ def difference(drawn: Bootstrap, reference: Bootstrap) -> Interval:
 
 def same_but_seed(run: Tested) -> str:
     """Return what runs that differ in their seed alone have in common."""
+    # what leaks is never put together with what does not
+    leaks = "leaks " if run.leaks else ""
     if not run.settings:
         # without a config its name must do
-        return f"{run.run.experiment}/{SEED.sub('', run.run.name)}"
+        return f"{leaks}{run.run.experiment}/{SEED.sub('', run.run.name)}"
     settings = {name: value for name, value in run.settings.items() if name != "seed_everything"}
-    return repr(sorted(settings.items()))
+    return leaks + repr(sorted(settings.items()))
 
 
 def common_label(runs: Sequence[Tested]) -> str:
     """Name runs that differ in their seed: what their names have in common."""
     if len(runs) == 1:
         return runs[0].label
-    names = {SEED.sub("", run.run.label) for run in runs}
-    label = min(names, key=len)
+    label = min((SEED.sub("", run.name or run.run.label) for run in runs), key=len)
     return f"{label} (LEAKAGE)" if any(run.leaks for run in runs) else label

@@ -137,6 +137,8 @@ def drawn(name: str, caption: str, alt: str, figure: Figure) -> Picture:
     """
     png, svg = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", dpi=DPI)
+    # laid out once is enough
+    figure.set_layout_engine("none")
     # the same figure gives the same file
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(svg, format="svg", metadata={"Date": None})
@@ -176,7 +178,7 @@ def breakable(text: str) -> Markup:
         >>> print(breakable("a<b/c_d"))
         a&lt;b/<wbr>c_<wbr>d
     """
-    return Markup("<wbr>").join(re.findall(r".*?[_/.-]+(?=\w)|.+", text, re.S))
+    return Markup("<wbr>").join(re.findall(r".*?(?:[_/-]+(?=\w)|[.](?=[a-z_]))|.+", text, re.S))
 
 
 def number_cell(value: float | int | None, text: str | None = None) -> Cell:

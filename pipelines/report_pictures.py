@@ -108,9 +108,10 @@ def curves_picture(configurations: Sequence[Configuration], name: str) -> Pictur
 
 
 def options_picture(runs: Sequence[Tested], axes: Sequence[Axis], name: str) -> Picture | None:
-    """Draw the accuracy against each option that has few enough values."""
+    """Draw the accuracy against each option whose values are few, or numbers."""
     options: dict[str, dict[str, list[float]]] = {}
-    for axis in [axis for axis in axes if len(axis.levels) <= SHOWN_VALUES][:OPTIONS]:
+    few = [axis for axis in axes if len(axis.levels) <= SHOWN_VALUES or axis.is_numeric]
+    for axis in few[:OPTIONS]:
         values: dict[str, list[float]] = {level or "–": [] for level in axis.levels}
         for run, level in zip(runs, axis.values, strict=True):
             accuracy = run.value("accuracy")
@@ -120,7 +121,7 @@ def options_picture(runs: Sequence[Tested], axes: Sequence[Axis], name: str) -> 
     if not options:
         return None
     caption = "accuracy against each option in which the runs differ; they may differ in others too"
-    return drawn(name, caption, f"accuracy against {', '.join(options)}", metric_by_option(options))
+    return drawn(name, caption, f"accuracy against {', '.join(options)}", metric_by_option(options, limit=SHOWN_VALUES))
 
 
 def add_predictions(section: Section, group: Comparison, name: str, split: str) -> list[Picture]:

@@ -93,7 +93,9 @@ def add_remarks(section: Section, group: Comparison) -> None:
     """Say what must be known to read the numbers."""
     for run in group.runs:
         for leak in run.leaks:
-            section.say(f"LEAKAGE in {run.run.label}: {leak}. Its numbers look better than they are.", "warn")
+            section.say(
+                f"LEAKAGE in {run.name or run.run.label}: {leak}. Its numbers look better than they are.", "warn"
+            )
     names, support = group.class_names, group.support
     absent = [names[number] for number in (support == 0).nonzero()[0]]
     if absent:
@@ -103,9 +105,12 @@ def add_remarks(section: Section, group: Comparison) -> None:
         section.say("All samples are of one class: AUROC is not defined.")
     if group.samples == 1:
         section.say("A single sample has no spread: there are no intervals.")
+    resampled = [run for run in group.runs if run.metrics.get("accuracy", {}).get("low") is not None]
+    if any(run.value("auroc") is not None and run.metrics["auroc"]["low"] is None for run in resampled):
+        section.say("AUROC takes long to resample: not every run has its interval.")
     if any(run.to_best for run in group.runs):
         section.say(
             "★ is the best of its column without leakage. 'Accuracy less best' is paired with "
-            f"{group.winner.run.label}: where its interval holds 0, the two cannot be told apart on these samples. "
+            f"{group.winner.label}: where its interval holds 0, the two cannot be told apart on these samples. "
             "Among many runs the best one's number is too hopeful: it was chosen by these samples."
         )

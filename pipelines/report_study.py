@@ -48,6 +48,11 @@ class Axis:
         """The different values, numbers by size, and none last."""
         return sorted(set(self.values), key=level_order)
 
+    @property
+    def is_numeric(self) -> bool:
+        """Whether most of its values are numbers."""
+        return 2 * sum(level_order(level)[0] == 0 for level in self.levels) > len(self.levels)
+
 
 def settings_of(config: Mapping[str, Any]) -> Settings:
     """Flatten a config to the names of the command line, without what changes nothing in what is trained.
