@@ -27,7 +27,7 @@ SEED = re.compile(r"[-_]?seed[-_]?\d+")
 
 
 @dataclass(eq=False)
-class Tested:
+class ComparedRun:
     """A run with a result.
 
     Args:
@@ -73,7 +73,7 @@ class Configuration:
     """
 
     label: str
-    runs: list[Tested]
+    runs: list[ComparedRun]
 
     def values(self, metric: str) -> list[float]:
         """Return a metric of each of its runs that has it."""
@@ -101,7 +101,7 @@ class Comparison:
         samples: how many there are; None if no run says so
     """
 
-    runs: list[Tested]
+    runs: list[ComparedRun]
     class_names: list[str]
     support: NDArray[np.int64]
     samples: int | None
@@ -127,14 +127,14 @@ class Comparison:
         return found
 
     @property
-    def winner(self) -> Tested:
+    def winner(self) -> ComparedRun:
         """The most accurate run, without leakage if there is one."""
         return next((run for run in self.runs if not run.leaks), self.runs[0])
 
     @property
     def configurations(self) -> list[Configuration]:
         """Its runs without regard to their seed, best mean accuracy first."""
-        groups: dict[str, list[Tested]] = defaultdict(list)
+        groups: dict[str, list[ComparedRun]] = defaultdict(list)
         for run in self.runs:
             groups[same_but_seed(run)].append(run)
         found = [Configuration(common_label(runs), runs) for runs in groups.values()]
@@ -153,7 +153,7 @@ def compare(runs: Sequence[FoundRun], split: str) -> list[Comparison]:
     """
     tested = [evaluate(run, split) for run in runs if run.metrics(split)]
     known = {item.key[0]: item.key for item in tested if item.predicted and item.key[0]}
-    groups: dict[tuple[str, str], list[Tested]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[ComparedRun]] = defaultdict(list)
     for item in tested:
         # a run without predictions belongs to those that say the same of their data
         key = item.key if item.predicted else known.get(item.key[0], item.key)
@@ -164,7 +164,7 @@ def compare(runs: Sequence[FoundRun], split: str) -> list[Comparison]:
     return sets
 
 
-def evaluate(run: FoundRun, split: str) -> Tested:
+def evaluate(run: FoundRun, split: str) -> ComparedRun:
     """Compute the metrics of one run: from its predictions, or those of result.json where there are none.
 
     Args:
@@ -173,7 +173,7 @@ def evaluate(run: FoundRun, split: str) -> Tested:
     """
     stated = run.metrics(split)
     metrics: dict[str, Interval] = {name: {"value": value, "low": None, "high": None} for name, value in stated.items()}
-    tested = Tested(run, metrics, run.leaks(split), settings=settings_of(run.config))
+    tested = ComparedRun(run, metrics, run.leaks(split), settings=settings_of(run.config))
     warnings = run.result.get("leakage")
     tested.notes += [str(text) for text in (warnings if isinstance(warnings, dict) else {}).get("warnings") or []]
     tested.notes += run.problems
@@ -209,7 +209,7 @@ def digest(predictions: Predictions) -> str:
     return content.hexdigest()
 
 
-def comparison_of(members: list[Tested], split: str) -> Comparison:
+def comparison_of(members: list[ComparedRun], split: str) -> Comparison:
     """Put runs that were tested on the same samples in order."""
     members.sort(key=rank)
     short = [run.run.name for run in members]
@@ -233,7 +233,7 @@ def comparison_of(members: list[Tested], split: str) -> Comparison:
     return Comparison(members, names, support, samples)
 
 
-def rank(run: Tested) -> tuple[float, float, str]:
+def rank(run: ComparedRun) -> tuple[float, float, str]:
     """Order runs: the most accurate first, then the one that is less surprised."""
     accuracy, nll = run.value("accuracy"), run.value("nll")
     return (-(accuracy if accuracy is not None else -1.0), nll if nll is not None else np.inf, run.run.label)
@@ -285,7 +285,7 @@ def difference(drawn: Bootstrap, reference: Bootstrap) -> Interval:
     return both.difference(one, other, "accuracy")
 
 
-def same_but_seed(run: Tested) -> str:
+def same_but_seed(run: ComparedRun) -> str:
     """Return what runs that differ in their seed alone have in common."""
     # what leaks is never put together with what does not
     leaks = "leaks " if run.leaks else ""
@@ -296,7 +296,7 @@ def same_but_seed(run: Tested) -> str:
     return leaks + repr(sorted(settings.items()))
 
 
-def common_label(runs: Sequence[Tested]) -> str:
+def common_label(runs: Sequence[ComparedRun]) -> str:
     """Name runs that differ in their seed: what their names have in common."""
     if len(runs) == 1:
         return runs[0].label

@@ -14,7 +14,7 @@ from figures.radar import radar
 from figures.reliabilities import reliabilities
 from figures.statistics import class_report, confusion_counts, reliability_bins, softmax
 from lightning_modules.metrics import LOWER_IS_BETTER
-from pipelines.report_metrics import Comparison, Configuration, Tested
+from pipelines.report_metrics import ComparedRun, Comparison, Configuration
 from pipelines.report_page import Picture, Section, drawn
 from pipelines.report_runs import read_metrics
 from pipelines.report_study import SHOWN_VALUES, Axis
@@ -107,7 +107,7 @@ def curves_picture(configurations: Sequence[Configuration], name: str) -> Pictur
     return drawn(name, caption, f"curves of {', '.join(curves)} over epochs", curves_over_runs(curves))
 
 
-def options_picture(runs: Sequence[Tested], axes: Sequence[Axis], name: str) -> Picture | None:
+def options_picture(runs: Sequence[ComparedRun], axes: Sequence[Axis], name: str) -> Picture | None:
     """Draw the accuracy against each option whose values are few, or numbers."""
     options: dict[str, dict[str, list[float]]] = {}
     few = [axis for axis in axes if len(axis.levels) <= SHOWN_VALUES or axis.is_numeric]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.report_metrics import Comparison, Tested
+from pipelines.report_metrics import ComparedRun, Comparison
 from pipelines.report_page import Picture, Section
 from pipelines.report_pictures import (
     add_predictions,
@@ -64,7 +64,7 @@ def comparison_section(
     return section, pictures
 
 
-def add_study(section: Section, runs: Sequence[Tested], name: str) -> list[Picture]:
+def add_study(section: Section, runs: Sequence[ComparedRun], name: str) -> list[Picture]:
     """Add the options in which runs differ, and the metrics against each.
 
     Args:

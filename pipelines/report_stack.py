@@ -5,7 +5,7 @@ from typing import Any
 
 from figures.accuracy_bars import accuracy_bars
 from figures.cost_accuracy import cost_accuracy
-from pipelines.report_metrics import Tested
+from pipelines.report_metrics import ComparedRun
 from pipelines.report_page import Cell, Picture, Section, Table, drawn, interval_cell, number_cell
 from pipelines.report_runs import is_number, part
 from pipelines.report_tables import spoken
@@ -13,7 +13,7 @@ from pipelines.report_tables import spoken
 SHOWN_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "nll", "brier", "ece")
 
 
-def is_stack(run: Tested) -> bool:
+def is_stack(run: ComparedRun) -> bool:
     """Tell whether a run's result is that of a stack."""
     return bool(part(run.run.result, "stack") or rows_of(run.run.result, "members"))
 
@@ -24,7 +24,7 @@ def rows_of(content: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
 
-def stack_section(run: Tested, anchor: str) -> tuple[Section, list[Picture]]:
+def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]]:
     """Build the section of one stack.
 
     Args:
@@ -123,7 +123,7 @@ def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]])
     return Table(f"members and heads{count}, with 95 % bootstrap intervals", columns, rows, numeric)
 
 
-def members_table(run: Tested) -> Table:
+def members_table(run: ComparedRun) -> Table:
     """Build the table of members where a stack says no more than their metrics."""
     members = rows_of(run.run.result, "members")
     stack = {"name": run.label, "parameters": run.run.result.get("parameters"), **run.run.metrics("test")}

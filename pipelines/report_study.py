@@ -25,6 +25,7 @@ LEFT_OUT = (
     "data.cache",
     "model.data_info",
 )
+SEED = "seed_everything"
 # beyond this many values an axis is told by their number
 SHOWN_VALUES = 12
 
@@ -92,7 +93,8 @@ def axes_of(settings: Sequence[Settings]) -> list[Axis]:
     Returns:
         one axis for all options that divide the runs alike, named after the first; the seed last
     """
-    names = dict.fromkeys(name for one in settings for name in one)
+    # the seed names no axis that another option could name
+    names = sorted(dict.fromkeys(name for one in settings for name in one), key=lambda name: name == SEED)
     found: dict[tuple[int, ...], list[str]] = {}
     for name in names:
         values = [one.get(name) for one in settings]
@@ -103,7 +105,7 @@ def axes_of(settings: Sequence[Settings]) -> list[Axis]:
             numbers.setdefault(value, len(numbers))
         found.setdefault(tuple(numbers[value] for value in values), []).append(name)
     axes = [Axis(same[0], same[1:], [one.get(same[0]) for one in settings]) for same in found.values()]
-    return sorted(axes, key=lambda axis: axis.name == "seed_everything")
+    return sorted(axes, key=lambda axis: axis.name == SEED)
 
 
 def level_order(value: str | None) -> tuple[int, float, str]:

@@ -11,7 +11,7 @@ import numpy as np
 from ensembling.statistics import METRICS
 from figures.statistics import ClassReport, most_confused
 from lightning_modules.metrics import LOWER_IS_BETTER
-from pipelines.report_metrics import Comparison, Configuration, Tested
+from pipelines.report_metrics import ComparedRun, Comparison, Configuration
 from pipelines.report_page import Cell, Table, interval_cell, link_to, number_cell
 from pipelines.report_runs import FoundRun, Missing, part
 from pipelines.report_study import SHOWN_VALUES, Axis, level_order
@@ -56,7 +56,7 @@ def runs_table(group: Comparison, page: Path) -> Table:
     return Table("runs, with 95 % bootstrap intervals", columns, rows, numeric, 1)
 
 
-def style_of(run: Tested) -> str:
+def style_of(run: ComparedRun) -> str:
     """Choose how the notes of a run look."""
     return "warn" if run.leaks else ""
 
@@ -152,7 +152,7 @@ def confused_table(label: str, counts: np.ndarray, names: Sequence[str]) -> Tabl
     return Table(f"most confused pairs of {label}", columns, rows, [False, False, True, True], 2)
 
 
-def options_table(runs: Sequence[Tested], axes: Sequence[Axis]) -> Table:
+def options_table(runs: Sequence[ComparedRun], axes: Sequence[Axis]) -> Table:
     """Build the table of options in which runs differ.
 
     Args:
@@ -176,7 +176,7 @@ def sort_of(level: str) -> float | str:
     return text if kind else number
 
 
-def axis_table(runs: Sequence[Tested], axis: Axis) -> Table:
+def axis_table(runs: Sequence[ComparedRun], axis: Axis) -> Table:
     """Build the table of a metric against the values of one option.
 
     Args:
