@@ -124,6 +124,19 @@ def test_report__performance_has_a_row_a_run_and_never_two(study, reported, tmp_
     assert rows(performance) == found
 
 
+def test_report__cells_of_a_stack_that_failed(study, tmp_path, capsys):
+    shutil.copytree(study, tmp_path / "runs")
+    cells = tmp_path / "runs/exp/cells"
+    cells.mkdir()
+    for name, content in (("w8-seed0", '{"status": "done"}'), ("cnn", '{"status": "failed"}'), ("odd", "{")):
+        (cells / f"{name}.json").write_text(content)
+    report(tmp_path / "out", tmp_path / "runs")
+    states = {row["run"]: row["state"] for row in rows(tmp_path / "out/comparison.csv")}
+    assert states["w8-seed0"] == "tested"
+    assert states["exp/cnn"] == "planned; its last state was: failed"
+    assert "odd.json cannot be read" in states["exp/odd"]
+
+
 def leaking(folder, strength=9.0):
     logits = logits_for(LABELS, 4, strength, 5)
     allowed = {"allowed": ["mlp was fitted on 12 of the meta-training samples"], "warnings": []}
