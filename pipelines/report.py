@@ -2,7 +2,7 @@
 
 from argparse import ArgumentError
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +13,12 @@ from rich.table import Table as RichTable
 
 from pipelines.errors import UsageError, explain_parsing
 from pipelines.performance import append_rows, check_columns, performance_row
-from pipelines.report_metrics import Comparison, compare
+from pipelines.report_metrics import ComparedRun, Comparison, compare
 from pipelines.report_output import PAGE, check_out, write_report
 from pipelines.report_page import Section, Text, render
 from pipelines.report_runs import FoundRun, Missing, find_runs, missing
 from pipelines.report_sections import DRAWN_COMPARISONS, comparison_section
-from pipelines.report_stack import is_stack, stack_section
+from pipelines.report_stack import is_stack, member_names, stack_section
 from pipelines.report_tables import comparison_csv, missing_table
 
 # how many stacks have a section, and lines of each kind on the terminal
@@ -62,6 +62,7 @@ def build(
         sections.append(section)
         pictures += added
     stacks = [run for group in groups for run in group.runs if is_stack(run)]
+    absent = [tested_in_stack(run, stacks) for run in absent]
     for number, run in enumerate(stacks[:SHOWN_STACKS], 1):
         section, added = stack_section(run, f"stack_{number}")
         sections.append(section)
@@ -72,10 +73,26 @@ def build(
         section.blocks.append(missing_table(absent))
         sections.append(section)
     page = render("Runs compared", summary(groups, absent, stacks, split), sections)
-    files = {PAGE: page.encode(), "comparison.csv": comparison_csv(groups, absent, split).encode()}
+    table = comparison_csv(groups, absent, split)
+    # paths may hold what is no text
+    files = {PAGE: page.encode(errors="replace"), "comparison.csv": table.encode(errors="replace")}
     for picture in pictures:
         files |= {f"figures/{picture.name}.png": picture.png, f"figures/{picture.name}.svg": picture.svg}
     return groups, absent, files
+
+
+def tested_in_stack(run: Missing, stacks: Sequence[ComparedRun]) -> Missing:
+    """Say of a member that has no result of its own where its test metrics stand.
+
+    Args:
+        run: one without a result
+        stacks: those that were tested
+    """
+    for stack in stacks:
+        beside = stack.run.files.folder.resolve().parent == run.folder.resolve().parent
+        if beside and run.folder.name in member_names(stack):
+            return replace(run, state=f"{run.state} of its own: see stack {stack.run.label}")
+    return run
 
 
 def summary(

@@ -4,6 +4,7 @@ import base64
 import io
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -136,12 +137,15 @@ def drawn(name: str, caption: str, alt: str, figure: Figure) -> Picture:
         figure: to draw
     """
     png, svg = io.BytesIO(), io.BytesIO()
-    figure.savefig(png, format="png", dpi=DPI)
-    # laid out once is enough
-    figure.set_layout_engine("none")
-    # the same figure gives the same file
-    with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(svg, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        # a name in letters that the font has not got is drawn as boxes; the tables have it
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(png, format="png", dpi=DPI)
+        # laid out once is enough
+        figure.set_layout_engine("none")
+        # the same figure gives the same file
+        with mpl.rc_context({"svg.hashsalt": name}):
+            figure.savefig(svg, format="svg", metadata={"Date": None})
     return Picture(name, caption, alt, png.getvalue(), svg.getvalue())
 
 

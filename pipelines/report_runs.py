@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
 from pipelines.errors import UsageError, nearest
@@ -61,17 +61,17 @@ class FoundRun:
     @property
     def experiment(self) -> str:
         """The folder of runs that it belongs to."""
-        return str(self.result.get("experiment") or self.files.folder.resolve().parent.name)
+        return printable(str(self.result.get("experiment") or self.files.folder.resolve().parent.name))
 
     @property
     def name(self) -> str:
         """Its own name in the experiment."""
-        return str(self.result.get("run") or self.files.folder.resolve().name)
+        return printable(str(self.result.get("run") or self.files.folder.resolve().name))
 
     @property
     def class_names(self) -> list[str]:
         """The name of each class; empty if it does not say."""
-        return [str(name) for name in self.result.get("class_names") or []]
+        return [printable(str(name)) for name in self.result.get("class_names") or []]
 
     def leaks(self, split: str) -> list[str]:
         """Return a sentence for each reason why its numbers look better than they are.
@@ -108,7 +108,9 @@ class FoundRun:
         if not path.is_file():
             return None
         try:
-            tensors = load_file(path)
+            with safe_open(path, "pt") as file:
+                names = [name for name in file.keys() if name.startswith(f"{split}/")]  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in names}
         except Exception as error:
             raise ValueError(f"{path} cannot be read: {error}") from error
         if f"{split}/logits" not in tensors:
@@ -269,7 +271,7 @@ def name_runs(runs: Iterable[FoundRun]) -> None:
     counts = Counter(run.label for run in runs)
     for run in runs:
         # copies of an experiment under several roots
-        run.label = str(run.files.folder) if counts[run.label] > 1 else run.label
+        run.label = printable(str(run.files.folder)) if counts[run.label] > 1 else run.label
 
 
 def missing(run: FoundRun, split: str) -> Missing | None:
@@ -298,6 +300,16 @@ def missing(run: FoundRun, split: str) -> Missing | None:
     else:
         state = f"no {split} result" if run.result else "no result: never started, still in its first epoch, or failed"
     return Missing(run.label, files.folder, state, val, command)
+
+
+def printable(text: str) -> str:
+    r"""Replace what neither a page nor a picture can hold: control characters and halves of characters.
+
+    Example:
+        >>> printable("a\x01b")
+        'a�b'
+    """
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def part(content: dict[str, Any], name: str) -> dict[str, Any]:

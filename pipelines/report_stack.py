@@ -18,6 +18,12 @@ def is_stack(run: ComparedRun) -> bool:
     return bool(part(run.run.result, "stack") or rows_of(run.run.result, "members"))
 
 
+def member_names(run: ComparedRun) -> set[str]:
+    """Return the names of a stack's members."""
+    report = [row for row in rows_of(part(run.run.result, "stack"), "models") if row.get("kind") == "member"]
+    return {str(row.get("name")) for row in [*report, *rows_of(run.run.result, "members")]}
+
+
 def rows_of(content: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """Return the objects of a list in a file; none if it is not there or something else."""
     found = content.get(name)

@@ -2,6 +2,7 @@ import csv
 import json
 import re
 import shutil
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -252,6 +253,26 @@ def test_report__names_are_text_and_nothing_else(tmp_path):
     assert "<b>bold" not in page
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;" in page
+
+
+def test_report__names_that_no_picture_can_hold(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    names = ["\x01", "$\udcff", "\u96ea", "a--b"]
+    write_run(tmp_path / "runs/exp/mlp\x02", logits_for(LABELS, 4), LABELS, class_names=names)
+    page = report(tmp_path / "out", tmp_path / "runs")
+    assert "mlp\ufffd" in page
+    pictures = list((tmp_path / "out/figures").glob("*.svg"))
+    assert pictures
+    for picture in pictures:
+        ElementTree.parse(picture)
+
+
+def test_report__members_of_a_stack_have_their_results_there(tmp_path):
+    members = [{"name": "mlp", "accuracy": 0.5}]
+    write_run(tmp_path / "runs/exp/stack", logits_for(LABELS, 4), LABELS, members=members)
+    write_run(tmp_path / "runs/exp/mlp")
+    page = report(tmp_path / "out", tmp_path / "runs")
+    assert "trained, no test result of its own: see stack stack" in page
 
 
 def test_report__validation_split(study, tmp_path):
