@@ -18,6 +18,7 @@ usage: python train.py COMMAND [options]      python train.py COMMAND --help
   inspect    look at data before training        python train.py inspect --config configs/data/cifar10.yaml
   tune       find fast settings and a rate       python train.py tune --config configs/model/resnet18.yaml
   stack      train members, stack and test them  python train.py stack --config configs/stack/digits.yaml
+  report     compare runs in one page            python train.py report runs
 
 Options of every command: --debug (full traces of errors; or set FRANCESINHA_DEBUG=1), --version.
 `python train.py fit` alone trains a small CNN on the embedded digits."""
@@ -89,10 +90,14 @@ def run(args: list[str]) -> int:
         from pipelines.tune import main as tune
 
         return tune(args[1:])
+    elif command == "report":
+        from pipelines.report import main as report
+
+        return report(args[1:])
     elif command in SUBCOMMANDS:
         ImageCLI(args)
     else:
-        raise unknown_command(command, [*SUBCOMMANDS, "inspect", "stack", "tune"])
+        raise unknown_command(command, [*SUBCOMMANDS, "inspect", "report", "stack", "tune"])
     return 0
 
 

@@ -104,6 +104,11 @@ class RunDir:
         return self.folder / "speed.json"
 
     @property
+    def metrics(self) -> Path:
+        """What was logged, a row a step or epoch."""
+        return self.folder / "metrics.csv"
+
+    @property
     def inspection(self) -> Path:
         """What `inspect` found in the data."""
         return self.folder / "inspect.json"

@@ -9,7 +9,7 @@ from pipelines.main import main
 def test_summary__lists_the_commands(capsys):
     assert main([]) == main(["--help"]) == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in (*cli.SUBCOMMANDS, "inspect", "tune", "stack"))
+    assert all(name in printed for name in (*cli.SUBCOMMANDS, "inspect", "report", "tune", "stack"))
 
 
 def test_version(capsys):
@@ -19,7 +19,7 @@ def test_version(capsys):
     assert f"torch {version('torch')}" in printed
 
 
-@pytest.mark.parametrize("command", ["fit", "test", "tune", "stack"])
+@pytest.mark.parametrize("command", ["fit", "report", "test", "tune", "stack"])
 def test_help__shows_defaults(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

@@ -1,0 +1,67 @@
+"""The report's folder: replaced if it is a report, and never anything else."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from callbacks.recorder import write_json
+from pipelines.errors import UsageError
+
+PAGE, MANIFEST = "index.html", "report.json"
+MADE_BY = "python train.py report"
+
+
+def check_out(out: Path) -> list[str]:
+    """Refuse a folder in which something else lies.
+
+    Args:
+        out: where the report goes
+
+    Returns:
+        the files of the report that is there, by their paths in the folder
+
+    Raises:
+        UsageError: it is a file, or a folder that holds something but no report
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: choose a folder by --out")
+    if not out.is_dir() or not any(out.iterdir()):
+        return []
+    try:
+        content = json.loads((out / MANIFEST).read_text())
+        if content["made_by"] == MADE_BY:
+            return [str(name) for name in content["files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise UsageError(f"{out}/ holds something that is not a report: choose another folder by --out")
+
+
+def write_report(out: Path, files: Mapping[str, bytes]) -> None:
+    """Write a report, and remove those files of an earlier one that it does not have.
+
+    Args:
+        out: the folder; see `check_out`
+        files: contents by their paths in the folder
+
+    Raises:
+        UsageError: there is a file in the way that no report has made
+    """
+    earlier = check_out(out)
+    for name in files:
+        if (out / name).exists() and name not in earlier:
+            raise UsageError(f"{out / name} is in the way: move it, or choose another folder by --out")
+    out.mkdir(parents=True, exist_ok=True)
+    # what is there is ours from here on, should this be interrupted
+    write_json(out / MANIFEST, {"made_by": MADE_BY, "files": sorted({*earlier, *files})})
+    for name, content in files.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_bytes(content)
+        partial.replace(path)
+    for name in set(earlier) - set(files):
+        path = out / name
+        if path.resolve().is_relative_to(out.resolve()):
+            path.unlink(missing_ok=True)
+    write_json(out / MANIFEST, {"made_by": MADE_BY, "files": sorted(files)})
