@@ -3,9 +3,9 @@
 from typing import ClassVar
 
 import numpy as np
-from torch import nn
 
 from callbacks.drawing import Drawn, Evaluated, EvaluationDrawing
+from ensembling.logistic import Logistic
 from lightning_modules.stacking import StackingModule
 
 
@@ -38,7 +38,7 @@ class StackDecisions(EvaluationDrawing):
         best = int((members == evaluated.labels[:, None]).mean(0).argmax())
         against = (evaluated.labels, members[:, best], evaluated.predicted, names, stack.base_names[best])
         yield "stack_by_class", class_decisions(*against, title=title)
-        if isinstance(stack.head, nn.Linear) and stack.head.in_features == len(stack.base_names) * len(names):
+        if isinstance(stack.head, Logistic):
             weights = stack.head.weight.detach().cpu().double().numpy()
             shaped = np.reshape(weights, (len(names), len(stack.base_names), len(names)))
             yield "head_weights", head_weights(shaped, stack.base_names, names, f"{title}, weights of the head")

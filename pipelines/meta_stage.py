@@ -11,6 +11,7 @@ from ensembling.heads import cross_fit, fit_head
 from ensembling.selection import mean_score, prune_to_budget
 from pipelines.plan import StackPlan
 from pipelines.run_dir import RunDir
+from pipelines.stack_figures import draw_stack
 from pipelines.stack_logits import (
     LogitSource,
     Member,
@@ -72,10 +73,13 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     heads = fit_heads(plan, meta, test, console)
     stack = Stack(plan, run, config, data, members, meta, test, heads, leakage, speed, notes)
     stack.write(time.monotonic() - start, source.device)
+    drawn = draw_stack(stack)
     # tables are made for a screen; a file has no width
     wide = console if console.is_terminal else Console(file=console.file, width=FILE_WIDTH)
     print_stack_report(wide, stack.report, plan.experiment)
     console.print(f"kept: {stack.chosen}, {run.stack}", soft_wrap=True, highlight=False)
+    if drawn:
+        console.print(f"figures: {run.figures}/", soft_wrap=True, highlight=False)
     console.print(f"next:  python train.py predict --ckpt_path {run.stack}", soft_wrap=True, highlight=False)
     return 0
 
