@@ -13,6 +13,7 @@ from rich.table import Table as RichTable
 
 from pipelines.errors import UsageError, explain_parsing
 from pipelines.performance import append_rows, check_columns, performance_row
+from pipelines.report_intervals import add_intervals
 from pipelines.report_metrics import ComparedRun, Comparison, compare
 from pipelines.report_output import PAGE, check_out, write_report
 from pipelines.report_page import Section, Text, render
@@ -56,6 +57,7 @@ def build(
     out, split = Path(options.out), options.split
     absent = [found for run in runs if (found := missing(run, split)) is not None] + list(planned)
     groups = compare(runs, split)
+    add_intervals(groups, split)
     sections, pictures = [], []
     for number, group in enumerate(groups, 1):
         section, added = comparison_section(group, number, len(groups), out, split)

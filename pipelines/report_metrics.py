@@ -10,16 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ensembling.statistics import METRICS, REPLICATES, Bootstrap, Interval, bootstrap
+from ensembling.statistics import METRICS, Interval, bootstrap
 from lightning_modules.metrics import LOWER_IS_BETTER
 from pipelines.report_runs import FoundRun, Predictions, is_number
 from pipelines.report_study import Settings, settings_of
 
-# what is resampled in all, the best runs first: samples, and a thousand for each run; and logits, for AUROC, which
-# takes longest. About 25 and 12 s
-INTERVAL_WORK, RANKED_WORK = 1_500_000, 2_000_000
-RUN_WORK = 1_000
-# logits of a run beyond which its AUROC is that of result.json, and has no interval
+# logits of a run beyond which its AUROC is that of result.json
 RANKED_LOGITS = 1_000_000
 # how far result.json and predictions may lie apart
 TOLERANCE = 1e-4
@@ -40,6 +36,7 @@ class ComparedRun:
         to_best: accuracy less that of the best run without leakage, paired
         settings: the options of its config, flat
         name: among the runs that it is compared with; the report's name for it if empty
+        right: whether it is right, bool, shape `(sample,)`; None without predictions
     """
 
     run: FoundRun
@@ -51,6 +48,7 @@ class ComparedRun:
     to_best: Interval | None = None
     settings: Settings = field(default_factory=dict)
     name: str = ""
+    right: NDArray[np.bool_] | None = None
 
     @property
     def label(self) -> str:
@@ -132,6 +130,11 @@ class Comparison:
         return next((run for run in self.runs if not run.leaks), self.runs[0])
 
     @property
+    def reference(self) -> ComparedRun | None:
+        """The run that others are compared with: the best one without leakage that has predictions."""
+        return next((run for run in self.runs if run.predicted and not run.leaks), None)
+
+    @property
     def configurations(self) -> list[Configuration]:
         """Its runs without regard to their seed, best mean accuracy first."""
         groups: dict[str, list[ComparedRun]] = defaultdict(list)
@@ -159,9 +162,7 @@ def compare(runs: Sequence[FoundRun], split: str) -> list[Comparison]:
         key = item.key if item.predicted else known.get(item.key[0], item.key)
         groups[key].append(item)
     sets = [comparison_of(members, split) for members in groups.values()]
-    sets.sort(key=lambda found: (-len(found.runs), found.title))
-    add_intervals(sets, split)
-    return sets
+    return sorted(sets, key=lambda found: (-len(found.runs), found.title))
 
 
 def evaluate(run: FoundRun, split: str) -> ComparedRun:
@@ -198,6 +199,7 @@ def evaluate(run: FoundRun, split: str) -> ComparedRun:
         )
     tested.metrics |= own
     tested.predicted = True
+    tested.right = (predictions.logits.argmax(1) == predictions.labels).numpy()
     tested.key = (fingerprint, digest(predictions))
     return tested
 
@@ -237,52 +239,6 @@ def rank(run: ComparedRun) -> tuple[float, float, str]:
     """Order runs: the most accurate first, then the one that is less surprised."""
     accuracy, nll = run.value("accuracy"), run.value("nll")
     return (-(accuracy if accuracy is not None else -1.0), nll if nll is not None else np.inf, run.run.label)
-
-
-def add_intervals(sets: Sequence[Comparison], split: str) -> None:
-    """Add intervals, and the paired difference to the best run: for the best of each set first, as far as work allows.
-
-    Args:
-        sets: their runs best first
-        split: test or val
-    """
-    left, ranked_left = INTERVAL_WORK, RANKED_WORK
-    references: dict[int, Bootstrap] = {}
-    places = [(place, number) for number, group in enumerate(sets) for place in range(len(group.runs))]
-    for place, number in sorted(places):
-        group = sets[number]
-        # the best one first: the others are compared with it
-        runs = [group.winner, *(run for run in group.runs if run is not group.winner)]
-        run = runs[place]
-        work = RUN_WORK + (group.samples or 0)
-        if not run.predicted or (left < work and place):
-            if run.predicted:
-                run.notes.append("no intervals: there are too many runs, and the best ones have them")
-            continue
-        left -= work
-        predictions = run.run.predictions(split)
-        assert predictions is not None
-        ranked = predictions.logits.numel() <= min(RANKED_LOGITS, ranked_left)
-        ranked_left -= predictions.logits.numel() if ranked else 0
-        names = tuple(name for name in METRICS if ranked or name != "auroc")
-        drawn = bootstrap({run.run.label: predictions.logits}, predictions.labels, names, REPLICATES)
-        run.metrics |= {name: drawn.metric(run.run.label, name) for name in names}
-        if run is group.winner:
-            references[number] = drawn
-        elif number in references:
-            run.to_best = difference(drawn, references[number])
-
-
-def difference(drawn: Bootstrap, reference: Bootstrap) -> Interval:
-    """Return the accuracy of one run less that of another, paired: both were drawn alike."""
-    (one,), (other,) = drawn.points, reference.points
-    both = Bootstrap(
-        {**drawn.points, **reference.points},
-        {**drawn.replicates, **reference.replicates},
-        drawn.samples,
-        drawn.units,
-    )
-    return both.difference(one, other, "accuracy")
 
 
 def same_but_seed(run: ComparedRun) -> str:

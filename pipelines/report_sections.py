@@ -105,12 +105,14 @@ def add_remarks(section: Section, group: Comparison) -> None:
         section.say("All samples are of one class: AUROC is not defined.")
     if group.samples == 1:
         section.say("A single sample has no spread: there are no intervals.")
-    resampled = [run for run in group.runs if run.metrics.get("accuracy", {}).get("low") is not None]
-    if any(run.value("auroc") is not None and run.metrics["auroc"]["low"] is None for run in resampled):
-        section.say("AUROC takes long to resample: not every run has its interval.")
-    if any(run.to_best for run in group.runs):
+    for metric, what in (("nll", "metrics other than accuracy"), ("auroc", "AUROC")):
+        defined = [run for run in group.runs if run.predicted and run.value(metric) is not None]
+        resampled = [run for run in defined if run.metrics[metric]["low"] is not None]
+        if resampled and len(resampled) < len(defined):
+            section.say(f"Intervals of {what} take long: the best {len(resampled)} of {len(defined):,} runs have them.")
+    if group.reference is not None and any(run.to_best for run in group.runs):
         section.say(
             "★ is the best of its column without leakage. 'Accuracy less best' is paired with "
-            f"{group.winner.label}: where its interval holds 0, the two cannot be told apart on these samples. "
+            f"{group.reference.label}: where its interval holds 0, the two cannot be told apart on these samples. "
             "Among many runs the best one's number is too hopeful: it was chosen by these samples."
         )
