@@ -19,9 +19,10 @@ def is_stack(run: ComparedRun) -> bool:
 
 
 def member_names(run: ComparedRun) -> set[str]:
-    """Return the names of a stack's members."""
+    """Return the names of a stack's members, and of their runs where a member has several."""
     report = [row for row in rows_of(part(run.run.result, "stack"), "models") if row.get("kind") == "member"]
-    return {str(row.get("name")) for row in [*report, *rows_of(run.run.result, "members")]}
+    runs = [name for names in part(run.run.result, "member_runs").values() if isinstance(names, list) for name in names]
+    return {str(row.get("name")) for row in [*report, *rows_of(run.run.result, "members")]} | set(map(str, runs))
 
 
 def rows_of(content: Mapping[str, Any], name: str) -> list[dict[str, Any]]:

@@ -204,7 +204,11 @@ class Stack:
                 "versions": versions(),
                 "git_commit": git_commit(),
                 "mode": self.plan.mode,
-                "member_runs": {member.name: [str(run.folder) for run in member.tested] for member in self.members},
+                # beside this folder
+                "member_runs": {
+                    member.name: list(dict.fromkeys(run.folder.name for run in (*member.held_out, *member.tested)))
+                    for member in self.members
+                },
                 "kept": name,
                 "parameters": self._parameters()[name],
                 "trainable_parameters": 0,
