@@ -45,6 +45,10 @@ def read_base(path: Path) -> Base:
     """
     checkpoint = read_checkpoint(path, mapped=True)
     refuse_stack(checkpoint, path)
+    if "members" in checkpoint["architecture"]["init_args"]:
+        raise ValueError(
+            f"{path} holds a whole stack, whose head has seen samples of its own: name its members instead"
+        )
     if "parameters" not in checkpoint:
         raise ValueError(f"{path} was written by an earlier version of this project: train its model again")
     record = checkpoint.get("provenance")

@@ -156,6 +156,21 @@ def test_checkpoint__is_not_trained_on(oof, capsys):
     assert "is not trained on" in capsys.readouterr().err
 
 
+def test_checkpoint__is_no_base_of_another_stack(oof, capsys):
+    root, folder, changes = oof
+    stacked(make(root, **changes), folder)
+    words = ["--model", "StackingModule", "--model.bases", f"[{folder / 'stack'}/checkpoints/stack.ckpt]"]
+    assert main(["fit", *words, "--data.stack_fraction", "0.2", "--run.root", str(root)]) == 2
+    assert "holds a whole stack" in capsys.readouterr().err
+
+
+def test_figures__members_against_the_stack(oof):
+    root, folder, changes = oof
+    stacked(make(root, **changes), folder)
+    drawn = sorted(path.name for path in (folder / "stack/figures").iterdir())
+    assert drawn == ["head_weights_logistic.png", "test_stack_by_class.png", "test_stack_decisions.png"]
+
+
 def test_folds_false__the_heads_see_the_first_fold_alone(oof):
     root, folder, changes = oof
     plan = make(root, stack_name="first", **changes)
