@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ensembling.statistics import METRICS, Interval, bootstrap
 from lightning_modules.metrics import LOWER_IS_BETTER
-from pipelines.report_runs import FoundRun, Predictions, is_number
+from pipelines.report_files import is_number
+from pipelines.report_runs import FoundRun, Predictions
 from pipelines.report_study import Settings, settings_of
 
 # logits of a run beyond which its AUROC is that of result.json
