@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from figures.metric_heatmap import column_shares
@@ -11,6 +12,8 @@ from figures.style import legend, line, shortened
 
 # the worst lies this far from the centre, so that its line can be followed
 INNER = 0.25
+# room for words at both sides, which the layout takes for shorter than they are, in inches
+SIDES = 0.4
 
 
 def radar(
@@ -34,7 +37,7 @@ def radar(
         raise ValueError(f"a radar needs three metrics at least, not {len(metrics)}")
     falling = [metric in lower_is_better for metric in metrics]
     shares = INNER + (1 - INNER) * column_shares(values, falling)
-    figure = Figure(figsize=(7, 6 + 0.2 * len(names)), layout="constrained")
+    figure = Figure(figsize=(8, 6 + 0.2 * len(names)), layout=ConstrainedLayoutEngine(w_pad=SIDES))
     axes = figure.add_subplot(projection="polar")
     angles = np.linspace(0, 2 * np.pi, len(metrics), endpoint=False)
     around = np.append(angles, angles[0])

@@ -10,7 +10,8 @@ from typing import Any
 from filelock import FileLock
 
 from pipelines.errors import UsageError
-from pipelines.report_runs import FoundRun, part, read_metrics
+from pipelines.report_files import part, read_metrics
+from pipelines.report_runs import FoundRun
 
 COLUMNS = (
     "model_name",

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ensembling.statistics import METRICS, Interval, bootstrap
 from lightning_modules.metrics import LOWER_IS_BETTER
-from pipelines.report_runs import FoundRun, Predictions, is_number
+from pipelines.report_files import is_number
+from pipelines.report_runs import FoundRun, Predictions
 from pipelines.report_study import Settings, settings_of
 
 # logits of a run beyond which its AUROC is that of result.json
@@ -188,20 +189,28 @@ def evaluate(run: FoundRun, split: str) -> ComparedRun:
     if predictions is None:
         tested.notes.append(f"no predictions of {split}: the numbers are those of result.json, without intervals")
         return tested
-    ranked = predictions.logits.numel() <= RANKED_LOGITS
-    names = METRICS if ranked else tuple(name for name in METRICS if name != "auroc")
-    points = bootstrap({"": predictions.logits}, predictions.labels, names, replicates=0)
-    own = {name: points.metric("", name) for name in names}
+    sums = tuple(name for name in METRICS if name != "auroc")
+    own = points(predictions, sums)
     if abs(float(own["accuracy"]["value"] or 0.0) - stated.get("accuracy", np.nan)) > TOLERANCE:
         tested.notes.append(
             f"result.json says accuracy {stated['accuracy']:.4f}, its predictions {own['accuracy']['value']:.4f}: "
             "the numbers are those of the predictions"
         )
+        metrics.clear()
+    if "auroc" not in metrics and predictions.logits.numel() <= RANKED_LOGITS:
+        # it takes longest, and was computed from these predictions before
+        own |= points(predictions, ("auroc",))
     tested.metrics |= own
     tested.predicted = True
     tested.right = (predictions.logits.argmax(1) == predictions.labels).numpy()
     tested.key = (fingerprint, digest(predictions))
     return tested
+
+
+def points(predictions: Predictions, names: Sequence[str]) -> dict[str, Interval]:
+    """Compute metrics of predictions, without intervals."""
+    found = bootstrap({"": predictions.logits}, predictions.labels, names, replicates=0)
+    return {name: found.metric("", name) for name in names}
 
 
 def digest(predictions: Predictions) -> str:

@@ -14,9 +14,9 @@ from figures.radar import radar
 from figures.reliabilities import reliabilities
 from figures.statistics import class_report, confusion_counts, reliability_bins, softmax
 from lightning_modules.metrics import LOWER_IS_BETTER
+from pipelines.report_files import read_metrics
 from pipelines.report_metrics import ComparedRun, Comparison, Configuration
 from pipelines.report_page import Picture, Section, drawn
-from pipelines.report_runs import read_metrics
 from pipelines.report_study import SHOWN_VALUES, Axis
 from pipelines.report_tables import class_table, confused_table
 

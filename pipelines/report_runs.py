@@ -1,7 +1,5 @@
 """Runs for the report: find their folders, and read what each has and has not."""
 
-import csv
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from safetensors import safe_open
 from torch import Tensor
 
 from pipelines.errors import UsageError, nearest
+from pipelines.report_files import is_number, part, printable, read_json, read_yaml
 from pipelines.run_dir import RunDir
 
 # folders that hold no runs, however deep
 SKIPPED = frozenset({"checkpoints", "figures", "logs", "cells", "parsl", "__pycache__"})
-# ten times faster where there is libyaml
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,25 +239,6 @@ def read_run(files: RunDir) -> FoundRun:
     return run
 
 
-def read_json(path: Path) -> tuple[dict[str, Any], str]:
-    """Read a JSON file that holds an object; return it and what is wrong with the file, if anything."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        return {}, f"{path} cannot be read: {' '.join(str(error).split())}"
-    return (content, "") if isinstance(content, dict) else ({}, f"{path} cannot be read: it does not hold an object")
-
-
-def read_yaml(path: Path) -> tuple[dict[str, Any], str]:
-    """Read a YAML file that holds a mapping; return it and what is wrong with the file, if anything."""
-    try:
-        # a safe loader, whichever it is
-        content = yaml.load(path.read_text(encoding="utf-8"), LOADER)  # noqa: S506
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        return {}, f"{path} cannot be read: {' '.join(str(error).split())}"
-    return (content, "") if isinstance(content, dict) else ({}, f"{path} cannot be read: it does not hold a mapping")
-
-
 def name_runs(runs: Iterable[FoundRun]) -> None:
     """Give each run the shortest label that tells it from the others."""
     runs = list(runs)
@@ -300,52 +277,3 @@ def missing(run: FoundRun, split: str) -> Missing | None:
     else:
         state = f"no {split} result" if run.result else "no result: never started, still in its first epoch, or failed"
     return Missing(run.label, files.folder, state, val, command)
-
-
-def printable(text: str) -> str:
-    r"""Replace what neither a page nor a picture can hold: control characters and halves of characters.
-
-    Example:
-        >>> printable("a\x01b")
-        'a�b'
-    """
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
-
-
-def part(content: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return an inner object of a file; empty if it is not there or something else."""
-    found = content.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def is_number(value: object) -> bool:
-    """Tell whether a value read from a file is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def read_metrics(path: Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Read what a run logged: by name, the epochs and the values.
-
-    The epoch of what is logged by steps is NaN; values that are not finite are left out.
-
-    Args:
-        path: of metrics.csv; empty, if it cannot be read
-    """
-    found: dict[str, tuple[list[float], list[float]]] = {}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                for name, text in row.items():
-                    if name in ("epoch", "step", None) or not text or not isinstance(text, str):
-                        continue
-                    try:
-                        epoch, value = float(row.get("epoch") or "nan"), float(text)
-                    except ValueError:
-                        continue
-                    if np.isfinite(value):
-                        epochs, values = found.setdefault(name, ([], []))
-                        epochs.append(epoch)
-                        values.append(value)
-    except (OSError, ValueError, csv.Error):
-        return {}
-    return found

@@ -5,9 +5,9 @@ from typing import Any
 
 from figures.accuracy_bars import accuracy_bars
 from figures.cost_accuracy import cost_accuracy
+from pipelines.report_files import is_number, part
 from pipelines.report_metrics import ComparedRun
 from pipelines.report_page import Cell, Picture, Section, Table, drawn, interval_cell, number_cell
-from pipelines.report_runs import is_number, part
 from pipelines.report_tables import spoken
 
 SHOWN_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "nll", "brier", "ece")

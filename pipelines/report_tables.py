@@ -11,9 +11,10 @@ import numpy as np
 from ensembling.statistics import METRICS
 from figures.statistics import ClassReport, most_confused
 from lightning_modules.metrics import LOWER_IS_BETTER
+from pipelines.report_files import part
 from pipelines.report_metrics import ComparedRun, Comparison, Configuration
 from pipelines.report_page import Cell, Table, interval_cell, link_to, number_cell
-from pipelines.report_runs import FoundRun, Missing, part
+from pipelines.report_runs import FoundRun, Missing
 from pipelines.report_study import SHOWN_VALUES, Axis, level_order
 
 # more classes than this are summarised by the worst of them
