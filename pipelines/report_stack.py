@@ -5,6 +5,7 @@ from typing import Any
 
 from figures.accuracy_bars import accuracy_bars
 from figures.cost_accuracy import cost_accuracy
+from pipelines.report_decisions import decision_pictures
 from pipelines.report_files import is_number, part
 from pipelines.report_metrics import ComparedRun
 from pipelines.report_page import Cell, Picture, Section, Table, drawn, interval_cell, number_cell
@@ -59,7 +60,9 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
     models = rows_of(report, "models")
     if models:
         section.blocks.append(models_table(report, models))
-        pictures += stack_pictures(models, anchor, bool(run.leaks or allowed))
+        leaks = bool(run.leaks or allowed)
+        members = [str(row.get("name")) for row in models if row.get("kind") == "member"]
+        pictures += [*stack_pictures(models, anchor, leaks), *decision_pictures(run, members, anchor, leaks)]
         section.blocks += pictures
     for name, build in (("differences", differences_table), ("worth", worth_table)):
         if rows_of(report, name):

@@ -1,9 +1,10 @@
 import torch
+from safetensors.torch import save_file
 
 from pipelines.report_metrics import evaluate
 from pipelines.report_page import Picture, Table, Text
 from pipelines.report_runs import find_runs
-from pipelines.report_stack import stack_section
+from pipelines.report_stack import member_names, stack_section
 from tests.helpers.runs import logits_for, write_run
 
 LABELS = torch.arange(40) % 4
@@ -86,3 +87,25 @@ def test_stack_section__of_a_strange_file(tmp_path):
     )
     assert texts == pictures == []
     assert shown(tables["members"])[0][:4] == ["mlp", "–", "–", "–"]
+
+
+def test_stack_section__decisions_of_the_members(tmp_path):
+    write_run(tmp_path / "exp/stack", logits_for(LABELS, 4), LABELS, stack=STACK)
+    (run,), _ = find_runs([tmp_path])
+    ids = run.predictions("test").ids
+    # written in another order than by id
+    order = torch.arange(len(ids)).flip(0)
+    tensors = {"test/id": ids[order].contiguous(), "test/logits": torch.randn(len(ids), 2, 4)}
+    save_file(tensors, run.files.logits)
+    _, pictures = stack_section(evaluate(run, "test"), "stack_1")
+    assert {"stack_1_decisions", "stack_1_classes"} <= {picture.name for picture in pictures}
+    # of other samples they say nothing
+    save_file({**tensors, "test/id": ids + 1}, run.files.logits)
+    _, pictures = stack_section(evaluate(run, "test"), "stack_1")
+    assert "stack_1_decisions" not in {picture.name for picture in pictures}
+
+
+def test_member_names__those_of_folds_too(tmp_path):
+    write_run(tmp_path / "exp/stack", logits_for(LABELS, 4), LABELS, stack=STACK, member_runs={"mlp": ["mlp-fold0"]})
+    (run,), _ = find_runs([tmp_path])
+    assert member_names(evaluate(run, "test")) == {"mlp", "cnn", "mlp-fold0"}
