@@ -28,7 +28,6 @@ import torch
 from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
 from ensembling.heads import MLPHead
-from ensembling.logits import to_features
 from lightning_modules import MLP, ResNet, SmallCNN, StackingModule
 from lightning_modules.checkpoints import load_classifier
 
@@ -118,13 +117,13 @@ def peer(paths, images, epochs):
     pixels, labels = samples.source.gather(samples.rows), samples.labels
     bases = [load_classifier(path).requires_grad_(False) for path in paths]
     start = time.perf_counter()
-    model = head().build(len(bases) * CLASSES, CLASSES)
+    model = head().build(len(bases), CLASSES)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR)
     for _ in range(epochs):
         for chosen in torch.randperm(len(labels)).split(BATCH):
             with torch.no_grad():
                 logits = torch.stack([base(pixels[chosen]) for base in bases], 1)
-            loss = torch.nn.functional.cross_entropy(model(to_features(logits, "logits")), labels[chosen])
+            loss = torch.nn.functional.cross_entropy(model(logits), labels[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
