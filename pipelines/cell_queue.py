@@ -82,12 +82,13 @@ def _outcome(future: Future[Outcome], job: CellJob) -> Outcome:
 
 def _stop(pending: dict[Future[Outcome], CellJob]) -> None:
     """Ask running cells to save and stop; wait for them, on whichever machine they are."""
-    for job in pending.values():
-        stop_file(job.folder).touch()
+    # first, so that none starts in the place of one that stops
     for future in pending:
         # what has started cannot be cancelled; nor can anything with Parsl, whose cells see the file when they start
         with contextlib.suppress(NotImplementedError):
             future.cancel()
+    for job in pending.values():
+        stop_file(job.folder).touch()
     waited = {
         future for future, job in pending.items() if CellFiles(job.folder, job.name).read().get("status") == "running"
     }
