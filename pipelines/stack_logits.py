@@ -1,9 +1,7 @@
 """What a stack's members say of the samples that its heads are fitted on, and of the test samples."""
 
 import json
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +22,7 @@ from lightning_modules.member_logits import member_logits, precision_context
 from lightning_modules.speed import ms_per_image
 from pipelines.plan import StackPlan
 from pipelines.run_dir import RunDir
+from pipelines.timing import quiet
 
 # the split that holds the meta samples, by the mode of a plan
 META_SPLITS = {"holdout": "stack", "oof": "stack", "val": "val", "train": "train"}
@@ -175,18 +174,6 @@ class LogitSource:
 
     def _of_run(self, run: RunDir, samples: Samples, data: ImageDataModule) -> Tensor:
         return member_logits(run.weights, samples, data, self.device, self.precision, self.tta, self.cache, self.counts)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep a Trainer that trains nothing from telling on what."""
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def member_speed(members: Sequence[Member], data: ImageDataModule, source: LogitSource) -> dict[str, float]:

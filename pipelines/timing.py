@@ -264,7 +264,7 @@ class Bench:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let Lightning announce nothing: the many short runs are not the user's."""
+    """Let Lightning announce nothing: Trainers that are no run of the user's have nothing to tell."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
