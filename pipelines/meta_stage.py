@@ -20,6 +20,7 @@ from pipelines.stack_logits import (
     check_leakage,
     member_speed,
     meta_samples,
+    overlaps_with_test,
 )
 from pipelines.stack_result import FittedHead, Stack
 from pipelines.stack_table import print_stack_report
@@ -57,12 +58,13 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     source = LogitSource(plan, config["trainer"])
     folds = meta_samples(plan, data)
     leakage = check_leakage(plan, members, folds)
+    overlaps = overlaps_with_test(members, data.samples("test"))
     console.print(f"{sum(map(len, folds)):,} samples for the heads, {len(data.samples('test')):,} for the test")
     meta = source.held_out(members, data, folds)
     test = source.tested(members, data)
     console.print(str(source.counts))
     speed = member_speed(members, data, source)
-    names, notes = [member.name for member in members], []
+    names, notes = [member.name for member in members], overlaps
     if plan.max_ms_per_image is not None:
         kept = prune_to_budget(speed, plan.max_ms_per_image, mean_score(meta.logits, meta.labels))
         if left := [name for name in names if name not in kept]:

@@ -136,6 +136,35 @@ def check_leakage(plan: StackPlan, members: Sequence[Member], folds: Sequence[Sa
     return leakage
 
 
+def overlaps_with_test(members: Sequence[Member], samples: Samples) -> list[str]:
+    """Say of each member that was fitted on test samples, or on other samples of their groups, on how many.
+
+    Args:
+        members: with their runs
+        samples: the test samples
+
+    Raises:
+        ValueError: there are none
+    """
+    if not len(samples):
+        raise ValueError("a stack is compared on test samples, and the data has none: set data.test_fraction above 0")
+    sentences = []
+    for member in members:
+        seen = torch.zeros(len(samples), dtype=torch.bool)
+        for record in (read_base(run.weights).provenance for run in member.tested):
+            if record is None:
+                continue
+            seen |= torch.isin(samples.keys, record.fitted)
+            if samples.groups is not None:
+                seen |= torch.isin(samples.groups, record.fitted_groups)
+        if seen.any():
+            sentences.append(
+                f"{member.name} was fitted on copies of {int(seen.sum())} of the test samples, or on others of their "
+                f"groups: its numbers look better than they are"
+            )
+    return sentences
+
+
 class LogitSource:
     """The members' logits, from the cache where they are known.
 

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+import yaml
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -13,9 +14,12 @@ from ensembling.leakage import LeakageError
 from ensembling.rejection import Reject
 from lightning_modules.checkpoints import load_classifier
 from lightning_modules.metrics import classification_metrics
+from pipelines import stack_logits
 from pipelines.main import main
 from pipelines.meta_stage import meta_stage
 from pipelines.plan import Member, StackPlan
+from pipelines.run_dir import RunDir
+from pipelines.stack_logits import build_data, overlaps_with_test
 
 QUICK = {
     "data.batch_size": 256,
@@ -199,6 +203,19 @@ def test_holdout__the_heads_see_the_stack_split(holdout):
     fit = json.loads((folder / "small/result.json").read_text())
     assert result["samples"]["meta"] == fit["samples"]["stack"]
     assert result["leakage"] == {"allowed": [], "warnings": []}
+
+
+def test_overlaps__are_counted_and_no_test_is_refused(holdout):
+    _, folder, _ = holdout
+    runs = [RunDir(folder / "small")]
+    member = stack_logits.Member("small", runs, runs)
+    data = build_data(yaml.safe_load(runs[0].config.read_text())["data"])
+    assert overlaps_with_test([member], data.samples("test")) == []
+    assert (
+        "on copies of 3 of the test samples" in overlaps_with_test([member], data.samples("train").subset([0, 1, 2]))[0]
+    )
+    with pytest.raises(ValueError, match=r"data.test_fraction"):
+        overlaps_with_test([member], data.samples("test").subset([]))
 
 
 def test_val__selection_is_told_in_every_table(holdout):
