@@ -42,7 +42,7 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
     Returns:
         the section, and the pictures in it
     """
-    section = Section(f"stack {run.run.label}" + (" (LEAKAGE)" if run.leaks else ""), anchor)
+    section = Section(f"{run.run.experiment}: {run.run.name}" + (" (LEAKAGE)" if run.leaks else ""), anchor)
     report = part(run.run.result, "stack")
     allowed = [str(text) for text in part(report, "leakage").get("allowed") or []]
     for text in dict.fromkeys([*run.leaks, *allowed]):
