@@ -16,6 +16,7 @@ from pipelines.stack_logits import (
     LogitSource,
     Member,
     MemberLogits,
+    MemberRun,
     build_data,
     check_leakage,
     member_speed,
@@ -44,16 +45,17 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
         LeakageError: a member was fitted on meta samples
     """
     start = time.monotonic()
+    runs = {cell.name: MemberRun.of(RunDir(folder / cell.name)) for cell in plan.cells}
     members = [
         Member(
             member.name,
-            [RunDir(folder / cell.name) for cell in plan.held_out_cells(member)],
-            [RunDir(folder / cell.name) for cell in plan.tested_cells(member)],
+            [runs[cell.name] for cell in plan.held_out_cells(member)],
+            [runs[cell.name] for cell in plan.tested_cells(member)],
         )
         for member in plan.members
     ]
     run = RunDir(folder / plan.stack_name)
-    config = yaml.safe_load(members[0].held_out[0].config.read_text())
+    config = yaml.safe_load(members[0].held_out[0].files.config.read_text())
     data = build_data(config["data"])
     source = LogitSource(plan, config["trainer"])
     folds = meta_samples(plan, data)

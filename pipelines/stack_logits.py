@@ -17,8 +17,8 @@ from ensembling.cache import LogitCache, LogitCounts
 from ensembling.leakage import Leakage, find_leakage, join_leakage, refuse_leakage
 from ensembling.logits import mean_logits
 from ensembling.tta import TTA, tta_logits
-from lightning_modules.checkpoints import load_classifier, read_base
-from lightning_modules.member_logits import member_logits, precision_context
+from lightning_modules.checkpoints import Base, load_classifier, read_base
+from lightning_modules.member_logits import precision_context, stack_logits
 from lightning_modules.speed import ms_per_image
 from pipelines.plan import StackPlan
 from pipelines.run_dir import RunDir
@@ -26,6 +26,24 @@ from pipelines.timing import quiet
 
 # the split that holds the meta samples, by the mode of a plan
 META_SPLITS = {"holdout": "stack", "oof": "stack", "val": "val", "train": "train"}
+
+
+@dataclass(frozen=True)
+class MemberRun:
+    """A finished run, and what its checkpoint says, which is read and hashed once.
+
+    Args:
+        files: its folder
+        base: of its weights
+    """
+
+    files: RunDir
+    base: Base
+
+    @classmethod
+    def of(cls, files: RunDir) -> "MemberRun":
+        """Read the checkpoint of a run."""
+        return cls(files, read_base(files.weights))
 
 
 @dataclass(frozen=True)
@@ -39,8 +57,8 @@ class Member:
     """
 
     name: str
-    held_out: list[RunDir]
-    tested: list[RunDir]
+    held_out: list[MemberRun]
+    tested: list[MemberRun]
 
 
 @dataclass(frozen=True)
@@ -129,7 +147,7 @@ def check_leakage(plan: StackPlan, members: Sequence[Member], folds: Sequence[Sa
     empty = torch.empty(0, dtype=torch.int64)
     parts = []
     for number, samples in enumerate(folds):
-        records = {member.name: read_base(member.held_out[number].weights).provenance for member in members}
+        records = {member.name: member.held_out[number].base.provenance for member in members}
         parts.append(find_leakage(samples.keys, empty, records, samples.groups, None))
     leakage = join_leakage(parts)
     refuse_leakage(leakage, plan.allow_leakage)
@@ -151,7 +169,7 @@ def overlaps_with_test(members: Sequence[Member], samples: Samples) -> list[str]
     sentences = []
     for member in members:
         seen = torch.zeros(len(samples), dtype=torch.bool)
-        for record in (read_base(run.weights).provenance for run in member.tested):
+        for record in (run.base.provenance for run in member.tested):
             if record is None:
                 continue
             seen |= torch.isin(samples.keys, record.fitted)
@@ -188,8 +206,7 @@ class LogitSource:
         """Ask each member's run of each fold for the samples that it was trained without."""
         parts = []
         for number, samples in enumerate(folds):
-            columns = [self._of_run(member.held_out[number], samples, data) for member in members]
-            logits = torch.stack(columns, dim=1)
+            logits = self._of_runs([member.held_out[number] for member in members], samples, data)
             parts.append(logits.log_softmax(2) if self.normalized else logits)
         return MemberLogits.of(folds, parts)
 
@@ -197,12 +214,16 @@ class LogitSource:
         """Ask all runs that stand for a member for the test samples; several give the log of their mean probability."""
         samples, columns = data.samples("test"), []
         for member in members:
-            runs = [self._of_run(run, samples, data) for run in member.tested]
-            columns.append(mean_logits(torch.stack(runs, dim=1)).float() if self.normalized else runs[0])
+            runs = self._of_runs(member.tested, samples, data)
+            columns.append(mean_logits(runs).float() if self.normalized else runs[:, 0])
         return MemberLogits.of([samples], [torch.stack(columns, dim=1)])
 
-    def _of_run(self, run: RunDir, samples: Samples, data: ImageDataModule) -> Tensor:
-        return member_logits(run.weights, samples, data, self.device, self.precision, self.tta, self.cache, self.counts)
+    def _of_runs(self, runs: Sequence[MemberRun], samples: Samples, data: ImageDataModule) -> Tensor:
+        # together, so that they share the images
+        bases = [run.base for run in runs]
+        paths, digests = [base.path for base in bases], [base.sha256 for base in bases]
+        how = (self.device, self.precision, self.tta, self.cache, self.counts)
+        return stack_logits(paths, samples, data, *how, digests)
 
 
 def member_speed(members: Sequence[Member], data: ImageDataModule, source: LogitSource) -> dict[str, float]:
@@ -221,18 +242,18 @@ def member_speed(members: Sequence[Member], data: ImageDataModule, source: Logit
     for member in members:
         total = 0.0
         for run in member.tested:
-            known = json.loads(run.speed.read_text()) if run.speed.is_file() else {}
+            known = json.loads(run.files.speed.read_text()) if run.files.speed.is_file() else {}
             if setting not in known:
                 known[setting] = run_speed(run, images, source)
-                write_json(run.speed, known)
+                write_json(run.files.speed, known)
             total += known[setting]
         costs[member.name] = total
     return costs
 
 
-def run_speed(run: RunDir, images: Tensor, source: LogitSource) -> float:
+def run_speed(run: MemberRun, images: Tensor, source: LogitSource) -> float:
     """Measure how many ms a run's model takes for an image of a batch."""
-    model = load_classifier(run.weights)
+    model = load_classifier(run.base.path)
     with precision_context(source.precision, source.device):
         return ms_per_image(Views(model, source.tta), images, source.device)
 

@@ -21,7 +21,6 @@ from ensembling.heads import GreedyHead, Head, MeanHead
 from ensembling.leakage import Leakage
 from ensembling.rejection import Thresholds, fit_thresholds
 from lightning_modules.checkpoint_io import WholeFileIO
-from lightning_modules.checkpoints import read_base
 from lightning_modules.metrics import classification_metrics
 from lightning_modules.stacked_classifier import StackedClassifier, stack_checkpoint
 from pipelines.cli import git_commit, versions
@@ -130,7 +129,7 @@ class Stack:
         )
 
     def _parameters(self) -> dict[str, int]:
-        own = {m.name: sum(read_base(run.weights).parameters for run in m.tested) for m in self.members}
+        own = {m.name: sum(run.base.parameters for run in m.tested) for m in self.members}
         together = sum(own.values())
         heads = {name: sum(p.numel() for p in head.module.parameters()) for name, head in self.heads.items()}
         return own | {name: together + count for name, count in heads.items()}
@@ -149,11 +148,11 @@ class Stack:
             # a member by itself
             head = MeanHead()
             members, module = [m for m in self.members if m.name == name], head.build(1, self.meta.logits.shape[2])
-        bases = [read_base(run.weights) for member in members for run in member.tested]
+        bases = [run.base for member in members for run in member.tested]
         groups = [self.meta.groups] if self.meta.groups is not None else []
         seen = Provenance.of(calibrated=[self.meta.keys], calibrated_groups=groups)
         return stack_checkpoint(
-            {member.name: [run.weights for run in member.tested] for member in members},
+            {member.name: [run.base.path for run in member.tested] for member in members},
             bases[0].info,
             head,
             module,
@@ -206,7 +205,9 @@ class Stack:
                 "mode": self.plan.mode,
                 # beside this folder
                 "member_runs": {
-                    member.name: list(dict.fromkeys(run.folder.name for run in (*member.held_out, *member.tested)))
+                    member.name: list(
+                        dict.fromkeys(run.files.folder.name for run in (*member.held_out, *member.tested))
+                    )
                     for member in self.members
                 },
                 "kept": name,

@@ -207,9 +207,9 @@ def test_holdout__the_heads_see_the_stack_split(holdout):
 
 def test_overlaps__are_counted_and_no_test_is_refused(holdout):
     _, folder, _ = holdout
-    runs = [RunDir(folder / "small")]
+    runs = [stack_logits.MemberRun.of(RunDir(folder / "small"))]
     member = stack_logits.Member("small", runs, runs)
-    data = build_data(yaml.safe_load(runs[0].config.read_text())["data"])
+    data = build_data(yaml.safe_load(runs[0].files.config.read_text())["data"])
     assert overlaps_with_test([member], data.samples("test")) == []
     assert (
         "on copies of 3 of the test samples" in overlaps_with_test([member], data.samples("train").subset([0, 1, 2]))[0]
