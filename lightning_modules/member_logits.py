@@ -21,24 +21,6 @@ from lightning_modules.classifier import ImageClassifier
 MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
-def member_logits(
-    checkpoint: Path,
-    samples: Samples,
-    data: ImageDataModule,
-    device: torch.device,
-    precision: str = "32-true",
-    tta: TTA = "none",
-    cache: LogitCache | None = None,
-    counts: LogitCounts | None = None,
-) -> Tensor:
-    """Return one base's logits on samples; see `stack_logits`.
-
-    Returns:
-        float32 on the CPU in the samples' order, shape `(sample, class)`
-    """
-    return stack_logits([checkpoint], samples, data, device, precision, tta, cache, counts)[:, 0]
-
-
 def stack_logits(
     checkpoints: Sequence[Path],
     samples: Samples,

@@ -57,6 +57,8 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     run = RunDir(folder / plan.stack_name)
     config = yaml.safe_load(members[0].held_out[0].files.config.read_text())
     data = build_data(config["data"])
+    for member in members:
+        member.check_classes(data.dataset.class_names)
     source = LogitSource(plan, config["trainer"])
     folds = meta_samples(plan, data)
     leakage = check_leakage(plan, members, folds)

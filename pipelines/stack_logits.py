@@ -60,6 +60,27 @@ class Member:
     held_out: list[MemberRun]
     tested: list[MemberRun]
 
+    @property
+    def run_names(self) -> list[str]:
+        """The names of all its runs, each once."""
+        return list(dict.fromkeys(run.files.folder.name for run in (*self.held_out, *self.tested)))
+
+    def check_classes(self, class_names: Sequence[str]) -> None:
+        """Refuse a member that was trained on other classes than the heads are fitted on, or in another order.
+
+        Args:
+            class_names: of the stack's data, in label order
+
+        Raises:
+            ValueError: they differ
+        """
+        for run in (*self.held_out, *self.tested):
+            if list(run.base.info.class_names) != list(class_names):
+                raise ValueError(
+                    f"member {self.name!r} was trained on the classes {run.base.info.class_names}, but the stack's "
+                    f"data has {list(class_names)}: give all members the same data"
+                )
+
 
 @dataclass(frozen=True)
 class MemberLogits:

@@ -204,12 +204,7 @@ class Stack:
                 "git_commit": git_commit(),
                 "mode": self.plan.mode,
                 # beside this folder
-                "member_runs": {
-                    member.name: list(
-                        dict.fromkeys(run.files.folder.name for run in (*member.held_out, *member.tested))
-                    )
-                    for member in self.members
-                },
+                "member_runs": {member.name: member.run_names for member in self.members},
                 "kept": name,
                 "parameters": self._parameters()[name],
                 "trainable_parameters": 0,

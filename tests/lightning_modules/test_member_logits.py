@@ -11,11 +11,16 @@ from ensembling.cache import LogitCache, LogitCounts
 from lightning_modules import MLP, SmallCNN
 from lightning_modules import member_logits as module
 from lightning_modules.checkpoints import load_classifier, read_base
-from lightning_modules.member_logits import member_logits, stack_logits
+from lightning_modules.member_logits import stack_logits
 from tests.helpers.data import Blobs, write_image_folder
 from tests.helpers.training import fit
 
 CPU = torch.device("cpu")
+
+
+def member_logits(checkpoint, *args, **options):
+    """One base's logits, (sample, class)."""
+    return stack_logits([checkpoint], *args, **options)[:, 0]
 
 
 @pytest.fixture(scope="module")

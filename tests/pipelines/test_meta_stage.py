@@ -218,6 +218,16 @@ def test_overlaps__are_counted_and_no_test_is_refused(holdout):
         overlaps_with_test([member], data.samples("test").subset([]))
 
 
+def test_check_classes__others_are_refused(holdout):
+    _, folder, _ = holdout
+    runs = [stack_logits.MemberRun.of(RunDir(folder / "small"))]
+    member = stack_logits.Member("small", runs, runs)
+    member.check_classes([str(number) for number in range(10)])
+    # as many, in another order
+    with pytest.raises(ValueError, match="member 'small' was trained on the classes"):
+        member.check_classes([str(number) for number in reversed(range(10))])
+
+
 def test_val__selection_is_told_in_every_table(holdout):
     root, folder, options = holdout
     printed, result = stacked(make(root, options=options, mode="val", stack_name="on_val"), folder)
