@@ -10,16 +10,20 @@ class EpochSums:
     """Loss and hits of an epoch so far; reading them in each step would wait for the device."""
 
     def __init__(self) -> None:
-        self.sums = torch.zeros(2)
-        self.count = 0
+        self._hold(torch.zeros(2), 0)
+
+    def _hold(self, sums: Tensor, count: int) -> None:
+        self.sums, self.count = sums, count
+        # views: adding to them in place is the least that a step can do
+        self._loss, self._hits = sums.unbind()
 
     def move(self, device: torch.device) -> None:
         """Take the sums to a device, in double precision where it has it."""
-        self.sums = self.sums.to(device, torch.float32 if device.type == "mps" else torch.float64)
+        self._hold(self.sums.to(device, torch.float32 if device.type == "mps" else torch.float64), self.count)
 
     def clear(self) -> None:
         """Begin a new epoch."""
-        self.sums, self.count = torch.zeros_like(self.sums), 0
+        self._hold(torch.zeros_like(self.sums), 0)
 
     @torch.no_grad()
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
@@ -31,8 +35,8 @@ class EpochSums:
             labels: shape `(batch,)`
         """
         count = len(labels)
-        hits = (logits.argmax(1) == labels).sum()
-        self.sums += torch.stack([loss * count, hits])
+        self._loss.add_(loss, alpha=count)
+        self._hits.add_((logits.argmax(1) == labels).sum())
         self.count += count
 
     def with_count(self) -> Tensor:
@@ -45,4 +49,4 @@ class EpochSums:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on within an epoch."""
-        self.sums, self.count = state["sums"], state["count"]
+        self._hold(state["sums"], state["count"])

@@ -35,10 +35,18 @@ class Listening(Callback):
         self.note("batch end", trainer, batch_idx, outputs["loss"].item(), pl_module._current_fx_name)
 
     def on_validation_start(self, trainer, pl_module):
-        self.note("validation", trainer)
+        self.note("validation", trainer, trainer.sanity_checking)
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        self.note("validation batch start", trainer, batch_idx, batch["id"].tolist(), pl_module._current_fx_name)
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        pl_module.log("of_validation", float(batch["label"].sum()), on_step=True, on_epoch=True)
+        self.note("validation batch end", trainer, batch_idx, outputs, pl_module._current_fx_name)
 
     def on_train_epoch_end(self, trainer, pl_module):
-        self.note("epoch end", trainer, sorted(trainer.callback_metrics))
+        metrics = {name: value.item() for name, value in sorted(trainer.callback_metrics.items())}
+        self.note("epoch end", trainer, metrics)
 
 
 def fit(tmp_path, lean, callbacks=(), model_class=MLP, model_options=None, **options):
@@ -73,7 +81,8 @@ def test_loop__does_what_lightnings_does(options, tmp_path):
     ours, our_hooks, fitting = fit(tmp_path, True, **options)
     stock, stock_hooks, _ = fit(tmp_path, False, **options)
     assert type(fitting.fit_loop.epoch_loop) is LeanEpochLoop
-    assert fitting.fit_loop.epoch_loop._lean is ("accumulate_grad_batches" not in options)
+    loop = fitting.fit_loop.epoch_loop
+    assert loop._lean is loop.val_loop._lean is ("accumulate_grad_batches" not in options)
     assert [hook[:4] for hook in our_hooks] == [hook[:4] for hook in stock_hooks]
     assert our_hooks == stock_hooks
     for name, value in stock.state_dict().items():
@@ -126,6 +135,20 @@ def test_loop__leaves_what_it_does_not_cover_to_lightnings(options, tmp_path):
     _, _, fitting = fit(tmp_path, True, **options)
     assert not fitting.fit_loop.epoch_loop._lean
     assert fitting.global_step > 0
+
+
+class Validating(MLP):
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        self.log("of_the_step", float(batch_idx))
+
+
+def test_loop__leaves_a_validation_step_of_its_own_to_lightnings(tmp_path):
+    _, _, fitting = fit(tmp_path, True, model_class=Validating)
+    loop = fitting.fit_loop.epoch_loop
+    assert loop._lean
+    assert not loop.val_loop._lean
+    assert "of_the_step" in fitting.callback_metrics
 
 
 def test_loop__a_callback_that_looks_at_gradients_sees_them(tmp_path):
