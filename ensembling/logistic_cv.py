@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from ensembling.logistic_fit import REFRESH, TOLERANCE, Problem, solve
-from ensembling.logistic_solver import Objective, Preconditioner, by_hessian, diagonal_bound, minimise
+from ensembling.logistic_solver import Objective, Preconditioner, by_hessian, diagonal_bound, minimise, padded
 
 # shares of the objective by which it may still fall: of a fold's solution, and of where it begins
 CV_TOLERANCE, ROUGH_TOLERANCE = 1e-7, 1e-5
 # gradients before the next Hessian on the way there
-PATH_REFRESH = 4
+PATH_REFRESH = 3
 # single precision is for what takes long, and is given up where it does not converge within so many gradients
 LARGE, SINGLE_LIMIT = 5000, 40
 
@@ -111,7 +111,7 @@ class _Folds:
     ) -> None:
         self.problem, self.grid, self.slices, self.path = problem, grid, slices, path
         self.x, self.y = problem.whitened.x, problem.labels
-        self.single = self.x.to(_kinds(len(self.y))[0])
+        self.single = padded(self.x.to(_kinds(len(self.y))[0]))
         self.numbers = torch.arange(len(grid))
         known = [hessian for hessian in hessians if hessian is not None]
         self.hessians = torch.stack(known) if len(known) == len(grid) else None
@@ -125,8 +125,10 @@ class _Folds:
     def _inner(self, ridge: Tensor, classes: Tensor) -> Preconditioner | None:
         if self.hessians is None:
             return None
+        if len(classes) == len(self.problem.classes):
+            return by_hessian(self.hessians, ridge, len(classes), torch.float32)
         kept = self._parameters(classes)
-        return by_hessian(self.hessians[:, kept][:, :, kept], ridge, len(classes))
+        return by_hessian(self.hessians[:, kept][:, :, kept], ridge, len(classes), torch.float32)
 
     def _parameters(self, classes: Tensor) -> Tensor:
         width = self.x.shape[1]

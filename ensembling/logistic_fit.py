@@ -12,6 +12,7 @@ from ensembling.logistic_solver import (
     by_hessian,
     diagonal_bound,
     minimise,
+    padded,
 )
 
 # share of the objective by which a solution's may be above the lowest
@@ -46,7 +47,7 @@ class Problem:
 
     def objective(self, Cs: list[float], kind: torch.dtype = torch.float64) -> Objective:
         """Return the objectives of several C over all samples, computed in single or double precision."""
-        x = self.whitened.x.to(kind)
+        x = padded(self.whitened.x.to(kind))
         return Objective([(x, self.labels)], len(self.classes), self.ridge(Cs, len(self.labels)))
 
     def ridge(self, Cs: list[float], count: float) -> Tensor:

@@ -11,15 +11,19 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 # parameters beyond which a Hessian costs more than it saves
 LARGEST_HESSIAN = 2000
 # samples that a Hessian is taken from: at least so many, and so many a parameter
 LEAST_SAMPLES, SAMPLES_A_PARAMETER = 4000, 8
+# columns of features come in multiples of this, the last ones empty: products over samples then take half the time
+LANES = 16
 # numbers worked on at once: what stays in a core's cache, and bounds the memory
-BLOCK = 2**18
+BLOCK = 2**20
 # pairs of steps and gradients that L-BFGS remembers
 MEMORY = 8
 # steps that may be too long, in all
@@ -74,7 +78,7 @@ class Objective:
     """Objectives of several penalties over the same samples.
 
     Args:
-        parts: features `(sample, axis + 1)` and labels `(sample,)`, in any number of pieces
+        parts: features `(sample, axis + 1)`, perhaps `padded`, and labels `(sample,)`, in any number of pieces
         num_classes: number of classes, each with a sample
         ridge: half-penalties of squares, shape `(problem, axis + 1)`
     """
@@ -86,8 +90,7 @@ class Objective:
         # sums of each class's features: the part of the gradient that stays
         self.sums = torch.zeros(num_classes, self.width, dtype=torch.float64)
         for x, y in parts:
-            one_hot = torch.nn.functional.one_hot(y, num_classes).to(x.dtype)
-            self.sums += one_hot.T @ x
+            self.sums.index_add_(0, y, x[:, : self.width].double())
         self.noise = 1e-14 if parts[0][0].dtype == torch.float64 else 1e-7
 
     def only(self, number: int) -> "Objective":
@@ -112,8 +115,9 @@ class Objective:
         """Return the sums of cross-entropies but for what `sums` holds `(problem,)`, and of their gradients."""
         size, width = len(flat), self.width
         loss = torch.zeros(size, dtype=torch.float64)
-        gradient = torch.zeros(size * self.classes, width, dtype=torch.float64)
-        w = flat.view(size * self.classes, width).to(self.parts[0][0].dtype)
+        like = self.parts[0][0]
+        gradient = torch.zeros(size * self.classes, like.shape[1], dtype=torch.float64)
+        w = functional.pad(flat.view(size * self.classes, width).to(like.dtype), (0, like.shape[1] - width))
         rows = max(BLOCK // max(size * self.classes, width), 64)
         for whole, _ in self.parts:
             for x in whole.split(rows):
@@ -125,7 +129,7 @@ class Objective:
                 p.div_(total)
                 loss += total.log_().add_(top).sum((1, 2))
                 gradient += p.view(size * self.classes, len(x)) @ x
-        return loss, gradient.view(size, self.classes, width)
+        return loss, gradient.view(size, self.classes, -1)[:, :, :width]
 
     def penalised(
         self, loss: Tensor, gradient: Tensor, flat: Tensor, problems: Tensor
@@ -153,18 +157,17 @@ class Objective:
         """
         w = flat.view(self.classes, self.width).to(kind)
         size = max(LEAST_SAMPLES, SAMPLES_A_PARAMETER * w.numel())
-        x = torch.cat([x.to(kind) for x, _ in self.parts])
-        p = (w @ x.T).softmax(0)
-        chance = torch.ones(len(x), dtype=kind)
-        if len(x) > size:
+        x = torch.cat([x[:, : self.width].to(kind) for x, _ in self.parts]).T
+        p = (w @ x).softmax(0)
+        root = torch.ones(1, dtype=kind)
+        if self.count > size:
             drawn, chance = self._draw(p, size, seed)
-            x, p, chance = x[drawn], p[:, drawn], chance[drawn].to(kind)
-        weighted = p / chance
-        # class after class: (class, axis, sample) @ (sample, axis)
-        own = torch.matmul((x.T * weighted[:, None]), x)
-        root = chance.rsqrt()
-        all_pairs = ((p * root)[:, None] * x.T).flatten(0, 1)
-        hessian = -(all_pairs @ all_pairs.T)
+            x, p, root = x[:, drawn], p[:, drawn], chance[drawn].rsqrt().to(kind)
+        # parameters are class after class
+        pairs = ((p * root)[:, None] * x).flatten(0, 1)
+        own = (pairs @ (x * root).T).view(self.classes, self.width, self.width)
+        # numpy sees that it is symmetric, and computes half
+        hessian = torch.from_numpy(np.matmul(pairs.numpy(), pairs.numpy().T)).neg_()
         blocks = hessian.view(self.classes, self.width, self.classes, self.width)
         blocks.diagonal(dim1=0, dim2=2).add_(own.permute(1, 2, 0))
         return hessian.double() / self.count
@@ -178,6 +181,11 @@ class Objective:
         return steps.diff(prepend=start.floor()) > 0, chance
 
 
+def padded(x: Tensor) -> Tensor:
+    """Append empty columns to features `(sample, axis + 1)`."""
+    return functional.pad(x, (0, -x.shape[1] % LANES))
+
+
 def diagonal_bound(objective: Objective) -> Preconditioner:
     """Precondition by the Hessian at equal probabilities, which is diagonal on the principal axes.
 
@@ -187,16 +195,17 @@ def diagonal_bound(objective: Objective) -> Preconditioner:
     return lambda gradient, problems: gradient / diagonal[problems]
 
 
-def by_hessian(hessians: Tensor, ridge: Tensor, num_classes: int) -> Preconditioner:
+def by_hessian(hessians: Tensor, ridge: Tensor, num_classes: int, kind: torch.dtype = torch.float64) -> Preconditioner:
     """Precondition by Hessians of the mean cross-entropy.
 
     Args:
         hessians: shape `(problem, parameter, parameter)`
         ridge: shape `(problem, axis + 1)`
         num_classes: number of classes
+        kind: single precision takes half the time, and is no worse than a Hessian of few samples
     """
     size, width = ridge.shape
-    full = hessians.clone()
+    full = hessians.to(kind, copy=True)
     full.diagonal(dim1=1, dim2=2).add_(ridge.repeat(1, num_classes))
     # adding the same weights to all classes changes no probability, and no solution does: any curvature there makes
     # the matrix regular
@@ -208,9 +217,14 @@ def by_hessian(hessians: Tensor, ridge: Tensor, num_classes: int) -> Preconditio
         jitter = max(10 * jitter, 1e-8)
         full.diagonal(dim1=1, dim2=2).add_((jitter * scale * (failed > 0))[:, None])
         factor, failed = torch.linalg.cholesky_ex(full)
-    return lambda gradient, problems: torch.cholesky_solve(
-        gradient[:, :, None], factor if len(problems) == size else factor[problems]
-    )[:, :, 0]
+    factors = factor.unbind()
+
+    def precondition(gradient: Tensor, problems: Tensor) -> Tensor:
+        # one by one: gathering the factors of some would cost more than solving with them
+        pairs = zip(gradient.to(kind), problems.tolist(), strict=True)
+        return torch.stack([torch.cholesky_solve(g[:, None], factors[n])[:, 0] for g, n in pairs]).double()
+
+    return precondition
 
 
 def minimise(
