@@ -20,6 +20,7 @@ from torch import Tensor
 from callbacks.throughput import Throughput
 from datamodules.base import ImageDataModule
 from datamodules.provenance import Provenance, fingerprint
+from ensembling.leakage import Leakage
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.metrics import metrics_by_source, pairwise_source_auroc
 from lightning_modules.stacking import StackingModule
@@ -101,7 +102,7 @@ class RunRecorder(Callback):
             self.best, self.best_epoch = metrics, trainer.current_epoch
             if trainer.is_global_zero:
                 self._replace_earlier()
-                write_predictions(self.predictions, {"val": pl_module.predictions}, leakage_allowed(pl_module))
+                write_predictions(self.predictions, {"val": pl_module.predictions}, leakage_allowed(pl_module.leakage))
 
     def _replace_earlier(self) -> None:
         # what an earlier part of the run wrote, its test results too, belongs to weights that are no longer the best
@@ -169,6 +170,7 @@ class RunRecorder(Callback):
         }
         if isinstance(model, StackingModule):
             facts["parameters"] += sum(base.parameters for base in model.known_bases)
+        if model.leakage is not None:
             facts["leakage"] = model.leakage.plain()
         # what a fit wrote of itself stands when the run is tested later, perhaps elsewhere
         facts = {**earlier, **facts} if "fit" in entries else {**facts, **earlier}
@@ -176,7 +178,7 @@ class RunRecorder(Callback):
             # of the data that was evaluated before, which may have had other sources
             facts = {name: fact for name, fact in facts.items() if name not in by_source_names(evaluated)}
             facts["evaluations"] = facts.get("evaluations", {}) | {evaluated: evaluation(trainer, model, evaluated)}
-            write_predictions(self.predictions, {evaluated: model.predictions}, leakage_allowed(model))
+            write_predictions(self.predictions, {evaluated: model.predictions}, leakage_allowed(model.leakage))
             if "source" in model.predictions:
                 logits, labels, sources = (model.predictions[name].cpu() for name in ("logits", "label", "source"))
                 names, class_names = data.dataset.source_names, model.info.class_names
@@ -267,9 +269,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     partial.replace(path)
 
 
-def leakage_allowed(model: ImageClassifier) -> dict[str, str]:
-    """Return what a file of predictions says of a stack that was trained on what its bases knew; else nothing."""
-    problems = model.leakage.problems() if isinstance(model, StackingModule) else []
+def leakage_allowed(leakage: Leakage | None) -> dict[str, str]:
+    """Return what a file of tensors says of a stack that was trained on what its bases knew; else nothing."""
+    problems = leakage.problems() if leakage is not None else []
     return {"leakage_allowed": "; ".join(problems)} if problems else {}
 
 

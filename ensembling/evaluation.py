@@ -10,7 +10,17 @@ from torch import Tensor
 from ensembling.diversity import diversity
 from ensembling.logits import mean_logits
 from ensembling.rejection import Thresholds, risk_coverage
-from ensembling.selection import COMPARED, Pool, best_member, by_simplicity, pareto_front, recommend, worth
+from ensembling.selection import (
+    COMPARED,
+    HELD_OUT,
+    LEAKED,
+    Pool,
+    best_member,
+    by_simplicity,
+    pareto_front,
+    recommend,
+    worth,
+)
 from ensembling.statistics import LEVEL, METRICS, REPLICATES, Bootstrap, bootstrap, check_logits, mcnemar
 
 MEAN, TUNED_MEAN = "mean", "tuned_mean"
@@ -153,6 +163,7 @@ def stack_report(
         )
     by_accuracy = max(members, key=lambda name: (raw.points[name]["accuracy"], -raw.points[name]["nll"]))
     present = test.labels.unique()
+    chosen_from = LEAKED if (leakage or {}).get("allowed") else HELD_OUT
     return {
         "samples": len(test.labels),
         "held_out_samples": len(held_out.labels),
@@ -167,7 +178,7 @@ def stack_report(
         "differences": _differences(test, raw, calibrated, heads, best, temperatures),
         "diversity": diversity(test.members, test.labels),
         "worth": worth(held_out.members, held_out.labels, pool, greedy_weights, groups=held_out.groups, **draw),
-        "recommendation": asdict(recommend(chosen_on, members, heads)),
+        "recommendation": asdict(recommend(chosen_on, members, heads, chosen_from)),
         "leakage": {key: list((leakage or {}).get(key, ())) for key in ("allowed", "warnings")},
         "notes": [*notes, *_notes(test, held_out, raw, present)],
     }

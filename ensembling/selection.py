@@ -17,6 +17,8 @@ SIMPLICITY = ("mean", "tuned_mean", "greedy", "logistic", "mlp")
 COMPARED = ("accuracy", "nll")
 # with more members not every subset is tried
 EXHAUSTIVE_MEMBERS = 12
+# what the reason for a recommendation calls the samples behind it
+HELD_OUT, LEAKED = "held-out samples", "samples that were not held out from the members (LEAKAGE ALLOWED)"
 
 # from members' logits (sample, base, class) to held-out logits (sample, class)
 Pool = Callable[[Tensor], Tensor]
@@ -215,7 +217,9 @@ def beats(held_out: Bootstrap, model: str, other: str) -> bool:
     return accuracy["low"] > 0 or (nll["high"] < 0 and accuracy["high"] >= 0)
 
 
-def recommend(held_out: Bootstrap, members: Sequence[str], heads: Sequence[str]) -> Recommendation:
+def recommend(
+    held_out: Bootstrap, members: Sequence[str], heads: Sequence[str], samples: str = HELD_OUT
+) -> Recommendation:
     """Recommend the simplest model that no more complex one beats beyond noise.
 
     Args:
@@ -223,6 +227,7 @@ def recommend(held_out: Bootstrap, members: Sequence[str], heads: Sequence[str])
             with the heads cross-fitted and all calibrated
         members: names of the members; the best stands for them
         heads: names of the pooled models
+        samples: what the reason calls the samples
 
     Returns:
         the model and the reason
@@ -234,7 +239,7 @@ def recommend(held_out: Bootstrap, members: Sequence[str], heads: Sequence[str])
         for place, name in enumerate(order)
     }
     chosen = next(name for name in order if not beaten[name])
-    reasons = _reasons(held_out, order, chosen, beaten)
+    reasons = _reasons(held_out, order, chosen, beaten, samples)
     trained = [name for name in order[1:] if not name.startswith(("mean", "tuned_mean"))]
     helps = None
     if "tuned_mean" in order and trained:
@@ -244,8 +249,10 @@ def recommend(held_out: Bootstrap, members: Sequence[str], heads: Sequence[str])
     return Recommendation(chosen, f"Use {chosen}: {'; '.join(reasons)}.", best, helps, order)
 
 
-def _reasons(held_out: Bootstrap, order: list[str], chosen: str, beaten: Mapping[str, list[str]]) -> list[str]:
-    place, samples = order.index(chosen), f"{held_out.samples:,} held-out samples"
+def _reasons(
+    held_out: Bootstrap, order: list[str], chosen: str, beaten: Mapping[str, list[str]], samples: str
+) -> list[str]:
+    place, samples = order.index(chosen), f"{held_out.samples:,} {samples}"
     simpler, rest = order[:place][-1:], order[place + 1 :]
     reasons = []
     for other in simpler:

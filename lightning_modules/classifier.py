@@ -17,6 +17,7 @@ from datamodules.info import DataInfo
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from ensembling.gather import gather_by_id
+from ensembling.leakage import Leakage
 from lightning_modules.compute import check_compiler, compile_module
 from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.finite_loss import LossWatch, NotFiniteError, check_weights, place, way_out
@@ -107,6 +108,8 @@ class ImageClassifier(pl.LightningModule):
         super().__init__()
         self._check_options()
         self.provenance: Provenance | None = None
+        # of a stack: what its bases had seen of the samples that its head was fitted on
+        self.leakage: Leakage | None = None
         # of the split evaluated last, over all processes
         self.predictions: dict[str, Tensor] = {}
         self.metrics: dict[str, float] = {}
@@ -418,9 +421,11 @@ class ImageClassifier(pl.LightningModule):
             checkpoint["provenance"] = record.plain()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember the samples that the weights have seen already, and the sums of an unfinished epoch."""
+        """Remember the samples that the weights have seen already, what leaked, and an unfinished epoch's sums."""
         if "train_sums" in checkpoint:
             self._train_sums.load_state_dict(checkpoint["train_sums"])
         self._plateau_state = checkpoint.get("plateau", {})
         if "provenance" in checkpoint:
             self.provenance = Provenance.from_plain(checkpoint["provenance"])
+        if "leakage" in checkpoint:
+            self.leakage = Leakage(**checkpoint["leakage"])

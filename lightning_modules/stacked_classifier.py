@@ -1,6 +1,6 @@
 """StackedClassifier: a whole stack in one file: bases, head, temperature and thresholds."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from datamodules.info import DataInfo
 from datamodules.provenance import Provenance
 from ensembling.heads import Head, head_from_plain, head_plain
+from ensembling.leakage import Leakage
 from ensembling.logits import mean_logits
 from ensembling.rejection import Thresholds
 from ensembling.tta import TTA, tta_logits
@@ -111,6 +112,7 @@ def stack_checkpoint(
     tta: TTA,
     thresholds: Thresholds | None,
     provenance: Provenance,
+    leakage: Leakage,
     data: dict[str, Any],
     normalized: bool,
 ) -> dict[str, Any]:
@@ -125,6 +127,7 @@ def stack_checkpoint(
         tta: views of each image
         thresholds: of rejection; None accepts all
         provenance: which samples the bases and the head have seen
+        leakage: what the bases had seen of the samples that the head was fitted on
         data: the data section of the resolved configuration
         normalized: whether the head gets logarithms of probabilities
 
@@ -157,6 +160,7 @@ def stack_checkpoint(
         "architecture": {"class_path": class_path, "init_args": options},
         "config": {"data": data},
         "provenance": provenance.plain(),
+        "leakage": asdict(leakage),
     }
 
 

@@ -266,6 +266,7 @@ class StackingModule(ImageClassifier):
             }
             for base in self.known_bases
         ]
+        assert self.leakage is not None
         checkpoint["leakage"] = asdict(self.leakage)
         checkpoint["class_counts"] = self.class_counts
 
@@ -281,7 +282,6 @@ class StackingModule(ImageClassifier):
                     f"base {base.path} has changed since the stack was trained over it: restore it, or train the "
                     f"stack again"
                 )
-        self.leakage = Leakage(**checkpoint["leakage"])
         self.criterion = self.loss.build(checkpoint["class_counts"]).to(self.device)
 
 

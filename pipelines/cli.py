@@ -359,7 +359,7 @@ class ImageCLI(LightningCLI):
 
     @rank_zero_only
     def after_test(self) -> None:
-        """Show a stack beside its members."""
+        """Show a stack beside its members, and what leaked."""
         table.print_test(Console(), self.run)
 
     @rank_zero_only
@@ -367,7 +367,7 @@ class ImageCLI(LightningCLI):
         """Write the predictions as a table."""
         path = write_predicted(self.run, self.datamodule.samples("predict"), self.model)
         Console().print(f"{len(self.model.predictions['id'])} predictions: {path}", soft_wrap=True)
-        if isinstance(self.model, StackingModule):
+        if self.model.leakage is not None:
             table.print_leakage(Console(), {"leakage": self.model.leakage.plain()})
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from callbacks.recorder import device_name, keep_earlier, write_json, write_predictions
+from callbacks.recorder import device_name, keep_earlier, leakage_allowed, write_json, write_predictions
 from datamodules import ImageDataModule
 from datamodules.provenance import Provenance, fingerprint
 from ensembling.calibration import fit_temperature
@@ -160,6 +160,7 @@ class Stack:
             self.plan.tta,
             self.thresholds[name],
             seen.union(*(base.provenance for base in bases)),
+            self.leakage,
             self.config["data"],
             averages_folds(self.plan),
         )
@@ -183,7 +184,8 @@ class Stack:
         if earlier.get("stack") not in (None, self.report):
             for path in (run.result, run.predictions):
                 keep_earlier(path)
-        write_predictions(run.predictions, predictions)
+        told = leakage_allowed(self.leakage)
+        write_predictions(run.predictions, predictions, told)
         write_tensors(
             run.logits,
             {
@@ -191,6 +193,7 @@ class Stack:
                 for split, part in (("meta", self.meta), ("test", self.test))
                 for column, attribute in (("id", "ids"), ("label", "labels"), ("logits", "logits"))
             },
+            told,
         )
         write_json(
             run.result,
@@ -227,8 +230,8 @@ class Stack:
         )
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file whole, then rename it into place."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata or None)
     partial.replace(path)

@@ -53,6 +53,7 @@ def print_test(console: Console, run: RunDir) -> None:
     result = json.loads(run.result.read_text())
     if "members" in result:
         console.print(stack_table(result))
+    if "leakage" in result:
         print_leakage(console, result)
     if "test_by_source" in result:
         console.print(source_table(result))
