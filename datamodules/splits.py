@@ -196,6 +196,24 @@ def _deal(
     return side[unit]
 
 
+def units(keys: Ints, groups: Ints | None = None) -> Ints:
+    """Join samples that are copies of one image or share a group, however indirectly.
+
+    Args:
+        keys: content key of each sample, shape `(sample,)`
+        groups: group of each sample, shape `(sample,)`
+
+    Returns:
+        the index of the first sample of its unit, for each sample, shape `(sample,)`
+
+    Example:
+        >>> units(np.array([7, 8, 7, 9]), np.array([0, 1, 1, 2])).tolist()
+        [0, 0, 0, 3]
+    """
+    original = _first_of(keys)
+    return original if groups is None else _joined(original, groups)
+
+
 def _first_of(values: Ints) -> Ints:
     """Return the index of the first sample with the same value."""
     _, first, inverse = np.unique(values, return_index=True, return_inverse=True)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.splits import stratified_folds
+from datamodules.splits import stratified_folds, units
 
 
 def meta_folds(labels: Tensor, folds: int, seed: int, groups: Tensor | None = None, lower: bool = True) -> Tensor:
@@ -44,3 +44,18 @@ def meta_folds(labels: Tensor, folds: int, seed: int, groups: Tensor | None = No
         # groups that hold several classes, or few samples in all: not stratified then
         dealt = stratified_folds(np.zeros_like(classes), folds, seed, groups=None if groups is None else units)
     return torch.from_numpy(dealt)
+
+
+def join_copies(keys: Tensor, groups: Tensor | None = None) -> Tensor | None:
+    """Put copies of an image into one group: what is held out must not be known from a copy.
+
+    Args:
+        keys: content key of each sample, int64, shape `(sample,)`
+        groups: int64, shape `(sample,)`
+
+    Returns:
+        groups that copies join, int64, shape `(sample,)`; as given where no image comes twice
+    """
+    if len(keys.unique()) == len(keys):
+        return groups
+    return torch.from_numpy(units(keys.numpy(), None if groups is None else groups.numpy()))

@@ -106,8 +106,8 @@ def fit_heads(plan: StackPlan, meta: MemberLogits, test: MemberLogits, console: 
     classes = meta.logits.shape[2]
     for name, head in plan.named_heads().items():
         start = time.monotonic()
-        held_out = cross_fit(head, meta.logits, meta.labels, classes, seed=plan.seed, groups=meta.groups)
-        module = fit_head(head, meta.logits, meta.labels, classes, plan.seed, meta.groups)
+        held_out = cross_fit(head, meta.logits, meta.labels, classes, seed=plan.seed, groups=meta.units)
+        module = fit_head(head, meta.logits, meta.labels, classes, plan.seed, meta.units)
         with torch.no_grad():
             fitted[name] = FittedHead(head, module, held_out, module(test.logits).float())
         console.print(f"head {name}: fitted in {time.monotonic() - start:.1f} s", highlight=False)

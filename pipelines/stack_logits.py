@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,6 +15,7 @@ from callbacks.recorder import device_name, write_json
 from datamodules import ImageDataModule
 from datamodules.samples import Samples
 from ensembling.cache import LogitCache, LogitCounts
+from ensembling.folds import join_copies
 from ensembling.leakage import Leakage, find_leakage, join_leakage, refuse_leakage
 from ensembling.logits import mean_logits
 from ensembling.tta import TTA, tta_logits
@@ -106,6 +108,11 @@ class MemberLogits:
         ids, keys, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("ids", "keys", "labels"))
         groups = [part.groups for part in parts if part.groups is not None]
         return cls(ids, keys, labels, torch.cat(groups) if groups else None, torch.cat(list(logits)))
+
+    @cached_property
+    def units(self) -> Tensor | None:
+        """The groups, with copies of an image in one, shape `(sample,)`; None where each sample is for itself."""
+        return join_copies(self.keys, self.groups)
 
     def of_members(self, numbers: Sequence[int]) -> "MemberLogits":
         """Keep some members."""

@@ -84,16 +84,16 @@ class Stack:
     @cached_property
     def held_out(self) -> Predictions:
         """Members and cross-fitted heads on the meta samples."""
-        return self._predictions(self.meta, {name: head.held_out for name, head in self.heads.items()})
+        return self._predictions(self.meta, {name: head.held_out for name, head in self.heads.items()}, self.meta.units)
 
     @cached_property
     def tested(self) -> Predictions:
         """Members and heads on the test samples."""
-        return self._predictions(self.test, {name: head.test for name, head in self.heads.items()})
+        return self._predictions(self.test, {name: head.test for name, head in self.heads.items()}, self.test.groups)
 
-    def _predictions(self, source: MemberLogits, heads: dict[str, Tensor]) -> Predictions:
+    def _predictions(self, source: MemberLogits, heads: dict[str, Tensor], groups: Tensor | None) -> Predictions:
         members = {name: source.logits[:, number] for number, name in enumerate(self.names)}
-        return Predictions(source.labels, members, heads, source.groups)
+        return Predictions(source.labels, members, heads, groups)
 
     @cached_property
     def temperatures(self) -> dict[str, float]:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ensembling.folds import meta_folds
+from ensembling.folds import join_copies, meta_folds
 
 
 def test_meta_folds__are_stratified():
@@ -36,3 +36,17 @@ def test_meta_folds__fewer_samples_than_folds():
     assert sorted(meta_folds(torch.tensor([0, 1, 2]), 5, seed=0).tolist()) == [0, 1, 2]
     with pytest.raises(ValueError, match="too few to hold some out"):
         meta_folds(torch.tensor([0]), 5, seed=0)
+
+
+def test_join_copies__of_an_image_and_of_its_groups():
+    keys = torch.tensor([5, 6, 5, 7, 8])
+    assert join_copies(keys).tolist() == [0, 1, 0, 3, 4]
+    # the copy joins the groups of both
+    groups = torch.tensor([30, 10, 10, 20, 20])
+    assert join_copies(keys, groups).tolist() == [0, 0, 0, 3, 3]
+
+
+def test_join_copies__changes_nothing_where_there_are_none():
+    keys, groups = torch.arange(4), torch.tensor([9, 9, 8, 8])
+    assert join_copies(keys) is None
+    assert torch.equal(join_copies(keys, groups), groups)

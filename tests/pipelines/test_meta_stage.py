@@ -16,10 +16,11 @@ from lightning_modules.checkpoints import load_classifier
 from lightning_modules.metrics import classification_metrics
 from pipelines import stack_logits
 from pipelines.main import main
-from pipelines.meta_stage import meta_stage
+from pipelines.meta_stage import fit_heads, meta_stage
 from pipelines.plan import Member, StackPlan
 from pipelines.run_dir import RunDir
-from pipelines.stack_logits import build_data, overlaps_with_test
+from pipelines.stack_logits import MemberLogits, build_data, overlaps_with_test
+from pipelines.stack_result import Stack
 
 QUICK = {
     "data.batch_size": 256,
@@ -245,3 +246,18 @@ def test_train__is_refused_without_the_override_and_told_with_it(holdout):
     printed, result = stacked(plan, folder)
     assert "small was fitted on" in result["leakage"]["allowed"][0]
     assert "LEAKAGE ALLOWED" in printed
+
+
+def test_fit_heads__held_out_samples_have_no_copy_in_the_fit(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    # members that know nothing, and each image three times
+    keys, labels = torch.arange(100).repeat(3), torch.randint(0, 5, (100,), generator=generator).repeat(3)
+    logits = torch.randn(100, 4, 5, generator=generator).repeat(3, 1, 1)
+    meta = MemberLogits(torch.arange(300), keys, labels, None, logits)
+    plan = make(tmp_path, heads=[LogisticHead(C=1e3)])
+    heads = fit_heads(plan, meta, meta, Console(file=io.StringIO()))
+    right = heads["logistic"].held_out.argmax(1) == labels
+    assert float(right.double().mean()) < 0.35
+    # nor do intervals take copies for samples of their own
+    stack = Stack(plan, None, {}, None, [], meta, meta, heads, None, {}, [])
+    assert torch.equal(stack.held_out.groups, keys)
