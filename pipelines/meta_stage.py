@@ -62,7 +62,7 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     source = LogitSource(plan, config["trainer"])
     folds = meta_samples(plan, data)
     leakage = check_leakage(plan, members, folds)
-    overlaps = overlaps_with_test(members, data.samples("test"))
+    overlaps = overlaps_with_test(members, folds, data.samples("test"))
     console.print(f"{sum(map(len, folds)):,} samples for the heads, {len(data.samples('test')):,} for the test")
     meta = source.held_out(members, data, folds)
     test = source.tested(members, data)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from callbacks.recorder import device_name, write_json
 from datamodules import ImageDataModule
+from datamodules.provenance import Provenance
 from datamodules.samples import Samples
 from ensembling.cache import LogitCache, LogitCounts
 from ensembling.folds import join_copies
@@ -182,11 +183,12 @@ def check_leakage(plan: StackPlan, members: Sequence[Member], folds: Sequence[Sa
     return leakage
 
 
-def overlaps_with_test(members: Sequence[Member], samples: Samples) -> list[str]:
-    """Say of each member that was fitted on test samples, or on other samples of their groups, on how many.
+def overlaps_with_test(members: Sequence[Member], meta: Sequence[Samples], samples: Samples) -> list[str]:
+    """Say on how many test samples, or on others of their groups, members and heads were fitted, and members selected.
 
     Args:
         members: with their runs
+        meta: the samples that the heads are fitted on
         samples: the test samples
 
     Raises:
@@ -194,21 +196,26 @@ def overlaps_with_test(members: Sequence[Member], samples: Samples) -> list[str]
     """
     if not len(samples):
         raise ValueError("a stack is compared on test samples, and the data has none: set data.test_fraction above 0")
-    sentences = []
+    counts = {}
     for member in members:
-        seen = torch.zeros(len(samples), dtype=torch.bool)
-        for record in (run.base.provenance for run in member.tested):
-            if record is None:
-                continue
-            seen |= torch.isin(samples.keys, record.fitted)
-            if samples.groups is not None:
-                seen |= torch.isin(samples.groups, record.fitted_groups)
-        if seen.any():
-            sentences.append(
-                f"{member.name} was fitted on copies of {int(seen.sum())} of the test samples, or on others of their "
-                f"groups: its numbers look better than they are"
-            )
-    return sentences
+        record = Provenance.of().union(*(run.base.provenance for run in member.tested))
+        counts[f"{member.name} was fitted"] = _known(samples, record.fitted, record.fitted_groups)
+        counts[f"{member.name} was selected"] = _known(samples, record.selected, record.selected_groups)
+    record = Provenance.of_samples(fitted=meta)
+    counts["the heads were fitted"] = _known(samples, record.fitted, record.fitted_groups)
+    return [
+        f"{what} on copies of {count} of the test samples, or on others of their groups: numbers look better than they "
+        f"are"
+        for what, count in counts.items()
+        if count
+    ]
+
+
+def _known(samples: Samples, keys: Tensor, groups: Tensor) -> int:
+    known = torch.isin(samples.keys, keys)
+    if samples.groups is not None:
+        known |= torch.isin(samples.groups, groups)
+    return int(known.sum())
 
 
 class LogitSource:

@@ -185,6 +185,18 @@ def test_leaked_checkpoint__tells_wherever_it_is_used(tmp_path, images, place, c
         assert f"LEAKAGE ALLOWED: {sentence}" in predicted
 
 
+def test_copies_of_meta_samples_in_test__are_told(tmp_path, images):
+    root = shutil.copytree(images, tmp_path / "images")
+    data = ImageFolder(root=str(root), val_fraction=0.2, stack_fraction=0.3)
+    planted = [name for name in data.splits["stack"].sample_names() if "/cat/" in name][:2]
+    for number, name in enumerate(planted):
+        shutil.copy(root / name, sorted((root / "test/cat").iterdir())[number])
+    printed, folder = stacked(train(make(tmp_path, {"data.root": str(root), **SPLIT})))
+    (note,) = json.loads((folder / "result.json").read_text())["stack"]["notes"]
+    assert note.startswith("the heads were fitted on copies of 2 of the test samples")
+    assert "note: the heads were fitted on copies of 2" in " ".join(printed.split())
+
+
 def test_selection__is_a_note_of_the_checkpoint_too(tmp_path, honest, capsys):
     honest.stack_name, honest.mode = "on_val", "val"
     _, folder = stacked(honest)

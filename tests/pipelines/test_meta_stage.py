@@ -211,12 +211,16 @@ def test_overlaps__are_counted_and_no_test_is_refused(holdout):
     runs = [stack_logits.MemberRun.of(RunDir(folder / "small"))]
     member = stack_logits.Member("small", runs, runs)
     data = build_data(yaml.safe_load(runs[0].files.config.read_text())["data"])
-    assert overlaps_with_test([member], data.samples("test")) == []
-    assert (
-        "on copies of 3 of the test samples" in overlaps_with_test([member], data.samples("train").subset([0, 1, 2]))[0]
-    )
+    none = [data.samples("stack").subset([])]
+    assert overlaps_with_test([member], [data.samples("stack")], data.samples("test")) == []
+    for split, what in (("train", "small was fitted"), ("val", "small was selected")):
+        (sentence,) = overlaps_with_test([member], none, data.samples(split).subset([0, 1, 2]))
+        assert sentence.startswith(f"{what} on copies of 3 of the test samples")
+    stack = data.samples("stack")
+    (sentence,) = overlaps_with_test([member], [stack.subset([0, 1]), stack.subset([2])], stack.subset([1, 2, 3]))
+    assert sentence.startswith("the heads were fitted on copies of 2 of the test samples")
     with pytest.raises(ValueError, match=r"data.test_fraction"):
-        overlaps_with_test([member], data.samples("test").subset([]))
+        overlaps_with_test([member], none, data.samples("test").subset([]))
 
 
 def test_check_classes__others_are_refused(holdout):
