@@ -66,7 +66,8 @@ class Predictions:
         """
         if not self.members:
             raise ValueError(f"{split}: a report needs at least one member")
-        if twice := sorted(set(self.members) & set(self.heads)):
+        # the mean is among the heads of every report
+        if twice := sorted(set(self.members) & {MEAN, *self.heads}):
             raise ValueError(f"{split}: {', '.join(twice)} names a member and a head: name the member otherwise")
         for name, logits in self.models().items():
             check_logits(f"{split}, {name}", logits, self.labels)

@@ -225,6 +225,9 @@ class StackPlan:
         reserved = next((member.name for member in self.members if member.name in taken), None)
         if reserved is not None:
             raise ValueError(f"member {reserved!r}: the folder of this name holds what is not of one run; rename it")
+        means = (MeanHead.name, TunedMeanHead.name)
+        if mean := next((member.name for member in self.members if member.name in means), None):
+            raise ValueError(f"member {mean!r}: a head of this name is in every stack; rename the member")
         heads = self.named_heads()
         known = [*(member.name for member in self.members), *heads]
         if self.keep is not None and self.keep not in known:

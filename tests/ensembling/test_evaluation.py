@@ -195,6 +195,7 @@ def spoilt(**changes):
         (spoilt(m1=torch.zeros(300, 5)), None, "differ in their number of classes"),
         (spoilt(m1=torch.zeros(299, 4)), None, "test, m1: .*do not fit"),
         (spoilt(logistic=torch.zeros(300, 4)), None, "logistic names a member and a head"),
+        (spoilt(mean=torch.zeros(300, 4)), None, "mean names a member and a head"),
         (spoilt(m9=torch.zeros(300, 4)), None, "m9: predictions are needed on both"),
         (Predictions(torch.zeros(3), {}, {}), None, "at least one member"),
     ],

@@ -82,6 +82,12 @@ def test_plan__conflicts_are_refused(changes, message):
             StackPlan(**{"members": members("one", "two"), **changes})
 
 
+@pytest.mark.parametrize("name", ["mean", "tuned_mean"])
+def test_plan__a_member_named_as_a_head_of_every_stack_is_refused(name):
+    with pytest.raises(ValueError, match=f"member '{name}': a head of this name"):
+        StackPlan(members=members("one", name))
+
+
 @pytest.mark.parametrize(("name", "option"), [("seed", "seed_everything"), ("epochs", "trainer.max_epochs")])
 def test_member__one_setting_by_two_names_is_refused(name, option):
     with pytest.raises(ValueError, match=f"member 'one': {name} and {option} in options"):
