@@ -150,7 +150,7 @@ class RunRecorder(Callback):
     ) -> None:
         if not trainer.is_global_zero:
             return
-        earlier = json.loads(self.result.read_text()) if self.result.is_file() else {}
+        earlier = read_json(self.result)
         changed = any(name in earlier and earlier[name] != entry for name, entry in entries.items())
         if changed and not (self.replaced and "fit" in entries):
             for path in (self.result, self.predictions):
@@ -267,6 +267,21 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(json.dumps(content, indent=2) + "\n")
     partial.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object from a JSON file; it is empty if there is no file.
+
+    Raises:
+        ValueError: the file is damaged; the message names it
+    """
+    try:
+        content = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): restore it, or move it away") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged (it holds no object): restore it, or move it away")
+    return content
 
 
 def leakage_allowed(leakage: Leakage | None) -> dict[str, str]:

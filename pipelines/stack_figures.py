@@ -11,6 +11,9 @@ from pipelines.stack_result import Stack
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# all that is drawn here
+PICTURES = ("test_stack_*.png", "head_weights_*.png")
+
 
 def draw_stack(stack: Stack) -> list[str]:
     """Draw a stack into its run's folder; what cannot be drawn is reported, since the results are written by then.
@@ -22,6 +25,10 @@ def draw_stack(stack: Stack) -> list[str]:
         the files
     """
     files = []
+    for pattern in PICTURES:
+        # of an earlier stack in this folder
+        for old in stack.run.figures.glob(pattern):
+            old.unlink()
     try:
         for name, figure in figures(stack):
             stack.run.figures.mkdir(parents=True, exist_ok=True)

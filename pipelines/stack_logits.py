@@ -1,6 +1,5 @@
 """What a stack's members say of the samples that its heads are fitted on, and of the test samples."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,7 +10,7 @@ import torch
 from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 
-from callbacks.recorder import device_name, write_json
+from callbacks.recorder import device_name, read_json, write_json
 from datamodules import ImageDataModule
 from datamodules.provenance import Provenance
 from datamodules.samples import Samples
@@ -277,7 +276,7 @@ def member_speed(members: Sequence[Member], data: ImageDataModule, source: Logit
     for member in members:
         total = 0.0
         for run in member.tested:
-            known = json.loads(run.files.speed.read_text()) if run.files.speed.is_file() else {}
+            known = read_json(run.files.speed)
             if setting not in known:
                 known[setting] = run_speed(run, images, source)
                 write_json(run.files.speed, known)

@@ -12,7 +12,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from callbacks.recorder import device_name, keep_earlier, leakage_allowed, write_json, write_predictions
+from callbacks.recorder import (
+    device_name,
+    keep_earlier,
+    leakage_allowed,
+    read_json,
+    write_json,
+    write_predictions,
+)
 from datamodules import ImageDataModule
 from datamodules.provenance import Provenance, fingerprint
 from ensembling.calibration import fit_temperature
@@ -27,6 +34,9 @@ from pipelines.cli import git_commit, versions
 from pipelines.plan import StackPlan
 from pipelines.run_dir import RunDir
 from pipelines.stack_logits import Member, MemberLogits, averages_folds
+
+# what differs in result.json where the same stack is made again
+OF_A_PROCESS = ("versions", "git_commit", "fit")
 
 
 @dataclass(frozen=True)
@@ -165,26 +175,59 @@ class Stack:
             averages_folds(self.plan),
         )
 
+    def result(self, seconds: float, device: torch.device) -> dict[str, Any]:
+        """Return what result.json says; see `write`."""
+        name, run = self.chosen, self.run
+        return {
+            "experiment": run.folder.parent.name,
+            "run": run.folder.name,
+            "model": f"{StackedClassifier.__module__}.{StackedClassifier.__qualname__}",
+            "data": self.config["data"]["class_path"],
+            "seed": self.plan.seed,
+            "versions": versions(),
+            "git_commit": git_commit(),
+            "mode": self.plan.mode,
+            # beside this folder
+            "member_runs": {member.name: member.run_names for member in self.members},
+            "kept": name,
+            "parameters": self._parameters()[name],
+            "trainable_parameters": 0,
+            "samples": {"meta": len(self.meta.ids), "test": len(self.test.ids)},
+            "fingerprints": {
+                split: fingerprint(part.ids, part.keys, part.labels)
+                for split, part in (("meta", self.meta), ("test", self.test))
+            },
+            "split_seed": self.data.split_seed,
+            "class_names": self.data.dataset.class_names,
+            "device": device_name(device),
+            "processes": 1,
+            "precision": str(self.config["trainer"]["precision"] or "32-true"),
+            "leakage": self.leakage.plain(),
+            "fit": {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")},
+            "val": classification_metrics(self._kept(self.held_out), self.meta.labels),
+            "test": classification_metrics(self._kept(self.tested), self.test.labels),
+            "stack": self.report,
+        }
+
+    def _kept(self, predictions: Predictions) -> Tensor:
+        # the calibrated logits of the kept model
+        return scale(predictions.models(), self.temperatures)[self.chosen].float()
+
     def write(self, seconds: float, device: torch.device) -> None:
-        """Write checkpoint, predictions, logits and result.json into the stack's folder.
+        """Write predictions, logits, result.json and checkpoint into the stack's folder.
 
         Args:
             seconds: that the heads took
             device: that the members ran on
         """
-        name, run = self.chosen, self.run
-        WholeFileIO().save_checkpoint(self.checkpoint(), run.stack)
-        tested = scale(self.tested.models(), self.temperatures)[name].float()
-        held_out = scale(self.held_out.models(), self.temperatures)[name].float()
-        rows = {"val": (self.meta, held_out), "test": (self.test, tested)}
-        predictions = {
-            split: {"id": part.ids, "label": part.labels, "logits": logits} for split, (part, logits) in rows.items()
-        }
-        earlier = json.loads(run.result.read_text()) if run.result.is_file() else {}
-        if earlier.get("stack") not in (None, self.report):
-            for path in (run.result, run.predictions):
-                keep_earlier(path)
+        run, checkpoint, result = self.run, self.checkpoint(), self.result(seconds, device)
+        put_earlier_aside(run, result)
         told = leakage_allowed(self.leakage)
+        rows = {"val": (self.meta, self.held_out), "test": (self.test, self.tested)}
+        predictions = {
+            split: {"id": part.ids, "label": part.labels, "logits": self._kept(logits)}
+            for split, (part, logits) in rows.items()
+        }
         write_predictions(run.predictions, predictions, told)
         write_tensors(
             run.logits,
@@ -195,39 +238,28 @@ class Stack:
             },
             told,
         )
-        write_json(
-            run.result,
-            {
-                "experiment": run.folder.parent.name,
-                "run": run.folder.name,
-                "model": f"{StackedClassifier.__module__}.{StackedClassifier.__qualname__}",
-                "data": self.config["data"]["class_path"],
-                "seed": self.plan.seed,
-                "versions": versions(),
-                "git_commit": git_commit(),
-                "mode": self.plan.mode,
-                # beside this folder
-                "member_runs": {member.name: member.run_names for member in self.members},
-                "kept": name,
-                "parameters": self._parameters()[name],
-                "trainable_parameters": 0,
-                "samples": {"meta": len(self.meta.ids), "test": len(self.test.ids)},
-                "fingerprints": {
-                    split: fingerprint(part.ids, part.keys, part.labels)
-                    for split, part in (("meta", self.meta), ("test", self.test))
-                },
-                "split_seed": self.data.split_seed,
-                "class_names": self.data.dataset.class_names,
-                "device": device_name(device),
-                "processes": 1,
-                "precision": str(self.config["trainer"]["precision"] or "32-true"),
-                "leakage": {"allowed": self.leakage.problems(), "warnings": self.leakage.warnings()},
-                "fit": {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")},
-                "val": classification_metrics(held_out, self.meta.labels),
-                "test": classification_metrics(tested, self.test.labels),
-                "stack": self.report,
-            },
-        )
+        write_json(run.result, result)
+        WholeFileIO().save_checkpoint(checkpoint, run.stack)
+
+
+def put_earlier_aside(run: RunDir, result: dict[str, Any]) -> None:
+    """Rename what an earlier stack left in the folder, unless it says the same.
+
+    No file of it then stands beside those of another stack, wherever the writing stops.
+
+    Args:
+        run: the stack's folder
+        result: what is to be written
+
+    Raises:
+        ValueError: the earlier result.json is damaged
+    """
+    now = json.loads(json.dumps(result))
+    if any(now.get(name) != value for name, value in read_json(run.result).items() if name not in OF_A_PROCESS):
+        # the result last: by it the next command knows that there is something to put aside
+        for path in (run.predictions, run.logits, run.stack, run.result):
+            keep_earlier(path)
+            path.unlink(missing_ok=True)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -176,6 +176,58 @@ def test_figures__members_against_the_stack(oof):
     assert drawn == ["head_weights_logistic.png", "test_stack_by_class.png", "test_stack_decisions.png"]
 
 
+def test_another_stack_in_the_folder__puts_the_earlier_one_aside(oof):
+    root, folder, changes = oof
+    stacked(make(root, stack_name="twice", keep="logistic", **changes), folder)
+    run = RunDir(folder / "twice")
+    first = {path: path.read_bytes() for path in (run.result, run.predictions, run.logits, run.stack)}
+    other = make(root, stack_name="twice", keep="small", **{**changes, "heads": [GreedyHead()]})
+    for _ in range(2):
+        # the second time all is as it was
+        _, result = stacked(other, folder)
+        kept = sorted(path.name for path in run.folder.glob("**/*.1.*"))
+        assert kept == ["logits.1.safetensors", "predictions.1.safetensors", "result.1.json", "stack.1.ckpt"]
+        assert not [*run.folder.glob("**/*.2.*")]
+    for path, content in first.items():
+        assert path.with_suffix(f".1{path.suffix}").read_bytes() == content
+    assert result["kept"] == "small"
+    assert len(load_classifier(run.stack).members) == 1
+    # nor is a figure of the earlier one left
+    assert sorted(path.name for path in run.figures.iterdir()) == [
+        "test_stack_by_class.png",
+        "test_stack_decisions.png",
+    ]
+
+
+@pytest.mark.parametrize("broken", ["write_predictions", "write_tensors", "write_json", "WholeFileIO"])
+def test_write__that_stops_mixes_no_two_stacks(oof, monkeypatch, broken):
+    root, folder, changes = oof
+    name = f"stopped_{broken}"
+    stacked(make(root, stack_name=name, keep="logistic", **changes), folder)
+    run = RunDir(folder / name)
+    earlier = {path: path.read_bytes() for path in (run.result, run.predictions, run.stack)}
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"pipelines.stack_result.{broken}", stop)
+        with pytest.raises(KeyboardInterrupt):
+            stacked(make(root, stack_name=name, keep="small", **changes), folder)
+    assert not [path for path, content in earlier.items() if path.is_file() and path.read_bytes() == content]
+    assert not run.stack.is_file()
+
+
+def test_write__a_damaged_result_is_named(oof):
+    root, folder, changes = oof
+    plan = make(root, stack_name="damaged", **changes)
+    stacked(plan, folder)
+    path = folder / "damaged/result.json"
+    path.write_text('{"a":')
+    with pytest.raises(ValueError, match=r"damaged/result\.json is damaged .*move it away"):
+        stacked(plan, folder)
+
+
 def test_folds_false__the_heads_see_the_first_fold_alone(oof):
     root, folder, changes = oof
     plan = make(root, stack_name="first", **changes)
