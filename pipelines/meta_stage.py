@@ -72,6 +72,11 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     if plan.max_ms_per_image is not None:
         kept = prune_to_budget(speed, plan.max_ms_per_image, mean_score(meta.logits, meta.labels))
         if left := [name for name in names if name not in kept]:
+            if plan.keep in left:
+                raise ValueError(
+                    f"keep: {plan.keep!r} is left out by max_ms_per_image {plan.max_ms_per_image:g}, of which the best "
+                    f"members are {', '.join(kept)}: keep one of these or a head, or raise max_ms_per_image"
+                )
             notes.append(f"left out for max_ms_per_image {plan.max_ms_per_image:g}: {', '.join(left)}")
         numbers = [names.index(name) for name in kept]
         members, names = [members[number] for number in numbers], kept

@@ -238,6 +238,8 @@ def test_folds_false__the_heads_see_the_first_fold_alone(oof):
 
 def test_budget__leaves_members_out_and_says_so(oof):
     root, folder, changes = oof
+    # measures the members
+    stacked(make(root, **changes), folder)
     for name, cost in (("small", 5.0), ("linear", 1.0)):
         for fold in (0, 1):
             known = json.loads((folder / f"{name}-fold{fold}/speed.json").read_text())
@@ -246,6 +248,8 @@ def test_budget__leaves_members_out_and_says_so(oof):
     _, result = stacked(make(root, max_ms_per_image=3.0, stack_name="cheap", **changes), folder)
     assert "left out for max_ms_per_image 3: small" in result["stack"]["notes"]
     assert [row["name"] for row in result["stack"]["models"] if row["kind"] == "member"] == ["linear"]
+    with pytest.raises(ValueError, match="keep: 'small' is left out by max_ms_per_image 3"):
+        stacked(make(root, max_ms_per_image=3.0, keep="small", stack_name="none", **changes), folder)
     with pytest.raises(ValueError, match="no member fits max_ms_per_image 0.5"):
         stacked(make(root, max_ms_per_image=0.5, stack_name="none", **changes), folder)
 
