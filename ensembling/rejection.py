@@ -41,8 +41,13 @@ class Reject:
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
                 raise ValueError(f"reject.{name} must be in (0, 1], not {value}")
-        if self.per_class and self.accuracy is None and self.coverage is None:
+        if self.per_class and not self.wanted:
             raise ValueError("reject.per_class needs reject.accuracy or reject.coverage")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is to be rejected."""
+        return self.accuracy is not None or self.coverage is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +112,7 @@ def fit_thresholds(
     Returns:
         the thresholds; where the accuracy is out of reach, one that accepts nothing, and a note
     """
-    if reject.accuracy is None and reject.coverage is None:
+    if not reject.wanted:
         return Thresholds()
     confidence, top = probabilities.double().max(1)
     correct = (top == labels).numpy()

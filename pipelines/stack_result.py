@@ -113,7 +113,9 @@ class Stack:
 
     @cached_property
     def thresholds(self) -> dict[str, Thresholds]:
-        """Of each model, fitted on held-out samples."""
+        """Of each model, fitted on held-out samples; of none where the plan rejects nothing."""
+        if not self.plan.reject.wanted:
+            return {}
         classes = self.data.dataset.class_names
         return {
             name: fit_thresholds(self.plan.reject, rows.softmax(1), self.meta.labels, classes)
@@ -168,7 +170,7 @@ class Stack:
             module,
             self.temperatures.get(name, 1.0),
             self.plan.tta,
-            self.thresholds[name],
+            self.thresholds.get(name),
             seen.union(*(base.provenance for base in bases)),
             self.leakage,
             self.config["data"],

@@ -262,6 +262,18 @@ def test_holdout__the_heads_see_the_stack_split(holdout):
     assert result["leakage"] == {"allowed": [], "warnings": []}
 
 
+def test_reject__nothing_wanted_is_nothing_said_of_it(holdout, tmp_path):
+    root, folder, options = holdout
+    printed, result = stacked(make(root, options=options, stack_name="accepts"), folder)
+    assert "right of these" not in printed
+    assert all(row["rejection"] is None for row in result["stack"]["models"])
+    path = folder / "accepts/checkpoints/stack.ckpt"
+    assert load_classifier(path).accepted(torch.zeros(2, 10)) is None
+    assert main(["predict", "--ckpt_path", str(path), "--trainer.accelerator", "cpu"]) == 0
+    with (folder / "accepts/predicted.csv").open() as file:
+        assert next(csv.reader(file)) == ["name", "class", "probability"]
+
+
 def test_overlaps__are_counted_and_no_test_is_refused(holdout):
     _, folder, _ = holdout
     runs = [stack_logits.MemberRun.of(RunDir(folder / "small"))]
