@@ -166,8 +166,9 @@ def worth_table(worth: Sequence[Mapping[str, Any]]) -> Table:
         [name_cell(row, "member"), interval(row, "accuracy"), interval(row, "nll"), number(row.get("greedy_share"))]
         for row in worth
     ]
-    columns = ["member", "accuracy it adds", "nll it adds", "share in greedy selection"]
-    return Table("worth of each member on held-out samples", columns, rows, [False, True, True, True])
+    columns = ["member", "accuracy without", "nll without", "share in greedy selection"]
+    title = "worth of each member: what the mean of all changes by without it, on held-out samples"
+    return Table(title, columns, rows, [False, True, True, True])
 
 
 def diversity_table(pairs: Sequence[Mapping[str, Any]]) -> Table:

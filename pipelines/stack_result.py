@@ -26,6 +26,7 @@ from ensembling.calibration import fit_temperature
 from ensembling.evaluation import Predictions, scale, stack_report
 from ensembling.heads import GreedyHead, Head, MeanHead
 from ensembling.leakage import Leakage
+from ensembling.pooling import greedy_weights
 from ensembling.rejection import Thresholds, fit_thresholds
 from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.metrics import classification_metrics
@@ -125,15 +126,16 @@ class Stack:
     @cached_property
     def report(self) -> dict[str, Any]:
         """All members and heads compared; see `stack_report`."""
-        greedy = next((head.module for head in self.heads.values() if isinstance(head.head, GreedyHead)), None)
-        shares = None if greedy is None else greedy.weight.tolist()  # type: ignore[operator]
+        # as the plan's own greedy head selects, where there is one
+        greedy = next((head.head for head in self.heads.values() if isinstance(head.head, GreedyHead)), GreedyHead())
+        shares = greedy_weights(self.meta.logits, self.meta.labels, greedy.rounds, greedy.metric).tolist()
         return stack_report(
             self.tested,
             self.held_out,
             temperatures=self.temperatures,
             parameters=self._parameters(),
             ms_per_image=self.speed,
-            greedy_weights=None if shares is None else dict(zip(self.names, shares, strict=True)),
+            greedy_weights=dict(zip(self.names, shares, strict=True)),
             thresholds=self.thresholds,
             leakage={"allowed": self.leakage.problems(), "warnings": self.leakage.warnings()},
             notes=self.notes,

@@ -104,7 +104,7 @@ def differences_table(report: Mapping[str, Any], title: str) -> Table:
 
 
 def members_table(report: Mapping[str, Any], title: str) -> Table:
-    """Build the table of what each member adds to the stack, and how its errors go with the others'.
+    """Build the table of what each member adds to the mean, and how its errors go with the others'.
 
     Args:
         report: what `stack_report` returned
@@ -113,9 +113,10 @@ def members_table(report: Mapping[str, Any], title: str) -> Table:
     columns = ("member", "acc. without", "NLL without", "greedy", *PAIRED.values())
     table = _table(report, f"{title}: worth and diversity of members", *columns)
     table.caption = (
-        f"Without: what the stack changes by on {report['held_out_samples']:,} held-out samples if the member is left "
-        "out;\n* the 95 % interval leaves out 0. Greedy: its share in the greedy selection. The rest: means over its\n"
-        "pairs with the others on test (predict other classes, correlation of errors, both wrong)."
+        "Without: what the mean of the members' probabilities changes by if the member is left out, on\n"
+        f"{report['held_out_samples']:,} held-out samples; * the 95 % interval leaves out 0. Greedy: its share in the "
+        "greedy selection.\nThe rest: means over its pairs with the others on test (predict other classes, correlation "
+        "of errors,\nboth wrong)."
     )
     diversity = report["diversity"]
     for row in report["worth"]:

@@ -259,6 +259,8 @@ def test_holdout__the_heads_see_the_stack_split(holdout):
     _, result = stacked(make(root, options=options), folder)
     fit = json.loads((folder / "small/result.json").read_text())
     assert result["samples"]["meta"] == fit["samples"]["stack"]
+    # told though no greedy head is asked for
+    assert sum(row["greedy_share"] for row in result["stack"]["worth"]) == pytest.approx(1)
     assert result["leakage"] == {"allowed": [], "warnings": []}
 
 
