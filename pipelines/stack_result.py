@@ -26,7 +26,7 @@ from ensembling.calibration import fit_temperature
 from ensembling.evaluation import Predictions, scale, stack_report
 from ensembling.heads import GreedyHead, Head, MeanHead
 from ensembling.leakage import Leakage
-from ensembling.pooling import greedy_weights
+from ensembling.pooling import WeightedMean, greedy_weights, set_weights
 from ensembling.rejection import Thresholds, fit_thresholds
 from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.metrics import classification_metrics
@@ -134,7 +134,7 @@ class Stack:
             self.held_out,
             temperatures=self.temperatures,
             parameters=self._parameters(),
-            ms_per_image=self.speed,
+            ms_per_image=self._speed(),
             greedy_weights=dict(zip(self.names, shares, strict=True)),
             thresholds=self.thresholds,
             leakage={"allowed": self.leakage.problems(), "warnings": self.leakage.warnings()},
@@ -142,11 +142,30 @@ class Stack:
             seed=self.plan.seed,
         )
 
+    def _parts(self, name: str) -> tuple[list[Member], Head, nn.Module]:
+        """Return the members that a model asks, and its head over them; a weight of 0 leaves a member out."""
+        if name not in self.heads:
+            # a member by itself
+            alone = MeanHead()
+            return [m for m in self.members if m.name == name], alone, alone.build(1, self.meta.logits.shape[2])
+        head, module = self.heads[name].head, self.heads[name].module
+        if not isinstance(module, WeightedMean):
+            return self.members, head, module
+        asked = module.weight.detach().nonzero()[:, 0]
+        over = WeightedMean(len(asked))
+        set_weights(over, module.weight[asked])
+        return [self.members[number] for number in asked.tolist()], head, over
+
     def _parameters(self) -> dict[str, int]:
         own = {m.name: sum(run.base.parameters for run in m.tested) for m in self.members}
-        together = sum(own.values())
-        heads = {name: sum(p.numel() for p in head.module.parameters()) for name, head in self.heads.items()}
-        return own | {name: together + count for name, count in heads.items()}
+        parts = {name: self._parts(name) for name in self.heads}
+        return own | {
+            name: sum(own[m.name] for m in members) + sum(p.numel() for p in module.parameters())
+            for name, (members, _, module) in parts.items()
+        }
+
+    def _speed(self) -> dict[str, float]:
+        return self.speed | {name: sum(self.speed[m.name] for m in self._parts(name)[0]) for name in self.heads}
 
     @property
     def chosen(self) -> str:
@@ -156,12 +175,7 @@ class Stack:
     def checkpoint(self) -> dict[str, Any]:
         """Return the chosen model as one checkpoint that needs no other file."""
         name = self.chosen
-        if name in self.heads:
-            members, head, module = self.members, self.heads[name].head, self.heads[name].module
-        else:
-            # a member by itself
-            head = MeanHead()
-            members, module = [m for m in self.members if m.name == name], head.build(1, self.meta.logits.shape[2])
+        members, head, module = self._parts(name)
         bases = [run.base for member in members for run in member.tested]
         groups = [self.meta.groups] if self.meta.groups is not None else []
         seen = Provenance.of(calibrated=[self.meta.keys], calibrated_groups=groups)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from ensembling.heads import GreedyHead, LogisticHead
 from ensembling.leakage import LeakageError
+from ensembling.pooling import TunedMeanHead, WeightedMean, set_weights
 from ensembling.rejection import Reject
 from lightning_modules.checkpoints import load_classifier
 from lightning_modules.metrics import classification_metrics
@@ -20,7 +21,7 @@ from pipelines.meta_stage import fit_heads, meta_stage
 from pipelines.plan import Member, StackPlan
 from pipelines.run_dir import RunDir
 from pipelines.stack_logits import MemberLogits, build_data, overlaps_with_test
-from pipelines.stack_result import Stack
+from pipelines.stack_result import FittedHead, Stack
 
 QUICK = {
     "data.batch_size": 256,
@@ -274,6 +275,33 @@ def test_reject__nothing_wanted_is_nothing_said_of_it(holdout, tmp_path):
     assert main(["predict", "--ckpt_path", str(path), "--trainer.accelerator", "cpu"]) == 0
     with (folder / "accepts/predicted.csv").open() as file:
         assert next(csv.reader(file)) == ["name", "class", "probability"]
+
+
+def test_members_without_weight__are_neither_priced_nor_kept(holdout, monkeypatch):
+    root, folder, options = holdout
+
+    def on_one_member(plan, meta, test, console):
+        module = WeightedMean(2)
+        set_weights(module, torch.tensor([0.0, 1.0]))
+        with torch.no_grad():
+            head = FittedHead(TunedMeanHead(), module, module(meta.logits), module(test.logits))
+        return fit_heads(plan, meta, test, console) | {"tuned_mean": head}
+
+    monkeypatch.setattr("pipelines.meta_stage.fit_heads", on_one_member)
+    _, result = stacked(make(root, options=options, keep="tuned_mean", stack_name="light"), folder)
+    rows = {row["name"]: row for row in result["stack"]["models"]}
+    assert rows["tuned_mean"]["ms_per_image"] == rows["linear"]["ms_per_image"] < rows["mean"]["ms_per_image"]
+    # its only weight
+    assert result["parameters"] == rows["tuned_mean"]["parameters"] == rows["linear"]["parameters"] + 1
+    model = load_classifier(folder / "light/checkpoints/stack.ckpt")
+    assert [member["name"] for member in model.members] == ["linear"]
+    config = yaml.safe_load(RunDir(folder / "linear").config.read_text())
+    samples = build_data(config["data"]).samples("test").subset(range(20))
+    with torch.no_grad():
+        logits = model(samples.source.gather(samples.rows))
+    kept = load_file(folder / "light/predictions.safetensors")
+    assert torch.equal(kept["test/id"][:20], samples.ids)
+    torch.testing.assert_close(logits, kept["test/logits"][:20], atol=1e-4, rtol=1e-4)
 
 
 def test_overlaps__are_counted_and_no_test_is_refused(holdout):
