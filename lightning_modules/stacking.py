@@ -19,6 +19,7 @@ from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from datamodules.samples import Samples, TensorSource
 from ensembling.cache import LOGIT_CACHE, LogitCache, LogitCounts
+from ensembling.folds import join_copies
 from ensembling.heads import Head, LogisticHead, head_plain
 from ensembling.leakage import Leakage, find_leakage, refuse_leakage
 from ensembling.logits import mean_logits
@@ -93,6 +94,7 @@ class StackingModule(ImageClassifier):
         self.class_counts = self.info.class_counts
         self.members: list[dict[str, Any]] = []
         self._meta: tuple[Tensor, Tensor] | None = None
+        self._meta_groups: Tensor | None = None
         self._provenance: Provenance | None = None
 
     @cached_property
@@ -172,7 +174,7 @@ class StackingModule(ImageClassifier):
         logits = self._logits(data, train)
         data.serve("train", train.with_source(TensorSource(logits, "logits")))
         data.serve("val", val.with_source(TensorSource(self._logits(data, val), "logits")))
-        self._meta = (logits, train.labels)
+        self._meta, self._meta_groups = (logits, train.labels), join_copies(train.keys, train.groups)
         # the classes' counts are those of the samples that the head learns from
         self.class_counts = torch.bincount(train.labels, minlength=self.info.num_classes).tolist()
         self.criterion = self.loss.build(self.class_counts).to(self.device)
@@ -209,7 +211,7 @@ class StackingModule(ImageClassifier):
     def _solve(self) -> None:
         assert self._meta is not None
         logits, labels = self._meta
-        self.meta_model.solve(self.head, logits, labels)
+        self.meta_model.solve(self.head, logits, labels, groups=self._meta_groups)
         self.trainer.should_stop = True
 
     def on_train_epoch_end(self) -> None:

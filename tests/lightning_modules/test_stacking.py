@@ -1,10 +1,13 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from ensembling import logistic
+from ensembling.folds import meta_folds
 from ensembling.heads import LogisticHead, MLPHead
 from ensembling.leakage import LeakageError
 from ensembling.logits import to_features
@@ -136,6 +139,30 @@ def test_logistic__equals_scikit_learn_on_the_same_features(checkpoints, tmp_pat
     reference = LogisticRegression(C=0.5, tol=1e-10, max_iter=100_000).fit(x, samples.labels.numpy())
     ours = model.combine(logits).detach().softmax(1).numpy()
     assert np.abs(ours - reference.predict_proba(x)).max() < 1e-4
+
+
+class Patients(Blobs):
+    """Blobs of patients with five images each."""
+
+    def load(self):
+        dataset = super().load()
+        return replace(dataset, train=replace(dataset.train, groups=torch.arange(len(dataset.train)) // 5))
+
+
+def test_logistic__its_folds_divide_no_group(checkpoints, tmp_path, monkeypatch):
+    dealt = []
+
+    def deal(labels, folds, seed, groups=None, lower=True):
+        dealt.append((meta_folds(labels, folds, seed, groups, lower), groups))
+        return dealt[-1][0]
+
+    monkeypatch.setattr(logistic, "meta_folds", deal)
+    data = Patients(count=150, val_fraction=0.2, stack_fraction=0.3)
+    fit(stack(checkpoints, data, meta_model=LogisticHead(C_count=2), allow_leakage=True), data, tmp_path)
+    ((folds, groups),) = dealt
+    patients = data.splits["stack"].groups
+    assert torch.equal(groups, patients)
+    assert all(len(folds[patients == patient].unique()) == 1 for patient in patients.unique())
 
 
 def test_mlp_head__learns(checkpoints, tmp_path):
