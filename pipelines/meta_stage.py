@@ -58,7 +58,7 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     config = yaml.safe_load(members[0].held_out[0].files.config.read_text())
     data = build_data(config["data"])
     for member in members:
-        member.check_classes(data.dataset.class_names)
+        member.check_data(data)
     source = LogitSource(plan, config["trainer"])
     folds = meta_samples(plan, data)
     leakage = check_leakage(plan, members, folds)

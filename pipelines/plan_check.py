@@ -12,8 +12,28 @@ from pipelines.errors import explain
 from pipelines.parsing import in_order
 from pipelines.plan import Cell, Member, StackPlan
 
-# what decides which samples a split holds
-SPLIT_SETTINGS = ("data", "data.split_seed", "data.val_fraction", "data.stack_fraction")
+# settings of the data that change neither the held-out samples nor their pixels, but only how a member is trained or
+# how images are read
+TRAINING_SETTINGS = frozenset(
+    f"data.{name}"
+    for name in (
+        "batch_size",
+        "subsample",
+        "long_tail",
+        "imbalance_ratio",
+        "sampler",
+        "augmentation",
+        "strong_augmentation",
+        "strong_classes",
+        "mixup",
+        "cutmix",
+        "num_workers",
+        "cache",
+        "cache_dir",
+        "download",
+        "predict_root",
+    )
+)
 
 
 class FitParser(ImageCLI):
@@ -79,8 +99,7 @@ def check(plan: StackPlan) -> Checked:
             _check_member(plan, member, checked)
         except Exception as error:
             raise ValueError(f"member {member.name!r}: {explain(error)}") from error
-    if plan.mode != "oof":
-        _check_same_splits(plan, checked.settings)
+    _check_same_data(plan, checked.settings)
     return checked
 
 
@@ -121,16 +140,22 @@ def _check_data(plan: StackPlan, data: Namespace) -> None:
         )
 
 
-def _check_same_splits(plan: StackPlan, settings: Mapping[str, Mapping[str, Any]]) -> None:
-    first, *others = plan.cells
+def _check_same_data(plan: StackPlan, settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse members with other splits, samples or pixels: all are asked about those of the first one's data."""
+    # folds are held out before the validation split is drawn, and each training sample is in one of them
+    free = TRAINING_SETTINGS | ({"data.val_fraction"} if plan.mode == "oof" else frozenset())
+    # a member's cells differ in the fold alone
+    first, *others = (plan.cells_of(member)[0] for member in plan.members)
     for cell in others:
-        for name in SPLIT_SETTINGS:
-            ours, theirs = settings[first.name].get(name), settings[cell.name].get(name)
-            if ours != theirs:
-                raise ValueError(
-                    f"members {first.member!r} and {cell.member!r} differ in {name} ({ours}, {theirs}): one would be "
-                    f"trained on what is held out for the other; set it once in the plan's options"
-                )
+        ours, theirs = settings[first.name], settings[cell.name]
+        for name in dict.fromkeys((*ours, *theirs)):
+            if name.partition(".")[0] != "data" or name in free or ours.get(name) == theirs.get(name):
+                continue
+            raise ValueError(
+                f"members {first.member!r} and {cell.member!r} differ in {name} ({ours.get(name)}, "
+                f"{theirs.get(name)}): the heads need the same samples, held out of the training of all, with the same "
+                f"pixels; set it once in the plan's options (the size that a member works at is model.input_size)"
+            )
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:

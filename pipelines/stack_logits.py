@@ -67,21 +67,28 @@ class Member:
         """The names of all its runs, each once."""
         return list(dict.fromkeys(run.files.folder.name for run in (*self.held_out, *self.tested)))
 
-    def check_classes(self, class_names: Sequence[str]) -> None:
-        """Refuse a member that was trained on other classes than the heads are fitted on, or in another order.
+    def check_data(self, data: ImageDataModule) -> None:
+        """Refuse a member that was trained on other classes, or on images of another form, than the stack's data has.
 
         Args:
-            class_names: of the stack's data, in label order
+            data: that of the first member
 
         Raises:
             ValueError: they differ
         """
+        names, samples = list(data.dataset.class_names), data.dataset.train
+        channels, *size = samples.source.gather(samples.rows[:1]).shape[1:]
         for run in (*self.held_out, *self.tested):
-            if list(run.base.info.class_names) != list(class_names):
-                raise ValueError(
-                    f"member {self.name!r} was trained on the classes {run.base.info.class_names}, but the stack's "
-                    f"data has {list(class_names)}: give all members the same data"
-                )
+            info = run.base.info
+            for what, theirs, ours in (
+                ("the classes", list(info.class_names), names),
+                ("images with channels, height and width", [info.in_channels, *info.image_size], [channels, *size]),
+            ):
+                if theirs != ours:
+                    raise ValueError(
+                        f"member {self.name!r} was trained on {what} {theirs}, but the stack's data has {ours}: give "
+                        f"all members the same data"
+                    )
 
 
 @dataclass(frozen=True)

@@ -321,14 +321,20 @@ def test_overlaps__are_counted_and_no_test_is_refused(holdout):
         overlaps_with_test([member], none, data.samples("test").subset([]))
 
 
-def test_check_classes__others_are_refused(holdout):
+def test_check_data__other_classes_and_pixels_are_refused(holdout):
     _, folder, _ = holdout
     runs = [stack_logits.MemberRun.of(RunDir(folder / "small"))]
     member = stack_logits.Member("small", runs, runs)
-    member.check_classes([str(number) for number in range(10)])
+    section = yaml.safe_load(runs[0].files.config.read_text())["data"]
+    data = build_data(section)
+    member.check_data(data)
     # as many, in another order
+    data.dataset.class_names.reverse()
     with pytest.raises(ValueError, match="member 'small' was trained on the classes"):
-        member.check_classes([str(number) for number in reversed(range(10))])
+        member.check_data(data)
+    section["init_args"]["image_size"] = 8
+    with pytest.raises(ValueError, match=r"height and width \[1, 16, 16\], but the stack's data has \[1, 8, 8\]"):
+        member.check_data(build_data(section))
 
 
 def test_val__selection_is_told_in_every_table(holdout):

@@ -61,3 +61,48 @@ def test_check__folds_of_a_fragment_are_noticed(tmp_path):
     fragment.write_text("data: {class_path: Digits, init_args: {num_folds: 3}}")
     with pytest.raises(ValueError, match="data.num_folds 3 of a fragment and the stack's mode oof cannot be given"):
         check(plan(mode="oof", options={}, fragments=[str(fragment)]))
+
+
+@pytest.mark.parametrize(
+    ("mode", "option", "values"),
+    [
+        ("holdout", {"data.image_size": 4}, r"data.image_size \(16, 4\)"),
+        ("holdout", {"data": "ImageFolder"}, r"data \(Digits, ImageFolder\)"),
+        ("holdout", {"data.val_fraction": 0.2}, r"data.val_fraction \(0.1, 0.2\)"),
+        ("oof", {"data.image_size": 4}, r"data.image_size \(16, 4\)"),
+        ("oof", {"data.split_seed": 1}, r"data.split_seed \(0, 1\)"),
+        ("val", {"data.split_seed": 1}, r"data.split_seed \(0, 1\)"),
+    ],
+)
+def test_check__members_share_samples_and_pixels(mode, option, values):
+    members = [Member("one", options=SMALL), Member("two", options={"model": "Linear", **option})]
+    options = {"data.stack_fraction": 0.2} if mode == "holdout" else {}
+    with pytest.raises(ValueError, match=f"members 'one' and 'two' differ in {values}"):
+        check(plan(mode=mode, options=options, members=members))
+
+
+@pytest.mark.parametrize("option", [{"root": "b"}, {"channels": 1}, {"test_fraction": 0.4}, {"on_unreadable": "skip"}])
+def test_check__members_share_files(option):
+    files = {"data": "ImageFolder", "data.root": "a", "data.channels": 3}
+    other = {f"data.{name}": value for name, value in option.items()}
+    members = [Member("one", options=SMALL), Member("two", options={"model": "Linear", **other})]
+    with pytest.raises(ValueError, match=f"differ in data.{next(iter(option))}"):
+        check(plan(mode="oof", options=files, members=members))
+
+
+def test_check__members_may_be_trained_differently():
+    files = {"data": "ImageFolder", "data.stack_fraction": 0.2}
+    own = {
+        "data.batch_size": 7,
+        "data.augmentation": ["flip"],
+        "data.mixup": 0.2,
+        "data.sampler": "balanced",
+        "data.subsample": 0.5,
+        "data.cache": "disk",
+        "model.input_size": 32,
+    }
+    members = [Member("one", options=SMALL), Member("two", options={"model": "Linear", **own})]
+    check(plan(options=files, members=members))
+    own = {"data.val_fraction": 0.2}
+    members = [Member("one", options=SMALL), Member("two", options={"model": "Linear", **own})]
+    check(plan(mode="oof", options={}, members=members))
