@@ -13,7 +13,7 @@ from datamodules import DataInfo, ImageDataModule
 from pipelines.cells import CellFiles
 from pipelines.live import duration
 from pipelines.plan import Member, StackPlan
-from pipelines.plan_check import Checked, FitParser
+from pipelines.plan_check import Checked, FitParser, check_samples
 
 
 @dataclass
@@ -126,6 +126,8 @@ def costs(plan: StackPlan, checked: Checked) -> dict[str, Cost]:
             first = datasets.setdefault(key, data)
             if first is not data:
                 data.__dict__["dataset"] = first.dataset
+            if not found:
+                check_samples(plan, data)
             if not parameters:
                 parameters = _parameters(checked.parser, config, first.info)
             found[cell.name] = Cost(parameters, *_steps(config.trainer, data))

@@ -22,6 +22,7 @@ from pipelines.stack_logits import (
     member_speed,
     meta_samples,
     overlaps_with_test,
+    tested_samples,
 )
 from pipelines.stack_result import FittedHead, Stack
 from pipelines.stack_table import print_stack_report
@@ -62,7 +63,7 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     source = LogitSource(plan, config["trainer"])
     folds = meta_samples(plan, data)
     leakage = check_leakage(plan, members, folds)
-    overlaps = overlaps_with_test(members, folds, data.samples("test"))
+    overlaps = overlaps_with_test(members, folds, tested_samples(data))
     console.print(f"{sum(map(len, folds)):,} samples for the heads, {len(data.samples('test')):,} for the test")
     meta = source.held_out(members, data, folds)
     test = source.tested(members, data)

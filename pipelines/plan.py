@@ -199,6 +199,11 @@ class StackPlan:
     def _check_mode(self) -> None:
         if self.num_folds < 2:
             raise ValueError(f"num_folds must be at least 2, not {self.num_folds}")
+        if self.mode == "train" and not self.allow_leakage:
+            raise ValueError(
+                "mode train fits the heads on the samples that the members were fitted on: set allow_leakage true, and "
+                "every table says so; or use mode holdout, val or oof"
+            )
         if self.mode == "oof":
             return
         if self.test_with != "folds":

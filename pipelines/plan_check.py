@@ -7,10 +7,12 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace
 
+from datamodules import ImageDataModule
 from pipelines.cli import ImageCLI
 from pipelines.errors import explain
 from pipelines.parsing import in_order
 from pipelines.plan import Cell, Member, StackPlan
+from pipelines.stack_logits import meta_samples, tested_samples
 
 # settings of the data that change neither the held-out samples nor their pixels, but only how a member is trained or
 # how images are read
@@ -156,6 +158,22 @@ def _check_same_data(plan: StackPlan, settings: Mapping[str, Mapping[str, Any]])
                 f"{theirs.get(name)}): the heads need the same samples, held out of the training of all, with the same "
                 f"pixels; set it once in the plan's options (the size that a member works at is model.input_size)"
             )
+
+
+def check_samples(plan: StackPlan, data: ImageDataModule) -> None:
+    """Read the data, and refuse what would fail each cell, or the stack after all of them.
+
+    Args:
+        plan: the plan
+        data: that of the first cell
+
+    Raises:
+        ValueError: there is no such data, a class is too small, or no sample for the heads or for the test
+    """
+    # classes without a training image are found with it
+    data.info  # noqa: B018
+    meta_samples(plan, data)
+    tested_samples(data)
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pipelines.cells import CellFiles, CellJob, Outcome
 from pipelines.errors import UsageError, explain_parsing
 from pipelines.live import CellTable
 from pipelines.plan import StackPlan
-from pipelines.plan_check import Checked, check
+from pipelines.plan_check import Checked, check, check_samples
 from pipelines.stack_folder import CellError, check_unchanged, held, open_folder
 
 
@@ -59,6 +59,9 @@ def run_cells(plan: StackPlan, checked: Checked, folder: Path, console: Console)
         for cell in cells
         if not CellFiles(folder, cell.name).is_done
     ]
+    if jobs:
+        # in a second, rather than after the training of all
+        check_samples(plan, checked.parser.build(data=checked.configs[cells[0].name].data).data)
     told = f", {len(cells) - len(jobs)} of them done" if len(jobs) < len(cells) else ""
     console.print(f"{len(plan.members)} members, {len(cells)} cells{told}: {folder}/", soft_wrap=True, highlight=False)
     with CellTable(console, folder, cells, settings, plan.executor.slots(len(jobs))) as shown:

@@ -166,6 +166,21 @@ def meta_samples(plan: StackPlan, data: ImageDataModule) -> list[Samples]:
     return folds
 
 
+def tested_samples(data: ImageDataModule) -> Samples:
+    """Return the test samples.
+
+    Args:
+        data: that of the first member
+
+    Raises:
+        ValueError: there are none
+    """
+    samples = data.samples("test")
+    if not len(samples):
+        raise ValueError("a stack is compared on test samples, and the data has none: set data.test_fraction above 0")
+    return samples
+
+
 def averages_folds(plan: StackPlan) -> bool:
     """Tell whether the mean of several runs stands for a member at test."""
     return any(len(plan.tested_cells(member)) > 1 for member in plan.members)
@@ -196,12 +211,7 @@ def overlaps_with_test(members: Sequence[Member], meta: Sequence[Samples], sampl
         members: with their runs
         meta: the samples that the heads are fitted on
         samples: the test samples
-
-    Raises:
-        ValueError: there are none
     """
-    if not len(samples):
-        raise ValueError("a stack is compared on test samples, and the data has none: set data.test_fraction above 0")
     counts = {}
     for member in members:
         record = Provenance.of().union(*(run.base.provenance for run in member.tested))

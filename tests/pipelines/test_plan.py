@@ -64,6 +64,7 @@ def test_command__is_an_ordinary_fit(tmp_path):
         ({"members": members("a", "a-fold1"), "mode": "val"}, None),
         ({"members": members("a/b")}, "plain folder name"),
         ({"members": members("stack")}, "member 'stack': the folder of this name"),
+        ({"mode": "train"}, "mode train fits the heads on .*: set allow_leakage true"),
         ({"retries": -1}, "retries must be at least 0"),
         ({"num_folds": 1}, "num_folds must be at least 2"),
         ({"test_with": "refit"}, "test_with refit needs mode oof"),

@@ -6,6 +6,7 @@ from pipelines import stack
 from pipelines.cells import CellFiles, Outcome
 from pipelines.main import main
 from pipelines.stack_folder import CellError
+from tests.helpers.data import write_image_folder
 
 SHARED = {"data.stack_fraction": 0.2, "trainer.enable_progress_bar": False, "trainer.accelerator": "cpu"}
 
@@ -65,6 +66,44 @@ def test_main__changed_settings_are_refused(tmp_path, meta, capsys):
     assert main(arguments(tmp_path, {"name": "old", "options": {"model": "Linear"}, "epochs": 7}, options=SHARED)) == 2
     assert "cell 'old' was trained with other settings: trainer.max_epochs was 1, is 7" in capsys.readouterr().err
     assert meta == []
+
+
+def spoil(kind, folder):
+    """Make a data set, and options over it, with which no stack can come to its end."""
+    root = write_image_folder(folder / "images", per_class=6, splits=("all",)) / "all"
+    files = {"data": "ImageFolder", "data.root": str(root), "data.stack_fraction": 0.2}
+    if kind == "missing":
+        return files | {"data.root": str(folder / "nowhere")}
+    if kind == "one image":
+        for path in sorted((root / "eel").iterdir())[1:]:
+            path.unlink()
+    return files | {"no test": {"data.test_fraction": 0.0}, "no meta": {"data.val_fraction": 0.0}}.get(kind, {})
+
+
+@pytest.mark.parametrize("dry_run", ["true", "false"])
+@pytest.mark.parametrize(
+    ("kind", "mode", "expected"),
+    [
+        ("missing", "holdout", "nowhere' is not a folder"),
+        ("one image", "holdout", "class 'eel' has 1 distinct image(s)"),
+        ("one image", "oof", "class 'eel' has 1 distinct image(s)"),
+        ("no test", "holdout", "the data has none: set data.test_fraction above 0"),
+        ("no meta", "val", "mode val needs samples: set data.val_fraction above 0"),
+    ],
+)
+def test_main__data_that_no_stack_can_use_is_refused_before_any_cell(
+    kind, mode, expected, dry_run, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(stack, "run_queue", lambda *args: pytest.fail("a cell was started"))
+    options = {**SHARED, "trainer.max_epochs": 1, **spoil(kind, tmp_path)}
+    if mode != "holdout":
+        del options["data.stack_fraction"]
+    member = {"name": "one", "options": {"model": "Linear"}}
+    args = arguments(tmp_path, member, mode=mode, num_folds=2, options=options)
+    assert main([*args, "--dry_run", dry_run]) == 2
+    told = capsys.readouterr().err
+    assert expected in told
+    assert told.count("\n") == 1
 
 
 def test_main__a_dry_run_writes_nothing(tmp_path, meta, capsys):
