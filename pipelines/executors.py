@@ -111,7 +111,7 @@ class ParslExecutor(CellExecutor):
 
     A block is one job of `nodes_per_block` nodes, on each of which `cells_per_node` cells run at once. Blocks are asked
     for as long as cells wait, up to `max_blocks`, and are given back when there is nothing left to do. The command
-    itself stays on the node where it was started and only waits.
+    itself stays on the node where it was started: it waits for the cells, and then runs the second stage there.
 
     Args:
         provider: slurm, or local for the same without a cluster

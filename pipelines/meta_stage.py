@@ -61,6 +61,8 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     for member in members:
         member.check_data(data)
     source = LogitSource(plan, config["trainer"])
+    if source.note:
+        console.print(f"[yellow]note:[/] {source.note}", soft_wrap=True, highlight=False)
     folds = meta_samples(plan, data)
     leakage = check_leakage(plan, members, folds)
     overlaps = overlaps_with_test(members, folds, tested_samples(data))

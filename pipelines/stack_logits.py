@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from jsonargparse import ArgumentParser
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from callbacks.recorder import device_name, read_json, write_json
@@ -249,9 +250,7 @@ class LogitSource:
         self.cache = LogitCache(plan.logit_cache) if plan.logit_cache is not None else None
         self.counts = LogitCounts()
         self.precision = str(trainer["precision"] or "32-true")
-        with quiet():
-            chooser = pl.Trainer(accelerator=trainer["accelerator"], devices=1, logger=False, barebones=True)
-        self.device = chooser.strategy.root_device
+        self.device, self.note = choose_device(str(trainer["accelerator"]))
 
     def held_out(self, members: Sequence[Member], data: ImageDataModule, folds: Sequence[Samples]) -> MemberLogits:
         """Ask each member's run of each fold for the samples that it was trained without."""
@@ -275,6 +274,27 @@ class LogitSource:
         paths, digests = [base.path for base in bases], [base.sha256 for base in bases]
         how = (self.device, self.precision, self.tta, self.cache, self.counts)
         return stack_logits(paths, samples, data, *how, digests)
+
+
+def choose_device(accelerator: str) -> tuple[torch.device, str | None]:
+    """Return the device on which members run, and what to say of it.
+
+    Args:
+        accelerator: as a Trainer names it; where this machine has none, such as a login node, the best that it has
+    """
+    with quiet():
+        try:
+            return _device(accelerator), None
+        except MisconfigurationException:
+            device = _device("auto")
+    return device, (
+        f"members were trained with trainer.accelerator {accelerator}, which this machine does not have: they run on "
+        f"{device.type} here"
+    )
+
+
+def _device(accelerator: str) -> torch.device:
+    return pl.Trainer(accelerator=accelerator, devices=1, logger=False, barebones=True).strategy.root_device
 
 
 def member_speed(members: Sequence[Member], data: ImageDataModule, source: LogitSource) -> dict[str, float]:

@@ -9,6 +9,7 @@ import yaml
 from rich.console import Console
 from safetensors.torch import load_file
 
+from callbacks.recorder import device_name
 from ensembling.heads import GreedyHead, LogisticHead
 from ensembling.leakage import LeakageError
 from ensembling.pooling import TunedMeanHead, WeightedMean, set_weights
@@ -168,6 +169,21 @@ def test_checkpoint__is_no_base_of_another_stack(oof, capsys):
     words = ["--model", "StackingModule", "--model.bases", f"[{folder / 'stack'}/checkpoints/stack.ckpt]"]
     assert main(["fit", *words, "--data.stack_fraction", "0.2", "--run.root", str(root)]) == 2
     assert "holds a whole stack" in capsys.readouterr().err
+
+
+def test_device__another_one_where_the_members_accelerator_is_not_there(oof, monkeypatch):
+    monkeypatch.setattr("lightning.pytorch.accelerators.CUDAAccelerator.is_available", lambda: False)
+    monkeypatch.setattr("lightning.pytorch.accelerators.MPSAccelerator.is_available", lambda: False)
+    root, folder, changes = oof
+    config = folder / "small-fold0/config.yaml"
+    trained = config.read_text()
+    config.write_text(trained.replace("accelerator: cpu", "accelerator: gpu"))
+    try:
+        printed, result = stacked(make(root, stack_name="elsewhere", **changes), folder)
+    finally:
+        config.write_text(trained)
+    assert "note: members were trained with trainer.accelerator gpu, which this machine does not have" in printed
+    assert result["device"] == device_name(torch.device("cpu"))
 
 
 def test_figures__members_against_the_stack(oof):
