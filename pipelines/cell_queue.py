@@ -3,10 +3,11 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
 from pathlib import Path
 
 from callbacks import StoppedError
-from pipelines.cells import CellFiles, CellJob, Outcome, run_cell, stop_file
+from pipelines.cells import CellFiles, CellJob, Outcome, is_running, run_cell, stop_file
 from pipelines.executors import CellExecutor
 
 # the table is drawn at most this often, in seconds
@@ -14,6 +15,29 @@ REFRESH = 0.5
 
 # called with the cells that have just ended for good or are tried again; with none, to look at those that run
 Report = Callable[[Sequence[tuple[Outcome, bool]]], None]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A cell that was handed to the executor.
+
+    Args:
+        job: the cell
+        earlier: when its last process before this attempt was started
+    """
+
+    job: CellJob
+    earlier: float | None
+
+    @classmethod
+    def of(cls, job: CellJob) -> "Attempt":
+        """Remember how it stands before it is handed over."""
+        return cls(job, CellFiles(job.folder, job.name).read().get("started"))
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has begun, on whichever machine."""
+        return is_running(CellFiles(self.job.folder, self.job.name).read(), self.earlier)
 
 
 def run_queue(
@@ -51,18 +75,25 @@ def run_queue(
 
 def _run(pool: Executor, jobs: Sequence[CellJob], retries: int, report: Report, ended: dict[str, Outcome]) -> None:
     left = {job.name: retries for job in jobs}
-    pending: dict[Future[Outcome], CellJob] = {pool.submit(run_cell, job): job for job in jobs}
+    pending: dict[Future[Outcome], Attempt] = {}
+
+    def submit(job: CellJob) -> None:
+        attempt = Attempt.of(job)
+        pending[pool.submit(run_cell, job)] = attempt
+
     try:
+        for job in jobs:
+            submit(job)
         while pending:
             finished, _ = wait(pending, timeout=REFRESH, return_when=FIRST_COMPLETED)
             news = []
             for future in finished:
-                job = pending.pop(future)
+                job = pending.pop(future).job
                 outcome = _outcome(future, job)
                 again = outcome.status == "failed" and left[job.name] > 0
                 if again:
                     left[job.name] -= 1
-                    pending[pool.submit(run_cell, job)] = job
+                    submit(job)
                 else:
                     ended[job.name] = outcome
                 news.append((outcome, again))
@@ -80,18 +111,16 @@ def _outcome(future: Future[Outcome], job: CellJob) -> Outcome:
         return Outcome(job.name, "failed", 0.0, f"{job.name} failed: {type(error).__name__}: {error}")
 
 
-def _stop(pending: dict[Future[Outcome], CellJob]) -> None:
-    """Ask running cells to save and stop; wait for them, on whichever machine they are."""
+def _stop(pending: dict[Future[Outcome], Attempt]) -> None:
+    """Ask running cells to save and stop; wait for them, on whichever machine they are, but for none that is queued."""
     # first, so that none starts in the place of one that stops
     for future in pending:
         # what has started cannot be cancelled; nor can anything with Parsl, whose cells see the file when they start
         with contextlib.suppress(NotImplementedError):
             future.cancel()
-    for job in pending.values():
-        stop_file(job.folder).touch()
-    waited = {
-        future for future, job in pending.items() if CellFiles(job.folder, job.name).read().get("status") == "running"
-    }
+    for attempt in pending.values():
+        stop_file(attempt.job.folder).touch()
+    waited = {future for future, attempt in pending.items() if attempt.is_running}
     while waited:
         _, waited = wait(waited, timeout=REFRESH, return_when=FIRST_COMPLETED)
-        waited = {f for f in waited if CellFiles(pending[f].folder, pending[f].name).read()["status"] == "running"}
+        waited = {future for future in waited if pending[future].is_running}

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -135,6 +136,16 @@ class Outcome:
 def stop_file(folder: Path) -> Path:
     """Return the file whose presence asks all running cells of an experiment to stop, on whichever machine."""
     return folder / "cells" / "stop"
+
+
+def is_running(record: Mapping[str, Any], earlier: float | None) -> bool:
+    """Tell whether a cell's newest process runs.
+
+    Args:
+        record: of the cell
+        earlier: when its process before that was started: one that was lost, with its node perhaps, has left "running"
+    """
+    return record.get("status") == "running" and record["started"] != earlier
 
 
 def run_cell(job: CellJob) -> Outcome:

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cells import CellFiles, Outcome
+from pipelines.cells import CellFiles, Outcome, is_running
 from pipelines.plan import Cell
 
 State = Literal["waiting", "running", "retry", "done", "failed", "stopped"]
@@ -61,10 +61,14 @@ class CellWatch:
         self.record: dict[str, Any] = {}
         self._stamp = 0
         self._began: tuple[float, int] | None = None
+        # what a process that was lost has left tells nothing of the next
+        self._earlier = self.files.read().get("started")
 
     def end(self, outcome: Outcome, again: bool) -> None:
         """Note how it ended, or that it is started again."""
         self._read_metrics()
+        # of what was seen: the next one may have begun by now
+        self._earlier = self.record.get("started", self._earlier)
         self.progress.state = "retry" if again else outcome.status
         self.progress.seconds = outcome.seconds or self.progress.seconds
         self.progress.left = None
@@ -76,7 +80,7 @@ class CellWatch:
         stamp = self.files.record.stat().st_mtime_ns
         if stamp != self._stamp:
             self._stamp, self.record = stamp, self.files.read()
-        if self.record.get("status") != "running":
+        if not is_running(self.record, self._earlier):
             return
         self.progress.state = "running"
         started = self.record["started"]

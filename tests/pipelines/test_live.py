@@ -76,6 +76,22 @@ def test_table__time_left_of_a_resumed_cell_counts_its_own_epochs_alone(tmp_path
     assert shown.watches["one"].progress.seconds == pytest.approx(510, abs=2)
 
 
+def test_table__what_a_lost_process_has_left_is_not_running(tmp_path):
+    running(tmp_path, "one", ago=900.0)
+    shown, _ = table(tmp_path, [Cell("one", "one")])
+    shown(())
+    assert shown.watches["one"].progress.state == "waiting"
+    running(tmp_path, "one", ago=40.0)
+    shown(())
+    assert shown.watches["one"].progress.state == "running"
+    # its worker is gone: it waits for the next one
+    shown([(Outcome("one", "failed"), True)])
+    assert shown.watches["one"].progress.state == "retry"
+    running(tmp_path, "one", ago=1.0)
+    shown(())
+    assert shown.watches["one"].progress.state == "running"
+
+
 def test_table__states_and_the_time_left_of_all(tmp_path):
     cells = [Cell(f"one-fold{n}", "one") for n in range(4)]
     shown, _ = table(tmp_path, cells, slots=2)
