@@ -233,6 +233,8 @@ class StackPlan:
         means = (MeanHead.name, TunedMeanHead.name)
         if mean := next((member.name for member in self.members if member.name in means), None):
             raise ValueError(f"member {mean!r}: a head of this name is in every stack; rename the member")
+        if self.stack_name in (*RESERVED, *(cell.name for cell in self.cells)):
+            raise ValueError(f"stack_name {self.stack_name!r}: the folder of this name holds something else; rename it")
         heads = self.named_heads()
         known = [*(member.name for member in self.members), *heads]
         if self.keep is not None and self.keep not in known:
