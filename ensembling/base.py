@@ -76,7 +76,7 @@ def check_meta_samples(logits: Tensor, labels: Tensor, num_classes: int, finite:
     if finite:
         raise ValueError(
             f"base number {_first(logits.isneginf().any(2))} gives logits of minus infinity (a class that it does not "
-            f"know?), which the features 'logits' cannot hold: use --model.meta_model.features log_probabilities or "
+            f"know?), which the features 'logits' cannot hold: give the head the features log_probabilities or "
             f"probabilities"
         )
 

@@ -119,7 +119,7 @@ class LogitCache:
         except (OSError, SafetensorError) as error:
             rank_zero_warn(
                 f"logits cannot be kept in {place} ({error}) and will be computed again: make room, or choose another "
-                f"folder by --model.logit_cache"
+                f"folder by the option logit_cache"
             )
         finally:
             # what is left of it must not hide the warning

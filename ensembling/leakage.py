@@ -140,6 +140,6 @@ def refuse_leakage(leakage: Leakage, allow: bool) -> None:
     problems = leakage.problems()
     if problems and not allow:
         raise LeakageError(
-            "; ".join(problems) + ": train the bases with --data.stack_fraction and the same --data.split_seed as the "
-            "stack (and the same groups), or set --model.allow_leakage true and have every table say so"
+            "; ".join(problems) + ": train the bases without these samples, on data that is split as the stack's is "
+            "(fractions, split_seed and groups), or set the option allow_leakage true and have every table say so"
         )

@@ -100,7 +100,9 @@ def test_cache__a_full_disk_is_a_warning_and_leaves_nothing(tmp_path, monkeypatc
         raise kind("No space left on device")
 
     monkeypatch.setattr(module, "save_file", fail)
-    with pytest.warns(UserWarning, match=r"cannot be kept in .*No space left.*--model.logit_cache"):
+    with pytest.warns(
+        UserWarning, match=r"cannot be kept in .*No space left.*another folder by the option logit_cache"
+    ):
         LogitCache(tmp_path).write(HOW, *rows(5))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

@@ -119,7 +119,7 @@ def test_fit_head__a_base_that_misses_a_class(head):
 def test_fit_head__a_base_that_misses_a_class_has_no_such_logit(head):
     logits, labels = meta_samples(samples=80)
     logits[:, 1, 2] = -torch.inf
-    with pytest.raises(ValueError, match="base number 2 .* use --model.meta_model.features log_probabilities"):
+    with pytest.raises(ValueError, match="base number 2 .* give the head the features log_probabilities"):
         fit_head(head, logits, labels, 4)
 
 

@@ -108,7 +108,7 @@ def test_leak__of_samples_is_refused(tmp_path, images, trained, plant, capsys):
     error = capsys.readouterr().err
     assert "base was fitted on" in error
     assert "of the meta-training samples" in error
-    assert "--model.allow_leakage" in error
+    assert "set the option allow_leakage true" in error
 
 
 def test_leak__a_checkpoint_without_provenance_is_refused(tmp_path, images, trained, capsys):

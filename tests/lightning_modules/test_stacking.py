@@ -109,7 +109,7 @@ def test_fit__random_numbers_do_not_depend_on_what_was_known(checkpoints, tmp_pa
 def test_fit__a_full_cache_folder_is_a_warning(checkpoints, tmp_path):
     data = blobs()
     (tmp_path / "file").write_text("no folder can be made below it")
-    with pytest.warns(UserWarning, match="logits cannot be kept in .*--model.logit_cache"):
+    with pytest.warns(UserWarning, match="logits cannot be kept in .*another folder by the option logit_cache"):
         fit(stack(checkpoints, data, logit_cache=str(tmp_path / "file" / "cache")), data, tmp_path)
 
 
