@@ -105,7 +105,6 @@ class CellJob:
         args: the command line of train.py
         settings: all that the run is configured with, flat, by the names of the command line
         cwd: where the command line's relative paths begin
-        environment: variables that its process gets
     """
 
     name: str
@@ -113,7 +112,6 @@ class CellJob:
     args: tuple[str, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     cwd: Path = Path()
-    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -212,7 +210,7 @@ def _train(job: CellJob, files: CellFiles, record: dict[str, Any], lock: int) ->
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=job.cwd,
-            env=_environment(job),
+            env=_environment(),
             # the process keeps the lock for as long as it lives
             pass_fds=(lock,),
         )
@@ -234,10 +232,10 @@ def _train(job: CellJob, files: CellFiles, record: dict[str, Any], lock: int) ->
     return outcome
 
 
-def _environment(job: CellJob) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     # a cell is a job of its own, also where this process was started by a cluster's launcher
     inherited = {name: value for name, value in os.environ.items() if not LAUNCHED.match(name)}
-    return {**inherited, **job.environment, **getattr(SLOT, "environment", {})}
+    return {**inherited, **getattr(SLOT, "environment", {})}
 
 
 def _wait(process: subprocess.Popen[bytes], folder: Path) -> int:

@@ -34,7 +34,7 @@ class Cost:
 
 
 def print_costs(console: Console, plan: StackPlan, checked: Checked) -> None:
-    """Print the cells of each member and what they cost; write nothing.
+    """Print the cells of each member and what they cost; start nothing, and leave the experiment's folder alone.
 
     Args:
         console: where to print

@@ -155,7 +155,7 @@ class StackPlan:
         logit_cache: folder that keeps the members' logits, for all runs; null keeps none, and computes them each time
         seed: of the heads, their folds and the bootstrap
         stack_name: folder of the result, beside those of the cells
-        dry_run: print the cells and what they cost, and write nothing
+        dry_run: print the cells and what they cost, and start nothing
         fresh: start in a new folder, experiment-2, -3, ..., where the experiment exists
     """
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ensembling.statistics import METRICS, Interval
-from pipelines.table import print_leakage
+from pipelines.table import leakage_mark, print_leakage
 
 TITLES = {
     "accuracy": "accuracy",
@@ -161,8 +161,7 @@ def cost_table(report: Mapping[str, Any], title: str) -> Table:
 
 
 def _table(report: Mapping[str, Any], title: str, *columns: str) -> Table:
-    leaked = " — LEAKAGE ALLOWED" if report["leakage"]["allowed"] else ""
-    table = Table(title=escape(title) + leaked, caption_justify="left", pad_edge=False)
+    table = Table(title=escape(title) + leakage_mark(dict(report)), caption_justify="left", pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", overflow="fold")
     return table

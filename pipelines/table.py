@@ -69,8 +69,15 @@ def print_leakage(console: Console, result: dict[str, Any]) -> None:
 
 
 def leakage_mark(result: dict[str, Any]) -> str:
-    """Return what the title of every table of a result says if leakage was allowed; else nothing."""
-    return " — LEAKAGE ALLOWED" if result.get("leakage", {}).get("allowed") else ""
+    """Return what the title of every table of a result says of overlaps; nothing if there are none.
+
+    Args:
+        result: with its `leakage`, whose sentences `print_leakage` prints
+    """
+    leakage = result.get("leakage") or {}
+    if leakage.get("allowed"):
+        return " — LEAKAGE ALLOWED"
+    return " — overlaps: see the notes" if leakage.get("warnings") else ""
 
 
 def stack_table(result: dict[str, Any]) -> Table:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -160,7 +161,8 @@ def test_run_cell__is_no_part_of_the_launchers_job(job, monkeypatch):
     for name in ("SLURM_JOB_ID", "SLURM_STEP_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"):
         monkeypatch.setenv(name, "1")
     script(job, "save()")
-    run_cell(CellJob(**{**vars(job), "environment": {"OMP_NUM_THREADS": "1"}}))
+    monkeypatch.setattr(cells, "SLOT", SimpleNamespace(environment={"OMP_NUM_THREADS": "1"}))
+    run_cell(job)
     _, seen, cwd = calls(job)[0]
     assert "OMP_NUM_THREADS" in seen
     assert not any(name.startswith(("SLURM_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_")) for name in seen)

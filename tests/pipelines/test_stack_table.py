@@ -115,6 +115,13 @@ def test_print_stack_report__every_table_says_that_leakage_was_allowed():
     assert "LEAKAGE" not in printed(full())
 
 
+def test_print_stack_report__every_table_says_that_members_were_selected_on_these_samples():
+    text = printed(report(leakage={"allowed": [], "warnings": ALLOWED["warnings"]}))
+    assert text.count("— overlaps: see the notes") == 5
+    assert "note: m1 was selected on 3" in text
+    assert "overlaps" not in printed(full())
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_print_stack_report__undefined_values_are_dashes(size):
     whole = predictions(count=1, heads=False)
