@@ -5,7 +5,7 @@ from concurrent.futures import wait
 import pytest
 import torch
 
-from pipelines import cells, executors
+from pipelines import cells, executors, interchange
 from pipelines.cells import CellJob
 from pipelines.executors import LocalExecutor, ParslExecutor, core_count, visible_gpus
 from tests.pipelines.test_cells import script
@@ -148,8 +148,11 @@ def test_parsl__runs_cells_in_workers(tmp_path):
         future = pool.submit(cells.run_cell, job)
         wait([future], timeout=120)
         outcome = future.result(timeout=0)
+        launched = pool._dfk.executors["cells"].interchange_launch_cmd
     finally:
         executor.close(pool)
+    # a killed command takes it along
+    assert launched[1] == interchange.__file__
     assert outcome.status == "failed"
     assert "has left no checkpoint" in outcome.message
     assert "usage: python train.py" in (tmp_path / "x/logs/one.log").read_text()

@@ -1,0 +1,28 @@
+"""Start a process that ends with the one that started it: Parsl's interchange, in place of its own command line.
+
+Parsl leaves it running when the command is killed. Workers would then wait for it, and hold their blocks until the
+walltime ends; without it, they give them back after Parsl's two minutes.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(args: list[str]) -> None:
+    """Become another program.
+
+    Args:
+        args: its path and arguments
+    """
+    if sys.platform == "linux":
+        # stays in force for the program
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    os.execv(args[0], args)  # noqa: S606
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
