@@ -41,7 +41,12 @@ class Attempt:
 
 
 def run_queue(
-    jobs: Sequence[CellJob], executor: CellExecutor, retries: int, folder: Path, report: Report
+    jobs: Sequence[CellJob],
+    executor: CellExecutor,
+    retries: int,
+    folder: Path,
+    report: Report,
+    run: Callable[[CellJob], Outcome] | None = None,
 ) -> list[Outcome]:
     """Run cells until each is done, or has failed once more than it is retried.
 
@@ -51,6 +56,7 @@ def run_queue(
         retries: how often a cell that failed is started again
         folder: the experiment's
         report: told of each cell that ends, and whether it is tried again; and called twice a second
+        run: what a worker calls with each of them; None is `run_cell`
 
     Returns:
         how each cell ended, in the order of the cells
@@ -64,7 +70,7 @@ def run_queue(
         return []
     pool = executor.open(folder, len(jobs))
     try:
-        _run(pool, jobs, retries, report, ended)
+        _run(pool, jobs, retries, report, ended, run or run_cell)
     except (KeyboardInterrupt, StoppedError):
         stop_file(folder).touch()
         raise
@@ -73,13 +79,20 @@ def run_queue(
     return [ended[job.name] for job in jobs]
 
 
-def _run(pool: Executor, jobs: Sequence[CellJob], retries: int, report: Report, ended: dict[str, Outcome]) -> None:
+def _run(
+    pool: Executor,
+    jobs: Sequence[CellJob],
+    retries: int,
+    report: Report,
+    ended: dict[str, Outcome],
+    run: Callable[[CellJob], Outcome],
+) -> None:
     left = {job.name: retries for job in jobs}
     pending: dict[Future[Outcome], Attempt] = {}
 
     def submit(job: CellJob) -> None:
         attempt = Attempt.of(job)
-        pending[pool.submit(run_cell, job)] = attempt
+        pending[pool.submit(run, job)] = attempt
 
     try:
         for job in jobs:

@@ -204,20 +204,8 @@ def _train(job: CellJob, files: CellFiles, record: dict[str, Any], lock: int) ->
         "host": socket.gethostname(),
         "started": time.time(),
     }
-    with files.log.open("a") as log, contextlib.ExitStack() as stack:
-        process = subprocess.Popen(
-            args,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=job.cwd,
-            env=_environment(),
-            # the process keeps the lock for as long as it lives
-            pass_fds=(lock,),
-        )
-        stack.callback(_end, process)
-        record["pid"] = process.pid
-        files.write(record)
-        status = _wait(process, job.folder)
+    # the process keeps the lock for as long as it lives
+    status = _run(args, job, files, record, (lock,))
     seconds = round(before + time.monotonic() - start, 3)
     record |= {"seconds": seconds, "exit_status": status, "finished": time.time()}
     was_stopped = status in INTERRUPTED or (status != 0 and stop_file(job.folder).exists())
@@ -230,6 +218,45 @@ def _train(job: CellJob, files: CellFiles, record: dict[str, Any], lock: int) ->
         outcome = Outcome(job.name, "failed", seconds, f"{job.name} failed; the end of {files.log}:\n{said}")
     files.write({**record, "status": outcome.status})
     return outcome
+
+
+def run_command(job: CellJob) -> Outcome:
+    """Run a command that is no fit; nothing of it is gone on with.
+
+    Args:
+        job: its name is that of the record and of the log, beside those of the cells
+
+    Returns:
+        how it ended
+    """
+    files = CellFiles(job.folder, job.name)
+    files.log.parent.mkdir(parents=True, exist_ok=True)
+    if stop_file(job.folder).exists():
+        return Outcome(job.name, "stopped")
+    record = {"cell": job.name, "status": "running", "host": socket.gethostname(), "started": time.time()}
+    start = time.monotonic()
+    status = _run([sys.executable, str(TRAIN), *job.args], job, files, record)
+    seconds = round(time.monotonic() - start, 3)
+    if status == 0:
+        outcome = Outcome(job.name, "done", seconds)
+    elif status in INTERRUPTED or stop_file(job.folder).exists():
+        outcome = Outcome(job.name, "stopped", seconds)
+    else:
+        outcome = Outcome(job.name, "failed", seconds, f"{job.name} failed; the end of {files.log}:\n{tail(files.log)}")
+    files.write({**record, "status": outcome.status, "seconds": seconds})
+    return outcome
+
+
+def _run(args: list[str], job: CellJob, files: CellFiles, record: dict[str, Any], kept: tuple[int, ...] = ()) -> int:
+    """Run a process to its end, or until all are asked to stop; return its exit status."""
+    with files.log.open("a") as log, contextlib.ExitStack() as stack:
+        process = subprocess.Popen(
+            args, stdout=log, stderr=subprocess.STDOUT, cwd=job.cwd, env=_environment(), pass_fds=kept
+        )
+        stack.callback(_end, process)
+        record["pid"] = process.pid
+        files.write(record)
+        return _wait(process, job.folder)
 
 
 def _environment() -> dict[str, str]:

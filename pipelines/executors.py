@@ -11,7 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pipelines import cells, interchange
 
@@ -20,6 +20,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 class CellExecutor(ABC):
     """Options of what runs the cells; `open` makes the `concurrent.futures.Executor`."""
+
+    # whether that is on other machines, which have what the members need, such as GPUs
+    elsewhere: ClassVar[bool] = False
 
     @abstractmethod
     def open(self, folder: Path, count: int) -> Executor:
@@ -111,7 +114,7 @@ class ParslExecutor(CellExecutor):
 
     A block is one job of `nodes_per_block` nodes, on each of which `cells_per_node` cells run at once. Blocks are asked
     for as long as cells wait, up to `max_blocks`, and are given back when there is nothing left to do. The command
-    itself stays on the node where it was started: it waits for the cells, and then runs the second stage there.
+    itself stays on the node where it was started and only waits: the second stage runs as one more job.
 
     Args:
         provider: slurm, or local for the same without a cluster
@@ -129,6 +132,7 @@ class ParslExecutor(CellExecutor):
         worker_init: shell commands before the workers start, such as "module load cuda"
     """
 
+    elsewhere: ClassVar[bool] = True
     provider: Literal["slurm", "local"] = "slurm"
     partition: str | None = None
     account: str | None = None

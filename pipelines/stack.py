@@ -12,7 +12,7 @@ from rich.console import Console
 
 from callbacks import StoppedError
 from pipelines.cell_queue import run_queue
-from pipelines.cells import CellFiles, CellJob, Outcome
+from pipelines.cells import CellFiles, CellJob, Outcome, run_command
 from pipelines.errors import UsageError, explain_parsing
 from pipelines.live import CellTable
 from pipelines.plan import StackPlan
@@ -127,15 +127,43 @@ def main(args: list[str]) -> int:
         # as it stands, cells would outlive this process
         signal.signal(signal.SIGTERM, stop)
     folder = open_folder(plan)
-    with held(folder):
-        try:
+    again = without_fresh(args, folder) if plan.fresh else args
+    try:
+        with held(folder):
             run_cells(plan, checked, folder, console)
-            from pipelines.meta_stage import meta_stage
+            if not plan.executor.elsewhere:
+                from pipelines.meta_stage import meta_stage
 
-            return meta_stage(plan, folder, console)
-        except (KeyboardInterrupt, StoppedError):
-            print_resume(console, args if not plan.fresh else without_fresh(args, folder), folder)
-            raise
+                return meta_stage(plan, folder, console)
+        # it holds the folder by itself
+        stack_elsewhere(plan, again, folder, console)
+    except (KeyboardInterrupt, StoppedError):
+        print_resume(console, again, folder)
+        raise
+    return 0
+
+
+def stack_elsewhere(plan: StackPlan, args: list[str], folder: Path, console: Console) -> None:
+    """Run the second stage where the cells ran, as a job that finds them finished; then show what it printed.
+
+    Args:
+        plan: all of whose cells are finished
+        args: the command line after `stack`, which goes on in the folder
+        folder: the experiment's
+        console: where to report
+
+    Raises:
+        CellError: it failed
+    """
+    command = ("stack", *args, "--executor", "LocalExecutor")
+    job = CellJob(plan.stack_name, folder.absolute(), command, cwd=Path.cwd())
+    log = CellFiles(folder, job.name).log
+    before = log.stat().st_size if log.is_file() else 0
+    console.print(f"members' logits and heads: one more job, {log}", soft_wrap=True, highlight=False)
+    (outcome,) = run_queue([job], plan.executor, 0, folder, lambda news: None, run_command)
+    if outcome.status != "done":
+        raise CellError(outcome.message or f"{job.name} was stopped, though not by this command; the same one goes on")
+    console.out(log.read_bytes()[before:].decode(errors="replace"), highlight=False)
 
 
 def without_fresh(args: list[str], folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines import cells
-from pipelines.cells import CellFiles, CellJob, run_cell, stop_file
+from pipelines.cells import CellFiles, CellJob, run_cell, run_command, stop_file
 
 # in place of train.py: what it was called with, a checkpoint, and then what the test wants
 SCRIPT = """
@@ -167,6 +167,36 @@ def test_run_cell__is_no_part_of_the_launchers_job(job, monkeypatch):
     assert "OMP_NUM_THREADS" in seen
     assert not any(name.startswith(("SLURM_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_")) for name in seen)
     assert cwd == str(job.cwd)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [("print('all good')", "done"), ("print('disk full'); sys.exit(2)", "failed"), ("sys.exit(130)", "stopped")],
+)
+def test_run_command__tells_how_it_ended(job, body, status):
+    script(job, body)
+    outcome = run_command(job)
+    assert outcome.status == status
+    assert outcome.message.endswith("disk full") == (status == "failed")
+    assert (job.folder / "cells/one.json").is_file()
+    # again, from the start, and the folder is left as it is
+    assert run_command(job).status == status
+    assert [args for args, _, _ in calls(job)] == [["fit", "--a=1"]] * 2
+
+
+def test_run_command__is_stopped_by_the_file(job):
+    script(job, "(folder / 'ready').touch(); time.sleep(60)")
+    outcomes = []
+    thread = threading.Thread(target=lambda: outcomes.append(run_command(job)))
+    thread.start()
+    wait_for(job.folder / "one/ready")
+    assert CellFiles(job.folder, "one").read()["status"] == "running"
+    stop_file(job.folder).touch()
+    thread.join(30)
+    assert [outcome.status for outcome in outcomes] == ["stopped"]
+    assert CellFiles(job.folder, "one").read()["status"] == "stopped"
+    assert run_command(job).status == "stopped"
+    assert len(calls(job)) == 1
 
 
 def wait_for(path):

@@ -3,9 +3,10 @@ import json
 import pytest
 
 from pipelines import stack
-from pipelines.cells import CellFiles, Outcome
+from pipelines.cells import CellFiles, Outcome, run_command
+from pipelines.executors import LocalExecutor
 from pipelines.main import main
-from pipelines.stack_folder import CellError
+from pipelines.stack_folder import CellError, held
 from tests.helpers.data import write_image_folder
 
 SHARED = {"data.stack_fraction": 0.2, "trainer.enable_progress_bar": False, "trainer.accelerator": "cpu"}
@@ -112,6 +113,41 @@ def test_main__a_dry_run_writes_nothing(tmp_path, meta, capsys):
     assert "1 cells, 0 of them done" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
     assert meta == []
+
+
+@pytest.mark.parametrize("status", ["done", "failed"])
+def test_main__the_second_stage_is_a_job_where_the_cells_are(status, tmp_path, meta, monkeypatch, capsys):
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text(json.dumps({"executor": {"class_path": "ParslExecutor", "init_args": {"max_blocks": 7}}}))
+    folder = tmp_path / "runs/stack"
+    finished(folder, "old")
+    log = CellFiles(folder, "stack").log
+    log.parent.mkdir()
+    log.write_text("of an earlier one\n")
+    asked = []
+
+    def run_queue(jobs, executor, retries, where, report, run=None):
+        if not jobs:
+            return []
+        asked.extend([*jobs, executor.max_blocks, run])
+        with held(folder):
+            # the job can take hold of the folder
+            log.open("a").write("a table [sic]\n")
+        return [Outcome("stack", status, 1.0, "" if status == "done" else "stack failed; the end of stack.log:\nwhy")]
+
+    monkeypatch.setattr(stack, "run_queue", run_queue)
+    args = arguments(tmp_path, {"name": "old", "options": {"model": "Linear"}})
+    assert main([*args, "--config", str(cluster), "--executor.max_blocks", "3"]) == (0 if status == "done" else 2)
+    told = capsys.readouterr()
+    assert ("a table [sic]" in told.out) == (status == "done")
+    assert ("why" in told.err) == (status == "failed")
+    assert "earlier" not in told.out
+    assert meta == []
+    job, blocks, run = asked
+    assert (blocks, run) == (3, run_command)
+    again = stack.parse(list(job.args[1:]))
+    assert isinstance(again.executor, LocalExecutor)
+    assert (again.root, [member.name for member in again.members]) == (str(tmp_path / "runs"), ["old"])
 
 
 @pytest.mark.parametrize(
