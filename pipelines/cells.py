@@ -166,7 +166,11 @@ def run_cell(job: CellJob) -> Outcome:
             time.sleep(POLL)
         record = files.read()
         if files.is_done:
-            files.write({**record, "status": "done"})
+            if record["status"] != "done":
+                # lost on its way out, it was not timed
+                fit = json.loads(files.run.result.read_text())["fit"]
+                record |= {"status": "done", "seconds": fit.get("seconds", record["seconds"])}
+                files.write(record)
             return Outcome(job.name, "done", record["seconds"])
         if stop_file(job.folder).exists():
             return Outcome(job.name, "stopped", record.get("seconds", 0.0))

@@ -1,5 +1,6 @@
 """What a stack's members say of the samples that its heads are fitted on, and of the test samples."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -282,7 +283,9 @@ def choose_device(accelerator: str) -> tuple[torch.device, str | None]:
     Args:
         accelerator: as a Trainer names it; where this machine has none, such as a login node, the best that it has
     """
-    with quiet():
+    with quiet(), warnings.catch_warnings():
+        # this is no job of its own, also where SLURM is at hand
+        warnings.filterwarnings("ignore", "The `srun` command is available")
         try:
             return _device(accelerator), None
         except MisconfigurationException:

@@ -86,12 +86,14 @@ def test_run_cell__one_thrown_away_by_the_user_is_run_again(job):
 
 
 def test_run_cell__one_that_ended_while_nobody_looked_is_done(job):
-    script(job, "save(); (folder / 'result.json').write_text('{\"fit\": {}}')")
+    script(job, "save(); (folder / 'result.json').write_text('{\"fit\": {\"seconds\": 70.5}}')")
     run_cell(job)
     files = CellFiles(job.folder, "one")
     # as after a power cut right before the record was written
-    files.write({**files.read(), "status": "running"})
-    assert run_cell(job).status == "done"
+    files.write({**files.read(), "status": "running", "seconds": 0.0})
+    outcome = run_cell(job)
+    assert (outcome.status, outcome.seconds) == ("done", 70.5)
+    assert files.read()["seconds"] == 70.5
     assert len(calls(job)) == 1
     # but the result of a test alone does not finish a fit
     files.write({**files.read(), "status": "running"})
