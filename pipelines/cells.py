@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pipelines import tied
 from pipelines.run_dir import ENVIRONMENT_VARIABLE, RunDir
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
@@ -105,6 +106,7 @@ class CellJob:
         args: the command line of train.py
         settings: all that the run is configured with, flat, by the names of the command line
         cwd: where the command line's relative paths begin
+        tied: end its process with the worker, saving its state; otherwise it goes on where only the worker was killed
     """
 
     name: str
@@ -112,6 +114,7 @@ class CellJob:
     args: tuple[str, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     cwd: Path = Path()
+    tied: bool = False
 
 
 @dataclass(frozen=True)
@@ -253,6 +256,8 @@ def run_command(job: CellJob) -> Outcome:
 
 def _run(args: list[str], job: CellJob, files: CellFiles, record: dict[str, Any], kept: tuple[int, ...] = ()) -> int:
     """Run a process to its end, or until all are asked to stop; return its exit status."""
+    if job.tied:
+        args = [sys.executable, tied.__file__, *args]
     with files.log.open("a") as log, contextlib.ExitStack() as stack:
         process = subprocess.Popen(
             args, stdout=log, stderr=subprocess.STDOUT, cwd=job.cwd, env=_environment(), pass_fds=kept

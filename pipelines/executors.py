@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, ClassVar, Literal
 
-from pipelines import cells, interchange
+from pipelines import cells, tied
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -190,7 +190,7 @@ class ParslExecutor(CellExecutor):
             cores_per_worker=self.cores_per_cell,
             max_workers_per_node=self.cells_per_node,
             available_accelerators=gpus,
-            interchange_launch_cmd=[sys.executable, interchange.__file__, sys.executable, _script("interchange.py")],
+            interchange_launch_cmd=[sys.executable, tied.__file__, sys.executable, _script("interchange.py")],
             # logs of the workers, beside Parsl's own
             worker_logdir_root=str((folder / "parsl").absolute()),
         )

@@ -55,7 +55,15 @@ def run_cells(plan: StackPlan, checked: Checked, folder: Path, console: Console)
     cells, settings = plan.cells, checked.settings
     check_unchanged(folder, cells, settings)
     jobs = [
-        CellJob(cell.name, folder.absolute(), tuple(cell.command(folder)), settings[cell.name], Path.cwd())
+        CellJob(
+            cell.name,
+            folder.absolute(),
+            tuple(cell.command(folder)),
+            settings[cell.name],
+            Path.cwd(),
+            # a job of a cluster leaves nothing behind
+            tied=plan.executor.elsewhere,
+        )
         for cell in cells
         if not CellFiles(folder, cell.name).is_done
     ]
@@ -156,7 +164,7 @@ def stack_elsewhere(plan: StackPlan, args: list[str], folder: Path, console: Con
         CellError: it failed
     """
     command = ("stack", *args, "--executor", "LocalExecutor")
-    job = CellJob(plan.stack_name, folder.absolute(), command, cwd=Path.cwd())
+    job = CellJob(plan.stack_name, folder.absolute(), command, cwd=Path.cwd(), tied=True)
     log = CellFiles(folder, job.name).log
     before = log.stat().st_size if log.is_file() else 0
     console.print(f"members' logits and heads: one more job, {log}", soft_wrap=True, highlight=False)

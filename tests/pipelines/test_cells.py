@@ -139,19 +139,39 @@ def test_run_cell__one_that_is_stopped_on_its_way_out_is_done(job):
     assert CellFiles(job.folder, "one").read()["status"] == "done"
 
 
-def test_run_cell__waits_for_a_process_that_outlived_its_stack(job, tmp_path):
-    script(
-        job, "save(); (folder / 'ready').touch(); time.sleep(1.5); (folder / 'result.json').write_text('{\"fit\": {}}')"
-    )
+def start_stack(job, tmp_path, **options):
+    """Run a cell in a process of its own, until it is under way."""
     code = (
         "from pathlib import Path; from pipelines import cells; "
         f"cells.TRAIN = Path({str(cells.TRAIN)!r}); "
-        f"cells.run_cell(cells.CellJob('one', Path({str(job.folder)!r}), ('fit',), cwd=Path({str(tmp_path)!r})))"
+        f"job = cells.CellJob('one', Path({str(job.folder)!r}), ('fit',), cwd=Path({str(tmp_path)!r}), **{options}); "
+        "cells.run_cell(job)"
     )
     repository = os.fspath(cells.Path(cells.__file__).parents[1])
     stack = subprocess.Popen([sys.executable, "-c", code], cwd=repository)
     wait_for(job.folder / "one/ready")
     wait_for(CellFiles(job.folder, "one").record)
+    return stack
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
+def test_run_cell__one_that_is_tied_saves_and_ends_with_its_worker(job, tmp_path):
+    saves = "signal.signal(signal.SIGTERM, lambda *a: (save(), sys.exit(143)))"
+    script(job, f"{saves}\n(folder / 'ready').touch(); time.sleep(60)")
+    worker = start_stack(job, tmp_path, tied=True)
+    worker.kill()
+    worker.wait()
+    wait_for(CellFiles(job.folder, "one").run.last)
+    # the next one need not wait for its end, and goes on from there
+    script(job, "sys.exit('--ckpt_path' not in sys.argv)")
+    assert run_cell(job).status == "done"
+
+
+def test_run_cell__waits_for_a_process_that_outlived_its_stack(job, tmp_path):
+    script(
+        job, "save(); (folder / 'ready').touch(); time.sleep(1.5); (folder / 'result.json').write_text('{\"fit\": {}}')"
+    )
+    stack = start_stack(job, tmp_path)
     stack.kill()
     stack.wait()
     assert run_cell(job).status == "done"

@@ -5,7 +5,7 @@ from concurrent.futures import wait
 import pytest
 import torch
 
-from pipelines import cells, executors, interchange
+from pipelines import cells, executors, tied
 from pipelines.cells import CellJob
 from pipelines.executors import LocalExecutor, ParslExecutor, core_count, visible_gpus
 from tests.pipelines.test_cells import script
@@ -152,7 +152,7 @@ def test_parsl__runs_cells_in_workers(tmp_path):
     finally:
         executor.close(pool)
     # a killed command takes it along
-    assert launched[1] == interchange.__file__
+    assert launched[1] == tied.__file__
     assert outcome.status == "failed"
     assert "has left no checkpoint" in outcome.message
     assert "usage: python train.py" in (tmp_path / "x/logs/one.log").read_text()

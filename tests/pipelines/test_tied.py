@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import interchange
+from pipelines import tied
 
-# starts a process that prints its number and sleeps, through the interchange's way, and waits for it
+# starts a process that prints its number and sleeps, tied to itself, and waits for it
 PARENT = (
     "import subprocess, sys; child = [sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); "
-    f"time.sleep(60)']; subprocess.run([sys.executable, {interchange.__file__!r}, *child])"
+    f"time.sleep(60)']; subprocess.run([sys.executable, {tied.__file__!r}, *child])"
 )
 
 

@@ -1,7 +1,8 @@
-"""Start a process that ends with the one that started it: Parsl's interchange, in place of its own command line.
+"""Start a program that gets SIGTERM when the process that started it ends, even if that was killed.
 
-Parsl leaves it running when the command is killed. Workers would then wait for it, and hold their blocks until the
-walltime ends; without it, they give them back after Parsl's two minutes.
+Parsl's interchange would outlive a killed command, and workers would wait for it and hold their blocks until the
+walltime ends; without it, they give them back after Parsl's two minutes. Cells would outlive a worker, and run on a
+node that the job no longer has.
 """
 
 import ctypes
