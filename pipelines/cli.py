@@ -52,6 +52,7 @@ from pipelines.parsing import (
     check_average,
     check_imbalance,
     check_monitor,
+    check_resumed,
     check_validation,
     given_checkpoint,
     in_order,
@@ -136,7 +137,11 @@ class ImageCLI(LightningCLI):
         self.in_place = subcommand != "fit" or name == "last" or Path(str(name)).is_dir()
         self.checkpoint = read_checkpoint(path)
         trained = trained_with(self.checkpoint, path)
-        self.config = self._parse(parser, [subcommand, "--config", yaml.safe_dump(trained), *args[1:]])
+        beneath = [subcommand, "--config", yaml.safe_dump(trained)]
+        self.config = self._parse(parser, [*beneath, *args[1:]])
+        # one made without the command line does not tell its optimizer
+        if subcommand == "fit" and "config" in self.checkpoint:
+            check_resumed(self.config.fit.model, self._parse(parser, beneath).fit.model, path)
         self.config[subcommand].ckpt_path = str(path)
 
     def _parse(self, parser: LightningArgumentParser, args: list[str]) -> Namespace:

@@ -14,6 +14,8 @@ from pipelines import run_dir
 from pipelines.errors import nearest
 
 CLASSES = ("--model", "--data")
+# what the optimizer's state in a checkpoint was made by
+RESTORED = ("optimizer", "schedule", "backbone_lr_factor", "layer_decay", "decay_norm_and_bias", "freeze")
 
 
 def in_order(args: list[str]) -> list[str]:
@@ -101,6 +103,26 @@ def trained_with(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
             str(there if there.is_file() else here) for here, there in zip(bases, moved, strict=True)
         ]
     return parts
+
+
+def check_resumed(config: Namespace, trained: Namespace, path: Path) -> None:
+    """Refuse another optimizer than the one that is restored with the weights, and would win without a word.
+
+    Args:
+        config: of the model, as it is to be trained on
+        trained: of the model, as the checkpoint has it
+        path: of the checkpoint
+
+    Raises:
+        ValueError: an option differs
+    """
+    options = [name for name in RESTORED if config.init_args.get(name) != trained.init_args.get(name)]
+    if options:
+        raise ValueError(
+            f"{', '.join(f'--model.{name}' for name in options)}: a resumed run goes on with the optimizer and the "
+            f"schedule of {path}, and these are others; leave them out, or start from its weights with "
+            f"--model.weights {path} in place of --ckpt_path"
+        )
 
 
 def check_imbalance(model: ImageClassifier, data: ImageDataModule) -> None:

@@ -71,7 +71,8 @@ def test_fit__resumes_in_the_same_folder(tmp_path):
 
 
 def test_precedence__command_line_beats_config_beats_checkpoint(tmp_path):
-    run("fit", *MLP, "--data.batch_size", "32", "--data.val_fraction", "0.2", "--model.dropout", "0.5", root=tmp_path)
+    trained = ("--data.batch_size", "32", "--data.val_fraction", "0.2", "--model.dropout", "0.5")
+    run("fit", *MLP, *trained, "--model.optimizer.lr", "0.02", root=tmp_path)
     checkpoint = tmp_path / "digits/mlp/checkpoints/last.ckpt"
     fragment = tmp_path / "fragment.yaml"
     fragment.write_text("data: {init_args: {batch_size: 40}}\nmodel: {init_args: {dropout: 0.1}}\n")
@@ -85,6 +86,38 @@ def test_precedence__command_line_beats_config_beats_checkpoint(tmp_path):
     assert resolved["data"]["init_args"]["batch_size"] == 40
     assert resolved["data"]["init_args"]["val_fraction"] == 0.2
     assert resolved["model"]["init_args"]["hidden"] == [16]
+    assert resolved["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.02
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("optimizer.lr", "0.5"),
+        ("optimizer.weight_decay", "0.5"),
+        ("optimizer", "SGD"),
+        ("schedule", "Plateau"),
+        ("schedule.warmup", "0.3"),
+        ("backbone_lr_factor", "0.1"),
+        ("freeze", "backbone"),
+    ],
+)
+def test_resume__with_another_optimizer_is_refused(tmp_path, capsys, option, value):
+    run("fit", *MLP, root=tmp_path)
+    before = config(tmp_path)
+    args = ("--ckpt_path", tmp_path / "digits/mlp", "--trainer.max_epochs", "3", f"--model.{option}", value)
+    assert run("fit", *args, root=tmp_path) == 2
+    message = capsys.readouterr().err
+    assert f"--model.{option.partition('.')[0]}: a resumed run goes on with the optimizer" in message
+    assert f"--model.weights {tmp_path / 'digits/mlp/checkpoints/last.ckpt'}" in message
+    assert config(tmp_path) == before
+
+
+def test_resume__with_the_same_optimizer_given_again(tmp_path):
+    options = ("--model.optimizer", "SGD", "--model.optimizer.lr", "0.01", "--model.schedule", "Constant")
+    run("fit", *MLP, *options, root=tmp_path)
+    args = ("--ckpt_path", "last", "--trainer.max_epochs", "3")
+    assert run("fit", *MLP, *options, *args, root=tmp_path) == 0
+    assert result(tmp_path)["fit"]["epochs"] == 3
 
 
 def test_test__needs_the_checkpoint_alone(tmp_path):
