@@ -353,7 +353,9 @@ class ImageClassifier(pl.LightningModule):
             return
         # self.log would build a metric object for each of them
         self.log("val/accuracy", values["val/accuracy"], prog_bar=True, logger=False, sync_dist=True)
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+        # in doubles, as the recorder has them: both must choose the same epoch
+        exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+        trainer.callback_metrics.update(exact)
         for logger in trainer.loggers:
             logger.log_metrics(
                 values | {"epoch": trainer.current_epoch}, trainer.fit_loop.epoch_loop._batches_that_stepped

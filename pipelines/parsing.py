@@ -14,6 +14,15 @@ from pipelines import run_dir
 from pipelines.errors import nearest
 
 CLASSES = ("--model", "--data")
+# of best.ckpt: one file, looked at after each validation, as result.json is
+ONE_BEST = {
+    "filename": "best",
+    "dirpath": None,
+    "save_top_k": 1,
+    "every_n_epochs": None,
+    "every_n_train_steps": None,
+    "train_time_interval": None,
+}
 # what the optimizer's state in a checkpoint was made by
 RESTORED = ("optimizer", "schedule", "backbone_lr_factor", "layer_decay", "decay_norm_and_bias", "freeze")
 
@@ -174,10 +183,10 @@ def check_average(config: Namespace, model: ImageClassifier, checkpoint: dict[st
 
 
 def check_monitor(config: Namespace) -> None:
-    """Refuse a best checkpoint that would keep the worst, or that watches what does not exist.
+    """Refuse a best checkpoint that would keep the worst, or others than the best, or that watches what does not exist.
 
     Raises:
-        ValueError: the metric is not one of validation, or the mode does not fit it
+        ValueError: the metric is not one of validation, or the mode does not fit it, or best.ckpt would not be the best
     """
     if config.monitor not in VALIDATION_METRICS:
         raise ValueError(
@@ -190,3 +199,9 @@ def check_monitor(config: Namespace) -> None:
             f"--best_checkpoint.monitor {config.monitor} with --best_checkpoint.mode {config.mode} would keep the "
             f"worst: use --best_checkpoint.mode {mode}"
         )
+    for name, value in ONE_BEST.items():
+        if config[name] != value:
+            raise ValueError(
+                f"--best_checkpoint.{name} {config[name]}: best.ckpt holds the best of all epochs, alone, and "
+                f"result.json tells its metrics; leave it out, and save more by a ModelCheckpoint in --trainer.callbacks"
+            )

@@ -27,6 +27,8 @@ def test_classifier__learns_and_reports(tmp_path):
     assert fitting.callback_metrics["val/accuracy"] > 0.9
     assert fitting.callback_metrics["train/accuracy"] > 0.8
     assert {"val/loss", "val/nll", "val/ece", "val/auroc", "train/loss"} <= set(fitting.callback_metrics)
+    # not rounded: a callback must see the same best epoch as the recorder
+    assert float(fitting.callback_metrics["val/nll"]) == model.metrics["nll"]
 
 
 def test_training_metrics__are_means_over_samples(tmp_path):

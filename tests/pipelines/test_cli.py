@@ -182,6 +182,23 @@ def test_monitor__the_mode_must_fit(tmp_path, capsys):
     assert run("fit", *MLP, *args, root=tmp_path) == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("save_top_k", 3), ("save_top_k", 0), ("every_n_epochs", 3), ("filename", "other"), ("dirpath", "elsewhere")],
+)
+def test_best_checkpoint__is_the_best_and_nothing_else(tmp_path, capsys, name, value):
+    assert run("fit", *MLP, f"--best_checkpoint.{name}", value, root=tmp_path) == 2
+    assert f"--best_checkpoint.{name} {value}: best.ckpt holds the best" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints__more_by_a_callback_of_ones_own(tmp_path):
+    more = ("--trainer.callbacks", "ModelCheckpoint", "--trainer.callbacks.filename", "{epoch}")
+    assert run("fit", *MLP, *more, "--trainer.callbacks.save_top_k", "-1", root=tmp_path) == 0
+    names = {path.name for path in (tmp_path / "digits/mlp/checkpoints").iterdir()}
+    assert names == {"best.ckpt", "last.ckpt", "epoch=0.ckpt", "epoch=1.ckpt"}
+
+
 def test_switches__loggers_and_checkpoints_off(tmp_path):
     args = ("--trainer.logger", "false", "--trainer.enable_checkpointing", "false")
     assert run("fit", *MLP, *args, root=tmp_path) == 0
