@@ -59,6 +59,7 @@ class RunRecorder(Callback):
         self.best_epoch = -1
         # whether this process has replaced what the folder held before
         self.replaced = False
+        self.trained = False
         self.seconds_before = 0.0
         self.started = time.monotonic()
 
@@ -91,6 +92,10 @@ class RunRecorder(Callback):
         """Start the clock."""
         self.started = time.monotonic()
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that the weights change; a run that is resumed after its end does not come here."""
+        self.trained = True
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the metrics and predictions of the best epoch so far."""
         if trainer.sanity_checking or not isinstance(pl_module, ImageClassifier) or is_rehearsal(trainer):
@@ -116,6 +121,9 @@ class RunRecorder(Callback):
         """Write result.json of the whole fit."""
         if not isinstance(pl_module, ImageClassifier) or is_rehearsal(trainer):
             return
+        if self.trained and not self.best and trainer.is_global_zero:
+            # without validation the last weights are those that count
+            self._replace_earlier()
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         speed = next((c.summary() for c in callbacks if isinstance(c, Throughput)), {})

@@ -1,4 +1,5 @@
 import csv
+import json
 
 import pytest
 import torch
@@ -243,6 +244,23 @@ def test_val_fraction_0__the_last_epoch_stands_for_the_best(tmp_path, capsys):
     assert not (tmp_path / "digits/mlp/checkpoints/best.ckpt").exists()
     assert run("test", "--model", "MLP", root=tmp_path) == 0
     assert "val" not in result(tmp_path)
+
+
+def test_val_fraction_0__a_resumed_fit_puts_the_earlier_test_aside(tmp_path):
+    assert run("fit", *MLP, "--data.val_fraction", "0", root=tmp_path) == 0
+    checkpoint = tmp_path / "digits/mlp"
+    assert run("test", "--ckpt_path", checkpoint) == 0
+    tested = result(tmp_path)
+    # nothing is left to be trained: the weights are still those that were tested
+    assert run("fit", "--ckpt_path", checkpoint, "--trainer.max_epochs", "2", root=tmp_path) == 0
+    assert result(tmp_path)["test"] == tested["test"]
+    assert run("fit", "--ckpt_path", checkpoint, "--trainer.max_epochs", "4", root=tmp_path) == 0
+    assert result(tmp_path)["fit"]["epochs"] == 4
+    assert "test" not in result(tmp_path)
+    assert "evaluations" not in result(tmp_path)
+    assert not (checkpoint / "predictions.safetensors").exists()
+    kept = [json.loads(path.read_text()) for path in checkpoint.glob("result.*.json")]
+    assert tested["test"] in [earlier.get("test") for earlier in kept]
 
 
 def test_rehearsal__leaves_nothing_behind(tmp_path):
