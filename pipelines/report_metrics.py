@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 
 from ensembling.statistics import METRICS, Interval, bootstrap
 from lightning_modules.metrics import LOWER_IS_BETTER
-from pipelines.report_files import is_number
+from pipelines.report_files import is_number, part
 from pipelines.report_runs import FoundRun, Predictions
-from pipelines.report_study import Settings, settings_of
+from pipelines.report_study import Settings, level_order, settings_of
 
 # logits of a run beyond which its AUROC is that of result.json
 RANKED_LOGITS = 1_000_000
@@ -179,6 +180,7 @@ def evaluate(run: FoundRun, split: str) -> ComparedRun:
     warnings = run.result.get("leakage")
     tested.notes += [str(text) for text in (warnings if isinstance(warnings, dict) else {}).get("warnings") or []]
     tested.notes += run.problems
+    tested.notes += how_tested(run, split, tested.settings)
     fingerprint = run.fingerprint(split) or ""
     tested.key = (fingerprint, "") if fingerprint else (str(run.files.folder.resolve()), "")
     try:
@@ -205,6 +207,25 @@ def evaluate(run: FoundRun, split: str) -> ComparedRun:
     tested.right = (predictions.logits.argmax(1) == predictions.labels).numpy()
     tested.key = (fingerprint, digest(predictions))
     return tested
+
+
+def how_tested(run: FoundRun, split: str, settings: Settings) -> list[str]:
+    """Say where something else was evaluated than what the run's config and folder show.
+
+    Args:
+        run: as found
+        split: test or val
+        settings: the options of its config, flat
+    """
+    evaluated = part(part(run.result, "evaluations"), split)
+    adjustment, trained = evaluated.get("logit_adjustment", 0.0), settings.get("model.logit_adjustment", "0")
+    found = []
+    if level_order(str(adjustment))[:2] != level_order(trained)[:2]:
+        found.append(f"evaluated with --model.logit_adjustment {adjustment}; its config says {trained}")
+    checkpoint, weights = evaluated.get("checkpoint"), run.files.weights
+    if isinstance(checkpoint, str) and weights.is_file() and Path(checkpoint).name != weights.name:
+        found.append(f"evaluated from {Path(checkpoint).name}, not {weights.name}")
+    return found
 
 
 def points(predictions: Predictions, names: Sequence[str]) -> dict[str, Interval]:

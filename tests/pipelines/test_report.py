@@ -223,6 +223,32 @@ def test_report__predictions_and_result_that_disagree(tmp_path):
     assert "result.json says accuracy 0.9900, its predictions" in report(tmp_path / "out", tmp_path / "runs")
 
 
+def test_report__says_when_something_else_was_tested(tmp_path):
+    evaluated = {"samples": 8, "checkpoint": "runs/exp/x/checkpoints/best.ckpt"}
+    for name, beside in {
+        "plain": {},
+        "adjusted": {"logit_adjustment": 1.5},
+        "last": {"checkpoint": "elsewhere/last.ckpt"},
+    }.items():
+        entry = {"test": evaluated | beside}
+        folder = write_run(tmp_path / "runs/exp" / name, logits_for(LABELS, 4), LABELS, evaluations=entry)
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints/best.ckpt").touch()
+    entry = {"test": evaluated | {"logit_adjustment": 1.0}}
+    trained = {"logit_adjustment": 1.0}
+    write_run(tmp_path / "runs/exp/trained", logits_for(LABELS, 4), LABELS, config=trained, evaluations=entry)
+    # without its weights, nothing is known of which they were
+    write_run(tmp_path / "runs/exp/copied", logits_for(LABELS, 4), LABELS, evaluations={"test": evaluated})
+    report(tmp_path / "out", tmp_path / "runs")
+    assert {row["run"]: row["notes"] for row in rows(tmp_path / "out/comparison.csv")} == {
+        "plain": "",
+        "adjusted": "evaluated with --model.logit_adjustment 1.5; its config says 0",
+        "last": "evaluated from last.ckpt, not best.ckpt",
+        "trained": "",
+        "copied": "",
+    }
+
+
 @pytest.mark.parametrize(
     ("labels", "classes", "said"),
     [
