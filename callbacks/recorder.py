@@ -20,6 +20,7 @@ from torch import Tensor
 from callbacks.throughput import Throughput
 from datamodules.base import ImageDataModule
 from datamodules.provenance import Provenance, fingerprint
+from datamodules.samples import Samples
 from ensembling.leakage import Leakage
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.metrics import metrics_by_source, pairwise_source_auroc
@@ -107,7 +108,8 @@ class RunRecorder(Callback):
             self.best, self.best_epoch = metrics, trainer.current_epoch
             if trainer.is_global_zero:
                 self._replace_earlier()
-                write_predictions(self.predictions, {"val": pl_module.predictions}, leakage_allowed(pl_module.leakage))
+                rows = with_groups(pl_module.predictions, trainer.datamodule.served("val"))  # type: ignore[attr-defined]
+                write_predictions(self.predictions, {"val": rows}, leakage_allowed(pl_module.leakage))
 
     def _replace_earlier(self) -> None:
         # what an earlier part of the run wrote, its test results too, belongs to weights that are no longer the best
@@ -186,7 +188,8 @@ class RunRecorder(Callback):
             # of the data that was evaluated before, which may have had other sources
             facts = {name: fact for name, fact in facts.items() if name not in by_source_names(evaluated)}
             facts["evaluations"] = facts.get("evaluations", {}) | {evaluated: evaluation(trainer, model, evaluated)}
-            write_predictions(self.predictions, {evaluated: model.predictions}, leakage_allowed(model.leakage))
+            rows = with_groups(model.predictions, data.served(evaluated))
+            write_predictions(self.predictions, {evaluated: rows}, leakage_allowed(model.leakage))
             if "source" in model.predictions:
                 logits, labels, sources = (model.predictions[name].cpu() for name in ("logits", "label", "source"))
                 names, class_names = data.dataset.source_names, model.info.class_names
@@ -228,6 +231,19 @@ def evaluation(trainer: pl.Trainer, model: ImageClassifier, split: str) -> dict[
         **what_is_special(data),
         **circumstances(trainer),
     }
+
+
+def with_groups(predictions: dict[str, Tensor], samples: Samples) -> dict[str, Tensor]:
+    """Add the group of each sample to its prediction, where the data has groups.
+
+    Args:
+        predictions: `id` of each sample, shape `(sample,)`, and other columns
+        samples: what was predicted on, in any order
+    """
+    if samples.groups is None:
+        return predictions
+    ids, order = samples.ids.sort()
+    return {**predictions, "group": samples.groups[order[torch.searchsorted(ids, predictions["id"].cpu())]]}
 
 
 def by_source_names(split: str) -> tuple[str, str]:
@@ -305,11 +321,13 @@ def write_predictions(
 
     Args:
         path: the file; splits that it holds already are kept, or replaced by new ones of the same name
-        predictions: by split: `id` and `label`, shape `(sample,)`, and `logits`, `(sample, class)`
+        predictions: by split: `id` and `label`, shape `(sample,)`, and `logits`, `(sample, class)`; perhaps `source`
+            and `group`
         metadata: what the file says of itself
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = load_file(path) if path.is_file() else {}
+    earlier = load_file(path) if path.is_file() else {}
+    tensors = {name: column for name, column in earlier.items() if name.partition("/")[0] not in predictions}
     for split, columns in predictions.items():
         tensors |= {f"{split}/{name}": column.detach().cpu().contiguous() for name, column in columns.items()}
     partial = path.with_name(f".{path.name}.{os.getpid()}")

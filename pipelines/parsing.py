@@ -202,6 +202,6 @@ def check_monitor(config: Namespace) -> None:
     for name, value in ONE_BEST.items():
         if config[name] != value:
             raise ValueError(
-                f"--best_checkpoint.{name} {config[name]}: best.ckpt holds the best of all epochs, alone, and "
-                f"result.json tells its metrics; leave it out, and save more by a ModelCheckpoint in --trainer.callbacks"
+                f"--best_checkpoint.{name} {config[name]}: best.ckpt holds the best of all epochs, and result.json its "
+                f"metrics; leave it out, and save more by a ModelCheckpoint in --trainer.callbacks"
             )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
 from ensembling.statistics import METRICS, REPLICATES, Bootstrap, bootstrap, resample
 from pipelines.report_metrics import RANKED_LOGITS, ComparedRun, Comparison
@@ -42,7 +43,7 @@ def add_intervals(groups: Sequence[Comparison], split: str) -> None:
         names = tuple(name for name in METRICS if ranked or name != "auroc")
         size = max(1, HELD // max(1, (groups[number].samples or 1) * len(groups[number].support)))
         for start in range(0, len(runs), size):
-            add_metrics(runs[start : start + size], names, split)
+            add_metrics(runs[start : start + size], names, split, groups[number].groups)
 
 
 def add_accuracy(group: Comparison) -> None:
@@ -56,15 +57,19 @@ def add_accuracy(group: Comparison) -> None:
         return
     right = np.stack([run.right for run in runs if run.right is not None]).astype(np.float32)
     samples = group.samples
+    unit = np.arange(samples) if group.groups is None else np.unique(group.groups.numpy(), return_inverse=True)[1]
     # the draws of `bootstrap` itself; sums of whole numbers are exact in single precision
-    parts = [right @ weights.astype(np.float32, copy=False) for weights in resample(np.arange(samples), REPLICATES, 0)]
-    replicates = np.concatenate(parts, 1).astype(np.float64) / samples
+    parts = [
+        (right @ weights).astype(np.float64) / weights.sum(0, dtype=np.float64)
+        for weights in resample(unit, REPLICATES, 0)
+    ]
+    replicates = np.concatenate(parts, 1)
     names = [str(place) for place in range(len(runs))]
     drawn = Bootstrap(
         {name: {"accuracy": float(row.mean(dtype=np.float64))} for name, row in zip(names, right, strict=True)},
         {name: {"accuracy": row} for name, row in zip(names, replicates, strict=True)},
         samples,
-        samples,
+        int(unit.max()) + 1,
     )
     for name, run in zip(names, runs, strict=True):
         run.metrics["accuracy"] = drawn.metric(name, "accuracy")
@@ -72,18 +77,20 @@ def add_accuracy(group: Comparison) -> None:
             run.to_best = drawn.difference(name, str(runs.index(group.reference)), "accuracy")
 
 
-def add_metrics(runs: Sequence[ComparedRun], names: Sequence[str], split: str) -> None:
+def add_metrics(runs: Sequence[ComparedRun], names: Sequence[str], split: str, groups: Tensor | None = None) -> None:
     """Add intervals of all metrics to some runs, which are drawn together.
 
     Args:
         runs: tested on the same samples
         names: of the metrics
         split: test or val
+        groups: of the samples, which are drawn whole, shape `(sample,)`; None draws samples singly
     """
     read = {str(place): run.run.predictions(split) for place, run in enumerate(runs)}
     found = {name: predictions for name, predictions in read.items() if predictions is not None}
     labels = next(iter(found.values())).labels
-    drawn = bootstrap({name: predictions.logits for name, predictions in found.items()}, labels, names, REPLICATES)
+    logits = {name: predictions.logits for name, predictions in found.items()}
+    drawn = bootstrap(logits, labels, names, REPLICATES, groups=groups)
     for name in found:
         run = runs[int(name)]
         run.metrics |= {metric: drawn.metric(name, metric) for metric in names}

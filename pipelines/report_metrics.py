@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ensembling.statistics import METRICS, Interval, bootstrap
 from lightning_modules.metrics import LOWER_IS_BETTER
@@ -39,6 +40,7 @@ class ComparedRun:
         settings: the options of its config, flat
         name: among the runs that it is compared with; the report's name for it if empty
         right: whether it is right, bool, shape `(sample,)`; None without predictions
+        groups: of the samples, int64, shape `(sample,)`; None where its predictions name none
     """
 
     run: FoundRun
@@ -51,6 +53,7 @@ class ComparedRun:
     settings: Settings = field(default_factory=dict)
     name: str = ""
     right: NDArray[np.bool_] | None = None
+    groups: Tensor | None = None
 
     @property
     def label(self) -> str:
@@ -137,6 +140,11 @@ class Comparison:
         return next((run for run in self.runs if run.predicted and not run.leaks), None)
 
     @property
+    def groups(self) -> Tensor | None:
+        """Groups of the samples, as any of its runs knows them, int64, shape `(sample,)`; None where none does."""
+        return next((run.groups for run in self.runs if run.groups is not None), None)
+
+    @property
     def configurations(self) -> list[Configuration]:
         """Its runs without regard to their seed, best mean accuracy first."""
         groups: dict[str, list[ComparedRun]] = defaultdict(list)
@@ -205,6 +213,7 @@ def evaluate(run: FoundRun, split: str) -> ComparedRun:
     tested.metrics |= own
     tested.predicted = True
     tested.right = (predictions.logits.argmax(1) == predictions.labels).numpy()
+    tested.groups = predictions.groups
     tested.key = (fingerprint, digest(predictions))
     return tested
 

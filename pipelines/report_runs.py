@@ -27,11 +27,13 @@ class Predictions:
         ids: int64, shape `(sample,)`
         labels: int64, shape `(sample,)`
         logits: shape `(sample, class)`
+        groups: int64, shape `(sample,)`; None where samples have none, or the file does not say
     """
 
     ids: Tensor
     labels: Tensor
     logits: Tensor
+    groups: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -113,12 +115,14 @@ class FoundRun:
             return None
         columns = [tensors.get(f"{split}/{name}") for name in ("id", "label", "logits")]
         ids, labels, logits = columns
+        groups = tensors.get(f"{split}/group")
         if (
             ids is None
             or labels is None
             or logits is None
             or logits.ndim != 2
             or not len(ids) == len(labels) == len(logits)
+            or (groups is not None and groups.shape != ids.shape)
         ):
             raise ValueError(f"{path}: the columns of {split} do not fit together")
         order = ids.argsort()
@@ -132,7 +136,7 @@ class FoundRun:
             raise ValueError(f"{path}: {broken} of {len(ids)} {split} predictions are NaN or infinite")
         if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
             raise ValueError(f"{path}: {split} has labels beyond its {logits.shape[1]} classes")
-        return Predictions(ids, labels, logits)
+        return Predictions(ids, labels, logits, None if groups is None else groups[order])
 
 
 @dataclass(frozen=True)

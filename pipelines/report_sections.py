@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.report_files import part
 from pipelines.report_metrics import ComparedRun, Comparison
 from pipelines.report_page import Picture, Section
 from pipelines.report_pictures import (
@@ -39,7 +40,7 @@ def comparison_section(
     """
     name = f"samples_{number}"
     section = Section(f"{number}. {group.title}" if groups > 1 else group.title, name)
-    add_remarks(section, group)
+    add_remarks(section, group, split)
     section.blocks.append(runs_table(group, out))
     pictures: list[Picture] = []
     if number > DRAWN_COMPARISONS:
@@ -89,8 +90,14 @@ def add_study(section: Section, runs: Sequence[ComparedRun], name: str) -> list[
     return [] if picture is None else [picture]
 
 
-def add_remarks(section: Section, group: Comparison) -> None:
-    """Say what must be known to read the numbers."""
+def add_remarks(section: Section, group: Comparison, split: str) -> None:
+    """Say what must be known to read the numbers.
+
+    Args:
+        section: where to say it
+        group: runs tested on the same samples
+        split: test or val
+    """
     for run in group.runs:
         for leak in run.leaks:
             section.say(
@@ -105,6 +112,14 @@ def add_remarks(section: Section, group: Comparison) -> None:
         section.say("All samples are of one class: AUROC is not defined.")
     if group.samples == 1:
         section.say("A single sample has no spread: there are no intervals.")
+    if group.groups is not None:
+        section.say(f"Intervals are of resamples of whole groups, of which there are {len(group.groups.unique()):,}.")
+    elif any("fitted_on_groups" in part(part(run.run.result, "evaluations"), split) for run in group.runs):
+        section.say(
+            "The samples come in groups that these predictions do not name: the intervals are too narrow. Evaluate a "
+            "run again, and its predictions name them.",
+            "warn",
+        )
     for metric, what in (("nll", "metrics other than accuracy"), ("auroc", "AUROC")):
         defined = [run for run in group.runs if run.predicted and run.value(metric) is not None]
         resampled = [run for run in defined if run.metrics[metric]["low"] is not None]

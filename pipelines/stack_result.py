@@ -244,6 +244,7 @@ class Stack:
         rows = {"val": (self.meta, self.held_out), "test": (self.test, self.tested)}
         predictions = {
             split: {"id": part.ids, "label": part.labels, "logits": self._kept(logits)}
+            | ({"group": part.groups} if part.groups is not None else {})
             for split, (part, logits) in rows.items()
         }
         write_predictions(run.predictions, predictions, told)

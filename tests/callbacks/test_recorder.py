@@ -81,6 +81,33 @@ def test_rehearsal__leaves_nothing_behind(tmp_path):
     assert not list(tmp_path.glob("*.json"))
 
 
+def test_predictions__name_the_groups_of_their_samples(tmp_path, image_folder):
+    images = sorted(image_folder.glob("*/*/*.png"))
+    lines = ["path,label,split,group"]
+    for number, path in enumerate(images):
+        # of training samples too, so that the numbers of the test's groups do not start at 0
+        lines.append(f"{path.relative_to(image_folder)},{path.parent.name},{path.parts[-3]},g{number // 2 * 7 % 29}")
+    (image_folder / "m.csv").write_text("\n".join(lines))
+    data = Manifest(path=str(image_folder / "m.csv"), batch_size=16, val_fraction=0.2)
+    model = MLP(data_info=data.info, hidden=[8])
+    trainer(tmp_path, callbacks=[recorder(tmp_path)], max_epochs=1).fit(model, datamodule=data)
+    trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+    found = load_file(tmp_path / "predictions.safetensors")
+    for split in ("val", "test"):
+        samples = data.splits[split]
+        expected = dict(zip(samples.ids.tolist(), samples.groups.tolist(), strict=True))
+        assert dict(zip(found[f"{split}/id"].tolist(), found[f"{split}/group"].tolist(), strict=True)) == expected
+
+
+def test_write_predictions__a_split_is_replaced_whole(tmp_path):
+    columns = {"id": torch.arange(2), "label": torch.arange(2), "logits": torch.zeros(2, 3)}
+    path = tmp_path / "p.safetensors"
+    write_predictions(path, {"test": columns | {"group": torch.ones(2)}})
+    write_predictions(path, {"val": columns})
+    write_predictions(path, {"test": columns})
+    assert set(load_file(path)) == {f"{s}/{n}" for s in ("val", "test") for n in columns}
+
+
 def test_keep_earlier__counts_up(tmp_path):
     path = tmp_path / "result.json"
     keep_earlier(path)

@@ -17,7 +17,9 @@ def logits_for(labels, num_classes, strength=2.0, seed=0):
     return noise + strength * torch.nn.functional.one_hot(labels, num_classes)
 
 
-def write_run(folder, logits=None, labels=None, *, split="test", config=None, epochs=3, class_names=None, **facts):
+def write_run(
+    folder, logits=None, labels=None, *, split="test", config=None, epochs=3, class_names=None, groups=None, **facts
+):
     """Write result.json, predictions, config.yaml and metrics.csv of one run.
 
     Args:
@@ -28,6 +30,7 @@ def write_run(folder, logits=None, labels=None, *, split="test", config=None, ep
         config: options beside the usual ones, flat below model.init_args
         epochs: rows of metrics.csv
         class_names: of the classes
+        groups: of the samples
         facts: what result.json holds beside
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +73,7 @@ def write_run(folder, logits=None, labels=None, *, split="test", config=None, ep
         }
         ids = torch.arange(len(labels))
         columns = {f"{split}/id": ids, f"{split}/label": labels, f"{split}/logits": logits.float()}
+        columns |= {} if groups is None else {f"{split}/group": groups}
         save_file(columns, folder / "predictions.safetensors")
     (folder / "result.json").write_text(json.dumps(result | facts))
     with (folder / "metrics.csv").open("w", newline="") as file:
