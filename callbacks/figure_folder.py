@@ -1,12 +1,13 @@
 """Where figures go: files in the run's folder, and TensorBoard."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
+
+from datamodules.whole_file import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,10 +52,8 @@ class FigureFolder:
         # once for both: savefig would draw it twice, and TensorBoard's add_figure once more
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
-        path = self.path(trainer, f"{name}.png")
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        Image.fromarray(pixels).save(partial, "png", compress_level=4, dpi=(DPI, DPI))
-        partial.replace(path)
+        with write_whole(self.path(trainer, f"{name}.png")) as partial:
+            Image.fromarray(pixels).save(partial, "png", compress_level=4, dpi=(DPI, DPI))
         writer = self.writer(trainer)
         if writer is not None:
             writer.add_image(name.replace("_", "/", 1), pixels, trainer.global_step, dataformats="HWC")

@@ -7,6 +7,8 @@ from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 
+from datamodules.whole_file import write_whole
+
 
 class ResumableCSVLogger(CSVLogger):
     """Write metrics to `metrics.csv` in a run's folder, after the rows that are there already.
@@ -29,7 +31,8 @@ class ResumableCSVLogger(CSVLogger):
             earlier = path.read_text() if path.is_file() else ""
             writer = super().experiment
             if earlier:
-                path.write_text(earlier)
+                with write_whole(path) as partial:
+                    partial.write_text(earlier)
                 writer.metrics_keys = next(csv.reader(earlier.splitlines()))
             self._experiment = writer
         return self._experiment

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from callbacks.drawing import Drawn, Evaluated, EvaluationDrawing
+from datamodules.whole_file import write_whole
 
 
 class PerClassReport(EvaluationDrawing):
@@ -25,6 +26,7 @@ class PerClassReport(EvaluationDrawing):
         labels, predicted, names = evaluated.labels, evaluated.predicted, evaluated.class_names
         text = text_report(labels, predicted, names)
         path = self.files.path(evaluated.trainer, f"{evaluated.split}_classification_report.txt")
-        path.write_text(f"{evaluated.title}\n\n{text}", encoding="utf-8")
+        with write_whole(path) as partial:
+            partial.write_text(f"{evaluated.title}\n\n{text}", encoding="utf-8")
         report = class_report(confusion_counts(labels, predicted, len(names)))
         yield "per_class", per_class(report, names, evaluated.title)

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from callbacks.throughput import Throughput
 from datamodules.base import ImageDataModule
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.samples import Samples
+from datamodules.whole_file import write_whole
 from ensembling.leakage import Leakage
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.metrics import metrics_by_source, pairwise_source_auroc
@@ -287,10 +287,8 @@ def keep_earlier(path: Path) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole, then rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    with write_whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -325,11 +323,9 @@ def write_predictions(
             and `group`
         metadata: what the file says of itself
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     earlier = load_file(path) if path.is_file() else {}
     tensors = {name: column for name, column in earlier.items() if name.partition("/")[0] not in predictions}
     for split, columns in predictions.items():
         tensors |= {f"{split}/{name}": column.detach().cpu().contiguous() for name, column in columns.items()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, partial, metadata or None)
-    partial.replace(path)
+    with write_whole(path) as partial:
+        save_file(tensors, partial, metadata or None)

@@ -1,10 +1,8 @@
 """Logits of bases kept on disk: a base's logits for an image are computed once."""
 
-import contextlib
 import hashlib
 import os
 import time
-import uuid
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +13,8 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from datamodules.whole_file import write_whole
 
 # next to what data sets keep of image files
 LOGIT_CACHE = "runs/.cache/logits"
@@ -108,23 +108,17 @@ class LogitCache:
         place = self.place(how)
         # two processes that compute the same rows write the same file
         name = hashlib.blake2b(keys.numpy().tobytes(), digest_size=16).hexdigest()
-        partial = place / f".{uuid.uuid4().hex}"
         try:
-            place.mkdir(parents=True, exist_ok=True)
             remove_abandoned(place)
-            save_file({"key": keys, "logits": logits}, partial, {**how, "checksum": checksum(keys, logits)})
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            partial.replace(place / f"{name}.safetensors")
-        except (OSError, SafetensorError) as error:
+            with write_whole(place / f"{name}.safetensors") as partial:
+                save_file({"key": keys, "logits": logits}, partial, {**how, "checksum": checksum(keys, logits)})
+                with partial.open("rb") as file:
+                    os.fsync(file.fileno())
+        except OSError as error:
             rank_zero_warn(
                 f"logits cannot be kept in {place} ({error}) and will be computed again: make room, or choose another "
                 f"folder by the option logit_cache"
             )
-        finally:
-            # what is left of it must not hide the warning
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
 
 
 def read_shard(path: Path) -> tuple[Tensor, Tensor] | None:

@@ -12,6 +12,8 @@ import torch
 from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from datamodules.whole_file import partial_path
+
 
 class WholeFileIO(TorchCheckpointIO):
     """Write a checkpoint beside its place, make sure that it is on the disk, and rename it into place.
@@ -58,11 +60,6 @@ class WholeFileIO(TorchCheckpointIO):
         finally:
             # also after Ctrl-C
             partial.unlink(missing_ok=True)
-
-
-def partial_path(path: Path) -> Path:
-    """Return where this process writes a file before it is renamed into place."""
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
 
 
 def remove_abandoned(path: Path) -> None:

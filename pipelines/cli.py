@@ -42,6 +42,7 @@ from callbacks import (
 from callbacks.figure_options import with_figures
 from callbacks.recorder import keep_earlier
 from datamodules import DataInfo, ImageDataModule
+from datamodules.whole_file import write_whole
 from lightning_modules import ImageClassifier, StackingModule
 from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.checkpoints import read_checkpoint
@@ -272,7 +273,8 @@ class ImageCLI(LightningCLI):
             text = yaml.safe_dump(saved, sort_keys=False)
             if self.run.config.is_file() and self.run.config.read_text() != text:
                 keep_earlier(self.run.config)
-            self.run.config.write_text(text)
+            with write_whole(self.run.config) as partial:
+                partial.write_text(text)
 
     def _loggers(self, given: Any) -> list[Logger]:
         if given is False:

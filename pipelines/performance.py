@@ -9,6 +9,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from datamodules.whole_file import naming
 from pipelines.errors import UsageError
 from pipelines.report_files import part, read_metrics
 from pipelines.report_runs import FoundRun
@@ -108,7 +109,7 @@ def append_rows(path: Path, rows: Iterable[dict[str, str]]) -> int:
         written.write("" if not text or text.endswith("\n") else "\n")
         csv.writer(written, lineterminator="\n").writerows([*([] if text.strip() else [COLUMNS]), *new])
         if new or not text.strip():
-            with path.open("a", encoding="utf-8", newline="") as file:
+            with naming(path), path.open("a", encoding="utf-8", newline="") as file:
                 file.write(written.getvalue())
                 file.flush()
                 os.fsync(file.fileno())

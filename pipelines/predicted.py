@@ -4,6 +4,7 @@ import csv
 
 from callbacks.recorder import keep_earlier
 from datamodules.samples import Samples
+from datamodules.whole_file import write_whole
 from lightning_modules import ImageClassifier
 from lightning_modules.stacked_classifier import StackedClassifier
 from pipelines.run_dir import RunDir
@@ -24,7 +25,10 @@ def write_predicted(run: RunDir, samples: Samples, model: ImageClassifier) -> st
     accepted = model.accepted(model.predictions["logits"]) if isinstance(model, StackedClassifier) else None
     verdicts = [[]] * len(label) if accepted is None else [["yes" if yes else "no"] for yes in accepted.tolist()]
     keep_earlier(run.predicted)
-    with run.predicted.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (
+        write_whole(run.predicted) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["name", "class", "probability", *([] if accepted is None else ["accepted"])])
         for sample, number, probability, verdict in zip(

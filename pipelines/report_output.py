@@ -1,11 +1,11 @@
 """The report's folder: replaced if it is a report, and never anything else."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from callbacks.recorder import write_json
+from datamodules.whole_file import write_whole
 from pipelines.errors import UsageError
 
 PAGE, MANIFEST = "index.html", "report.json"
@@ -55,11 +55,8 @@ def write_report(out: Path, files: Mapping[str, bytes]) -> None:
     # what is there is ours from here on, should this be interrupted
     write_json(out / MANIFEST, {"made_by": MADE_BY, "files": sorted({*earlier, *files})})
     for name, content in files.items():
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_bytes(content)
-        partial.replace(path)
+        with write_whole(out / name) as partial:
+            partial.write_bytes(content)
     for name in set(earlier) - set(files):
         path = out / name
         if path.resolve().is_relative_to(out.resolve()):

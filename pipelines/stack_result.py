@@ -1,7 +1,6 @@
 """A finished stack: compared, kept as one checkpoint, and written into its run folder."""
 
 import json
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -22,6 +21,7 @@ from callbacks.recorder import (
 )
 from datamodules import ImageDataModule
 from datamodules.provenance import Provenance, fingerprint
+from datamodules.whole_file import write_whole
 from ensembling.calibration import fit_temperature
 from ensembling.evaluation import Predictions, scale, stack_report
 from ensembling.heads import GreedyHead, Head, MeanHead
@@ -283,6 +283,5 @@ def put_earlier_aside(run: RunDir, result: dict[str, Any]) -> None:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file whole, then rename it into place."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata or None)
-    partial.replace(path)
+    with write_whole(path) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata or None)

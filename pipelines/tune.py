@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 
 from callbacks.recorder import device_name, keep_earlier
+from datamodules.whole_file import write_whole
 from figures import lr_curve
 from lightning_modules import StackingModule
 from pipelines import run_dir, table
@@ -177,12 +178,11 @@ class TuneCLI(ImageCLI):
         run = run_dir.choose(Path(config.run.root) / experiment, config.run.name or "tune")
         path = run.tuned if tune.out is None else Path(tune.out)
         keep_earlier(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         # one line: it is a comment
         command = " ".join(shlex.join(["python", "train.py", "tune", *self.given]).split())
-        path.write_text(
-            f"# found by {command}\n# on {device}\n" + yaml.safe_dump(fragment(config, found), sort_keys=False)
-        )
+        text = f"# found by {command}\n# on {device}\n" + yaml.safe_dump(fragment(config, found), sort_keys=False)
+        with write_whole(path) as partial:
+            partial.write_text(text)
         if curve is not None and curve.losses:
             self._draw(run, curve)
         given = without(self.given, ["tune", *options_of(fragment(config, found))])
@@ -192,7 +192,9 @@ class TuneCLI(ImageCLI):
     def _draw(self, run: RunDir, curve: RangeTest) -> None:
         run.figures.mkdir(exist_ok=True)
         path = run.figures / "lr_curve.png"
-        lr_curve(curve.rates, curve.losses, curve.smoothed, curve.suggestion()).savefig(path, dpi=120)
+        figure = lr_curve(curve.rates, curve.losses, curve.smoothed, curve.suggestion())
+        with write_whole(path) as partial:
+            figure.savefig(partial, format="png", dpi=120)
         self.console.print(f"its curve: {path}", soft_wrap=True, highlight=False, markup=False)
 
 

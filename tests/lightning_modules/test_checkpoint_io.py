@@ -5,7 +5,8 @@ import sys
 import pytest
 import torch
 
-from lightning_modules.checkpoint_io import WholeFileIO, partial_path
+from datamodules.whole_file import partial_path
+from lightning_modules.checkpoint_io import WholeFileIO
 
 
 @pytest.fixture
