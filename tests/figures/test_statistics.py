@@ -79,6 +79,15 @@ def test_reliability_bins__ece_is_the_results():
     assert np.isnan(bins.accuracy[~filled]).all()
 
 
+def test_reliability_bins__almost_sure_is_sure_in_single_precision():
+    margins = torch.cat([torch.linspace(20, 30, 40), torch.linspace(3, 5, 40)])
+    logits = torch.stack([margins, torch.zeros(80), torch.full((80,), -50.0)], 1)
+    # the surer half is wrong at times, the other one never: in one bin the two would make up for each other
+    labels = torch.tensor([0, 0, 0, 1] * 10 + [0] * 40)
+    bins = statistics.reliability_bins(labels.numpy(), logits.double().softmax(1).numpy())
+    assert bins.ece == pytest.approx(classification_metrics(logits, labels)["ece"], abs=1e-7)
+
+
 @pytest.mark.parametrize("absent", [(), (1, 3)])
 def test_roc_curves__areas_equal_scikit_learns(absent):
     labels, probabilities, _ = predictions()
