@@ -134,6 +134,10 @@ class ImageClassifier(pl.LightningModule):
                 f"--model.logit_adjustment {self.logit_adjustment} and --model.loss {self.loss.description} both "
                 f"correct the imbalance of the classes: use one of them"
             )
+        if self.logit_adjustment and not all(self.info.class_counts):
+            raise ValueError(
+                f"--model.logit_adjustment needs training samples of every class, not {self.info.class_counts}"
+            )
 
     @property
     def info(self) -> DataInfo:

@@ -77,7 +77,9 @@ def logit_adjusted(logits: Tensor, targets: Tensor, counts: Tensor, tau: float =
         tau: how much of the log of a class's share is added to its logit
         smoothing: share of the target spread evenly over all classes
     """
-    return cross_entropy(logits + tau * log_shares(counts), targets, smoothing=smoothing)
+    # nothing is added at 0, also to a class without samples, whose share has no log
+    raised = logits + tau * log_shares(counts) if tau else logits
+    return cross_entropy(raised, targets, smoothing=smoothing)
 
 
 def balanced_softmax(logits: Tensor, targets: Tensor, counts: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -17,6 +19,13 @@ def small_mlp(data, **options):
 def test_classifier__needs_data_info():
     with pytest.raises(ValueError, match="MLP needs data_info"):
         MLP()
+
+
+def test_classifier__logits_are_not_adjusted_to_a_class_without_samples():
+    info = replace(Blobs().info, class_counts=[20, 0, 20])
+    with pytest.raises(ValueError, match=r"--model.logit_adjustment needs .* of every class, not \[20, 0, 20\]"):
+        MLP(data_info=info, hidden=[8], logit_adjustment=1.0)
+    MLP(data_info=info, hidden=[8])
 
 
 def test_classifier__learns_and_reports(tmp_path):

@@ -162,6 +162,12 @@ def test_build__class_without_samples():
     assert CrossEntropy().build([3, 0]).per_class is None
 
 
+def test_logit_adjusted__a_tau_of_0_is_cross_entropy_also_for_a_class_without_samples():
+    logits, targets = torch.randn(4, 3), torch.tensor([0, 2, 2, 0])
+    criterion = LogitAdjusted(tau=0).build([5, 0, 2])
+    assert torch.equal(criterion(logits, targets), cross_entropy(logits, targets))
+
+
 def test_focal__a_certain_sample_has_a_gradient():
     logits = torch.tensor([[40.0, -40.0], [0.0, 0.0]], requires_grad=True)
     focal(logits, torch.tensor([0, 0]), 0.5).backward()
