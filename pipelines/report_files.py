@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,13 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], str]:
 def read_metrics(path: Path) -> dict[str, tuple[list[float], list[float]]]:
     """Read what a run logged: by name, the epochs and the values.
 
-    The epoch of what is logged by steps is NaN; values that are not finite are left out.
+    The epoch of what is logged by steps is NaN; values that are not finite are left out. Of an epoch that was repeated
+    after a stop, the later values count.
 
     Args:
         path: of metrics.csv; empty, if it cannot be read
     """
-    found: dict[str, tuple[list[float], list[float]]] = {}
+    found: dict[str, list[tuple[float, float]]] = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
@@ -51,12 +53,23 @@ def read_metrics(path: Path) -> dict[str, tuple[list[float], list[float]]]:
                     except ValueError:
                         continue
                     if np.isfinite(value):
-                        epochs, values = found.setdefault(name, ([], []))
-                        epochs.append(epoch)
-                        values.append(value)
+                        found.setdefault(name, []).append((epoch, value))
     except (OSError, ValueError, csv.Error):
         return {}
-    return found
+    return {name: in_order(logged) for name, logged in found.items()}
+
+
+def in_order(logged: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """Return epochs, rising, and their values; what belongs to no epoch comes first, as it was logged.
+
+    Example:
+        >>> in_order([(0.0, 1.0), (1.0, 2.0), (1.0, 3.0)])
+        ([0.0, 1.0], [1.0, 3.0])
+    """
+    by_steps = [(epoch, value) for epoch, value in logged if np.isnan(epoch)]
+    by_epochs = {epoch: value for epoch, value in logged if not np.isnan(epoch)}
+    pairs = [*by_steps, *sorted(by_epochs.items())]
+    return [epoch for epoch, _ in pairs], [value for _, value in pairs]
 
 
 def printable(text: str) -> str:
