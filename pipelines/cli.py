@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 from argparse import ArgumentError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -336,7 +338,8 @@ class ImageCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
-            super()._run_subcommand(subcommand)
+            with self._naming_smaller_batch():
+                super()._run_subcommand(subcommand)
         except StoppedError:
             self._say_how_to_go_on()
             raise
@@ -348,6 +351,11 @@ class ImageCLI(LightningCLI):
             if isinstance(error, SIGTERMException):
                 raise StoppedError(signal.SIGTERM) from None
             raise KeyboardInterrupt from None
+
+    @contextmanager
+    def _naming_smaller_batch(self) -> Iterator[None]:
+        try:
+            yield
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -241,13 +241,8 @@ class Bench:
         steps = 1
         for m in measurements:
             report(m.candidate)
-            try:
-                watch = self.slice(m.candidate, WARMUP, loss_steps)
-            except RuntimeError as error:
-                if m is measurements[0]:
-                    raise
-                # such as a compiler that is not there, or memory that does not do
-                m.error = str(error).strip().splitlines()[0]
+            watch = self._attempt(m, loss_steps, m is measurements[0])
+            if watch is None:
                 continue
             m.losses = torch.stack(watch.losses).float().tolist()
             if m is measurements[0]:
@@ -257,9 +252,19 @@ class Bench:
         for _ in range(rounds):
             for m in measurements:
                 if m.error is None and (not m.rates or m.ratio(measurements[0]) > HOPELESS):
-                    watch = self.slice(m.candidate, WARMUP, steps)
-                    m.rates.append(watch.images / watch.seconds)
+                    watch = self._attempt(m, steps, m is measurements[0])
+                    m.rates += [watch.images / watch.seconds] if watch else []
         return measurements
+
+    def _attempt(self, measurement: Measurement, steps: int, needed: bool) -> Stopwatch | None:
+        try:
+            return self.slice(measurement.candidate, WARMUP, steps)
+        except RuntimeError as error:
+            if needed:
+                raise
+            # such as a compiler that is not there, or memory that does not do
+            measurement.error = str(error).strip().splitlines()[0]
+            return None
 
 
 @contextmanager

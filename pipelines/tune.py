@@ -121,7 +121,7 @@ class TuneCLI(ImageCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             # Lightning's finders save the weights that they start from
-            with tempfile.TemporaryDirectory(prefix="francesinha-") as folder:
+            with self._naming_smaller_batch(), tempfile.TemporaryDirectory(prefix="francesinha-") as folder:
                 self.search(self.config_init.fit.tune, folder)
         except SystemExit:
             # Lightning's answer to Ctrl-C

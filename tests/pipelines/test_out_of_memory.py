@@ -3,6 +3,7 @@ import torch
 
 import lightning_modules
 from pipelines.errors import explain
+from pipelines.main import main
 from pipelines.out_of_memory import is_out_of_memory
 from tests.helpers.cli import run
 
@@ -29,6 +30,15 @@ def test_fit__names_the_batch_size_and_the_way_out(error, tmp_path, monkeypatch,
     assert "--trainer.accumulate_grad_batches 4 (which keeps the effective size)" in message
     assert "--trainer.precision bf16-mixed" in message
     assert "--model.input_size (now 16)" in message
+    assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_tune__names_the_batch_size_and_the_way_out(error, tmp_path, monkeypatch, capsys):
+    fail_with(error, monkeypatch)
+    assert main(["tune", "--model", "MLP", "--data.batch_size", "90", "--run.root", str(tmp_path)]) == 2
+    message = capsys.readouterr().err
+    assert "with --data.batch_size 90: use --data.batch_size 45" in message
     assert "Traceback" not in message
 
 

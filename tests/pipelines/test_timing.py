@@ -111,6 +111,23 @@ def test_measure__a_candidate_that_cannot_run_is_named(tmp_path, monkeypatch):
     assert choose([one, half]) is one
 
 
+def test_measure__a_candidate_that_fails_later_is_named(tmp_path, monkeypatch):
+    measuring = bench(tmp_path, hidden=[4])
+    slice_, calls = measuring.slice, []
+
+    def failing(candidate, *args):
+        calls.append(candidate)
+        if candidate == HALF and calls.count(HALF) == 3:
+            raise RuntimeError("out of memory\nmore")
+        return slice_(candidate, *args)
+
+    monkeypatch.setattr(measuring, "slice", failing)
+    one, half = measuring.measure([REFERENCE, HALF], 3, 0.01, 4)
+    assert half.error == "out of memory"
+    assert calls.count(HALF) == 3
+    assert choose([one, half]) is one
+
+
 def test_measure__divergence_is_told(tmp_path):
     measuring = bench(tmp_path, hidden=[4], optimizer=lambda p: torch.optim.SGD(p, lr=float("inf")))
     with pytest.raises(ValueError, match="diverges .* lower the learning rate"):
