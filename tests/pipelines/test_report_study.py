@@ -4,7 +4,8 @@ from pipelines.report_study import axes_of, settings_of
 def test_settings_of__names_of_the_command_line():
     config = {
         "seed_everything": 1,
-        "trainer": {"max_epochs": 3, "enable_progress_bar": True},
+        "trainer": {"max_epochs": 3, "enable_progress_bar": True, "log_every_n_steps": 10},
+        "figures": {"draw": False},
         "model": {
             "class_path": "lightning_modules.SmallCNN",
             "init_args": {"loss": {"class_path": "a.b.Focal", "init_args": {"gamma": 2.0}}, "data_info": {"mean": [1]}},
