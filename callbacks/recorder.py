@@ -135,6 +135,7 @@ class RunRecorder(Callback):
             "seconds": round(self._seconds(), 3),
             **speed,
             "best_epoch": self.best_epoch,
+            **({"learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"])} if trainer.optimizers else {}),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "last": metrics,
         }

@@ -51,6 +51,7 @@ def performance_row(run: FoundRun) -> dict[str, str]:
     seconds = fit.get("seconds")
     logged = read_metrics(run.files.metrics) if run.files.metrics.is_file() else {}
     rates = [values[1][-1] for name, values in logged.items() if name.startswith("lr-")]
+    # of runs from before it stood in their results, what was logged last
     rate = next((value for name, value in last.items() if name.startswith("lr-")), rates[0] if rates else None)
     values: dict[str, Any] = {
         "model_name": f"{run.experiment}/{run.name}",
@@ -62,12 +63,12 @@ def performance_row(run: FoundRun) -> dict[str, str]:
         "precision": test.get("precision_weighted"),
         "recall": test.get("recall_weighted"),
         "f1": test.get("f1_weighted"),
-        "support": part(part(result, "evaluations"), "test").get("samples"),
+        "support": part(part(result, "evaluations"), "test").get("samples", part(result, "samples").get("test")),
         "final_accuracy": last.get("train/accuracy"),
         "final_loss": last.get("train/loss"),
         "final_val_accuracy": last.get("val/accuracy"),
         "final_val_loss": last.get("val/loss"),
-        "final_learning_rate": rate,
+        "final_learning_rate": fit.get("learning_rate", rate),
         "epochs_trained": fit.get("epochs"),
         "test_loss": test.get("loss"),
         "framework": "PyTorch Lightning",

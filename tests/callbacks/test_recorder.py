@@ -45,6 +45,7 @@ def test_fit__the_result_is_the_best_checkpoints(tmp_path):
     assert {name: result["val"][name] for name in expected} == expected
     assert result["fit"]["epochs"] == 6
     assert result["fit"]["seconds"] > 0
+    assert result["fit"]["learning_rate"] == 0.05
     assert result["fingerprints"]["train"] == data.fingerprint("train")
     assert "test" not in result
 

@@ -77,6 +77,16 @@ def test_performance_row(tmp_path):
     assert found["train_time_sec"] == "61.5"
 
 
+def test_performance_row__the_last_rate_and_the_test_samples(tmp_path):
+    labels = torch.arange(30) % 3
+    facts = {"fit": {"learning_rate": 1e-5, "last": {"lr-AdamW": 0.001}}, "evaluations": {}, "samples": {"test": 30}}
+    folder = write_run(tmp_path / "exp/stack", logits_for(labels, 3), labels, **facts)
+    found = performance_row(read_run(RunDir(folder)))
+    assert found["final_learning_rate"] == "1e-05"
+    # a stack does not say apart what it was evaluated on
+    assert found["support"] == "30"
+
+
 def test_performance_row__of_a_run_that_says_little(tmp_path):
     run = read_run(RunDir(tmp_path))
     run.result = {"test": {"accuracy": 0.5}, "fit": "nothing", "parameters": None}
