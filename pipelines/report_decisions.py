@@ -36,7 +36,7 @@ def decision_pictures(run: ComparedRun, members: list[str], anchor: str, leaks: 
         return []
     labels, decided = found.labels.numpy(), found.logits.argmax(1).numpy()
     by_member = logits[order].argmax(2).numpy()
-    title = f"{run.label}: {len(labels):,} test images" + (" (LEAKAGE)" if leaks else "")
+    title = f"{run.label}: {len(labels):,} test images" + (" (LEAKAGE)" if leaks and not run.leaks else "")
     best = str(part(part(run.run.result, "stack"), "best_member").get("held_out"))
     number = members.index(best) if best in members else 0
     names = run.run.class_names

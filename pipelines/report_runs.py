@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from pipelines.errors import UsageError, nearest
 from pipelines.report_files import is_number, part, printable, read_json, read_yaml
-from pipelines.run_dir import RunDir
+from pipelines.run_dir import RunDir, of_checkpoint
 
 # folders that hold no runs, however deep
 SKIPPED = frozenset({"checkpoints", "figures", "logs", "cells", "parsl", "__pycache__"})
@@ -69,7 +70,8 @@ class FoundRun:
     @property
     def class_names(self) -> list[str]:
         """The name of each class; empty if it does not say."""
-        return [printable(str(name)) for name in self.result.get("class_names") or []]
+        names = self.result.get("class_names")
+        return [printable(str(name)) for name in names] if isinstance(names, list) else []
 
     def leaks(self, split: str) -> list[str]:
         """Return a sentence for each reason why its numbers look better than they are.
@@ -191,7 +193,8 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[FoundRun], list[Missing]]:
 def no_folder(path: Path) -> str:
     """Say that a path is no folder, and which one was perhaps meant."""
     if path.is_file():
-        return f"{path} is a file: name the run's folder, {path.parent}"
+        run = of_checkpoint(path)
+        return f"{path} is a file: name the run's folder, {path.parent if run is None else run.folder}"
     above = path.parent
     others = [other.name for other in above.iterdir() if other.is_dir()] if above.is_dir() else []
     hint = nearest(path.name, others)
@@ -274,10 +277,11 @@ def missing(run: FoundRun, split: str) -> Missing | None:
     elif run.result and (fit or val):
         state = f"trained, no {split} result"
         if files.weights.is_file():
-            command = f"python train.py {'test' if split == 'test' else 'validate'} --ckpt_path {files.weights}"
+            evaluate = "test" if split == "test" else "validate"
+            command = f"python train.py {evaluate} --ckpt_path {quote(str(files.weights))}"
     elif files.resumable:
         state = "started, not finished"
-        command = f"python train.py fit --config {files.config} --ckpt_path {files.folder}"
+        command = f"python train.py fit --config {quote(str(files.config))} --ckpt_path {quote(str(files.folder))}"
     else:
         state = f"no {split} result" if run.result else "no result: never started, still in its first epoch, or failed"
     return Missing(run.label, files.folder, state, val, command)

@@ -4,6 +4,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -33,7 +34,7 @@ def print_fit(console: Console, run: RunDir, model: ImageClassifier) -> None:
     if isinstance(model, StackingModule):
         print_leakage(console, result)
     if run.weights.is_file():
-        console.print(f"next:  python train.py test --ckpt_path {run.weights}", soft_wrap=True)
+        console.print(f"next:  python train.py test --ckpt_path {quote(str(run.weights))}", soft_wrap=True)
     console.print(f"       tensorboard --logdir {run.folder.parent.parent}", soft_wrap=True)
 
 
@@ -43,7 +44,8 @@ def print_resume(console: Console, run: RunDir) -> None:
         console.print("\nstopped before anything was saved")
         return
     console.print(f"\nstopped; the last state saved is {run.last}", soft_wrap=True)
-    console.print(f"go on:  python train.py fit --config {run.config} --ckpt_path {run.folder}", soft_wrap=True)
+    config, folder = quote(str(run.config)), quote(str(run.folder))
+    console.print(f"go on:  python train.py fit --config {config} --ckpt_path {folder}", soft_wrap=True)
 
 
 def print_test(console: Console, run: RunDir) -> None:

@@ -238,6 +238,11 @@ def test_resume__a_run_by_its_folder(tmp_path):
     assert result(tmp_path, name="mlp-2")["fit"]["epochs"] == 2
 
 
+def test_fit__the_next_command_quotes_its_path(tmp_path, capsys):
+    assert run("fit", *MLP, "--run.name", "a b", root=tmp_path) == 0
+    assert f"--ckpt_path '{tmp_path / 'digits/a b/checkpoints/best.ckpt'}'" in capsys.readouterr().out
+
+
 def test_val_fraction_0__the_last_epoch_stands_for_the_best(tmp_path, capsys):
     assert run("fit", *MLP, "--data.val_fraction", "0", root=tmp_path) == 0
     assert "checkpoints/last.ckpt" in capsys.readouterr().out

@@ -1,4 +1,5 @@
 import csv
+import html
 import json
 import re
 import shutil
@@ -199,6 +200,22 @@ def test_report__damaged_files_are_named_and_the_rest_goes_on(study, tmp_path, c
     assert table["w16-seed1"]["accuracy_low"]
 
 
+def test_report__class_names_that_are_no_list(tmp_path):
+    folder = write_run(tmp_path / "runs/exp/mlp", logits_for(LABELS, 4), LABELS)
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | {"class_names": 4}))
+    assert "mlp" in report(tmp_path / "out", tmp_path / "runs")
+
+
+def test_report__commands_quote_their_paths(tmp_path):
+    started = write_run(tmp_path / "runs/exp/a b")
+    (started / "checkpoints").mkdir()
+    (started / "checkpoints/best.ckpt").touch()
+    write_run(tmp_path / "runs/exp/mlp", logits_for(LABELS, 4), LABELS)
+    page = html.unescape(report(tmp_path / "out", tmp_path / "runs"))
+    assert f"--ckpt_path '{started / 'checkpoints/best.ckpt'}'" in page
+
+
 def test_report__not_a_number(tmp_path):
     logits = logits_for(LABELS, 4)
     folder = write_run(tmp_path / "runs/exp/mlp", logits, LABELS)
@@ -329,6 +346,10 @@ def test_report__typo_in_a_path(study, capsys):
 def test_report__a_file_and_a_folder_without_runs(study, tmp_path, capsys):
     assert main(["report", str(study / "exp/w8-seed0/result.json")]) == 2
     assert "name the run's folder" in capsys.readouterr().err
+    (tmp_path / "mlp/checkpoints").mkdir(parents=True)
+    (tmp_path / "mlp/checkpoints/last.ckpt").touch()
+    assert main(["report", str(tmp_path / "mlp/checkpoints/last.ckpt")]) == 2
+    assert f"name the run's folder, {tmp_path / 'mlp'}\n" in capsys.readouterr().err
     (tmp_path / "config.yaml").write_text("a: 1\n")
     assert main(["report", str(tmp_path)]) == 2
     assert "no run in" in capsys.readouterr().err
