@@ -14,9 +14,6 @@ class Calibration(EvaluationDrawing):
 
     subject: ClassVar[str] = "calibration"
 
-    def __init__(self, fit: bool = False) -> None:
-        super().__init__(fit)
-
     def draw(self, evaluated: Evaluated) -> Drawn:
         """Yield the figures."""
         from figures import confidence, reliability

@@ -14,9 +14,6 @@ class ConfusionMatrix(EvaluationDrawing):
 
     subject: ClassVar[str] = "confusion matrix"
 
-    def __init__(self, fit: bool = False) -> None:
-        super().__init__(fit)
-
     def draw(self, evaluated: Evaluated) -> Drawn:
         """Yield the figures."""
         from figures import confused_pairs, confusion_matrix

@@ -14,9 +14,6 @@ class Curves(EvaluationDrawing):
 
     subject: ClassVar[str] = "curves"
 
-    def __init__(self, fit: bool = False) -> None:
-        super().__init__(fit)
-
     def draw(self, evaluated: Evaluated) -> Drawn:
         """Yield the figures."""
         from figures import precision_recall, risk_coverage, roc

@@ -15,9 +15,6 @@ class PerClassReport(EvaluationDrawing):
 
     subject: ClassVar[str] = "per-class report"
 
-    def __init__(self, fit: bool = False) -> None:
-        super().__init__(fit)
-
     def draw(self, evaluated: Evaluated) -> Drawn:
         """Write the text and yield the figure."""
         from figures import per_class
