@@ -11,7 +11,6 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -166,8 +165,7 @@ class Objective:
         # parameters are class after class
         pairs = ((p * root)[:, None] * x).flatten(0, 1)
         own = (pairs @ (x * root).T).view(self.classes, self.width, self.width)
-        # numpy sees that it is symmetric, and computes half
-        hessian = torch.from_numpy(np.matmul(pairs.numpy(), pairs.numpy().T)).neg_()
+        hessian = -(pairs @ pairs.T)
         blocks = hessian.view(self.classes, self.width, self.classes, self.width)
         blocks.diagonal(dim1=0, dim2=2).add_(own.permute(1, 2, 0))
         return hessian.double() / self.count
