@@ -2,20 +2,22 @@
 
 Ours has the progress bar, both loggers, metrics, EMA, a schedule and checkpoints of every epoch. The peer is what one
 would write by hand for the same: the same model, loader, optimizer and EMA, training loss and accuracy summed on the
-device, validation with the same metrics, two checkpoints and a few TensorBoard scalars an epoch. Both run in this
-process, turn by turn; the first epoch of each run is left out. The last line holds the model with the lowest ratio, and
-all ratios.
+device, validation with the same metrics, two checkpoints and a few TensorBoard scalars an epoch. Each runs in a process
+of its own, and they train epoch by epoch in turns, so that what else the machine does meets both alike; the first and
+the last epoch are left out, and several pairs of processes are started. The last line holds the model with the lowest
+ratio (the median over all turns), and all ratios.
 """
 
 import argparse
 import contextlib
 import json
+import multiprocessing
+import multiprocessing.connection
 import os
 import statistics
 import sys
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -38,33 +40,63 @@ from pipelines.main import quieten
 
 # model, batch size, images on a CPU, images on a GPU, epochs: more of the short ones, whose times scatter
 CASES = {
-    "MLP 128": (MLP, 128, 60_000, 100_000, 8),
-    "MLP 256": (MLP, 256, 60_000, 100_000, 8),
-    "SmallCNN 128": (SmallCNN, 128, 6_000, 100_000, 4),
-    "ResNet-18 128": (ResNet, 128, 512, 50_000, 4),
-    "ResNet-18 512": (ResNet, 512, 0, 50_000, 4),
+    "MLP 128": (MLP, 128, 60_000, 100_000, 7),
+    "MLP 256": (MLP, 256, 60_000, 100_000, 7),
+    "SmallCNN 128": (SmallCNN, 128, 6_000, 100_000, 5),
+    "ResNet-18 128": (ResNet, 128, 512, 50_000, 5),
+    "ResNet-18 512": (ResNet, 512, 0, 50_000, 5),
 }
 LR, DECAY = 0.001, 0.999
 
 
-class Clock(Callback):
-    """When each epoch started, and when training ended."""
+class Turns:
+    """Seconds of a side's epochs, each trained while the other side waits.
 
-    def __init__(self):
-        self.times = []
+    Args:
+        mine: semaphore of this side's turn
+        other: that of the other side
+        device: that it trains on
+    """
+
+    def __init__(self, mine, other, device):
+        self.mine, self.other, self.device = mine, other, device
+        self.start, self.seconds = None, []
+
+    def next(self):
+        """End an epoch, if one was begun, and begin one when it is this side's turn."""
+        synchronize(self.device)
+        if self.start is not None:
+            self.seconds.append(time.perf_counter() - self.start)
+            self.other.release()
+        self.mine.acquire()
+        self.start = time.perf_counter()
+
+    def end(self):
+        """Leave all further turns to the other side."""
+        self.other.release()
+
+
+class Clock(Callback):
+    """Take turns at the start of each epoch."""
+
+    def __init__(self, turns):
+        self.turns = turns
 
     def on_train_epoch_start(self, trainer, pl_module):
-        synchronize(pl_module.device)
-        self.times.append(time.perf_counter())
+        self.turns.next()
+
+    def on_train_end(self, trainer, pl_module):
+        self.turns.end()
 
 
 class TimedCLI(ImageCLI):
     """The command line with a clock."""
 
+    turns = None
+
     def instantiate_trainer(self, **kwargs):
         trainer = super().instantiate_trainer(**kwargs)
-        self.clock = Clock()
-        trainer.callbacks.append(self.clock)
+        trainer.callbacks.append(Clock(self.turns))
         return trainer
 
 
@@ -78,22 +110,17 @@ def options_of(model_class, device):
     return options | ({"memory_format": "channels_last"} if model_class is ResNet and device.type == "cuda" else {})
 
 
-def seconds_an_epoch(times):
-    # the first epoch warms up, and the last has no following start
-    return statistics.median(later - earlier for earlier, later in pairwise(times[1:]))
-
-
-def ours(model_class, path, batch, epochs, device, folder):
+def ours(model_class, path, batch, epochs, device, folder, turns):
     words = ["fit", f"--model={model_class.__name__}", "--data=Npz", f"--data.path={path}"]
     words += [f"--{'model'}.{name}={value}" for name, value in options_of(model_class, device).items()]
     words += [f"--data.batch_size={batch}", f"--trainer.max_epochs={epochs}", f"--run.root={folder}", "--run.name=ours"]
     words += [f"--ema.decay={DECAY}", f"--model.optimizer.lr={LR}", "--data.augmentation=[crop,flip]"]
     words += ["--trainer.accelerator=" + ("gpu" if device.type == "cuda" else "cpu"), "--trainer.devices=1"]
-    cli = TimedCLI(words + (["--trainer.precision=bf16-mixed"] if device.type == "cuda" else []))
-    return seconds_an_epoch(cli.clock.times)
+    TimedCLI.turns = turns
+    TimedCLI(words + (["--trainer.precision=bf16-mixed"] if device.type == "cuda" else []))
 
 
-def peer(model_class, path, batch, epochs, device, folder):
+def peer(model_class, path, batch, epochs, device, folder, turns):
     pl.seed_everything(0)
     data = Npz(path=str(path), batch_size=batch, augmentation=("crop", "flip"))
     model = model_class(data_info=data.info, **options_of(model_class, device)).to(device)
@@ -108,12 +135,11 @@ def peer(model_class, path, batch, epochs, device, folder):
     optimizer = build_optimizer(lambda p: torch.optim.AdamW(p, lr=LR), model.learning_rates())
     loader, val_loader = data.loader(data.samples("train"), shuffle=True), data.loader(data.samples("val"))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=epochs * len(loader) + 1)
-    writer, times = SummaryWriter(folder), []
+    writer = SummaryWriter(folder)
     crop = CropFlip(device)
     autocast = torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else contextlib.nullcontext()
     for epoch in range(epochs):
-        synchronize(device)
-        times.append(time.perf_counter())
+        turns.next()
         model.train()
         loader.sampler.set_epoch(epoch)
         sums = torch.zeros(2, device=device)
@@ -139,8 +165,8 @@ def peer(model_class, path, batch, epochs, device, folder):
         state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
         for name in ("best", "last"):
             torch.save(state, Path(folder) / f"{name}.pt")
+    turns.end()
     writer.close()
-    return seconds_an_epoch(times)
 
 
 class CropFlip:
@@ -155,6 +181,47 @@ class CropFlip:
         return augment(images, ("crop", "flip"), self.generator)
 
 
+def train(side, arguments, device, mine, other, answer):
+    """Train one side in a process of its own, and send the seconds of its epochs."""
+    # as train.py does
+    keep_large_blocks()
+    settle_that_there_is_none()
+    quieten()
+    turns = Turns(mine, other, device)
+    with Path(os.devnull).open("w") as hidden, contextlib.redirect_stdout(hidden):
+        {"ours": ours, "peer": peer}[side](*arguments, turns)
+    # the first epoch warms up; the last has ended unseen
+    answer.send(turns.seconds[1:])
+
+
+def take_turns(arguments, device, folder, order):
+    """Train both sides, epoch by epoch in turns; return the seconds of each side's epochs."""
+    spawn = multiprocessing.get_context("spawn")
+    # the first of a pair finds the caches as the other one left them
+    semaphores = {side: spawn.Semaphore(int(side == order[0])) for side in order}
+    receiving, processes = {}, []
+    for side, other in (order, order[::-1]):
+        receiving[side], sending = spawn.Pipe(duplex=False)
+        own = Path(folder) / side
+        own.mkdir(exist_ok=True)
+        given = (side, (*arguments, device, str(own)), device, semaphores[side], semaphores[other], sending)
+        processes.append(spawn.Process(target=train, args=given))
+        processes[-1].start()
+        sending.close()
+    seconds = {}
+    try:
+        while left := {end: side for side, end in receiving.items() if side not in seconds}:
+            # a side that failed closes its end, and the other would wait for its turn for ever
+            for end in multiprocessing.connection.wait(left):
+                seconds[left[end]] = end.recv()
+        for process in processes:
+            process.join()
+    finally:
+        for process in processes:
+            process.kill()
+    return seconds
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
@@ -165,9 +232,6 @@ def main():
     device = torch.device(options.device)
     names = [name for name, case in CASES.items() if case[2] or device.type == "cuda"]
     names = ["MLP 256"] if options.quick else [options.only] if options.only else names
-    keep_large_blocks()
-    settle_that_there_is_none()
-    quieten()
     # the progress bar is drawn, though nobody sees it
     os.environ["FORCE_COLOR"] = "1"
     results = {}
@@ -183,16 +247,16 @@ def main():
             arrays = {"x_train": images, "y_train": labels, "x_test": images[:500], "y_test": labels[:500]}
             np.savez(path, **arrays)
             trained = count - count // 10
-            rates = {"ours": [], "peer": []}
+            rates, ratios = {"ours": [], "peer": []}, []
             for repeat in range(options.repeats):
-                # the first of a pair finds the caches as the other one left them: take turns
-                sides = [("ours", ours), ("peer", peer)]
-                for side, run in sides if repeat % 2 else sides[::-1]:
-                    with Path(os.devnull).open("w") as hidden, contextlib.redirect_stdout(hidden):
-                        rates[side].append(trained / run(model_class, path, batch, epochs, device, folder))
-                print(f"{name}: ours {rates['ours'][-1]:,.0f}, peer {rates['peer'][-1]:,.0f} images/s", flush=True)
+                order = ("ours", "peer") if repeat % 2 else ("peer", "ours")
+                seconds = take_turns((model_class, path, batch, epochs), device, folder, order)
+                for side, values in seconds.items():
+                    rates[side] += [trained / value for value in values]
+                turns = [right / left for left, right in zip(seconds["ours"], seconds["peer"], strict=True)]
+                ratios += turns
+                print(f"{name}: ratios of turns {', '.join(f'{ratio:.2f}' for ratio in turns)}", flush=True)
         results[name] = {side: round(statistics.median(values), 1) for side, values in rates.items()}
-        ratios = [left / right for left, right in zip(rates["ours"], rates["peer"], strict=True)]
         results[name]["ratio"] = round(statistics.median(ratios), 3)
     worst = min(results, key=lambda name: results[name]["ratio"])
     print(json.dumps({**results[worst], "unit": "images/s", "case": worst, "device": str(device), "all": results}))
