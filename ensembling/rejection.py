@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ensembling.risk_coverage import aurc, error_curve
+
 # above every probability: nothing is accepted
 NOTHING = 2.0
 # thresholds lie this share below the confidence they were chosen at: rounding must not reject what was accepted
@@ -155,13 +157,10 @@ def risk_coverage(probabilities: Tensor, labels: Tensor, points: int = CURVE_POI
         `risk` and `threshold`: lists of the curve's points, from few accepted to all
     """
     confidence, top = probabilities.double().max(1)
-    accepted, errors, thresholds = _curve(confidence.numpy(), (top == labels).numpy())
-    # every count of accepted samples, those within a tie too
-    counts = np.arange(1, len(labels) + 1)
-    risk = np.interp(counts, np.r_[0, accepted], np.r_[0, errors]) / counts
+    accepted, errors, thresholds = error_curve(confidence.numpy(), (top == labels).numpy())
     shown = np.unique(np.searchsorted(accepted, np.linspace(accepted[0], accepted[-1], points)))
     return {
-        "aurc": float(risk.mean()),
+        "aurc": aurc(accepted, errors),
         "coverage": (accepted[shown] / len(labels)).tolist(),
         "risk": (errors[shown] / accepted[shown]).tolist(),
         "threshold": thresholds[shown].tolist(),
@@ -171,7 +170,7 @@ def risk_coverage(probabilities: Tensor, labels: Tensor, points: int = CURVE_POI
 def _threshold(
     reject: Reject, confidence: NDArray[np.float64], correct: NDArray[np.bool_], min_samples: int
 ) -> tuple[float, str | None]:
-    accepted, errors, thresholds = _curve(confidence, correct)
+    accepted, errors, thresholds = error_curve(confidence, correct)
     if reject.coverage is not None:
         # rounding must not ask for one sample more
         place = int(np.searchsorted(accepted, reject.coverage * len(confidence) - 1e-9))
@@ -187,13 +186,3 @@ def _threshold(
         f"an accuracy of {reject.accuracy:g} is out of reach on held-out samples: {accuracy[best]:.4f}, at a coverage "
         f"of {accepted[best] / len(confidence):.3f}, is the most; nothing is accepted"
     )
-
-
-def _curve(
-    confidence: NDArray[np.float64], correct: NDArray[np.bool_]
-) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
-    # how many are accepted, and wrongly, at each confidence that occurs, from the highest down
-    values, place = np.unique(-confidence, return_inverse=True)
-    accepted = np.bincount(place).cumsum()
-    errors = np.bincount(place, weights=~correct).cumsum()
-    return accepted, errors, -values

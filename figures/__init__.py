@@ -9,7 +9,7 @@ from figures.learning_curves import learning_curves
 from figures.lr_curve import lr_curve
 from figures.per_class import per_class
 from figures.ranking import precision_recall, risk_coverage, roc
-from figures.reliability import confidence, reliability, reliability_lines
+from figures.reliability import confidence, reliability
 from figures.stack import class_decisions, head_weights, stack_decisions
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "precision_recall",
     "prediction",
     "reliability",
-    "reliability_lines",
     "risk_coverage",
     "roc",
     "stack_decisions",

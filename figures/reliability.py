@@ -1,13 +1,12 @@
 """Whether a model is right as often as it is sure."""
 
-from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from figures.statistics import Reliability, check_predictions
-from figures.style import COLORS, NEUTRAL, RIGHT, WRONG, legend, line, new_figure
+from figures.style import COLORS, NEUTRAL, RIGHT, WRONG, legend, new_figure
 
 
 def reliability(bins: Reliability, title: str = "") -> Figure:
@@ -51,29 +50,6 @@ def reliability(bins: Reliability, title: str = "") -> Figure:
     for axes in (diagram, histogram):
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
-    return figure
-
-
-def reliability_lines(runs: Mapping[str, Reliability], title: str = "") -> Figure:
-    """Draw the reliability of several models over each other.
-
-    Args:
-        runs: by name of the model
-        title: above the diagram
-
-    Returns:
-        a figure with one line a model
-    """
-    figure, grid = new_figure(6.5, 5)
-    axes = grid[0, 0]
-    axes.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, label="perfectly calibrated")
-    for number, (name, bins) in enumerate(runs.items()):
-        filled = bins.counts > 0
-        label = f"{name} (ECE {bins.ece:.4f})"
-        axes.plot(bins.confidence[filled], bins.accuracy[filled], label=label, **line(number, marker=True))
-    axes.set(xlim=(0, 1.01), ylim=(0, 1.01), xlabel="confidence", ylabel="accuracy")
-    axes.set_title(title, fontsize="medium", parse_math=False)
-    legend(axes, loc="upper left")
     return figure
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ensembling.risk_coverage import aurc, error_curve
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -301,7 +303,7 @@ class RiskCoverage:
     Args:
         coverage: share of samples that are kept, rising
         risk: share of wrong ones among them
-        area: mean risk over all samples' thresholds (AURC; Geifman et al. 2019)
+        area: mean risk over all counts of kept samples (AURC; Geifman et al. 2019)
     """
 
     coverage: Floats
@@ -319,10 +321,5 @@ def risk_coverage_curve(labels: NDArray, probabilities: NDArray) -> RiskCoverage
         probabilities: shape `(sample, class)`
     """
     labels, probabilities = check_predictions(labels, probabilities)
-    confidence, wrong = probabilities.max(1), probabilities.argmax(1) != labels
-    order = np.argsort(-confidence, kind="stable")
-    kept = np.arange(1, len(labels) + 1)
-    risk = np.cumsum(wrong[order]) / kept
-    ends = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))
-    weights = np.diff(np.append(-1, ends))
-    return RiskCoverage(kept[ends] / len(labels), risk[ends], float((risk[ends] * weights).sum() / len(labels)))
+    accepted, errors, _ = error_curve(probabilities.max(1), probabilities.argmax(1) == labels)
+    return RiskCoverage(accepted / len(labels), errors / accepted, aurc(accepted, errors))

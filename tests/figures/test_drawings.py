@@ -32,7 +32,6 @@ def everything(labels, probabilities, names):
         "pairs": figures.confused_pairs(statistics.most_confused(counts), names),
         "per_class": figures.per_class(statistics.class_report(counts), names),
         "reliability": figures.reliability(bins),
-        "lines": figures.reliability_lines({"one": bins, "other": bins}),
         "confidence": figures.confidence(labels, probabilities),
         "roc": figures.roc(statistics.roc_curves(labels, probabilities), names),
         "pr": figures.precision_recall(statistics.precision_recall_curves(labels, probabilities), names),

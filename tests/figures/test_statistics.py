@@ -4,6 +4,7 @@ import torch
 from sklearn import metrics
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from ensembling.rejection import risk_coverage
 from figures import statistics
 from lightning_modules.metrics import classification_metrics
 
@@ -144,7 +145,20 @@ def test_risk_coverage_curve__order_of_equals_does_not_matter():
     shuffled = np.array([5, 3, 0, 2, 1, 4])
     one, other = (statistics.risk_coverage_curve(labels[o], probabilities[o]) for o in (np.arange(6), shuffled))
     assert one.coverage.tolist() == other.coverage.tolist() == pytest.approx([2 / 6, 1])
-    assert one.area == pytest.approx(other.area)
+    # one of two, one of six: 0 0 | 1/4 of an error more with each of the four equals, two of which are wrong
+    assert one.area == pytest.approx(other.area) == np.mean([0, 0, 0.5 / 3, 1 / 4, 1.5 / 5, 2 / 6])
+
+
+def test_risk_coverage_curve__is_that_of_a_stacks_report():
+    rng = np.random.default_rng(0)
+    # coarse confidences, with many equals
+    probabilities = rng.integers(1, 5, (200, 3)).astype(float)
+    probabilities /= probabilities.sum(1, keepdims=True)
+    labels = rng.integers(0, 3, 200)
+    curve = statistics.risk_coverage_curve(labels, probabilities)
+    report = risk_coverage(torch.tensor(probabilities), torch.tensor(labels))
+    assert curve.area == pytest.approx(report["aurc"])
+    assert curve.risk[-1] == pytest.approx(report["risk"][-1])
 
 
 @pytest.mark.parametrize(
