@@ -76,7 +76,9 @@ def honest(images, tmp_path_factory):
 
 
 def own_training_samples(tmp_path, images):
-    return train(make(tmp_path, {"data.root": str(images), **SPLIT}, mode="train")), ["first", "second"]
+    # the plan itself refuses the mode otherwise
+    plan = make(tmp_path, {"data.root": str(images), **SPLIT}, mode="train", allow_leakage=True)
+    return train(plan), ["first", "second"]
 
 
 def through_initial_weights(tmp_path, images):
@@ -140,6 +142,7 @@ PLANTS = [
 @pytest.mark.parametrize("plant", PLANTS)
 def test_leak__is_refused_or_told_in_all_that_stack_writes(tmp_path, images, plant):
     plan, known = plant(tmp_path, images)
+    plan.allow_leakage = False
     with pytest.raises(LeakageError, match=f"^{known[0]} (was fitted on|does not say)"):
         stacked(plan)
     assert not (cells_of(plan) / "stack").exists()
@@ -164,7 +167,6 @@ def test_leak__is_refused_or_told_in_all_that_stack_writes(tmp_path, images, pla
 @pytest.mark.parametrize("place", ["in its folder", "copied elsewhere"])
 def test_leaked_checkpoint__tells_wherever_it_is_used(tmp_path, images, place, capsys):
     plan, _ = own_training_samples(tmp_path, images)
-    plan.allow_leakage = True
     _, folder = stacked(plan)
     path = folder / "checkpoints/stack.ckpt"
     sentences = json.loads((folder / "result.json").read_text())["leakage"]["allowed"]
