@@ -1,6 +1,5 @@
 """Whether a model is right as often as it is sure."""
 
-
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
