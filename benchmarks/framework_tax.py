@@ -112,7 +112,7 @@ def options_of(model_class, device):
 
 def ours(model_class, path, batch, epochs, device, folder, turns):
     words = ["fit", f"--model={model_class.__name__}", "--data=Npz", f"--data.path={path}"]
-    words += [f"--{'model'}.{name}={value}" for name, value in options_of(model_class, device).items()]
+    words += [f"--model.{name}={value}" for name, value in options_of(model_class, device).items()]
     words += [f"--data.batch_size={batch}", f"--trainer.max_epochs={epochs}", f"--run.root={folder}", "--run.name=ours"]
     words += [f"--ema.decay={DECAY}", f"--model.optimizer.lr={LR}", "--data.augmentation=[crop,flip]"]
     words += ["--trainer.accelerator=" + ("gpu" if device.type == "cuda" else "cpu"), "--trainer.devices=1"]

@@ -125,10 +125,11 @@ class _Folds:
     def _inner(self, ridge: Tensor, classes: Tensor) -> Preconditioner | None:
         if self.hessians is None:
             return None
-        if len(classes) == len(self.problem.classes):
-            return by_hessian(self.hessians, ridge, len(classes), torch.float32)
-        kept = self._parameters(classes)
-        return by_hessian(self.hessians[:, kept][:, :, kept], ridge, len(classes), torch.float32)
+        hessians = self.hessians
+        if len(classes) < len(self.problem.classes):
+            kept = self._parameters(classes)
+            hessians = hessians[:, kept][:, :, kept]
+        return by_hessian(hessians, ridge, len(classes), torch.float32)
 
     def _parameters(self, classes: Tensor) -> Tensor:
         width = self.x.shape[1]

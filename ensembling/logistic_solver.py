@@ -19,9 +19,9 @@ from torch.nn import functional
 LARGEST_HESSIAN = 2000
 # samples that a Hessian is taken from: at least so many, and so many a parameter
 LEAST_SAMPLES, SAMPLES_A_PARAMETER = 4000, 8
-# columns of features come in multiples of this, the last ones empty: products over samples then take half the time
+# columns of features come in multiples of this, the last ones empty: products over samples are faster then
 LANES = 16
-# numbers worked on at once: what stays in a core's cache, and bounds the memory
+# numbers worked on at once: bounds the memory, and is enough for several threads
 BLOCK = 2**20
 # pairs of steps and gradients that L-BFGS remembers
 MEMORY = 8

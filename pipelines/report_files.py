@@ -56,14 +56,14 @@ def read_metrics(path: Path) -> dict[str, tuple[list[float], list[float]]]:
                         found.setdefault(name, []).append((epoch, value))
     except (OSError, ValueError, csv.Error):
         return {}
-    return {name: in_order(logged) for name, logged in found.items()}
+    return {name: by_epoch(logged) for name, logged in found.items()}
 
 
-def in_order(logged: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+def by_epoch(logged: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
     """Return epochs, rising, and their values; what belongs to no epoch comes first, as it was logged.
 
     Example:
-        >>> in_order([(0.0, 1.0), (1.0, 2.0), (1.0, 3.0)])
+        >>> by_epoch([(0.0, 1.0), (1.0, 2.0), (1.0, 3.0)])
         ([0.0, 1.0], [1.0, 3.0])
     """
     by_steps = [(epoch, value) for epoch, value in logged if np.isnan(epoch)]

@@ -190,7 +190,6 @@ class TuneCLI(ImageCLI):
         self.console.print(f"{path}\nnext:  {fit}", soft_wrap=True, highlight=False, markup=False)
 
     def _draw(self, run: RunDir, curve: RangeTest) -> None:
-        run.figures.mkdir(exist_ok=True)
         path = run.figures / "lr_curve.png"
         figure = lr_curve(curve.rates, curve.losses, curve.smoothed, curve.suggestion())
         with write_whole(path) as partial:
