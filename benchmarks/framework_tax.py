@@ -3,9 +3,10 @@
 Ours has the progress bar, both loggers, metrics, EMA, a schedule and checkpoints of every epoch. The peer is what one
 would write by hand for the same: the same model, loader, optimizer and EMA, training loss and accuracy summed on the
 device, validation with the same metrics, two checkpoints and a few TensorBoard scalars an epoch. Each runs in a process
-of its own, and they train epoch by epoch in turns, so that what else the machine does meets both alike; the first and
-the last epoch are left out, and several pairs of processes are started. The last line holds the model with the lowest
-ratio (the median over all turns), and all ratios.
+of its own, and they train a few steps at a time in turns, so that what else the machine does meets both alike; what an
+epoch took is the sum of its turns, all that its end brings with it counted in. The first and the last epoch are left
+out, and several pairs of processes are started. The last line holds the model with the lowest ratio (the median over
+all epochs), and all ratios.
 """
 
 import argparse
@@ -38,36 +39,54 @@ from pipelines.cli import ImageCLI
 from pipelines.gpu_check import settle_that_there_is_none
 from pipelines.main import quieten
 
-# model, batch size, images on a CPU, images on a GPU, epochs: more of the short ones, whose times scatter
+# model, batch size, images on a CPU, images on a GPU, epochs, steps a turn on a CPU
 CASES = {
-    "MLP 128": (MLP, 128, 60_000, 100_000, 7),
-    "MLP 256": (MLP, 256, 60_000, 100_000, 7),
-    "SmallCNN 128": (SmallCNN, 128, 6_000, 100_000, 5),
-    "ResNet-18 128": (ResNet, 128, 512, 50_000, 5),
-    "ResNet-18 512": (ResNet, 512, 0, 50_000, 5),
+    "MLP 128": (MLP, 128, 60_000, 100_000, 7, 24),
+    "MLP 256": (MLP, 256, 60_000, 100_000, 7, 12),
+    "SmallCNN 128": (SmallCNN, 128, 6_000, 100_000, 5, 2),
+    "ResNet-18 128": (ResNet, 128, 512, 50_000, 5, 1),
+    "ResNet-18 512": (ResNet, 512, 0, 50_000, 5, 1),
 }
+STEPS_ON_GPU = 24
 LR, DECAY = 0.001, 0.999
 
 
 class Turns:
-    """Seconds of a side's epochs, each trained while the other side waits.
+    """Seconds of a side's epochs, each trained in turns of a few steps while the other side waits.
 
     Args:
         mine: semaphore of this side's turn
         other: that of the other side
         device: that it trains on
+        steps: a turn's number of steps
     """
 
-    def __init__(self, mine, other, device):
-        self.mine, self.other, self.device = mine, other, device
-        self.start, self.seconds = None, []
+    def __init__(self, mine, other, device, steps):
+        self.mine, self.other, self.device, self.steps = mine, other, device, steps
+        self.seconds, self.done = [], 0
+        self.start = None
 
-    def next(self):
-        """End an epoch, if one was begun, and begin one when it is this side's turn."""
+    def next_epoch(self):
+        """Begin an epoch, in a turn that goes on or, at the first, when it is this side's."""
+        if self.start is None:
+            self.mine.acquire()
+            self.start = time.perf_counter()
+        else:
+            self.change()
+        self.seconds.append(0.0)
+        self.done = 0
+
+    def next_step(self):
+        """Begin a step, in this turn or, if it is over, in the next."""
+        if self.done and self.done % self.steps == 0:
+            self.change()
+        self.done += 1
+
+    def change(self):
+        """End a turn, and wait for the next."""
         synchronize(self.device)
-        if self.start is not None:
-            self.seconds.append(time.perf_counter() - self.start)
-            self.other.release()
+        self.seconds[-1] += time.perf_counter() - self.start
+        self.other.release()
         self.mine.acquire()
         self.start = time.perf_counter()
 
@@ -77,13 +96,16 @@ class Turns:
 
 
 class Clock(Callback):
-    """Take turns at the start of each epoch."""
+    """Take turns while training."""
 
     def __init__(self, turns):
         self.turns = turns
 
     def on_train_epoch_start(self, trainer, pl_module):
-        self.turns.next()
+        self.turns.next_epoch()
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.turns.next_step()
 
     def on_train_end(self, trainer, pl_module):
         self.turns.end()
@@ -139,11 +161,12 @@ def peer(model_class, path, batch, epochs, device, folder, turns):
     crop = CropFlip(device)
     autocast = torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else contextlib.nullcontext()
     for epoch in range(epochs):
-        turns.next()
+        turns.next_epoch()
         model.train()
         loader.sampler.set_epoch(epoch)
         sums = torch.zeros(2, device=device)
         for batch_of_images in loader:
+            turns.next_step()
             images, labels = (batch_of_images[name].to(device, non_blocking=True) for name in ("image", "label"))
             images = crop(images)
             optimizer.zero_grad()
@@ -181,21 +204,21 @@ class CropFlip:
         return augment(images, ("crop", "flip"), self.generator)
 
 
-def train(side, arguments, device, mine, other, answer):
+def train(side, arguments, device, steps, mine, other, answer):
     """Train one side in a process of its own, and send the seconds of its epochs."""
     # as train.py does
     keep_large_blocks()
     settle_that_there_is_none()
     quieten()
-    turns = Turns(mine, other, device)
+    turns = Turns(mine, other, device, steps)
     with Path(os.devnull).open("w") as hidden, contextlib.redirect_stdout(hidden):
         {"ours": ours, "peer": peer}[side](*arguments, turns)
     # the first epoch warms up; the last has ended unseen
-    answer.send(turns.seconds[1:])
+    answer.send(turns.seconds[1:-1])
 
 
-def take_turns(arguments, device, folder, order):
-    """Train both sides, epoch by epoch in turns; return the seconds of each side's epochs."""
+def take_turns(arguments, device, steps, folder, order):
+    """Train both sides in turns of some steps; return the seconds of each side's epochs."""
     spawn = multiprocessing.get_context("spawn")
     # the first of a pair finds the caches as the other one left them
     semaphores = {side: spawn.Semaphore(int(side == order[0])) for side in order}
@@ -204,7 +227,7 @@ def take_turns(arguments, device, folder, order):
         receiving[side], sending = spawn.Pipe(duplex=False)
         own = Path(folder) / side
         own.mkdir(exist_ok=True)
-        given = (side, (*arguments, device, str(own)), device, semaphores[side], semaphores[other], sending)
+        given = (side, (*arguments, device, str(own)), device, steps, semaphores[side], semaphores[other], sending)
         processes.append(spawn.Process(target=train, args=given))
         processes[-1].start()
         sending.close()
@@ -236,8 +259,8 @@ def main():
     os.environ["FORCE_COLOR"] = "1"
     results = {}
     for name in names:
-        model_class, batch, on_cpu, on_gpu, epochs = CASES[name]
-        count = on_gpu if device.type == "cuda" else on_cpu
+        model_class, batch, on_cpu, on_gpu, epochs, steps_on_cpu = CASES[name]
+        count, steps = (on_gpu, STEPS_ON_GPU) if device.type == "cuda" else (on_cpu, steps_on_cpu)
         rng = np.random.default_rng(0)
         shape = (28, 28, 1) if model_class is MLP else (32, 32, 3)
         with tempfile.TemporaryDirectory() as folder:
@@ -250,12 +273,12 @@ def main():
             rates, ratios = {"ours": [], "peer": []}, []
             for repeat in range(options.repeats):
                 order = ("ours", "peer") if repeat % 2 else ("peer", "ours")
-                seconds = take_turns((model_class, path, batch, epochs), device, folder, order)
+                seconds = take_turns((model_class, path, batch, epochs), device, steps, folder, order)
                 for side, values in seconds.items():
                     rates[side] += [trained / value for value in values]
-                turns = [right / left for left, right in zip(seconds["ours"], seconds["peer"], strict=True)]
-                ratios += turns
-                print(f"{name}: ratios of turns {', '.join(f'{ratio:.2f}' for ratio in turns)}", flush=True)
+                epochs_of_pair = [right / left for left, right in zip(seconds["ours"], seconds["peer"], strict=True)]
+                ratios += epochs_of_pair
+                print(f"{name}: ratios of epochs {', '.join(f'{ratio:.2f}' for ratio in epochs_of_pair)}", flush=True)
         results[name] = {side: round(statistics.median(values), 1) for side, values in rates.items()}
         results[name]["ratio"] = round(statistics.median(ratios), 3)
     worst = min(results, key=lambda name: results[name]["ratio"])

@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class EMA(WeightAveraging):
@@ -71,8 +70,13 @@ class EMA(WeightAveraging):
         decay = self.decay**self.every_n_steps
         if self.warmup:
             decay = min(decay, (1 + step) / (10 + step))
-        get_ema_multi_avg_fn(decay)(self._averaged, self._current, 0)
+        self._follow(decay)
         self._latest_update_step = step
+
+    @torch.no_grad()
+    def _follow(self, decay: float) -> None:
+        # what torch's get_ema_multi_avg_fn returns does, without making a function for each step's decay
+        torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Do nothing: steps are what is averaged over."""

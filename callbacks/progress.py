@@ -1,4 +1,4 @@
-"""The rich progress bar, refreshed a few times a second."""
+"""The rich progress bar, drawn a few times a second."""
 
 import time
 from typing import Any
@@ -10,7 +10,9 @@ from lightning.pytorch.callbacks import RichProgressBar
 class ProgressBar(RichProgressBar):
     """Show progress, speed and validation accuracy.
 
-    Lightning's reads the metrics in each training step, which waits for the device, although it draws more rarely.
+    Lightning's reads the metrics in each training step, which waits for the device, and draws in a thread of its own.
+    On a CPU that thread takes a core from those that compute, which all wait for the slowest: this one draws between
+    two steps.
 
     Args:
         refresh_rate: refreshes a second; 0 shows nothing
@@ -21,12 +23,28 @@ class ProgressBar(RichProgressBar):
         super().__init__(refresh_rate=refresh_rate, leave=leave)
         self._next = 0.0
 
+    def _init_progress(self, trainer: pl.Trainer) -> None:
+        super()._init_progress(trainer)
+        live = self.progress.live if self.progress is not None else None
+        if live is not None and live._refresh_thread is not None:
+            live._refresh_thread.stop()
+            live._refresh_thread, live.auto_refresh = None, False
+
+    def refresh(self, hard: bool = False) -> None:
+        """Draw, if it is time.
+
+        Args:
+            hard: draw at once
+        """
+        now = time.monotonic()
+        if self.progress is not None and (hard or now >= self._next):
+            self._next = now + 1 / self.refresh_rate
+            self.progress.refresh()
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar, if it is about to be drawn."""
-        now = time.monotonic()
-        if self.is_disabled or (now < self._next and batch_idx + 1 < self.total_train_batches):
+        if (time.monotonic() < self._next and not trainer.is_last_batch) or self.is_disabled:
             return
-        self._next = now + 1 / self.refresh_rate
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.trainer.states import RunningStage
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
@@ -235,8 +236,9 @@ class ImageDataModule(pl.LightningDataModule):
         samples = self.splits[split]
         return fingerprint(samples.ids, samples.keys, samples.labels)
 
+    @cached_property
     def provenance(self) -> Provenance:
-        """Return which samples a model trained on this data is fitted and selected on."""
+        """Which samples a model trained on this data is fitted and selected on; every checkpoint asks for it."""
         return Provenance.of_samples(fitted=[self.splits["train"]], selected=[self.splits["val"]])
 
     # what the loaders hand out
@@ -381,7 +383,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _augments(self, batch: Batch) -> bool:
         wanted = self.augmentation or self.strong_classes or self.mixup or self.cutmix
-        return bool(wanted and "image" in batch and self.trainer and self.trainer.training)
+        return bool(wanted and "image" in batch and self.trainer and self.trainer.state.stage is RunningStage.TRAINING)
 
     def _batch_seed(self, use: str) -> int:
         # drawn from the number of the batch, so that a resumed run goes on as if it had not stopped; and from the

@@ -406,7 +406,7 @@ class ImageClassifier(pl.LightningModule):
     def current_provenance(self) -> Provenance | None:
         """Return which samples this model is being fitted and selected on; None without a DataModule."""
         data = getattr(self._trainer, "datamodule", None)
-        return data.provenance() if isinstance(data, ImageDataModule) else None
+        return data.provenance if isinstance(data, ImageDataModule) else None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Record how to rebuild the model, and which samples it was fitted and selected on.

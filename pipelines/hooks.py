@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
@@ -38,6 +39,7 @@ def is_covered(trainer: pl.Trainer) -> bool:
     return (
         module.automatic_optimization
         and len(optimizers) == 1
+        and not overrides(optimizers[0], torch.optim.Optimizer, "zero_grad")
         and inspect.signature(optimizers[0].step).parameters["closure"].default is None
         and trainer.accumulate_grad_batches == 1
         and type(trainer.strategy) is SingleDeviceStrategy

@@ -3,10 +3,12 @@
 from typing import Any, cast
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.utilities.combined_loader import _MaxSizeCycle
 
 from datamodules.loaders import Batch
 from lightning_modules import ImageClassifier
@@ -29,10 +31,21 @@ class LeanEpochLoop(_TrainingEpochLoop):
         """Find out at the start of each epoch whether it can be lean, and what is to be called."""
         super().on_run_start(data_fetcher)
         trainer = self.trainer
-        self._lean = is_covered(trainer) and type(data_fetcher) is _PrefetchDataFetcher
+        loaders = getattr(data_fetcher.iterator, "_iterator", None)
+        self._lean = (
+            is_covered(trainer)
+            and type(data_fetcher) is _PrefetchDataFetcher
+            and data_fetcher.length is not None
+            and type(loaders) is _MaxSizeCycle
+            and len(loaders.iterators) == 1
+        )
         if not self._lean:
             return
-        self._starting = overriding(trainer.callbacks, "on_train_batch_start")  # type: ignore[attr-defined]
+        self._batches = cast(_MaxSizeCycle, loaders).iterators[0]
+        starting = overriding(trainer.callbacks, "on_train_batch_start")  # type: ignore[attr-defined]
+        # those that only log have nothing to do between the steps at which others log
+        self._starting = [callback for callback in starting if type(callback) is not LearningRateMonitor]
+        self._starting_to_log = starting
         ending = overriding(trainer.callbacks, "on_train_batch_end")  # type: ignore[attr-defined]
         self._ending = [callback for callback in ending if not saves_at_epoch_ends(callback)]
         configs = trainer.lr_scheduler_configs
@@ -48,7 +61,9 @@ class LeanEpochLoop(_TrainingEpochLoop):
             return
         trainer, module = self.trainer, self.trainer.lightning_module
         connector, results = trainer._logger_connector, self._results
-        batch = next(data_fetcher)[0]
+        batch = next(self._batches)
+        data_fetcher.fetched += 1
+        data_fetcher.done = data_fetcher.fetched >= cast(int, data_fetcher.length)
         batch_idx = self.batch_idx + 1
         progress = self.batch_progress
         progress.is_last_batch = data_fetcher.done
@@ -58,7 +73,8 @@ class LeanEpochLoop(_TrainingEpochLoop):
         results.batch, results.batch_size, results.dataloader_idx = batch, None, None
         # what logs in hooks is told apart by their names
         module.__dict__["_current_fx_name"] = "on_train_batch_start"
-        for callback in self._starting:
+        logs_now = (self._batches_that_stepped + 1) % max(1, trainer.log_every_n_steps) == 0 or trainer.should_stop
+        for callback in self._starting_to_log if logs_now else self._starting:
             callback.on_train_batch_start(trainer, module, batch, batch_idx)
         progress.increment_started()
         outputs = self._step(cast(ImageClassifier, module), batch, batch_idx)
@@ -85,7 +101,9 @@ class LeanEpochLoop(_TrainingEpochLoop):
         done.zero_grad.increment_ready()
         done.zero_grad.increment_started()
         # Lightning frees the last gradients after the forward pass, which then finds less memory
-        optimizer.zero_grad()
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                weight.grad = None
         done.zero_grad.increment_completed()
         module.__dict__["_current_fx_name"] = "training_step"
         with autocast(trainer.precision_plugin):

@@ -148,7 +148,7 @@ def test_long_tail__thins_out_training_alone():
     assert data.splits["test"].labels.bincount().tolist() == [51, 50, 50]
     assert data.splits["val"].labels.bincount().tolist() == [10, 10, 10]
     # what is left out is not said to have been seen
-    assert len(data.provenance().fitted) == 130
+    assert len(data.provenance.fitted) == 130
 
 
 def test_splits__hold_the_images_once():
