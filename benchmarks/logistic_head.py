@@ -26,6 +26,7 @@ from ensembling.folds import meta_folds
 from ensembling.logistic import LogisticHead
 from ensembling.logistic_cv import fit_logistic_cv
 from ensembling.logistic_fit import fit_logistic
+from pipelines.allocator import keep_large_blocks
 
 SOLVERS = ("lbfgs", "newton-cholesky")
 TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7)
@@ -94,6 +95,8 @@ def main():
     options = parser.parse_args()
     samples, repeats = (1_000, 1) if options.quick else (options.samples, options.repeats)
     warnings.filterwarnings("ignore")
+    # as train.py does
+    keep_large_blocks()
     x, y = generate(samples)
     X, Y = x.numpy(), y.numpy()
     lowest = objective(x, y, 1.0, *fit_logistic(x, y, 10, 1.0))

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ensembling.logistic_fit import REFRESH, TOLERANCE, Problem, solve
-from ensembling.logistic_solver import Objective, Preconditioner, by_hessian, diagonal_bound, minimise, padded
+from ensembling.logistic_objective import Joint, Objective, joined, padded
+from ensembling.logistic_solver import Minimum, by_factors, diagonal_bound, factorise, minimise
 
 # shares of the objective by which it may still fall: of a fold's solution, and of where it begins
 CV_TOLERANCE, ROUGH_TOLERANCE = 1e-7, 1e-5
@@ -52,14 +53,12 @@ def fit_logistic_cv(
     path, hessians = _path(problem, grid, max_iterations)
     scores = torch.zeros(len(grid), dtype=torch.float64)
     if len(problem.classes) > 1:
-        fits = _Folds(problem, grid, _slices(folds), path, hessians)
-        for fold in range(len(fits.slices)):
-            scores += fits.held_out(fold, max_iterations)
+        scores = _Folds(problem, grid, _slices(folds), path, hessians).held_out(max_iterations)
     chosen = int(scores.argmin())
-    solution, _ = solve(
+    found, _ = solve(
         problem.objective([grid[chosen]]), path[chosen : chosen + 1], hessians[chosen], TOLERANCE, max_iterations
     )
-    return *problem.original(solution[0]), grid[chosen], scores / len(folds)
+    return *problem.original(found.solution[0]), grid[chosen], scores / len(folds)
 
 
 def _kinds(count: int) -> list[torch.dtype]:
@@ -78,14 +77,18 @@ def _path(problem: Problem, grid: list[float], max_iterations: int) -> tuple[Ten
     solutions, hessians = [], []
     # where the folds' fits begin, and no more: single precision will do
     objectives = [problem.objective(grid, kind) for kind in _kinds(len(problem.labels))]
+    found: Minimum | None = None
+    source: Objective | None = None
     for number in range(len(grid)):
         for objective in objectives:
             last = objective is objectives[-1]
             limit = max_iterations if last else min(SINGLE_LIMIT, max_iterations)
+            this, first = objective.only([number]), None
+            if found and source is objective:
+                first = this.after(found.known, solution, objective.ridge[number - 1 : number])
             try:
-                solution, hessian = solve(
-                    objective.only(number), solution, hessian, ROUGH_TOLERANCE, limit, PATH_REFRESH
-                )
+                found, hessian = solve(this, solution, hessian, ROUGH_TOLERANCE, limit, PATH_REFRESH, first)
+                solution, source = found.solution, objective
                 break
             except ValueError:
                 if last:
@@ -98,6 +101,9 @@ def _path(problem: Problem, grid: list[float], max_iterations: int) -> tuple[Ten
 class _Folds:
     """Fits of all samples but one fold's, for all C at once.
 
+    Where the penalty is so weak that the solution hardly depends on it, one C leads and others follow: they begin at
+    its solution, where their gradients are known without a look at the samples, and mostly end there.
+
     Args:
         problem: all samples, those of a fold side by side
         grid: values of C
@@ -109,66 +115,128 @@ class _Folds:
     def __init__(
         self, problem: Problem, grid: list[float], slices: list[slice], path: Tensor, hessians: list[Tensor | None]
     ) -> None:
-        self.problem, self.grid, self.slices, self.path = problem, grid, slices, path
+        self.problem, self.grid, self.slices = problem, grid, slices
         self.x, self.y = problem.whitened.x, problem.labels
         self.single = padded(self.x.to(_kinds(len(self.y))[0]))
-        self.numbers = torch.arange(len(grid))
-        known = [hessian for hessian in hessians if hessian is not None]
-        self.hessians = torch.stack(known) if len(known) == len(grid) else None
         # folds are about the same size: one factorisation serves all
-        ridge = problem.ridge(grid, len(self.y) * (1 - 1 / len(slices)))
-        self.inner = self._inner(ridge, torch.arange(len(problem.classes)))
+        self.ridge = problem.ridge(grid, len(self.y) * (1 - 1 / len(slices)))
+        self.hessians = dict(enumerate(hessian for hessian in hessians if hessian is not None))
+        self.leader, self.factors = self._leaders(path)
+        self.leaders = sorted(set(self.leader))
+        self.followers = [number for number, leader in enumerate(self.leader) if leader != number]
+        self.start = path[self.leaders]
         # each sample's part in the gradients at the start is computed once for all folds
         parts = [[(self.single[held], self.y[held])] for held in slices]
-        self.sums = [Objective(part, len(problem.classes), ridge).summed(path) for part in parts]
+        self.sums = [Objective(part, len(problem.classes), self.ridge).summed(self.start) for part in parts]
 
-    def _inner(self, ridge: Tensor, classes: Tensor) -> Preconditioner | None:
-        if self.hessians is None:
-            return None
-        hessians = self.hessians
-        if len(classes) < len(self.problem.classes):
-            kept = self._parameters(classes)
-            hessians = hessians[:, kept][:, :, kept]
-        return by_hessian(hessians, ridge, len(classes), torch.float32)
+    def _leaders(self, path: Tensor) -> tuple[list[int], dict[int, Tensor]]:
+        """Return the leader of each C, and the factors of the leaders' Hessians, if there are any."""
+        if len(self.hessians) < len(self.grid):
+            return list(range(len(self.grid))), {}
+        num_classes = len(self.problem.classes)
+        leader: list[int] = []
+        factors: dict[int, Tensor] = {}
+        for number in reversed(range(len(self.grid))):
+            if leader:
+                now = leader[-1]
+                change = (path[now].view(num_classes, -1) * (self.ridge[number] - self.ridge[now])).view(1, -1)
+                step = by_factors([factors[now]])(change, torch.zeros(1, dtype=torch.int64))
+                if 0.5 * float((change * step).sum()) <= CV_TOLERANCE:
+                    leader.append(now)
+                    continue
+            factors[number] = factorise(self.hessians[number], self.ridge[number], num_classes, torch.float32)
+            leader.append(number)
+        return leader[::-1], factors
+
+    def _factors_of(self, classes: Tensor) -> dict[int, Tensor]:
+        """Return the leaders' factors for a fold's samples, of which some classes may be missing."""
+        if len(classes) == len(self.problem.classes) or not self.factors:
+            return self.factors
+        kept = self._parameters(classes)
+        return {
+            number: factorise(self.hessians[number][kept][:, kept], self.ridge[number], len(classes), torch.float32)
+            for number in self.leaders
+        }
 
     def _parameters(self, classes: Tensor) -> Tensor:
         width = self.x.shape[1]
         return (classes[:, None] * width + torch.arange(width)).flatten()
 
-    def held_out(self, fold: int, max_iterations: int) -> Tensor:
-        """Solve without a fold; return the sum of its samples' NLL for each C."""
-        held, total = self.slices[fold], len(self.problem.classes)
-        others = [slice(0, held.start), slice(held.stop, len(self.y))]
-        present = torch.unique(torch.cat([self.y[part] for part in others]))
-        if len(present) < 2:
-            # nothing to learn, whatever C is
-            return torch.zeros(len(self.grid), dtype=torch.float64)
-        numbering = torch.full((total,), -1).index_copy(0, present, torch.arange(len(present)))
-        labels = [numbering[self.y[part]] for part in others]
-        ridge = self.problem.ridge(self.grid, sum(len(y) for y in labels))
-        pieces = [(self.single[part], y) for part, y in zip(others, labels, strict=True)]
-        objective = Objective(pieces, len(present), ridge)
-        start, first, inner = self.path[:, self._parameters(present)], None, self.inner
-        if len(present) == total:
-            loss, gradient = (sum(parts) - parts[fold] for parts in zip(*self.sums, strict=True))
-            first = objective.penalised(loss, gradient, start, torch.arange(len(self.grid)))
-        else:
-            inner = self._inner(ridge, present)
-        solutions, converged, _ = minimise(
-            objective,
-            start,
-            inner or diagonal_bound(objective),
-            CV_TOLERANCE,
-            REFRESH if inner else max_iterations,
-            first,
-        )
-        if not converged.all():
-            pieces = [(self.x[part], y) for part, y in zip(others, labels, strict=True)]
-            exact = Objective(pieces, len(present), ridge)
-            for number in (~converged).nonzero().flatten().tolist():
-                begin = solutions[number : number + 1]
-                solutions[number] = solve(exact.only(number), begin, None, CV_TOLERANCE, max_iterations)[0][0]
-        return _nll(solutions, self.x[held], numbering[self.y[held]], len(present))
+    def held_out(self, max_iterations: int) -> Tensor:
+        """Solve without each fold; return the sum of all held-out samples' NLL for each C."""
+        # those with the same classes are solved together
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for fold, held in enumerate(self.slices):
+            present = torch.unique(torch.cat([self.y[: held.start], self.y[held.stop :]]))
+            groups.setdefault(tuple(present.tolist()), []).append(fold)
+        scores = torch.zeros(len(self.grid), dtype=torch.float64)
+        for classes, group in groups.items():
+            # without two classes there is nothing to learn, whatever C is
+            if len(classes) > 1:
+                scores += self._held_out(group, torch.tensor(classes), max_iterations)
+        return scores
+
+    def _held_out(self, group: list[int], present: Tensor, max_iterations: int) -> Tensor:
+        numbering = torch.full((len(self.problem.classes),), -1)
+        labels = numbering.index_copy(0, present, torch.arange(len(present)))[self.y]
+        objectives = [self._objective(fold, labels, len(present), self.single) for fold in group]
+        solutions, converged = self._solve(objectives, group, present, max_iterations)
+        scores = torch.zeros(len(self.grid), dtype=torch.float64)
+        for fold, solution, done in zip(group, solutions, converged, strict=True):
+            if not done.all():
+                exact = self._objective(fold, labels, len(present), self.x)
+                for number in (~done).nonzero().flatten().tolist():
+                    begin = solution[number : number + 1]
+                    found, _ = solve(exact.only([number]), begin, None, CV_TOLERANCE, max_iterations)
+                    solution[number] = found.solution[0]
+            held = self.slices[fold]
+            scores += _nll(solution, self.x[held], labels[held], len(present))
+        return scores
+
+    def _objective(self, fold: int, labels: Tensor, num_classes: int, x: Tensor) -> Objective:
+        """Return the objectives of all C over all samples but a fold's."""
+        held = self.slices[fold]
+        parts = [(x[part], labels[part]) for part in (slice(0, held.start), slice(held.stop, len(labels)))]
+        return Objective(parts, num_classes, self.problem.ridge(self.grid, sum(len(y) for _, y in parts)))
+
+    def _solve(
+        self, objectives: list[Objective], group: list[int], present: Tensor, max_iterations: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return solutions `(fold, C, parameter)`, and which of them converged `(fold, C)`."""
+        factors, first, size = self._factors_of(present), None, len(group)
+        leading = [objective.only(self.leaders) for objective in objectives]
+        start = self.start[:, self._parameters(present)]
+        if len(present) == len(self.problem.classes):
+            every = torch.arange(len(start))
+            loss, gradient = (sum(parts) for parts in zip(*self.sums, strict=True))
+            first = joined(
+                [
+                    objective.penalised(loss - self.sums[fold][0], gradient - self.sums[fold][1], start, every)
+                    for fold, objective in zip(group, leading, strict=True)
+                ]
+            )
+        inner = by_factors([factors[n] for n in self.leaders] * size) if factors else diagonal_bound(leading)
+        limit = REFRESH if factors else max_iterations
+        found = minimise(Joint(leading), start.repeat(size, 1), inner, CV_TOLERANCE, limit, first)
+        place = [self.leaders.index(leader) for leader in self.leader]
+        solutions = found.solution.view(size, len(start), -1)[:, place]
+        converged = found.converged.view(size, -1)[:, place]
+        if self.followers:
+            led = [place[number] for number in self.followers]
+            begin = solutions[:, self.followers]
+            values, gradients, noise = (part.view(size, len(start), -1)[:, led] for part in found.known)
+            following = [objective.only(self.followers) for objective in objectives]
+            first = joined(
+                [
+                    objective.after((values[n, :, 0], gradients[n], noise[n, :, 0]), begin[n], leading[n].ridge[led])
+                    for n, objective in enumerate(following)
+                ]
+            )
+            inner = by_factors([factors[self.leader[number]] for number in self.followers] * size)
+            found = minimise(Joint(following), begin.flatten(0, 1), inner, CV_TOLERANCE, REFRESH, first)
+            solutions[:, self.followers] = found.solution.view_as(begin)
+            converged[:, self.followers] = found.converged.view(size, -1)
+        return solutions, converged
 
 
 def _nll(solutions: Tensor, x: Tensor, labels: Tensor, num_classes: int) -> Tensor:

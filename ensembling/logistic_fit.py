@@ -5,15 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ensembling.logistic_solver import (
-    LARGEST_HESSIAN,
-    Objective,
-    Whitened,
-    by_hessian,
-    diagonal_bound,
-    minimise,
-    padded,
-)
+from ensembling.logistic_objective import Known, Objective, Whitened, padded
+from ensembling.logistic_solver import LARGEST_HESSIAN, Minimum, by_factors, diagonal_bound, factorise, minimise
 
 # share of the objective by which a solution's may be above the lowest
 TOLERANCE = 1e-10
@@ -87,8 +80,8 @@ def fit_logistic(
     problem = Problem.of(features, labels, num_classes)
     objective = problem.objective([C])
     start = torch.zeros(1, len(problem.classes) * objective.width, dtype=torch.float64)
-    solution, _ = solve(objective, start, None, TOLERANCE, max_iterations)
-    return problem.original(solution[0])
+    found, _ = solve(objective, start, None, TOLERANCE, max_iterations)
+    return problem.original(found.solution[0])
 
 
 def solve(
@@ -98,7 +91,8 @@ def solve(
     tolerance: float,
     max_iterations: int,
     refresh: int = REFRESH,
-) -> tuple[Tensor, Tensor | None]:
+    first: Known | None = None,
+) -> tuple[Minimum, Tensor | None]:
     """Solve one problem, with a new Hessian whenever the last one serves no longer.
 
     Args:
@@ -108,9 +102,13 @@ def solve(
         tolerance: share of the objective by which it may still fall
         max_iterations: evaluations of the gradient
         refresh: evaluations before a new Hessian
+        first: what the objective gives at the start, if that is known
 
     Returns:
-        parameters `(1, parameter)`, and the last Hessian; None where it would have been too large
+        the solution, and the last Hessian; None where it would have been too large
+
+    Raises:
+        ValueError: it did not converge
     """
     used = 0
     small = start.shape[1] <= LARGEST_HESSIAN
@@ -118,16 +116,21 @@ def solve(
     refresh, drawn = (NEWTON_REFRESH, EASY) if cheap else (refresh, 0)
     while used < max_iterations:
         if hessian is None:
-            inner, limit = diagonal_bound(objective), FIRST_STEPS if small else max_iterations
+            inner, limit = diagonal_bound([objective]), FIRST_STEPS if small else max_iterations
         else:
-            inner, limit = by_hessian(hessian[None], objective.ridge, objective.classes), refresh
-        start, converged, steps = minimise(objective, start, inner, tolerance, min(limit, max_iterations - used))
-        used += steps
+            inner, limit = by_factors([_factor(objective, hessian)]), refresh
+        found = minimise(objective, start, inner, tolerance, min(limit, max_iterations - used), first)
+        start, first = found.solution, found.known
+        used += found.evaluations
         # far from the solution the diagonal's own measure of what is left is no proof
-        if converged.all() and (hessian is not None or not small):
-            return start, hessian
+        if found.converged.all() and (hessian is not None or not small):
+            return found, hessian
         if small:
             # what a first Hessian has not solved is badly conditioned
             kind, drawn = (torch.float32, drawn + 1) if drawn < EASY else (torch.float64, drawn)
             hessian = objective.hessian(start[0], kind)
     raise ValueError(f"logistic regression did not converge in {max_iterations} iterations: raise max_iterations")
+
+
+def _factor(objective: Objective, hessian: Tensor) -> Tensor:
+    return factorise(hessian, objective.ridge[0], objective.classes, objective.parts[0][0].dtype)

@@ -46,6 +46,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         # those that only log have nothing to do between the steps at which others log
         self._starting = [callback for callback in starting if type(callback) is not LearningRateMonitor]
         self._starting_to_log = starting
+        self._log_every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
         ending = overriding(trainer.callbacks, "on_train_batch_end")  # type: ignore[attr-defined]
         self._ending = [callback for callback in ending if not saves_at_epoch_ends(callback)]
         configs = trainer.lr_scheduler_configs
@@ -73,7 +74,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         results.batch, results.batch_size, results.dataloader_idx = batch, None, None
         # what logs in hooks is told apart by their names
         module.__dict__["_current_fx_name"] = "on_train_batch_start"
-        logs_now = (self._batches_that_stepped + 1) % max(1, trainer.log_every_n_steps) == 0 or trainer.should_stop
+        logs_now = (self._batches_that_stepped + 1) % self._log_every == 0 or trainer.should_stop
         for callback in self._starting_to_log if logs_now else self._starting:
             callback.on_train_batch_start(trainer, module, batch, batch_idx)
         progress.increment_started()

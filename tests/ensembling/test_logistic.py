@@ -114,14 +114,15 @@ def test_fit_logistic__features_that_are_not_finite():
         fit_logistic(torch.full((4, 2), torch.nan), torch.arange(4) % 2, 2, 1.0)
 
 
+@pytest.mark.parametrize("grid", [[1e-3, 0.1, 10.0], [1e-3, 0.1, 0.10001, 10.0, 10.001]])
 @pytest.mark.parametrize("rare", [0, 1, 3])
-def test_fit_logistic_cv__scores_are_those_of_separate_fits(rare):
+def test_fit_logistic_cv__scores_are_those_of_separate_fits(rare, grid):
     x, y = problem(samples=400)
     # a class of few samples, perhaps in one fold only
     kept = (y < 3) | (torch.arange(400) < 4 * rare)
-    x, y, grid = x[kept], y[kept], [1e-3, 0.1, 10.0]
+    x, y = x[kept], y[kept]
     folds = meta_folds(y, 4, 0, lower=False)
-    scores = torch.zeros(3, dtype=torch.float64)
+    scores = torch.zeros(len(grid), dtype=torch.float64)
     for fold in range(4):
         held = folds == fold
         known = held & torch.isin(y, y[~held])
@@ -133,7 +134,8 @@ def test_fit_logistic_cv__scores_are_those_of_separate_fits(rare):
     weight, bias, C, ours = fit_logistic_cv(x, y, 4, grid[::-1], folds)
     # of solutions whose objective is within 1e-7
     assert torch.allclose(ours, scores / len(y), rtol=2e-3)
-    assert grid[int(scores.argmin())] == C
+    # one of two that are nearly the same is as good as the other
+    assert scores[grid.index(C)] <= scores.min() * (1 + 2e-3)
     alone = fit_logistic(x, y, 4, C)
     assert objective(x, y, weight, bias, C) == pytest.approx(objective(x, y, *alone, C), rel=1e-8)
 

@@ -1,0 +1,211 @@
+"""Objective of multinomial logistic regression, for many penalties at once.
+
+It is scikit-learn's, `C * sum of cross-entropies + |weight|^2 / 2` with free biases, here divided by `C * samples`.
+Features are rotated to their principal axes and scaled to unit variance, which leaves the penalty diagonal and the
+optimum where it is.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# samples that a Hessian is taken from: at least so many, and so many a parameter
+LEAST_SAMPLES, SAMPLES_A_PARAMETER = 4000, 8
+# columns of features come in multiples of this, the last ones empty: products over samples are faster then
+LANES = 16
+# numbers worked on at once: bounds the memory, and is enough for several threads
+BLOCK = 2**20
+# axes with less than this share of the largest variance carry nothing
+NULL_VARIANCE = 1e-13
+# what an objective gives at a point: values, gradients and rounding errors of the values
+Known = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(eq=False)
+class Whitened:
+    """Features on their principal axes with unit variance, and a last column of ones.
+
+    Attributes:
+        x: float64, shape `(sample, axis + 1)`
+        penalty: of the square of each axis's weight, 0 for the last, shape `(axis + 1,)`
+        mean: of the original features, shape `(feature,)`
+        basis: from weights of axes to those of features, shape `(feature, axis)`
+    """
+
+    x: Tensor
+    penalty: Tensor
+    mean: Tensor
+    basis: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> "Whitened":
+        """Rotate and scale features `(sample, feature)`."""
+        mean = features.mean(0)
+        centred = features - mean
+        variance, axes = torch.linalg.eigh(centred.T @ centred / len(features))
+        # a constant feature has no more than the rounding error of its mean
+        kept = variance > (NULL_VARIANCE * variance[-1:]).clamp(min=1e-24 * (1 + float(mean.abs().max())) ** 2)
+        basis = axes[:, kept] / variance[kept].sqrt()
+        x = torch.empty(len(features), basis.shape[1] + 1, dtype=torch.float64)
+        torch.mm(centred, basis, out=x[:, :-1])
+        x[:, -1] = 1
+        penalty = torch.cat([1 / variance[kept], torch.zeros(1, dtype=torch.float64)])
+        return cls(x, penalty, mean, basis)
+
+    def original(self, solution: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weight `(class, feature)` and bias `(class,)` of a solution `(class, axis + 1)`."""
+        weight = solution[:, :-1] @ self.basis.T
+        return weight, solution[:, -1] - weight @ self.mean
+
+
+class Objective:
+    """Objectives of several penalties over the same samples.
+
+    Args:
+        parts: features `(sample, axis + 1)`, perhaps `padded`, and labels `(sample,)`, in any number of pieces
+        num_classes: number of classes, each with a sample
+        ridge: half-penalties of squares, shape `(problem, axis + 1)`
+    """
+
+    def __init__(self, parts: Sequence[tuple[Tensor, Tensor]], num_classes: int, ridge: Tensor) -> None:
+        self.parts, self.classes, self.ridge = parts, num_classes, ridge
+        self.count = sum(len(x) for x, _ in parts)
+        self.width = ridge.shape[1]
+        # sums of each class's features: the part of the gradient that stays
+        self.sums = torch.zeros(num_classes, self.width, dtype=torch.float64)
+        for x, y in parts:
+            self.sums.index_add_(0, y, x[:, : self.width].double())
+        self.noise = 1e-14 if parts[0][0].dtype == torch.float64 else 1e-7
+
+    def only(self, numbers: list[int]) -> "Objective":
+        """Return the objectives of some of the penalties."""
+        some = copy.copy(self)
+        some.ridge = self.ridge[numbers]
+        return some
+
+    def __call__(self, flat: Tensor, problems: Tensor) -> Known:
+        """Compute values and gradients.
+
+        Args:
+            flat: parameters, shape `(problem, class * (axis + 1))`
+            problems: their numbers, shape `(problem,)`
+
+        Returns:
+            values `(problem,)`, gradients `(problem, parameter)` and the rounding error of the values `(problem,)`
+        """
+        return self.penalised(*self.summed(flat), flat, problems)
+
+    def summed(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sums of cross-entropies but for what `sums` holds `(problem,)`, and of their gradients."""
+        size, width = len(flat), self.width
+        loss = torch.zeros(size, dtype=torch.float64)
+        like = self.parts[0][0]
+        gradient = torch.zeros(size * self.classes, like.shape[1], dtype=torch.float64)
+        w = functional.pad(flat.view(size * self.classes, width).to(like.dtype), (0, like.shape[1] - width))
+        rows = max(BLOCK // max(size * self.classes, width), 64)
+        for whole, _ in self.parts:
+            for x in whole.split(rows):
+                # classes before samples: reductions over classes then run along whole vectors
+                p = (w @ x.T).view(size, self.classes, len(x))
+                top = p.amax(1, keepdim=True)
+                p.sub_(top).exp_()
+                total = p.sum(1, keepdim=True)
+                p.div_(total)
+                loss += total.log_().add_(top).sum((1, 2))
+                gradient += p.view(size * self.classes, len(x)) @ x
+        return loss, gradient.view(size, self.classes, -1)[:, :, :width]
+
+    def after(self, known: Known, flat: Tensor, ridge: Tensor) -> Known:
+        """Compute what these penalties give where others are known: the samples need not be looked at again.
+
+        Args:
+            known: what the others give
+            flat: parameters, shape `(problem, class * (axis + 1))`
+            ridge: half-penalties of the others, shape `(problem, axis + 1)`
+        """
+        value, gradient, noise = known
+        w = flat.view(len(flat), self.classes, self.width)
+        more = w * (self.ridge - ridge)[:, None]
+        return value + 0.5 * (more * w).sum((1, 2)), gradient + more.flatten(1), noise
+
+    def penalised(self, loss: Tensor, gradient: Tensor, flat: Tensor, problems: Tensor) -> Known:
+        """Finish what `summed` began; see `__call__`."""
+        w = flat.view_as(gradient)
+        penalised = w * self.ridge[problems][:, None]
+        value = (loss - (w * self.sums).sum((1, 2))) / self.count + 0.5 * (penalised * w).sum((1, 2))
+        slope = (gradient - self.sums) / self.count + penalised
+        return value, slope.flatten(1), self.noise * (loss.abs() / self.count + 1)
+
+    def hessian(self, flat: Tensor, kind: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+        """Estimate the Hessian of the mean cross-entropy from samples that matter most to it.
+
+        A sample is drawn with a probability proportional to `1 - sum(p^2)`, its share in the Hessian's trace, and
+        weighted by its inverse.
+
+        Args:
+            flat: parameters of one problem, shape `(parameter,)`
+            kind: double precision is for curvatures of very different sizes
+            seed: names the draw
+
+        Returns:
+            float64, shape `(parameter, parameter)`
+        """
+        w = flat.view(self.classes, self.width).to(kind)
+        size = max(LEAST_SAMPLES, SAMPLES_A_PARAMETER * w.numel())
+        x = torch.cat([x[:, : self.width].to(kind) for x, _ in self.parts]).T
+        p = (w @ x).softmax(0)
+        root = torch.ones(1, dtype=kind)
+        if self.count > size:
+            drawn, chance = self._draw(p, size, seed)
+            x, p, root = x[:, drawn], p[:, drawn], chance[drawn].rsqrt().to(kind)
+        # parameters are class after class
+        pairs = ((p * root)[:, None] * x).flatten(0, 1)
+        own = (pairs @ (x * root).T).view(self.classes, self.width, self.width)
+        hessian = -(pairs @ pairs.T)
+        blocks = hessian.view(self.classes, self.width, self.classes, self.width)
+        blocks.diagonal(dim1=0, dim2=2).add_(own.permute(1, 2, 0))
+        return hessian.double() / self.count
+
+    @staticmethod
+    def _draw(p: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
+        spread = (1 - p.square().sum(0)).clamp(min=1e-12).double()
+        chance = (spread * (size / spread.sum())).clamp(max=1)
+        start = torch.rand(1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        steps = (chance.cumsum(0) + start).floor()
+        return steps.diff(prepend=start.floor()) > 0, chance
+
+
+class Joint:
+    """Objectives over different samples, as one: the problems of the first, then those of the second, and so on.
+
+    Args:
+        objectives: with as many penalties each
+    """
+
+    def __init__(self, objectives: Sequence[Objective]) -> None:
+        self.objectives, self.each = objectives, len(objectives[0].ridge)
+
+    def __call__(self, flat: Tensor, problems: Tensor) -> Known:
+        """Compute values and gradients of problems in ascending order; see `Objective`."""
+        ends = torch.bincount(problems // self.each, minlength=len(self.objectives)).cumsum(0).tolist()
+        found = [
+            objective(flat[begin:end], problems[begin:end] % self.each)
+            for objective, begin, end in zip(self.objectives, [0, *ends], ends, strict=False)
+            if end > begin
+        ]
+        return joined(found)
+
+
+def joined(known: Sequence[Known]) -> Known:
+    """Put what several objectives give after each other."""
+    values, gradients, noise = (torch.cat(parts) for parts in zip(*known, strict=True))
+    return values, gradients, noise
+
+
+def padded(x: Tensor) -> Tensor:
+    """Append empty columns to features `(sample, axis + 1)`."""
+    return functional.pad(x, (0, -x.shape[1] % LANES))
