@@ -76,13 +76,15 @@ def explain_parsing(message: str, parser: ArgumentParser) -> str:
         path = Path(found[1])
         others = [other.name for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
         return f"config file {found[1]!r} does not exist{nearest(path.name, others)}"
-    if found := re.search(r"unrecognized arguments: (\S+)", message):
+    found = re.search(r"unrecognized arguments: (\S+)", message)
+    if found and not key:
         name = found[1].partition("=")[0]
         return f"unknown option {name!r}{nearest(name, known)}"
     if found := re.search(r"ubcommand '\w+' does not accept option '([^']+)'", message):
         return f"unknown key {found[1]!r} in a config{nearest(f'--{found[1]}', known).replace('--', '')}"
-    if found := re.search(r"Option '([^']+)' is not accepted", message):
-        name = found[1].split(".")[0]
+    # the second is of a class within a class, such as a model's optimizer
+    if found := re.search(r"Option '([^']+)' is not accepted|unrecognized arguments: --([^\s=]+)", message):
+        name = (found[1] or found[2]).split(".")[0]
         owner = re.findall(r"class_path[ =]'([^']+)'", message.split("Given value type")[0])
         options = list(inspect.signature(import_class(owner[-1])).parameters) if owner else []
         where = f"--{key}.{name}" if key else name

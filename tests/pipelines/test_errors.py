@@ -26,6 +26,7 @@ def message(capsys):
         ("fit --model ResNet --model.variant 19", "--model.variant takes one of '18', '34', '50', not '19'"),
         ("fit --model.optimizer Adm", "--model.optimizer: there is no Optimizer 'Adm'; did you mean Adam?"),
         ("fit --model.optimizer.lrr 3", "unknown option --model.optimizer.lrr; did you mean lr?"),
+        ("fit --model.optimiser.lr 1", "unknown option --model.optimiser; did you mean optimizer?"),
         ("fit --model.loss.label_smoothing x", "--model.loss.label_smoothing takes float, not 'x'"),
         ("fit --trainer.max_epochs x", "--trainer.max_epochs takes int or null, not 'x'"),
         ("fit --config configs/model/restnet18.yaml", "does not exist; did you mean resnet18.yaml?"),
