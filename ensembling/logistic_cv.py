@@ -172,8 +172,11 @@ class _Folds:
         scores = torch.zeros(len(self.grid), dtype=torch.float64)
         for classes, group in groups.items():
             # without two classes there is nothing to learn, whatever C is
-            if len(classes) > 1:
-                scores += self._held_out(group, torch.tensor(classes), max_iterations)
+            if len(classes) < 2:
+                continue
+            # what is too large for a Hessian is large beside four others too
+            for together in [group] if self.factors else [[fold] for fold in group]:
+                scores += self._held_out(together, torch.tensor(classes), max_iterations)
         return scores
 
     def _held_out(self, group: list[int], present: Tensor, max_iterations: int) -> Tensor:
@@ -218,25 +221,32 @@ class _Folds:
         inner = by_factors([factors[n] for n in self.leaders] * size) if factors else diagonal_bound(leading)
         limit = REFRESH if factors else max_iterations
         found = minimise(Joint(leading), start.repeat(size, 1), inner, CV_TOLERANCE, limit, first)
+        # of each C
         place = [self.leaders.index(leader) for leader in self.leader]
         solutions = found.solution.view(size, len(start), -1)[:, place]
         converged = found.converged.view(size, -1)[:, place]
         if self.followers:
-            led = [place[number] for number in self.followers]
-            begin = solutions[:, self.followers]
-            values, gradients, noise = (part.view(size, len(start), -1)[:, led] for part in found.known)
-            following = [objective.only(self.followers) for objective in objectives]
-            first = joined(
-                [
-                    objective.after((values[n, :, 0], gradients[n], noise[n, :, 0]), begin[n], leading[n].ridge[led])
-                    for n, objective in enumerate(following)
-                ]
-            )
-            inner = by_factors([factors[self.leader[number]] for number in self.followers] * size)
-            found = minimise(Joint(following), begin.flatten(0, 1), inner, CV_TOLERANCE, REFRESH, first)
-            solutions[:, self.followers] = found.solution.view_as(begin)
-            converged[:, self.followers] = found.converged.view(size, -1)
+            rest = self._follow(objectives, found, factors)
+            solutions[:, self.followers] = rest.solution.view(size, len(self.followers), -1)
+            converged[:, self.followers] = rest.converged.view(size, -1)
         return solutions, converged
+
+    def _follow(self, objectives: list[Objective], found: Minimum, factors: dict[int, Tensor]) -> Minimum:
+        """Solve for the followers, from where their leaders ended."""
+        size, count = len(objectives), len(self.leaders)
+        led = [self.leader[number] for number in self.followers]
+        rows = [fold * count + self.leaders.index(leader) for fold in range(size) for leader in led]
+        start = found.solution[rows]
+        values, gradients, noise = (part[rows].view(size, len(led), *part.shape[1:]) for part in found.known)
+        known = [
+            objective.only(self.followers).after((value, gradient, error), begin, objective.ridge[led])
+            for objective, value, gradient, error, begin in zip(
+                objectives, values, gradients, noise, start.view(size, len(led), -1), strict=True
+            )
+        ]
+        following = Joint([objective.only(self.followers) for objective in objectives])
+        inner = by_factors([factors[leader] for leader in led] * size)
+        return minimise(following, start, inner, CV_TOLERANCE, REFRESH, joined(known))
 
 
 def _nll(solutions: Tensor, x: Tensor, labels: Tensor, num_classes: int) -> Tensor:
