@@ -4,6 +4,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.trainer.states import RunningStage
 
 from datamodules.base import ImageDataModule
 from datamodules.samplers import InOrder, Shuffled
@@ -14,8 +15,9 @@ from tests.helpers.data import Blobs, random_images
 def with_trainer(data, rank=0, world_size=1, training=True):
     loop = SimpleNamespace(total_batch_idx=0)
     strategy = SimpleNamespace(broadcast=lambda value: value)
+    state = SimpleNamespace(stage=RunningStage.TRAINING if training else RunningStage.TESTING)
     data.trainer = SimpleNamespace(
-        global_rank=rank, world_size=world_size, training=training, fit_loop=loop, strategy=strategy
+        global_rank=rank, world_size=world_size, state=state, fit_loop=loop, strategy=strategy
     )
     return data
 
