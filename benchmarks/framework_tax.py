@@ -91,7 +91,7 @@ class Turns:
         self.start = time.perf_counter()
 
     def end(self):
-        """Leave all further turns to the other side."""
+        """Let the other side end too: both have as many turns."""
         self.other.release()
 
 

@@ -10,9 +10,8 @@ from lightning.pytorch.callbacks import RichProgressBar
 class ProgressBar(RichProgressBar):
     """Show progress, speed and validation accuracy.
 
-    Lightning's reads the metrics in each training step, which waits for the device, and draws in a thread of its own.
-    On a CPU that thread takes a core from those that compute, which all wait for the slowest: this one draws between
-    two steps.
+    Lightning's reads the metrics in each training step, which waits for the device, and draws in a thread of its own,
+    which competes with those that compute and is waited for at the end: this one draws between two steps.
 
     Args:
         refresh_rate: refreshes a second; 0 shows nothing

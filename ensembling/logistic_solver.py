@@ -82,13 +82,13 @@ def factorise(hessian: Tensor, ridge: Tensor, num_classes: int, kind: torch.dtyp
 
 def by_factors(factors: Sequence[Tensor]) -> Preconditioner:
     """Precondition by what `factorise` gave for each problem; some may share a factor."""
+    known = {id(factor): factor for factor in factors}
 
     def precondition(gradient: Tensor, problems: Tensor) -> Tensor:
         # gathering the factors of some problems would cost more than solving with one after the other
         places: dict[int, list[int]] = {}
         for place, number in enumerate(problems.tolist()):
             places.setdefault(id(factors[number]), []).append(place)
-        known = {id(factor): factor for factor in factors}
         steps = torch.empty_like(gradient)
         for name, rows in places.items():
             steps[rows] = torch.cholesky_solve(gradient[rows].T.to(known[name].dtype), known[name]).T.double()
