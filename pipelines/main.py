@@ -46,9 +46,13 @@ def main(args: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        if getattr(error, "on_all_processes", False) and was_launched():
-            # the first process tells; were this one to fail, it would be killed before it has
-            return 0
+        if getattr(error, "on_all_processes", False):
+            from pipelines.process_group import end_process_group
+
+            end_process_group()
+            if was_launched():
+                # the first process tells; were this one to fail, it would be killed before it has
+                return 0
         status = getattr(error, "exit_status", None)
         if status is not None:
             return int(status)
@@ -72,6 +76,7 @@ def run(args: list[str]) -> int:
     from pipelines.cli import SUBCOMMANDS, ImageCLI, print_version
     from pipelines.errors import unknown_command
     from pipelines.gpu_check import settle_that_there_is_none
+    from pipelines.process_group import end_process_group
 
     settle_that_there_is_none()
 
@@ -96,6 +101,7 @@ def run(args: list[str]) -> int:
         return report(args[1:])
     elif command in SUBCOMMANDS:
         ImageCLI(args)
+        end_process_group()
     else:
         raise unknown_command(command, [*SUBCOMMANDS, "inspect", "report", "stack", "tune"])
     return 0

@@ -88,6 +88,7 @@ import sys
 import torch
 import lightning.pytorch as pl
 from lightning_modules import Linear
+from pipelines.process_group import end_process_group
 from tests.helpers.data import Blobs
 from tests.helpers.training import trainer
 
@@ -107,6 +108,7 @@ data = Blobs(count=120, long_tail="exponential", imbalance_ratio=6, sampler=sys.
 devices = {"devices": 2, "strategy": "ddp"} if sys.argv[2] == "2" else {}
 fitting = trainer(".", callbacks=[Write()], enable_checkpointing=False, limit_val_batches=0, **devices)
 fitting.fit(Linear(data_info=data.info), datamodule=data)
+end_process_group()
 """
 
 
