@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ensembling.logistic_fit import REFRESH, TOLERANCE, Problem, solve
-from ensembling.logistic_objective import Joint, Objective, joined, padded
+from ensembling.logistic_fit import REFRESH, TOLERANCE, Curvature, Problem, solve
+from ensembling.logistic_objective import Joint, Objective, joined
 from ensembling.logistic_solver import Minimum, by_factors, diagonal_bound, factorise, minimise
 
 # shares of the objective by which it may still fall: of a fold's solution, and of where it begins
@@ -27,9 +27,10 @@ def fit_logistic_cv(
 ) -> tuple[Tensor, Tensor, float, Tensor]:
     """Choose C by the NLL of held-out folds, and fit all samples with it.
 
-    All samples are fitted first, from the strongest penalty to the weakest, each fit beginning where the one before
-    ended. The folds' fits, all penalties at once, then begin at those solutions with their Hessians, and are nearly
-    there: they are still solved to convergence, so that nothing of a held-out sample is left in them.
+    All samples are fitted first with the penalties of the folds' fits, from the strongest to the weakest, each fit
+    beginning where the one before ended. The folds' fits, all penalties at once, then begin at those solutions with
+    their Hessians, and are nearly there: they are still solved to convergence, so that nothing of a held-out sample is
+    left in them.
 
     Args:
         features: shape `(sample, feature)`
@@ -50,14 +51,17 @@ def fit_logistic_cv(
     # each fold's samples side by side: the others are then two slices, and need no copy
     order = torch.sort(folds, stable=True).indices
     problem = Problem.of(features.detach().cpu()[order], labels.cpu()[order], num_classes)
-    path, hessians = _path(problem, grid, max_iterations)
+    slices = _slices(folds)
+    # folds are about the same size
+    ridge = problem.ridge(grid, len(labels) * (1 - 1 / len(slices)))
+    path, curvatures = _path(problem, ridge, max_iterations)
     scores = torch.zeros(len(grid), dtype=torch.float64)
     if len(problem.classes) > 1:
-        scores = _Folds(problem, grid, _slices(folds), path, hessians).held_out(max_iterations)
+        scores = _Folds(problem, grid, slices, ridge, path, curvatures).held_out(max_iterations)
     chosen = int(scores.argmin())
-    found, _ = solve(
-        problem.objective([grid[chosen]]), path[chosen : chosen + 1], hessians[chosen], TOLERANCE, max_iterations
-    )
+    known = curvatures[chosen]
+    objective = problem.objective(problem.ridge([grid[chosen]], len(labels)))
+    found, _ = solve(objective, path[chosen : chosen + 1], known.hessian if known else None, TOLERANCE, max_iterations)
     return *problem.original(found.solution[0]), grid[chosen], scores / len(folds)
 
 
@@ -70,32 +74,37 @@ def _slices(folds: Tensor) -> list[slice]:
     return [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
 
 
-def _path(problem: Problem, grid: list[float], max_iterations: int) -> tuple[Tensor, list[Tensor | None]]:
-    """Fit all samples for each C; return solutions `(C, parameter)` and the Hessian that served each."""
-    width = len(problem.classes) * problem.whitened.x.shape[1]
-    solution, hessian = torch.zeros(1, width, dtype=torch.float64), None
-    solutions, hessians = [], []
+def _path(problem: Problem, ridge: Tensor, max_iterations: int) -> tuple[Tensor, list[Curvature | None]]:
+    """Fit all samples with each penalty; return solutions `(C, parameter)` and the curvature that served each."""
+    width = len(problem.classes) * ridge.shape[1]
+    solution, solutions = torch.zeros(1, width, dtype=torch.float64), []
+    curvature: Curvature | None = None
+    curvatures = []
     # where the folds' fits begin, and no more: single precision will do
-    objectives = [problem.objective(grid, kind) for kind in _kinds(len(problem.labels))]
+    kinds = _kinds(len(problem.labels))
+    objectives: dict[torch.dtype, Objective] = {}
     found: Minimum | None = None
-    source: Objective | None = None
-    for number in range(len(grid)):
-        for objective in objectives:
-            last = objective is objectives[-1]
+    source: torch.dtype | None = None
+    for number in range(len(ridge)):
+        for kind in kinds:
+            if kind not in objectives:
+                objectives[kind] = problem.objective(ridge, kind)
+            last = kind is kinds[-1]
             limit = max_iterations if last else min(SINGLE_LIMIT, max_iterations)
-            this, first = objective.only([number]), None
-            if found and source is objective:
-                first = this.after(found.known, solution, objective.ridge[number - 1 : number])
+            this, first = objectives[kind].only([number]), None
+            if found and source is kind:
+                first = this.after(found.known, solution, ridge[number - 1 : number])
+            hessian = curvature.hessian if curvature else None
             try:
-                found, hessian = solve(this, solution, hessian, ROUGH_TOLERANCE, limit, PATH_REFRESH, first)
-                solution, source = found.solution, objective
+                found, curvature = solve(this, solution, hessian, ROUGH_TOLERANCE, limit, PATH_REFRESH, first)
+                solution, source = found.solution, kind
                 break
             except ValueError:
                 if last:
                     raise
         solutions.append(solution)
-        hessians.append(hessian)
-    return torch.cat(solutions), hessians
+        curvatures.append(curvature)
+    return torch.cat(solutions), curvatures
 
 
 class _Folds:
@@ -108,99 +117,104 @@ class _Folds:
         problem: all samples, those of a fold side by side
         grid: values of C
         slices: where each fold's samples are
-        path: solutions of all samples `(C, parameter)`
-        hessians: theirs; None where they would be too large
+        ridge: half-penalties of a fold's fit `(C, axis + 1)`
+        path: solutions of all samples `(C, parameter)` with them
+        curvatures: theirs; None where they would be too large
     """
 
     def __init__(
-        self, problem: Problem, grid: list[float], slices: list[slice], path: Tensor, hessians: list[Tensor | None]
+        self,
+        problem: Problem,
+        grid: list[float],
+        slices: list[slice],
+        ridge: Tensor,
+        path: Tensor,
+        curvatures: list[Curvature | None],
     ) -> None:
-        self.problem, self.grid, self.slices = problem, grid, slices
+        self.problem, self.grid, self.slices, self.ridge = problem, grid, slices, ridge
         self.x, self.y = problem.whitened.x, problem.labels
-        self.single = padded(self.x.to(_kinds(len(self.y))[0]))
-        # folds are about the same size: one factorisation serves all
-        self.ridge = problem.ridge(grid, len(self.y) * (1 - 1 / len(slices)))
-        self.hessians = dict(enumerate(hessian for hessian in hessians if hessian is not None))
-        self.leader, self.factors = self._leaders(path)
+        self.fast = problem.single if len(self.y) >= LARGE else self.x
+        # one factorisation serves all folds
+        self.curvatures = dict(enumerate(curvature for curvature in curvatures if curvature))
+        self.leader = self._leaders(path)
         self.leaders = sorted(set(self.leader))
         self.followers = [number for number, leader in enumerate(self.leader) if leader != number]
         self.start = path[self.leaders]
+        self.held = [Objective([(self.fast[held], self.y[held])], len(problem.classes), ridge) for held in slices]
         # each sample's part in the gradients at the start is computed once for all folds
-        parts = [[(self.single[held], self.y[held])] for held in slices]
-        self.sums = [Objective(part, len(problem.classes), self.ridge).summed(self.start) for part in parts]
+        self.sums = [objective.summed(self.start) for objective in self.held]
 
-    def _leaders(self, path: Tensor) -> tuple[list[int], dict[int, Tensor]]:
-        """Return the leader of each C, and the factors of the leaders' Hessians, if there are any."""
-        if len(self.hessians) < len(self.grid):
-            return list(range(len(self.grid))), {}
-        num_classes = len(self.problem.classes)
+    def _leaders(self, path: Tensor) -> list[int]:
+        """Return the leader of each C."""
+        if len(self.curvatures) < len(self.grid):
+            return list(range(len(self.grid)))
         leader: list[int] = []
-        factors: dict[int, Tensor] = {}
         for number in reversed(range(len(self.grid))):
             if leader:
                 now = leader[-1]
-                change = (path[now].view(num_classes, -1) * (self.ridge[number] - self.ridge[now])).view(1, -1)
-                step = by_factors([factors[now]])(change, torch.zeros(1, dtype=torch.int64))
+                change = (path[now].view(-1, self.ridge.shape[1]) * (self.ridge[number] - self.ridge[now])).view(1, -1)
+                step = by_factors([self.curvatures[now].factor])(change, torch.zeros(1, dtype=torch.int64))
                 if 0.5 * float((change * step).sum()) <= CV_TOLERANCE:
                     leader.append(now)
                     continue
-            factors[number] = factorise(self.hessians[number], self.ridge[number], num_classes, torch.float32)
             leader.append(number)
-        return leader[::-1], factors
+        return leader[::-1]
 
     def _factors_of(self, classes: Tensor) -> dict[int, Tensor]:
         """Return the leaders' factors for a fold's samples, of which some classes may be missing."""
-        if len(classes) == len(self.problem.classes) or not self.factors:
-            return self.factors
+        known = {number: self.curvatures[number] for number in self.leaders if number in self.curvatures}
+        if len(classes) == len(self.problem.classes):
+            return {number: curvature.factor for number, curvature in known.items()}
         kept = self._parameters(classes)
         return {
-            number: factorise(self.hessians[number][kept][:, kept], self.ridge[number], len(classes), torch.float32)
-            for number in self.leaders
+            number: factorise(curvature.hessian[kept][:, kept], self.ridge[number], len(classes))
+            for number, curvature in known.items()
         }
 
     def _parameters(self, classes: Tensor) -> Tensor:
-        width = self.x.shape[1]
+        width = self.ridge.shape[1]
         return (classes[:, None] * width + torch.arange(width)).flatten()
 
     def held_out(self, max_iterations: int) -> Tensor:
         """Solve without each fold; return the sum of all held-out samples' NLL for each C."""
         # those with the same classes are solved together
-        groups: dict[tuple[int, ...], list[int]] = {}
+        every, groups = torch.bincount(self.y), dict[tuple[int, ...], list[int]]()
         for fold, held in enumerate(self.slices):
-            present = torch.unique(torch.cat([self.y[: held.start], self.y[held.stop :]]))
-            groups.setdefault(tuple(present.tolist()), []).append(fold)
+            others = every - torch.bincount(self.y[held], minlength=len(every))
+            groups.setdefault(tuple(others.nonzero().flatten().tolist()), []).append(fold)
         scores = torch.zeros(len(self.grid), dtype=torch.float64)
         for classes, group in groups.items():
             # without two classes there is nothing to learn, whatever C is
             if len(classes) < 2:
                 continue
             # what is too large for a Hessian is large beside four others too
-            for together in [group] if self.factors else [[fold] for fold in group]:
+            for together in [group] if self.curvatures else [[fold] for fold in group]:
                 scores += self._held_out(together, torch.tensor(classes), max_iterations)
         return scores
 
     def _held_out(self, group: list[int], present: Tensor, max_iterations: int) -> Tensor:
         numbering = torch.full((len(self.problem.classes),), -1)
         labels = numbering.index_copy(0, present, torch.arange(len(present)))[self.y]
-        objectives = [self._objective(fold, labels, len(present), self.single) for fold in group]
+        objectives = [self._objective(fold, labels, present, self.fast) for fold in group]
         solutions, converged = self._solve(objectives, group, present, max_iterations)
         scores = torch.zeros(len(self.grid), dtype=torch.float64)
         for fold, solution, done in zip(group, solutions, converged, strict=True):
             if not done.all():
-                exact = self._objective(fold, labels, len(present), self.x)
+                exact = self._objective(fold, labels, present, self.x)
                 for number in (~done).nonzero().flatten().tolist():
                     begin = solution[number : number + 1]
                     found, _ = solve(exact.only([number]), begin, None, CV_TOLERANCE, max_iterations)
                     solution[number] = found.solution[0]
             held = self.slices[fold]
-            scores += _nll(solution, self.x[held], labels[held], len(present))
+            scores += _nll(solution, self.fast[held], labels[held], len(present))
         return scores
 
-    def _objective(self, fold: int, labels: Tensor, num_classes: int, x: Tensor) -> Objective:
-        """Return the objectives of all C over all samples but a fold's."""
+    def _objective(self, fold: int, labels: Tensor, present: Tensor, x: Tensor) -> Objective:
+        """Return the objectives of all C over all samples but a fold's, whose labels number the present classes."""
         held = self.slices[fold]
         parts = [(x[part], labels[part]) for part in (slice(0, held.start), slice(held.stop, len(labels)))]
-        return Objective(parts, num_classes, self.problem.ridge(self.grid, sum(len(y) for _, y in parts)))
+        ridge = self.problem.ridge(self.grid, sum(len(y) for _, y in parts))
+        return Objective(parts, len(present), ridge, (self.problem.sums - self.held[fold].sums)[present])
 
     def _solve(
         self, objectives: list[Objective], group: list[int], present: Tensor, max_iterations: int
@@ -252,6 +266,7 @@ class _Folds:
 def _nll(solutions: Tensor, x: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """Sum the NLL of samples for each C, but for those of a class that was not there to learn."""
     known = labels >= 0
-    logits = solutions.view(-1, x.shape[1]) @ x[known].T
+    w = solutions.view(len(solutions) * num_classes, -1).to(x.dtype)
+    logits = w @ x[known, : w.shape[1]].T
     log_p = logits.view(len(solutions), num_classes, -1).log_softmax(1)
-    return -log_p.gather(1, labels[known].expand(len(solutions), 1, -1)).sum((1, 2))
+    return -log_p.gather(1, labels[known].expand(len(solutions), 1, -1)).sum((1, 2), dtype=torch.float64)

@@ -1,11 +1,12 @@
 """Fits of one logistic regression."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ensembling.logistic_objective import Known, Objective, Whitened, padded
+from ensembling.logistic_objective import Known, Objective, Whitened, class_sums
 from ensembling.logistic_solver import LARGEST_HESSIAN, Minimum, by_factors, diagonal_bound, factorise, minimise
 
 # share of the objective by which a solution's may be above the lowest
@@ -18,6 +19,14 @@ EASY = 2
 CHEAP, NEWTON_REFRESH = 2e7, 3
 # bias of a class without a sample
 ABSENT = -30.0
+
+
+@dataclass(eq=False)
+class Curvature:
+    """A Hessian of the mean cross-entropy, and its factor with a penalty; both `(parameter, parameter)`."""
+
+    hessian: Tensor
+    factor: Tensor
 
 
 @dataclass(eq=False)
@@ -35,13 +44,24 @@ class Problem:
         x, y = features.detach().cpu().double(), labels.cpu()
         if not x.isfinite().all():
             raise ValueError("features of a logistic regression must be finite numbers")
-        classes, y = torch.unique(y, return_inverse=True)
-        return cls(Whitened.of(x), y, classes, num_classes)
+        present = torch.bincount(y, minlength=num_classes) > 0
+        # numbered anew, without those that have no sample
+        return cls(Whitened.of(x), (present.cumsum(0) - 1)[y], present.nonzero().flatten(), num_classes)
 
-    def objective(self, Cs: list[float], kind: torch.dtype = torch.float64) -> Objective:
-        """Return the objectives of several C over all samples, computed in single or double precision."""
-        x = padded(self.whitened.x.to(kind))
-        return Objective([(x, self.labels)], len(self.classes), self.ridge(Cs, len(self.labels)))
+    @cached_property
+    def sums(self) -> Tensor:
+        """Each class's features, summed over samples, shape `(class, axis + 1)`."""
+        return class_sums([(self.whitened.x, self.labels)], len(self.classes), len(self.whitened.penalty))
+
+    @cached_property
+    def single(self) -> Tensor:
+        """Features in single precision, shape `(sample, axis + 1 + empty)`."""
+        return self.whitened.x.float()
+
+    def objective(self, ridge: Tensor, kind: torch.dtype = torch.float64) -> Objective:
+        """Return the objectives of several penalties over all samples, computed in single or double precision."""
+        x = self.single if kind == torch.float32 else self.whitened.x
+        return Objective([(x, self.labels)], len(self.classes), ridge, self.sums)
 
     def ridge(self, Cs: list[float], count: float) -> Tensor:
         """Return half-penalties `(C, axis + 1)` for a mean over so many samples."""
@@ -78,7 +98,7 @@ def fit_logistic(
         ValueError: the solver did not converge, or features that are not finite
     """
     problem = Problem.of(features, labels, num_classes)
-    objective = problem.objective([C])
+    objective = problem.objective(problem.ridge([C], len(labels)))
     start = torch.zeros(1, len(problem.classes) * objective.width, dtype=torch.float64)
     found, _ = solve(objective, start, None, TOLERANCE, max_iterations)
     return problem.original(found.solution[0])
@@ -92,7 +112,7 @@ def solve(
     max_iterations: int,
     refresh: int = REFRESH,
     first: Known | None = None,
-) -> tuple[Minimum, Tensor | None]:
+) -> tuple[Minimum, Curvature | None]:
     """Solve one problem, with a new Hessian whenever the last one serves no longer.
 
     Args:
@@ -105,7 +125,7 @@ def solve(
         first: what the objective gives at the start, if that is known
 
     Returns:
-        the solution, and the last Hessian; None where it would have been too large
+        the solution, and the last curvature; None where it would have been too large
 
     Raises:
         ValueError: it did not converge
@@ -114,23 +134,21 @@ def solve(
     small = start.shape[1] <= LARGEST_HESSIAN
     cheap = objective.count * start.shape[1] ** 2 < CHEAP
     refresh, drawn = (NEWTON_REFRESH, EASY) if cheap else (refresh, 0)
+    curvature: Curvature | None = None
     while used < max_iterations:
         if hessian is None:
             inner, limit = diagonal_bound([objective]), FIRST_STEPS if small else max_iterations
         else:
-            inner, limit = by_factors([_factor(objective, hessian)]), refresh
+            curvature = Curvature(hessian, factorise(hessian, objective.ridge[0], objective.classes))
+            inner, limit = by_factors([curvature.factor]), refresh
         found = minimise(objective, start, inner, tolerance, min(limit, max_iterations - used), first)
         start, first = found.solution, found.known
         used += found.evaluations
         # far from the solution the diagonal's own measure of what is left is no proof
-        if found.converged.all() and (hessian is not None or not small):
-            return found, hessian
+        if found.converged.all() and (curvature or not small):
+            return found, curvature
         if small:
             # what a first Hessian has not solved is badly conditioned
             kind, drawn = (torch.float32, drawn + 1) if drawn < EASY else (torch.float64, drawn)
             hessian = objective.hessian(start[0], kind)
     raise ValueError(f"logistic regression did not converge in {max_iterations} iterations: raise max_iterations")
-
-
-def _factor(objective: Objective, hessian: Tensor) -> Tensor:
-    return factorise(hessian, objective.ridge[0], objective.classes, objective.parts[0][0].dtype)

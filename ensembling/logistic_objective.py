@@ -15,6 +15,8 @@ from torch.nn import functional
 
 # samples that a Hessian is taken from: at least so many, and so many a parameter
 LEAST_SAMPLES, SAMPLES_A_PARAMETER = 4000, 8
+# rows of the Hessian computed at once, each up to the diagonal only
+STRIP = 96
 # columns of features come in multiples of this, the last ones empty: products over samples are faster then
 LANES = 16
 # numbers worked on at once: bounds the memory, and is enough for several threads
@@ -27,10 +29,10 @@ Known = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(eq=False)
 class Whitened:
-    """Features on their principal axes with unit variance, and a last column of ones.
+    """Features on their principal axes with unit variance, then a column of ones, and empty ones up to `LANES`.
 
     Attributes:
-        x: float64, shape `(sample, axis + 1)`
+        x: float64, shape `(sample, axis + 1 + empty)`
         penalty: of the square of each axis's weight, 0 for the last, shape `(axis + 1,)`
         mean: of the original features, shape `(feature,)`
         basis: from weights of axes to those of features, shape `(feature, axis)`
@@ -50,9 +52,10 @@ class Whitened:
         # a constant feature has no more than the rounding error of its mean
         kept = variance > (NULL_VARIANCE * variance[-1:]).clamp(min=1e-24 * (1 + float(mean.abs().max())) ** 2)
         basis = axes[:, kept] / variance[kept].sqrt()
-        x = torch.empty(len(features), basis.shape[1] + 1, dtype=torch.float64)
-        torch.mm(centred, basis, out=x[:, :-1])
-        x[:, -1] = 1
+        axes_kept = basis.shape[1]
+        x = torch.zeros(len(features), axes_kept + 1 + -(axes_kept + 1) % LANES, dtype=torch.float64)
+        torch.mm(centred, basis, out=x[:, :axes_kept])
+        x[:, axes_kept] = 1
         penalty = torch.cat([1 / variance[kept], torch.zeros(1, dtype=torch.float64)])
         return cls(x, penalty, mean, basis)
 
@@ -66,19 +69,20 @@ class Objective:
     """Objectives of several penalties over the same samples.
 
     Args:
-        parts: features `(sample, axis + 1)`, perhaps `padded`, and labels `(sample,)`, in any number of pieces
+        parts: features `(sample, axis + 1 + empty)` and labels `(sample,)`, in any number of pieces
         num_classes: number of classes, each with a sample
         ridge: half-penalties of squares, shape `(problem, axis + 1)`
+        sums: each class's features, summed over samples, shape `(class, axis + 1)`; computed if None
     """
 
-    def __init__(self, parts: Sequence[tuple[Tensor, Tensor]], num_classes: int, ridge: Tensor) -> None:
+    def __init__(
+        self, parts: Sequence[tuple[Tensor, Tensor]], num_classes: int, ridge: Tensor, sums: Tensor | None = None
+    ) -> None:
         self.parts, self.classes, self.ridge = parts, num_classes, ridge
         self.count = sum(len(x) for x, _ in parts)
         self.width = ridge.shape[1]
-        # sums of each class's features: the part of the gradient that stays
-        self.sums = torch.zeros(num_classes, self.width, dtype=torch.float64)
-        for x, y in parts:
-            self.sums.index_add_(0, y, x[:, : self.width].double())
+        # the part of the gradient that stays
+        self.sums = class_sums(parts, num_classes, self.width) if sums is None else sums
         self.noise = 1e-14 if parts[0][0].dtype == torch.float64 else 1e-7
 
     def only(self, numbers: list[int]) -> "Objective":
@@ -136,9 +140,12 @@ class Objective:
         """Finish what `summed` began; see `__call__`."""
         w = flat.view_as(gradient)
         penalised = w * self.ridge[problems][:, None]
-        value = (loss - (w * self.sums).sum((1, 2))) / self.count + 0.5 * (penalised * w).sum((1, 2))
-        slope = (gradient - self.sums) / self.count + penalised
-        return value, slope.flatten(1), self.noise * (loss.abs() / self.count + 1)
+        # of what is linear and what is quadratic in the weights
+        slope = penalised - self.sums / self.count
+        mean = loss / self.count
+        value = mean + (w * torch.sub(slope, penalised, alpha=0.5)).sum((1, 2))
+        slope = torch.add(slope, gradient, alpha=1 / self.count)
+        return value, slope.flatten(1), self.noise * (mean.abs() + 1)
 
     def hessian(self, flat: Tensor, kind: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
         """Estimate the Hessian of the mean cross-entropy from samples that matter most to it.
@@ -152,31 +159,41 @@ class Objective:
             seed: names the draw
 
         Returns:
-            float64, shape `(parameter, parameter)`
+            shape `(parameter, parameter)`
         """
         w = flat.view(self.classes, self.width).to(kind)
         size = max(LEAST_SAMPLES, SAMPLES_A_PARAMETER * w.numel())
-        x = torch.cat([x[:, : self.width].to(kind) for x, _ in self.parts]).T
-        p = (w @ x).softmax(0)
+        x = torch.cat([x[:, : self.width].to(kind) for x, _ in self.parts])
+        p = (w @ x.T).softmax(0)
         root = torch.ones(1, dtype=kind)
         if self.count > size:
             drawn, chance = self._draw(p, size, seed)
-            x, p, root = x[:, drawn], p[:, drawn], chance[drawn].rsqrt().to(kind)
-        # parameters are class after class
-        pairs = ((p * root)[:, None] * x).flatten(0, 1)
-        own = (pairs @ (x * root).T).view(self.classes, self.width, self.width)
-        hessian = -(pairs @ pairs.T)
-        blocks = hessian.view(self.classes, self.width, self.classes, self.width)
-        blocks.diagonal(dim1=0, dim2=2).add_(own.permute(1, 2, 0))
-        return hessian.double() / self.count
+            x, p, root = x[drawn], p[:, drawn], chance.rsqrt().to(kind)
+        x = x.T.contiguous()
+        # parameters are class after class; the last class's rows follow from the others', as probabilities sum to 1
+        pairs = ((p[:-1] * root)[:, None] * x).flatten(0, 1)
+        own = (pairs @ (x * root).T).view(self.classes - 1, self.width, self.width)
+        free = torch.zeros(len(pairs), len(pairs), dtype=kind)
+        for begin in range(0, len(pairs), STRIP):
+            end = min(begin + STRIP, len(pairs))
+            torch.mm(pairs[begin:end], pairs[:end].T, out=free[begin:end, :end])
+        blocks = torch.empty(self.classes, self.width, self.classes, self.width, dtype=kind)
+        known = blocks[:-1, :, :-1]
+        known.copy_(-(free.tril() + free.tril(-1).T).view_as(known))
+        known.diagonal(dim1=0, dim2=2).add_(own.permute(1, 2, 0))
+        blocks[-1, :, :-1] = -known.sum(0)
+        blocks[:, :, -1] = -blocks[:, :, :-1].sum(2)
+        return blocks.view(flat.numel(), -1) / self.count
 
     @staticmethod
     def _draw(p: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Draw samples with probabilities `(class, sample)`; return their numbers and the chance each had."""
         spread = (1 - p.square().sum(0)).clamp(min=1e-12).double()
         chance = (spread * (size / spread.sum())).clamp(max=1)
         start = torch.rand(1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         steps = (chance.cumsum(0) + start).floor()
-        return steps.diff(prepend=start.floor()) > 0, chance
+        drawn = steps.diff(prepend=start.floor()).nonzero().flatten()
+        return drawn, chance[drawn]
 
 
 class Joint:
@@ -200,12 +217,15 @@ class Joint:
         return joined(found)
 
 
+def class_sums(parts: Sequence[tuple[Tensor, Tensor]], num_classes: int, width: int) -> Tensor:
+    """Sum each class's features; return float64, shape `(class, axis + 1)`."""
+    sums = torch.zeros(num_classes, width, dtype=torch.float64)
+    for x, y in parts:
+        sums.index_add_(0, y, x[:, :width].double())
+    return sums
+
+
 def joined(known: Sequence[Known]) -> Known:
     """Put what several objectives give after each other."""
     values, gradients, noise = (torch.cat(parts) for parts in zip(*known, strict=True))
     return values, gradients, noise
-
-
-def padded(x: Tensor) -> Tensor:
-    """Append empty columns to features `(sample, axis + 1)`."""
-    return functional.pad(x, (0, -x.shape[1] % LANES))

@@ -52,20 +52,22 @@ def diagonal_bound(objectives: Sequence[Objective]) -> Preconditioner:
     return lambda gradient, problems: gradient / diagonal[problems]
 
 
-def factorise(hessian: Tensor, ridge: Tensor, num_classes: int, kind: torch.dtype) -> Tensor:
+def factorise(hessian: Tensor, ridge: Tensor, num_classes: int) -> Tensor:
     """Factorise a Hessian of the mean cross-entropy with a penalty.
 
     Args:
         hessian: shape `(parameter, parameter)`
         ridge: half-penalties, shape `(axis + 1,)`
         num_classes: number of classes
-        kind: single precision takes half the time, and is no worse than a Hessian of few samples
 
     Returns:
-        lower Cholesky factor, shape `(parameter, parameter)`
+        lower Cholesky factor in the Hessian's precision, shape `(parameter, parameter)`
+
+    Raises:
+        ValueError: the Hessian is not finite
     """
     width = len(ridge)
-    full = hessian.to(kind, copy=True)
+    full = hessian.clone()
     full.diagonal().add_(ridge.repeat(num_classes))
     # adding the same weights to all classes changes no probability, and no solution does: any curvature there makes
     # the matrix regular
@@ -74,6 +76,8 @@ def factorise(hessian: Tensor, ridge: Tensor, num_classes: int, kind: torch.dtyp
     scale, jitter = float(full.diagonal().mean()), 0.0
     factor, failed = torch.linalg.cholesky_ex(full)
     while failed:
+        if not full.isfinite().all():
+            raise ValueError("the Hessian of a logistic regression is not finite: are its features very large?")
         jitter = max(10 * jitter, 1e-8)
         full.diagonal().add_(jitter * scale)
         factor, failed = torch.linalg.cholesky_ex(full)
@@ -89,12 +93,19 @@ def by_factors(factors: Sequence[Tensor]) -> Preconditioner:
         places: dict[int, list[int]] = {}
         for place, number in enumerate(problems.tolist()):
             places.setdefault(id(factors[number]), []).append(place)
+        if len(places) == 1:
+            (name,) = places
+            return _solved(known[name], gradient)
         steps = torch.empty_like(gradient)
         for name, rows in places.items():
-            steps[rows] = torch.cholesky_solve(gradient[rows].T.to(known[name].dtype), known[name]).T.double()
+            steps[rows] = _solved(known[name], gradient[rows])
         return steps
 
     return precondition
+
+
+def _solved(factor: Tensor, gradient: Tensor) -> Tensor:
+    return torch.cholesky_solve(gradient.T.to(factor.dtype), factor).T.double()
 
 
 def minimise(
@@ -115,57 +126,64 @@ def minimise(
         iterations: steps at most, not counting those that were too long
         first: what the objective gives at the start, if that is known
     """
-    alive = torch.arange(len(start))
-    w = start
+    alive, w = torch.arange(len(start)), start
     value, gradient, noise = objective(w, alive) if first is None else first
-    best, converged = start.clone(), torch.zeros(len(start), dtype=torch.bool)
-    known = (value.clone(), gradient.clone(), noise.clone())
-
-    def keep(which: Tensor) -> None:
-        for kept, part in zip((best, *known), (w, value, gradient, noise), strict=True):
-            kept[alive[which]] = part[which]
-
     inner = precondition(gradient, alive)
     step = -inner
+    slope = (gradient * step).sum(1)
     length = torch.ones(len(start), dtype=torch.float64)
     history: list[tuple[Tensor, ...]] = []
+    ended: list[tuple[Tensor, ...]] = []
     steps = evaluations = 0
     while True:
-        slope = (gradient * step).sum(1)
         done = -0.5 * slope <= tolerance * (value + ALMOST_NOTHING) + 0.1 * noise
-        if done.any():
-            keep(done)
-            converged[alive[done]] = True
+        stop = steps == iterations or evaluations == iterations + BACKTRACKS
+        if stop or bool(done.any()):
+            which = slice(None) if stop or bool(done.all()) else done
+            ended.append(tuple(part[which] for part in (alive, w, done, value, gradient, noise)))
+            if which is not done:
+                return _minimum(ended, evaluations)
             rest = ~done
             alive, w, value, gradient, noise, inner, step, length, slope = (
                 part[rest] for part in (alive, w, value, gradient, noise, inner, step, length, slope)
             )
             history = [tuple(part[rest] for part in pair) for pair in history]
-        if not len(alive) or steps == iterations or evaluations == iterations + BACKTRACKS:
-            keep(torch.ones(len(alive), dtype=torch.bool))
-            return Minimum(best, converged, known, evaluations)
         trial = w + length[:, None] * step
         new_value, new_gradient, new_noise = objective(trial, alive)
         evaluations += 1
         good = new_value <= value + 1e-4 * length * slope + new_noise
-        taken = good[:, None]
         new_inner = precondition(new_gradient, alive)
-        # a pair of no step has no say
-        moved, turned = (trial - w) * taken, (new_gradient - gradient) * taken
+        if not good.all():
+            # a pair of no step has no say
+            new_value, trial, new_gradient, new_noise, new_inner = (
+                torch.where(good if new.ndim == 1 else good[:, None], new, old)
+                for new, old in (
+                    (new_value, value), (trial, w), (new_gradient, gradient), (new_noise, noise), (new_inner, inner),
+                )
+            )  # fmt: skip
+        moved, turned = trial - w, new_gradient - gradient
         bend = (moved * turned).sum(1)
         good_bend = bend > 1e-10 * moved.norm(dim=1) * turned.norm(dim=1)
-        inverse = torch.where(good_bend, 1 / bend, 0.0)
-        history = [*history, (moved, turned, (new_inner - inner) * taken, inverse)][-MEMORY:]
-        w, gradient, inner = (
-            torch.where(taken, new, old) for new, old in ((trial, w), (new_gradient, gradient), (new_inner, inner))
-        )
-        value, noise = torch.where(good, new_value, value), torch.where(good, new_noise, noise)
+        history = [*history, (moved, turned, new_inner - inner, torch.where(good_bend, 1 / bend, 0.0))][-MEMORY:]
+        w, value, gradient, noise, inner = trial, new_value, new_gradient, new_noise, new_inner
         length = torch.where(good, 1.0, 0.3 * length)
-        step = torch.where(taken, -_two_loops(gradient, inner, history), step)
-        # uphill by rounding errors
-        uphill = (gradient * step).sum(1) >= 0
-        step = torch.where(uphill[:, None], -inner, step)
+        step = torch.where(good[:, None], -_two_loops(gradient, inner, history), step)
+        slope = (gradient * step).sum(1)
+        if (slope >= 0).any():
+            # uphill by rounding errors
+            step = torch.where((slope >= 0)[:, None], -inner, step)
+            slope = (gradient * step).sum(1)
         steps += bool(good.any())
+
+
+def _minimum(ended: list[tuple[Tensor, ...]], evaluations: int) -> Minimum:
+    """Put problems that ended at different times back in order."""
+    if len(ended) == 1:
+        _, solution, converged, *known = ended[0]
+    else:
+        numbers, *parts = (torch.cat(part) for part in zip(*ended, strict=True))
+        solution, converged, *known = (part[numbers.argsort()] for part in parts)
+    return Minimum(solution, converged, (known[0], known[1], known[2]), evaluations)
 
 
 def _two_loops(gradient: Tensor, inner: Tensor, history: list[tuple[Tensor, ...]]) -> Tensor:
