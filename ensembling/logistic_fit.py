@@ -97,11 +97,14 @@ def fit_logistic(
     Raises:
         ValueError: the solver did not converge, or features that are not finite
     """
-    problem = Problem.of(features, labels, num_classes)
-    objective = problem.objective(problem.ridge([C], len(labels)))
-    start = torch.zeros(1, len(problem.classes) * objective.width, dtype=torch.float64)
-    found, _ = solve(objective, start, None, TOLERANCE, max_iterations)
-    return problem.original(found.solution[0])
+    with torch.inference_mode():
+        problem = Problem.of(features, labels, num_classes)
+        objective = problem.objective(problem.ridge([C], len(labels)))
+        start = torch.zeros(1, len(problem.classes) * objective.width, dtype=torch.float64)
+        found, _ = solve(objective, start, None, TOLERANCE, max_iterations)
+        weight, bias = problem.original(found.solution[0])
+    # what is made in inference mode could not be trained on
+    return weight.clone(), bias.clone()
 
 
 def solve(

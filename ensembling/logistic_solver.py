@@ -105,7 +105,9 @@ def by_factors(factors: Sequence[Tensor]) -> Preconditioner:
 
 
 def _solved(factor: Tensor, gradient: Tensor) -> Tensor:
-    return torch.cholesky_solve(gradient.T.to(factor.dtype), factor).T.double()
+    # of few right sides, this takes half of the time that torch.cholesky_solve does
+    half = torch.linalg.solve_triangular(factor, gradient.T.to(factor.dtype), upper=False)
+    return torch.linalg.solve_triangular(factor.T, half, upper=True).T.double()
 
 
 def minimise(
@@ -153,7 +155,10 @@ def minimise(
         evaluations += 1
         good = new_value <= value + 1e-4 * length * slope + new_noise
         new_inner = precondition(new_gradient, alive)
-        if not good.all():
+        if good.all():
+            length = torch.ones_like(length)
+        else:
+            length = torch.where(good, 1.0, 0.3 * length)
             # a pair of no step has no say
             new_value, trial, new_gradient, new_noise, new_inner = (
                 torch.where(good if new.ndim == 1 else good[:, None], new, old)
@@ -164,9 +169,9 @@ def minimise(
         moved, turned = trial - w, new_gradient - gradient
         bend = (moved * turned).sum(1)
         good_bend = bend > 1e-10 * moved.norm(dim=1) * turned.norm(dim=1)
-        history = [*history, (moved, turned, new_inner - inner, torch.where(good_bend, 1 / bend, 0.0))][-MEMORY:]
+        inverse = bend.reciprocal().masked_fill_(~good_bend, 0.0)
+        history = [*history, (moved, turned, new_inner - inner, inverse)][-MEMORY:]
         w, value, gradient, noise, inner = trial, new_value, new_gradient, new_noise, new_inner
-        length = torch.where(good, 1.0, 0.3 * length)
         step = torch.where(good[:, None], -_two_loops(gradient, inner, history), step)
         slope = (gradient * step).sum(1)
         if (slope >= 0).any():

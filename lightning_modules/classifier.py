@@ -1,4 +1,4 @@
-"""ImageClassifier: the one shared step, metrics and optimizer wiring of every model."""
+"""ImageClassifier: the one shared step and optimizer wiring of every model."""
 
 from copy import deepcopy
 from dataclasses import dataclass, fields
@@ -16,11 +16,11 @@ from datamodules.base import ImageDataModule
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
-from ensembling.gather import gather_by_id
 from ensembling.leakage import Leakage
 from lightning_modules.compute import check_compiler, compile_module
 from lightning_modules.epoch_sums import EpochSums
-from lightning_modules.finite_loss import LossWatch, NotFiniteError, check_weights, place, way_out
+from lightning_modules.evaluated import Evaluated
+from lightning_modules.finite_loss import LossWatch, check_weights
 from lightning_modules.freezing import (
     check_unfreezing,
     evaluate_frozen,
@@ -29,7 +29,6 @@ from lightning_modules.freezing import (
     unfreezing,
 )
 from lightning_modules.losses import CrossEntropy, Loss, log_shares
-from lightning_modules.metrics import classification_metrics
 from lightning_modules.optim import Schedule, WarmupCosine
 from lightning_modules.parameter_groups import Rate, build_optimizer, learning_rates
 from lightning_modules.preprocessing import Preprocessing
@@ -55,7 +54,7 @@ TRAINING_FIELDS = frozenset(
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
-class ImageClassifier(pl.LightningModule):
+class ImageClassifier(Evaluated):
     """A backbone with a linear head over preprocessed images.
 
     A family overrides `build_backbone` alone; `backbone` maps normalised images to embeddings `(batch, dim)` and `head`
@@ -110,10 +109,6 @@ class ImageClassifier(pl.LightningModule):
         self.provenance: Provenance | None = None
         # of a stack: what its bases had seen of the samples that its head was fitted on
         self.leakage: Leakage | None = None
-        # of the split evaluated last, over all processes
-        self.predictions: dict[str, Tensor] = {}
-        self.metrics: dict[str, float] = {}
-        self._rows: list[dict[str, Tensor]] = []
         self._train_sums = EpochSums()
         # what is stepped by a metric of validation, which it is, and the state that a resumed run goes on from
         self._plateau: tuple[Any, str] | None = None
@@ -299,78 +294,12 @@ class ImageClassifier(pl.LightningModule):
         """Stop before the validation of what has gone wrong."""
         self.loss_watch.check(self.trainer)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep the batch's logits."""
-        self._keep(batch)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep the batch's logits."""
-        self._keep(batch)
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep the batch's logits."""
-        self._keep(batch)
-
     def on_validation_epoch_end(self) -> None:
-        """Gather and log `val/*`."""
-        self._finish("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Gather and log `test/*`."""
-        self._finish("test")
-
-    def on_predict_epoch_end(self) -> None:
-        """Gather the predictions."""
-        self.predictions = self._gather()
-
-    def _keep(self, batch: Batch) -> None:
-        logits = self.batch_logits(batch).float()
-        self._rows.append(
-            {name: batch[name] for name in ("id", "label", "source") if name in batch} | {"logits": logits}
-        )
-
-    def _gather(self) -> dict[str, Tensor]:
-        rows, self._rows = self._rows, []
-        gathered = gather_by_id({name: torch.cat([row[name] for row in rows]) for name in rows[0]})
-        # metrics are computed in doubles, which Apple's devices do not have
-        return {name: c.cpu() for name, c in gathered.items()} if self.device.type == "mps" else gathered
-
-    def _finish(self, prefix: str) -> None:
-        gathered = self._gather()
-        if self.trainer.sanity_checking:
-            return
-        self.predictions = gathered
-        logits, labels = gathered["logits"], gathered["label"]
-        if not torch.isfinite(logits).all():
-            raise NotFiniteError(self._not_finite(prefix))
-        self.metrics = classification_metrics(logits, labels) | {"loss": float(self.criterion(logits.double(), labels))}
-        if self._plateau is not None and self.trainer.state.fn == "fit":
+        """Gather and log `val/*`, and step what follows a metric of them."""
+        super().on_validation_epoch_end()
+        if self._plateau is not None and self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             scheduler, metric = self._plateau
             scheduler.step(self.metrics[metric])
-        self._log_all({f"{prefix}/{name}": value for name, value in self.metrics.items()})
-
-    def _log_all(self, values: dict[str, float]) -> None:
-        # each process has all rows, so all log the same numbers
-        trainer = self.trainer
-        if trainer.state.fn != "fit":
-            self.log_dict(values, sync_dist=True)
-            return
-        # self.log would build a metric object for each of them
-        self.log("val/accuracy", values["val/accuracy"], prog_bar=True, logger=False, sync_dist=True)
-        # in doubles, as the recorder has them: both must choose the same epoch
-        exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
-        trainer.callback_metrics.update(exact)
-        for logger in trainer.loggers:
-            logger.log_metrics(
-                values | {"epoch": trainer.current_epoch}, trainer.fit_loop.epoch_loop._batches_that_stepped
-            )
-
-    def _not_finite(self, split: str) -> str:
-        problem = f"the logits of the {split} split are not finite"
-        if self.trainer.state.fn != "fit":
-            return f"{problem}: evaluate an earlier checkpoint, or --trainer.precision 32-true"
-        after = place(self.trainer, self.trainer.fit_loop.epoch_loop.batch_idx)
-        return f"{problem} after {after}; {way_out(self.trainer)}"
 
     # optimizer
 

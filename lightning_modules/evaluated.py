@@ -1,0 +1,105 @@
+"""Evaluation of a classifier: logits gathered by sample, and the metrics of a whole split."""
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from datamodules.loaders import Batch
+from ensembling.gather import gather_by_id
+from lightning_modules.finite_loss import NotFiniteError, place, way_out
+from lightning_modules.metrics import classification_metrics
+
+
+class Evaluated(pl.LightningModule):
+    """Keeps each batch's logits, and computes the metrics of a split from all of them at its end.
+
+    Averages of batches would depend on how samples fall into batches and processes, and what needs all samples (AUROC,
+    calibration) has no average.
+
+    Attributes:
+        predictions: id, label, source where there are any, and logits of the split evaluated last, of all processes
+        metrics: of that split
+        criterion: the loss, from logits and labels; the classifier's
+    """
+
+    criterion: nn.Module
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.predictions: dict[str, Tensor] = {}
+        self.metrics: dict[str, float] = {}
+        self._rows: list[dict[str, Tensor]] = []
+
+    def batch_logits(self, batch: Batch) -> Tensor:
+        """Compute the logits of a batch `(batch, class)`."""
+        raise NotImplementedError(f"{type(self).__name__} must override batch_logits()")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the batch's logits."""
+        self._keep(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the batch's logits."""
+        self._keep(batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the batch's logits."""
+        self._keep(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Gather and log `val/*`."""
+        self._finish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Gather and log `test/*`."""
+        self._finish("test")
+
+    def on_predict_epoch_end(self) -> None:
+        """Gather the predictions."""
+        self.predictions = self._gather()
+
+    def _keep(self, batch: Batch) -> None:
+        logits = self.batch_logits(batch).float()
+        self._rows.append(
+            {name: batch[name] for name in ("id", "label", "source") if name in batch} | {"logits": logits}
+        )
+
+    def _gather(self) -> dict[str, Tensor]:
+        rows, self._rows = self._rows, []
+        gathered = gather_by_id({name: torch.cat([row[name] for row in rows]) for name in rows[0]})
+        # metrics are computed in doubles, which Apple's devices do not have
+        return {name: c.cpu() for name, c in gathered.items()} if self.device.type == "mps" else gathered
+
+    def _finish(self, prefix: str) -> None:
+        gathered = self._gather()
+        if self.trainer.sanity_checking:
+            return
+        self.predictions = gathered
+        logits, labels = gathered["logits"], gathered["label"]
+        if not torch.isfinite(logits).all():
+            raise NotFiniteError(self._not_finite(prefix))
+        self.metrics = classification_metrics(logits, labels) | {"loss": float(self.criterion(logits.double(), labels))}
+        self._log_all({f"{prefix}/{name}": value for name, value in self.metrics.items()})
+
+    def _log_all(self, values: dict[str, float]) -> None:
+        # each process has all rows, so all log the same numbers
+        trainer = self.trainer
+        if trainer.state.fn != "fit":
+            self.log_dict(values, sync_dist=True)
+            return
+        # self.log would build a metric object for each of them
+        self.log("val/accuracy", values["val/accuracy"], prog_bar=True, logger=False, sync_dist=True)
+        # in doubles, as the recorder has them: both must choose the same epoch
+        exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+        trainer.callback_metrics.update(exact)
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                values | {"epoch": trainer.current_epoch}, trainer.fit_loop.epoch_loop._batches_that_stepped
+            )
+
+    def _not_finite(self, split: str) -> str:
+        problem = f"the logits of the {split} split are not finite"
+        if self.trainer.state.fn != "fit":
+            return f"{problem}: evaluate an earlier checkpoint, or --trainer.precision 32-true"
+        after = place(self.trainer, self.trainer.fit_loop.epoch_loop.batch_idx)
+        return f"{problem} after {after}; {way_out(self.trainer)}"
