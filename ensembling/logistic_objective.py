@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 # samples that a Hessian is taken from: at least so many, and so many a parameter
-LEAST_SAMPLES, SAMPLES_A_PARAMETER = 4000, 8
+LEAST_SAMPLES, SAMPLES_A_PARAMETER = 3000, 8
 # rows of the Hessian computed at once, each up to the diagonal only
 STRIP = 96
 # columns of features come in multiples of this, the last ones empty: products over samples are faster then

@@ -36,6 +36,7 @@ def test_hessian__of_few_samples_is_near(monkeypatch):
     of = problem(samples=4000)
     flat = torch.randn(24, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     objective = of.objective(of.ridge([1.0], 4000))
+    monkeypatch.setattr(logistic_objective, "LEAST_SAMPLES", 4000)
     exact = objective.hessian(flat, torch.float64)
     monkeypatch.setattr(logistic_objective, "LEAST_SAMPLES", 1000)
     drawn = [objective.hessian(flat, torch.float64, seed) for seed in range(60)]
