@@ -9,5 +9,7 @@ def end_process_group() -> None:
     torch now and then aborts a process that ends while gloo's threads live: "terminate called without an active
     exception" and status 134, after a run in which all went well.
     """
-    if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
-        torch.distributed.destroy_process_group()
+    # builds of torch without it have no is_initialized
+    group = torch.distributed
+    if group.is_available() and group.is_initialized() and group.get_backend() == "gloo":
+        group.destroy_process_group()
