@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 from ensembling.logistic_fit import REFRESH, TOLERANCE, Curvature, Problem, solve
-from ensembling.logistic_objective import Joint, Objective, joined
+from ensembling.logistic_objective import Joint, Objective, class_sums, joined
 from ensembling.logistic_solver import Minimum, by_factors, diagonal_bound, factorise, minimise
 
 # shares of the objective by which it may still fall: of a fold's solution, and of where it begins
 CV_TOLERANCE, ROUGH_TOLERANCE = 1e-7, 1e-5
 # gradients before the next Hessian on the way there
 PATH_REFRESH = 3
-# single precision is for what takes long, and is given up where it does not converge within so many gradients
-LARGE, SINGLE_LIMIT = 5000, 40
+# gradients after which single precision is given up
+SINGLE_LIMIT = 40
 
 
 def fit_logistic_cv(
@@ -74,10 +74,6 @@ def _fit(
     return *problem.original(found.solution[0]), grid[chosen], scores / len(folds)
 
 
-def _kinds(count: int) -> list[torch.dtype]:
-    return [torch.float32, torch.float64] if count >= LARGE else [torch.float64]
-
-
 def _slices(folds: Tensor) -> list[slice]:
     ends = torch.bincount(folds).cumsum(0).tolist()
     return [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
@@ -89,8 +85,8 @@ def _path(problem: Problem, ridge: Tensor, max_iterations: int) -> tuple[Tensor,
     solution, solutions = torch.zeros(1, width, dtype=torch.float64), []
     curvature: Curvature | None = None
     curvatures = []
-    # where the folds' fits begin, and no more: single precision will do
-    kinds = _kinds(len(problem.labels))
+    # where the folds' fits begin, and no more: the faster precision will do, if it converges
+    kinds = list(dict.fromkeys([problem.fast.dtype, torch.float64]))
     objectives: dict[torch.dtype, Objective] = {}
     found: Minimum | None = None
     source: torch.dtype | None = None
@@ -142,16 +138,21 @@ class _Folds:
     ) -> None:
         self.problem, self.grid, self.slices, self.ridge = problem, grid, slices, ridge
         self.x, self.y = problem.whitened.x, problem.labels
-        self.fast = problem.single if len(self.y) >= LARGE else self.x
         # one factorisation serves all folds
         self.curvatures = dict(enumerate(curvature for curvature in curvatures if curvature))
         self.leader = self._leaders(path)
         self.leaders = sorted(set(self.leader))
         self.followers = [number for number, leader in enumerate(self.leader) if leader != number]
         self.start = path[self.leaders]
-        self.held = [Objective([(self.fast[held], self.y[held])], len(problem.classes), ridge) for held in slices]
-        # each sample's part in the gradients at the start is computed once for all folds
-        self.sums = [objective.summed(self.start) for objective in self.held]
+        # each sample's part in the gradients is computed once for all folds: that which stays, and that at the start
+        classes, fold = len(problem.classes), torch.repeat_interleave(torch.tensor([len(self.y[s]) for s in slices]))
+        apart = class_sums(self.x, fold * classes + self.y, len(slices) * classes, ridge.shape[1])
+        self.constant = apart.view(len(slices), classes, -1)
+        held = [
+            Objective([self.problem.fast[s]], classes, ridge, sums)
+            for s, sums in zip(slices, self.constant, strict=True)
+        ]
+        self.sums = [objective.summed(self.start) for objective in held]
 
     def _leaders(self, path: Tensor) -> list[int]:
         """Return the leader of each C."""
@@ -204,26 +205,26 @@ class _Folds:
     def _held_out(self, group: list[int], present: Tensor, max_iterations: int) -> Tensor:
         numbering = torch.full((len(self.problem.classes),), -1)
         labels = numbering.index_copy(0, present, torch.arange(len(present)))[self.y]
-        objectives = [self._objective(fold, labels, present, self.fast) for fold in group]
+        objectives = [self._objective(fold, present, self.problem.fast) for fold in group]
         solutions, converged = self._solve(objectives, group, present, max_iterations)
         scores = torch.zeros(len(self.grid), dtype=torch.float64)
         for fold, solution, done in zip(group, solutions, converged, strict=True):
             if not done.all():
-                exact = self._objective(fold, labels, present, self.x)
+                exact = self._objective(fold, present, self.x)
                 for number in (~done).nonzero().flatten().tolist():
                     begin = solution[number : number + 1]
                     found, _ = solve(exact.only([number]), begin, None, CV_TOLERANCE, max_iterations)
                     solution[number] = found.solution[0]
             held = self.slices[fold]
-            scores += _nll(solution, self.fast[held], labels[held], len(present))
+            scores += _nll(solution, self.problem.fast[held], labels[held], len(present))
         return scores
 
-    def _objective(self, fold: int, labels: Tensor, present: Tensor, x: Tensor) -> Objective:
-        """Return the objectives of all C over all samples but a fold's, whose labels number the present classes."""
+    def _objective(self, fold: int, present: Tensor, x: Tensor) -> Objective:
+        """Return the objectives of all C over all samples but a fold's, which are of the present classes."""
         held = self.slices[fold]
-        parts = [(x[part], labels[part]) for part in (slice(0, held.start), slice(held.stop, len(labels)))]
-        ridge = self.problem.ridge(self.grid, sum(len(y) for _, y in parts))
-        return Objective(parts, len(present), ridge, (self.problem.sums - self.held[fold].sums)[present])
+        parts = [x[: held.start], x[held.stop :]]
+        ridge = self.problem.ridge(self.grid, sum(map(len, parts)))
+        return Objective(parts, len(present), ridge, (self.problem.sums - self.constant[fold])[present])
 
     def _solve(
         self, objectives: list[Objective], group: list[int], present: Tensor, max_iterations: int
@@ -275,7 +276,8 @@ class _Folds:
 def _nll(solutions: Tensor, x: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """Sum the NLL of samples for each C, but for those of a class that was not there to learn."""
     known = labels >= 0
+    if not known.all():
+        x, labels = x[known], labels[known]
     w = solutions.view(len(solutions) * num_classes, -1).to(x.dtype)
-    logits = w @ x[known, : w.shape[1]].T
-    log_p = logits.view(len(solutions), num_classes, -1).log_softmax(1)
-    return -log_p.gather(1, labels[known].expand(len(solutions), 1, -1)).sum((1, 2), dtype=torch.float64)
+    log_p = (w @ x[:, : w.shape[1]].T).view(len(solutions), num_classes, -1).log_softmax(1)
+    return -log_p.gather(1, labels.expand(len(solutions), 1, -1)).sum((1, 2), dtype=torch.float64)

@@ -16,7 +16,9 @@ FIRST_STEPS, REFRESH = 4, 12
 # Hessians in single precision, before double
 EASY = 2
 # multiplications for a Hessian that is no matter: Newton's method, nearly, in double precision at once
-CHEAP, NEWTON_REFRESH = 2e7, 3
+CHEAP, NEWTON_REFRESH = 1e8, 3
+# samples from which single precision saves time
+LARGE = 5000
 # bias of a class without a sample
 ABSENT = -30.0
 
@@ -51,17 +53,22 @@ class Problem:
     @cached_property
     def sums(self) -> Tensor:
         """Each class's features, summed over samples, shape `(class, axis + 1)`."""
-        return class_sums([(self.whitened.x, self.labels)], len(self.classes), len(self.whitened.penalty))
+        return class_sums(self.whitened.x, self.labels, len(self.classes), len(self.whitened.penalty))
 
     @cached_property
     def single(self) -> Tensor:
         """Features in single precision, shape `(sample, axis + 1 + empty)`."""
         return self.whitened.x.float()
 
+    @property
+    def fast(self) -> Tensor:
+        """Features for what need not be exact: in single precision where that saves time."""
+        return self.single if len(self.labels) >= LARGE else self.whitened.x
+
     def objective(self, ridge: Tensor, kind: torch.dtype = torch.float64) -> Objective:
         """Return the objectives of several penalties over all samples, computed in single or double precision."""
         x = self.single if kind == torch.float32 else self.whitened.x
-        return Objective([(x, self.labels)], len(self.classes), ridge, self.sums)
+        return Objective([x], len(self.classes), ridge, self.sums)
 
     def ridge(self, Cs: list[float], count: float) -> Tensor:
         """Return half-penalties `(C, axis + 1)` for a mean over so many samples."""

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 # samples that a Hessian is taken from: at least so many, and so many a parameter
 LEAST_SAMPLES, SAMPLES_A_PARAMETER = 3000, 8
 # rows of the Hessian computed at once, each up to the diagonal only
-STRIP = 96
+STRIP = 80
 # columns of features come in multiples of this, the last ones empty: products over samples are faster then
 LANES = 16
 # numbers worked on at once: bounds the memory, and is enough for several threads
@@ -69,21 +68,20 @@ class Objective:
     """Objectives of several penalties over the same samples.
 
     Args:
-        parts: features `(sample, axis + 1 + empty)` and labels `(sample,)`, in any number of pieces
+        parts: features, each piece of shape `(sample, axis + 1 + empty)`
         num_classes: number of classes, each with a sample
         ridge: half-penalties of squares, shape `(problem, axis + 1)`
-        sums: each class's features, summed over samples, shape `(class, axis + 1)`; computed if None
+        sums: each class's features, summed over samples, shape `(class, axis + 1)`: all that labels matter for
     """
 
-    def __init__(
-        self, parts: Sequence[tuple[Tensor, Tensor]], num_classes: int, ridge: Tensor, sums: Tensor | None = None
-    ) -> None:
+    def __init__(self, parts: Sequence[Tensor], num_classes: int, ridge: Tensor, sums: Tensor) -> None:
         self.parts, self.classes, self.ridge = parts, num_classes, ridge
-        self.count = sum(len(x) for x, _ in parts)
-        self.width = ridge.shape[1]
+        self.count = sum(len(x) for x in parts)
+        self.width, self.columns, self.kind = ridge.shape[1], parts[0].shape[1], parts[0].dtype
         # the part of the gradient that stays
-        self.sums = class_sums(parts, num_classes, self.width) if sums is None else sums
-        self.noise = 1e-14 if parts[0][0].dtype == torch.float64 else 1e-7
+        self.constant = sums / self.count
+        self.noise = 1e-14 if self.kind == torch.float64 else 1e-7
+        self.blocks: dict[int, list[Tensor]] = {}
 
     def only(self, numbers: list[int]) -> "Objective":
         """Return the objectives of some of the penalties."""
@@ -107,20 +105,22 @@ class Objective:
         """Return the sums of cross-entropies but for what `sums` holds `(problem,)`, and of their gradients."""
         size, width = len(flat), self.width
         loss = torch.zeros(size, dtype=torch.float64)
-        like = self.parts[0][0]
-        gradient = torch.zeros(size * self.classes, like.shape[1], dtype=torch.float64)
-        w = functional.pad(flat.view(size * self.classes, width).to(like.dtype), (0, like.shape[1] - width))
+        gradient = torch.zeros(size * self.classes, self.columns, dtype=torch.float64)
+        w = torch.zeros(size * self.classes, self.columns, dtype=self.kind)
+        w[:, :width] = flat.view(size * self.classes, width)
         rows = max(BLOCK // max(size * self.classes, width), 64)
-        for whole, _ in self.parts:
-            for x in whole.split(rows):
-                # classes before samples: reductions over classes then run along whole vectors
-                p = (w @ x.T).view(size, self.classes, len(x))
-                top = p.amax(1, keepdim=True)
-                p.sub_(top).exp_()
-                total = p.sum(1, keepdim=True)
-                p.div_(total)
-                loss += total.log_().add_(top).sum((1, 2))
-                gradient += p.view(size * self.classes, len(x)) @ x
+        if rows not in self.blocks:
+            self.blocks[rows] = [share for x in self.parts for share in _shares(x, rows)]
+        for x in self.blocks[rows]:
+            # classes before samples: reductions over classes then run along whole vectors
+            products = torch.bmm(w.expand(len(x), -1, -1), x.transpose(1, 2))
+            p = products.view(len(x) * size, self.classes, -1)
+            top = p.amax(1, keepdim=True)
+            p.sub_(top).exp_()
+            total = p.sum(1, keepdim=True)
+            p.div_(total)
+            loss += total.log_().add_(top).sum((1, 2)).view(len(x), size).sum(0)
+            gradient += torch.bmm(products, x).sum(0)
         return loss, gradient.view(size, self.classes, -1)[:, :, :width]
 
     def after(self, known: Known, flat: Tensor, ridge: Tensor) -> Known:
@@ -141,7 +141,7 @@ class Objective:
         w = flat.view_as(gradient)
         penalised = w * self.ridge[problems][:, None]
         # of what is linear and what is quadratic in the weights
-        slope = penalised - self.sums / self.count
+        slope = penalised - self.constant
         mean = loss / self.count
         value = mean + (w * torch.sub(slope, penalised, alpha=0.5)).sum((1, 2))
         slope = torch.add(slope, gradient, alpha=1 / self.count)
@@ -163,24 +163,27 @@ class Objective:
         """
         w = flat.view(self.classes, self.width).to(kind)
         size = max(LEAST_SAMPLES, SAMPLES_A_PARAMETER * w.numel())
-        x = torch.cat([x[:, : self.width].to(kind) for x, _ in self.parts])
+        x = torch.cat([x[:, : self.width].to(kind) for x in self.parts])
         p = (w @ x.T).softmax(0)
         root = torch.ones(1, dtype=kind)
         if self.count > size:
             drawn, chance = self._draw(p, size, seed)
             x, p, root = x[drawn], p[:, drawn], chance.rsqrt().to(kind)
         x = x.T.contiguous()
-        # parameters are class after class; the last class's rows follow from the others', as probabilities sum to 1
-        pairs = ((p[:-1] * root)[:, None] * x).flatten(0, 1)
-        own = (pairs @ (x * root).T).view(self.classes - 1, self.width, self.width)
-        free = torch.zeros(len(pairs), len(pairs), dtype=kind)
+        # parameters are class after class; the last class's rows follow from the others', as probabilities sum to 1.
+        # a weight without a class's probability stands for the last one: its rows are what each class has by itself
+        weights = torch.cat([p[:-1] * root, root.expand(1, x.shape[1])])
+        pairs = (weights[:, None] * x).flatten(0, 1)
+        free = (self.classes - 1) * self.width
+        products = torch.zeros(len(pairs), free, dtype=kind)
         for begin in range(0, len(pairs), STRIP):
             end = min(begin + STRIP, len(pairs))
-            torch.mm(pairs[begin:end], pairs[:end].T, out=free[begin:end, :end])
+            torch.mm(pairs[begin:end], pairs[: min(end, free)].T, out=products[begin:end, : min(end, free)])
+        lower, own = products[:free], products[free:]
         blocks = torch.empty(self.classes, self.width, self.classes, self.width, dtype=kind)
         known = blocks[:-1, :, :-1]
-        known.copy_(-(free.tril() + free.tril(-1).T).view_as(known))
-        known.diagonal(dim1=0, dim2=2).add_(own.permute(1, 2, 0))
+        known.copy_(-(lower.tril() + lower.tril(-1).T).view_as(known))
+        known.diagonal(dim1=0, dim2=2).add_(own.view(self.width, -1, self.width).transpose(1, 2))
         blocks[-1, :, :-1] = -known.sum(0)
         blocks[:, :, -1] = -blocks[:, :, :-1].sum(2)
         return blocks.view(flat.numel(), -1) / self.count
@@ -217,12 +220,25 @@ class Joint:
         return joined(found)
 
 
-def class_sums(parts: Sequence[tuple[Tensor, Tensor]], num_classes: int, width: int) -> Tensor:
-    """Sum each class's features; return float64, shape `(class, axis + 1)`."""
-    sums = torch.zeros(num_classes, width, dtype=torch.float64)
-    for x, y in parts:
-        sums.index_add_(0, y, x[:, :width].double())
-    return sums
+def class_sums(x: Tensor, y: Tensor, num_classes: int, width: int) -> Tensor:
+    """Sum each class's features; return shape `(class, axis + 1)`."""
+    # whole rows: adding parts of them takes six times as long
+    return torch.zeros(num_classes, x.shape[1], dtype=x.dtype).index_add_(0, y, x)[:, :width]
+
+
+def _shares(x: Tensor, rows: int) -> list[Tensor]:
+    """Cut features into blocks of so many samples, and each into a share a thread, shape `(thread, sample, column)`.
+
+    Every operation then gives a thread the samples it had before: it need not fetch what another has written.
+    """
+    threads = torch.get_num_threads()
+    found = []
+    for begin in range(0, len(x), rows):
+        block = x[begin : begin + rows]
+        even = len(block) // threads * threads
+        found.append(block[:even].view(threads, -1, x.shape[1]))
+        found.append(block[even:][None])
+    return [share for share in found if share.numel()]
 
 
 def joined(known: Sequence[Known]) -> Known:

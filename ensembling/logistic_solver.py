@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from ensembling.logistic_objective import Joint, Known, Objective
 
@@ -18,7 +19,7 @@ LARGEST_HESSIAN = 2000
 # pairs of steps and gradients that L-BFGS remembers
 MEMORY = 8
 # steps that may be too long, in all
-BACKTRACKS = 40
+BACKTRACKS = 6
 # mean cross-entropy of which nobody asks how it is divided, as where classes are separated
 ALMOST_NOTHING = 1e-3
 # maps gradients (problem, parameter) of the problems with these numbers to steps
@@ -68,18 +69,18 @@ def factorise(hessian: Tensor, ridge: Tensor, num_classes: int) -> Tensor:
     """
     width = len(ridge)
     full = hessian.clone()
-    full.diagonal().add_(ridge.repeat(num_classes))
+    full.diagonal().view(num_classes, width).add_(ridge)
     # adding the same weights to all classes changes no probability, and no solution does: any curvature there makes
     # the matrix regular
     full.view(num_classes, width, num_classes, width).diagonal(dim1=1, dim2=3).add_(1 / num_classes**2)
     # single precision can leave a matrix slightly indefinite
-    scale, jitter = float(full.diagonal().mean()), 0.0
     factor, failed = torch.linalg.cholesky_ex(full)
+    jitter = 0.0
     while failed:
         if not full.isfinite().all():
             raise ValueError("the Hessian of a logistic regression is not finite: are its features very large?")
         jitter = max(10 * jitter, 1e-8)
-        full.diagonal().add_(jitter * scale)
+        full.diagonal().add_(jitter * full.diagonal().mean())
         factor, failed = torch.linalg.cholesky_ex(full)
     return factor
 
@@ -168,7 +169,7 @@ def minimise(
             )  # fmt: skip
         moved, turned = trial - w, new_gradient - gradient
         bend = (moved * turned).sum(1)
-        good_bend = bend > 1e-10 * moved.norm(dim=1) * turned.norm(dim=1)
+        good_bend = bend > 1e-10 * vector_norm(moved, dim=1) * vector_norm(turned, dim=1)
         inverse = bend.reciprocal().masked_fill_(~good_bend, 0.0)
         history = [*history, (moved, turned, new_inner - inner, inverse)][-MEMORY:]
         w, value, gradient, noise, inner = trial, new_value, new_gradient, new_noise, new_inner

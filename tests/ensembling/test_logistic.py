@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from ensembling import logistic_fit
 from ensembling.folds import meta_folds
 from ensembling.heads import LogisticHead, fit_head
 from ensembling.logistic_cv import fit_logistic_cv
@@ -100,7 +101,12 @@ def test_fit_logistic__without_hessians(monkeypatch):
     assert objective(x, y, weight, bias, 1.0) == pytest.approx(
         objective(x, y, reference.coef_, reference.intercept_, 1.0), rel=1e-7
     )
-    fit_logistic_cv(x, y, 4, [0.1, 1.0], meta_folds(y, 3, 0))
+    grid, folds = [0.01, 0.1, 1.0], meta_folds(y, 3, 0)
+    *_, chosen, scores = fit_logistic_cv(x, y, 4, grid, folds)
+    monkeypatch.undo()
+    *_, expected, expected_scores = fit_logistic_cv(x, y, 4, grid, folds)
+    assert chosen == expected
+    assert torch.allclose(scores, expected_scores, rtol=1e-3)
 
 
 def test_fit_logistic__a_single_class():
@@ -116,7 +122,10 @@ def test_fit_logistic__features_that_are_not_finite():
 
 @pytest.mark.parametrize("grid", [[1e-3, 0.1, 10.0], [1e-3, 0.1, 0.10001, 10.0, 10.001]])
 @pytest.mark.parametrize("rare", [0, 1, 3])
-def test_fit_logistic_cv__scores_are_those_of_separate_fits(rare, grid):
+@pytest.mark.parametrize("large", [logistic_fit.LARGE, 100])
+def test_fit_logistic_cv__scores_are_those_of_separate_fits(rare, grid, large, monkeypatch):
+    # many samples are worked on in single precision
+    monkeypatch.setattr(logistic_fit, "LARGE", large)
     x, y = problem(samples=400)
     # a class of few samples, perhaps in one fold only
     kept = (y < 3) | (torch.arange(400) < 4 * rare)

@@ -4,7 +4,7 @@ from torch.nn.functional import cross_entropy
 
 from ensembling import logistic_objective
 from ensembling.logistic_fit import Problem
-from ensembling.logistic_objective import STRIP, Objective
+from ensembling.logistic_objective import BLOCK, STRIP, Objective
 from ensembling.logistic_solver import factorise
 
 
@@ -46,7 +46,11 @@ def test_hessian__of_few_samples_is_near(monkeypatch):
     assert float((torch.stack(drawn).mean(0) - exact).norm() / exact.norm()) < 0.2 * sum(off) / 60
 
 
-def test_objective__value_and_gradient_are_torchs():
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("block", [BLOCK, 1])
+def test_objective__value_and_gradient_are_torchs(threads, block, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(logistic_objective, "BLOCK", block)
     of = problem()
     ridge = of.ridge([0.1, 10.0], 400)
     flat = torch.randn(2, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
@@ -54,13 +58,12 @@ def test_objective__value_and_gradient_are_torchs():
         [reference(of, w) + 0.5 * (w.view(-1, 6).square() * r).sum() for w, r in zip(flat, ridge, strict=True)]
     )
     (slope,) = torch.autograd.grad(expected.sum(), flat)
-    # in two pieces, with sums that are known
-    x, y = of.whitened.x, of.labels
-    for sums in (None, of.sums):
-        objective = Objective([(x[:150], y[:150]), (x[150:], y[150:])], 4, ridge, sums)
-        value, gradient, _ = objective(flat.detach(), torch.arange(2))
-        assert torch.allclose(value, expected, atol=1e-12)
-        assert torch.allclose(gradient, slope, atol=1e-12)
+    # in two pieces, of which neither divides by blocks nor threads
+    x = of.whitened.x
+    objective = Objective([x[:151], x[151:]], 4, ridge, of.sums)
+    value, gradient, _ = objective(flat.detach(), torch.arange(2))
+    assert torch.allclose(value, expected, atol=1e-12)
+    assert torch.allclose(gradient, slope, atol=1e-12)
 
 
 def test_factorise__mends_what_is_slightly_indefinite_and_refuses_what_is_not_finite():
