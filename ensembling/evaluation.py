@@ -89,6 +89,7 @@ def stack_report(
     thresholds: Mapping[str, Thresholds] | None = None,
     leakage: Mapping[str, Sequence[str]] | None = None,
     notes: Sequence[str] = (),
+    keep: str | None = None,
     pool: Pool = mean_logits,
     replicates: int = REPLICATES,
     seed: int = 0,
@@ -108,6 +109,7 @@ def stack_report(
         thresholds: by model, for what would be rejected of the test samples
         leakage: sentences in `allowed` and `warnings`, as in result.json
         notes: sentences to stand beside the numbers
+        keep: the model that is kept; the recommended one unless given
         pool: whose members' worth is told; see `selection.worth`
         replicates: resamples of the bootstrap
         seed: of its draws
@@ -165,6 +167,10 @@ def stack_report(
     by_accuracy = max(members, key=lambda name: (raw.points[name]["accuracy"], -raw.points[name]["nll"]))
     present = test.labels.unique()
     chosen_from = LEAKED if (leakage or {}).get("allowed") else HELD_OUT
+    recommendation = recommend(chosen_on, members, heads, chosen_from)
+    differences = _differences(test, raw, calibrated, heads, best, temperatures)
+    stays = keep or recommendation.model
+    against = _notes_against(next(row for row in rows if row["name"] == stays), differences)
     return {
         "samples": len(test.labels),
         "held_out_samples": len(held_out.labels),
@@ -176,12 +182,12 @@ def stack_report(
         "seed": seed,
         "models": rows,
         "best_member": {"held_out": best, "test": by_accuracy},
-        "differences": _differences(test, raw, calibrated, heads, best, temperatures),
+        "differences": differences,
         "diversity": diversity(test.members, test.labels),
         "worth": worth(held_out.members, held_out.labels, pool, greedy_weights, groups=held_out.groups, **draw),
-        "recommendation": asdict(recommend(chosen_on, members, heads, chosen_from)),
+        "recommendation": asdict(recommendation),
         "leakage": {key: list((leakage or {}).get(key, ())) for key in ("allowed", "warnings")},
-        "notes": [*notes, *_notes(test, held_out, raw, present)],
+        "notes": [*notes, *against, *_notes(test, held_out, raw, present)],
     }
 
 
@@ -243,6 +249,26 @@ def _rejection(thresholds: Thresholds, probabilities: Tensor, labels: Tensor) ->
         "accuracy": float(right.double().mean()) if len(right) else None,
         "notes": list(thresholds.notes),
     }
+
+
+def _notes_against(kept: Mapping[str, Any], differences: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say where test speaks against the model that is kept, and what its thresholds could not reach."""
+    name, notes = kept["name"], []
+    before, after = kept["held_out"]["accuracy"], kept["metrics"]["accuracy"]
+    if None not in (before["low"], after["high"]) and after["high"] < before["low"]:
+        notes.append(
+            f"{name}, which is kept, has an accuracy of {before['value']:.4f} on the samples it was chosen by, and of "
+            f"{after['value']:.4f} on test, which is less beyond noise: at test the images, or the members' runs, are "
+            "unlike those that its head, temperature and thresholds were fitted on"
+        )
+    for row in differences:
+        change = row["accuracy"]
+        if row["model"] == name and change["high"] is not None and change["high"] < 0:
+            notes.append(
+                f"on test {name}, which is kept, is less accurate than {row['to']} beyond noise "
+                f"({change['value']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}])"
+            )
+    return [*notes, *(f"{name}: {note}" for note in (kept["rejection"] or {"notes": []})["notes"])]
 
 
 def _notes(test: Predictions, held_out: Predictions, raw: Bootstrap, present: Tensor) -> list[str]:

@@ -15,6 +15,8 @@ METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "nll", "brier",
 LEVEL = 0.95
 REPLICATES = 1000
 ECE_BINS = 15
+# differences below this come from rounding logits to single precision
+ROUNDING = 1e-6
 # resampled weights held at once
 CHUNK = 2**23
 # the AUROC of many classes is resampled less often: additions a model, and the fewest replicates
@@ -50,9 +52,15 @@ class Bootstrap:
         return interval
 
     def difference(self, model: str, other: str, metric: str) -> Interval:
-        """Return how much more one model has of a metric than another, with the paired 95 % interval."""
+        """Return how much more one model has of a metric than another, with the paired 95 % interval.
+
+        What only rounding tells apart, as a mean and a weighted mean with all its weight on one member, is equal.
+        """
         point = self.points[model][metric] - self.points[other][metric]
-        return self._interval(point, self.replicates[model][metric] - self.replicates[other][metric], metric)
+        drawn = self.replicates[model][metric] - self.replicates[other][metric]
+        return self._interval(
+            0.0 if abs(point) < ROUNDING else point, np.where(np.abs(drawn) < ROUNDING, 0.0, drawn), metric
+        )
 
     def _interval(self, point: float, replicates: Floats, metric: str) -> Interval:
         if math.isnan(point):

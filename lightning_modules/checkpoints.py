@@ -92,7 +92,7 @@ def read_checkpoint(path: Path, mapped: bool = False) -> dict[str, Any]:
     return checkpoint
 
 
-def load_classifier(path: Path) -> ImageClassifier:
+def load_classifier(path: Path | str) -> ImageClassifier:
     """Rebuild a classifier from its checkpoint, on the CPU and in evaluation mode.
 
     Args:
@@ -102,6 +102,7 @@ def load_classifier(path: Path) -> ImageClassifier:
         FileNotFoundError: there is no such file
         ValueError: it does not hold a classifier, or its weights do not fit
     """
+    path = Path(path)
     checkpoint = read_checkpoint(path)
     refuse_stack(checkpoint, path)
     model = build_classifier(checkpoint["architecture"], str(path))

@@ -102,6 +102,11 @@ class StackedClassifier(ImageClassifier):
             return None
         return Thresholds(**self.thresholds).accepted(logits.double().softmax(1))
 
+    @property
+    def rejection_notes(self) -> list[str]:
+        """What was asked of the thresholds and could not be had."""
+        return [] if self.thresholds is None else Thresholds(**self.thresholds).notes
+
 
 def stack_checkpoint(
     members: dict[str, list[Path]],

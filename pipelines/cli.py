@@ -63,7 +63,7 @@ from pipelines.parsing import (
     run_names,
     trained_with,
 )
-from pipelines.predicted import write_predicted
+from pipelines.predicted import print_predicted, write_predicted
 from pipelines.run_dir import RunDir, RunOptions
 from pipelines.training_loop import use_lean_loop
 
@@ -381,9 +381,7 @@ class ImageCLI(LightningCLI):
     def after_predict(self) -> None:
         """Write the predictions as a table."""
         path = write_predicted(self.run, self.datamodule.samples("predict"), self.model)
-        Console().print(f"{len(self.model.predictions['id'])} predictions: {path}", soft_wrap=True)
-        if self.model.leakage is not None:
-            table.print_leakage(Console(), {"leakage": self.model.leakage.plain()})
+        print_predicted(Console(), path, self.model)
 
 
 def git_commit() -> str | None:

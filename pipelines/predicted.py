@@ -1,6 +1,9 @@
-"""The table that `predict` writes."""
+"""What `predict` writes and says."""
 
 import csv
+
+from rich.console import Console
+from rich.markup import escape
 
 from callbacks.recorder import keep_earlier
 from datamodules.samples import Samples
@@ -8,6 +11,7 @@ from datamodules.whole_file import write_whole
 from lightning_modules import ImageClassifier
 from lightning_modules.stacked_classifier import StackedClassifier
 from pipelines.run_dir import RunDir
+from pipelines.table import print_leakage
 
 
 def write_predicted(run: RunDir, samples: Samples, model: ImageClassifier) -> str:
@@ -36,3 +40,18 @@ def write_predicted(run: RunDir, samples: Samples, model: ImageClassifier) -> st
         ):
             writer.writerow([names[sample], model.info.class_names[number], f"{probability:.6f}", *verdict])
     return str(run.predicted)
+
+
+def print_predicted(console: Console, path: str, model: ImageClassifier) -> None:
+    """Say where the predictions are, and what to bear in mind with them.
+
+    Args:
+        console: where to print
+        path: of the table
+        model: holds the predictions
+    """
+    console.print(f"{len(model.predictions['id'])} predictions: {path}", soft_wrap=True)
+    if model.leakage is not None:
+        print_leakage(console, {"leakage": model.leakage.plain()})
+    for note in model.rejection_notes if isinstance(model, StackedClassifier) else ():
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)

@@ -64,9 +64,10 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
         members = [str(row.get("name")) for row in models if row.get("kind") == "member"]
         pictures += [*stack_pictures(models, anchor, leaks), *decision_pictures(run, members, anchor, leaks)]
         section.blocks += pictures
-    for name, build in (("differences", differences_table), ("worth", worth_table)):
-        if rows_of(report, name):
-            section.blocks.append(build(rows_of(report, name)))
+    if rows_of(report, "differences"):
+        section.blocks.append(differences_table(rows_of(report, "differences")))
+    if rows_of(report, "worth"):
+        section.blocks.append(worth_table(rows_of(report, "worth"), bool(run.leaks or allowed)))
     if rows_of(part(report, "diversity"), "pairs"):
         section.blocks.append(diversity_table(rows_of(part(report, "diversity"), "pairs")))
     return section, pictures
@@ -160,15 +161,20 @@ def differences_table(differences: Sequence[Mapping[str, Any]]) -> Table:
     return Table("paired differences, with 95 % intervals", columns, rows, [False, False, *[True] * 6])
 
 
-def worth_table(worth: Sequence[Mapping[str, Any]]) -> Table:
+def worth_table(worth: Sequence[Mapping[str, Any]], leaks: bool) -> Table:
     """Build the table of what each member adds."""
     rows = [
         [name_cell(row, "member"), interval(row, "accuracy"), interval(row, "nll"), number(row.get("greedy_share"))]
         for row in worth
     ]
     columns = ["member", "accuracy without", "nll without", "share in greedy selection"]
-    title = "worth of each member: what the mean of all changes by without it, on held-out samples"
+    title = f"worth of each member: what the mean of all changes by without it, on {meta_samples(leaks)}"
     return Table(title, columns, rows, [False, True, True, True])
+
+
+def meta_samples(leaks: bool) -> str:
+    """Say on which samples choices were made: what members were fitted on is not held out from them."""
+    return "meta samples" if leaks else "held-out samples"
 
 
 def diversity_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
@@ -201,6 +207,6 @@ def stack_pictures(models: Sequence[Mapping[str, Any]], anchor: str, leaks: bool
         front = [found[place][2].get("pareto") is True for place in costed]
         shown = [labels[place] for place in costed]
         figure = cost_accuracy(shown, costs, [values[place] for place in costed], front, "ms an image")
-        caption = "accuracy on test against cost; the front was chosen on held-out samples"
+        caption = f"accuracy on test against cost; the front was chosen on {meta_samples(leaks)}"
         pictures.append(drawn(f"{anchor}_cost", caption, f"accuracy against cost of {', '.join(shown)}", figure))
     return pictures

@@ -139,6 +139,7 @@ class Stack:
             thresholds=self.thresholds,
             leakage={"allowed": self.leakage.problems(), "warnings": self.leakage.warnings()},
             notes=self.notes,
+            keep=self.plan.keep,
             seed=self.plan.seed,
         )
 

@@ -32,7 +32,8 @@ def print_stack_report(console: Console, report: Mapping[str, Any], title: str) 
         report: what `stack_report` returned
         title: such as the experiment's name
     """
-    for build in (models_table, calibration_table, differences_table, members_table, cost_table):
+    calibrated = [calibration_table] * any(row["calibrated"] for row in report["models"])
+    for build in (models_table, *calibrated, differences_table, members_table, cost_table):
         console.print(build(report, title))
     print_leakage(console, dict(report))
     for sentence in report["notes"]:
@@ -66,7 +67,7 @@ def calibration_table(report: Mapping[str, Any], title: str) -> Table:
     """
     columns = [f"{TITLES[metric]}{when}" for metric in ("nll", "brier", "ece") for when in ("", " at T")]
     table = _table(report, f"{title}: calibration by temperature", "model", "T", *columns)
-    table.caption = "T is fitted on held-out samples, never on test"
+    table.caption = f"T is fitted on {_kind(report)} samples, never on test"
     for row in _rows(table, report):
         after = row["calibrated"] or {}
         cells = [_cell(values.get(metric)) for metric in ("nll", "brier", "ece") for values in (row["metrics"], after)]
@@ -81,11 +82,14 @@ def differences_table(report: Mapping[str, Any], title: str) -> Table:
         report: what `stack_report` returned
         title: such as the experiment's name
     """
-    columns = ("model", "accuracy", "NLL", "NLL at T", "right alone", "McNemar p")
+    metrics = {"accuracy": "accuracy", "nll": "NLL", "nll_calibrated": "NLL at T"}
+    if not any(row["nll_calibrated"] for row in report["differences"]):
+        del metrics["nll_calibrated"]
+    columns = ("model", *metrics.values(), "right alone", "McNemar p")
     table = _table(report, f"{title}: paired differences on the test split", *columns)
     best = report["best_member"]
     table.caption = (
-        f"* the 95 % interval leaves out 0. The best member on held-out samples is {escape(best['held_out'])}"
+        f"* the 95 % interval leaves out 0. The best member on {_kind(report)} samples is {escape(best['held_out'])}"
         + (f"; on test it would be {escape(best['test'])}" if best["test"] != best["held_out"] else "")
         + ".\nRight alone: images that the model alone is right on, and those that the other alone is."
     )
@@ -96,7 +100,7 @@ def differences_table(report: Mapping[str, Any], title: str) -> Table:
         last = row["reference"]
         table.add_row(
             escape(f"{row['model']}\n- {row['to']}"),
-            *(_change(row[name]) for name in ("accuracy", "nll", "nll_calibrated")),
+            *(_change(row[name]) for name in metrics),
             f"{row['only_this_right']:,} : {row['only_other_right']:,}",
             f"{row['mcnemar_p']:.2g}",
         )
@@ -114,9 +118,9 @@ def members_table(report: Mapping[str, Any], title: str) -> Table:
     table = _table(report, f"{title}: worth and diversity of members", *columns)
     table.caption = (
         "Without: what the mean of the members' probabilities changes by if the member is left out, on\n"
-        f"{report['held_out_samples']:,} held-out samples; * the 95 % interval leaves out 0. Greedy: its share in the "
-        "greedy selection.\nThe rest: means over its pairs with the others on test (predict other classes, correlation "
-        "of errors,\nboth wrong)."
+        f"{report['held_out_samples']:,} {_kind(report)} samples; * the 95 % interval leaves out 0.\n"
+        "Greedy: its share in the greedy selection. The rest: means over its pairs with the others on\n"
+        "test (predict other classes, correlation of errors, both wrong)."
     )
     diversity = report["diversity"]
     for row in report["worth"]:
@@ -141,9 +145,10 @@ def cost_table(report: Mapping[str, Any], title: str) -> Table:
         title: such as the experiment's name
     """
     limited = any(row["rejection"] for row in report["models"])
-    columns = ["model", "parameters", "ms/image", "held-out acc.", "Pareto", "AURC"]
+    columns = ["model", "parameters", "ms/image", f"{_kind(report)} acc.", "Pareto", "AURC"]
     table = _table(report, f"{title}: cost and rejection", *columns, *(["accepted", "right of these"] * limited))
-    table.caption = "Pareto: no model is as cheap and as accurate on held-out samples, and better in one.\n" + (
+    table.caption = (
+        f"Pareto: no model is as cheap and as accurate on {_kind(report)} samples, and better in one.\n"
         "AURC: error among the accepted on test, averaged over all coverages"
     )
     for row in _rows(table, report):
@@ -158,6 +163,11 @@ def cost_table(report: Mapping[str, Any], title: str) -> Table:
         limits = [_number(kept["coverage"], ".1%"), _number(kept["accuracy"])]
         table.add_row(_name(report, row["name"]), *cells, *(limits * limited))
     return table
+
+
+def _kind(report: Mapping[str, Any]) -> str:
+    # what members were fitted on is not held out from them
+    return "meta" if report["leakage"]["allowed"] else "held-out"
 
 
 def _table(report: Mapping[str, Any], title: str, *columns: str) -> Table:

@@ -5,7 +5,7 @@ import torch
 
 from ensembling.evaluation import Predictions, stack_report
 from ensembling.logits import mean_logits
-from ensembling.rejection import Reject, fit_thresholds
+from ensembling.rejection import Reject, Thresholds, fit_thresholds
 from ensembling.statistics import METRICS, bootstrap
 from lightning_modules.metrics import classification_metrics
 
@@ -126,6 +126,26 @@ def test_stack_report__what_would_be_rejected():
     assert kept["accuracy"] == pytest.approx(float(right[accepted].double().mean()))
     assert kept["accuracy"] > row(result, "logistic")["metrics"]["accuracy"]["value"]
     assert row(result, "m0")["rejection"] is None
+
+
+def test_stack_report__what_thresholds_could_not_reach_is_noted_of_the_kept_model():
+    limits = {name: Thresholds("global", [2.0], [f"out of reach {name}"]) for name in ("m0", "logistic")}
+    result = report(thresholds=limits, keep="logistic")
+    assert [note for note in result["notes"] if "reach" in note] == ["logistic: out of reach logistic"]
+    assert row(result, "m0")["rejection"]["notes"] == ["out of reach m0"]
+
+
+def test_stack_report__test_that_speaks_against_the_kept_model_is_noted():
+    test, held_out = predictions(), predictions(seed=1)
+    # as a head that is right on the samples it was chosen by, and lost on those of test
+    fitted = torch.nn.functional.one_hot(held_out.labels, 4).float() * 9
+    test = Predictions(test.labels, test.members, {**test.heads, "mlp": -test.heads["logistic"]})
+    held_out = Predictions(held_out.labels, held_out.members, {**held_out.heads, "mlp": fitted})
+    result = report(test, held_out)
+    assert result["recommendation"]["model"] == "mlp"
+    assert any("mlp, which is kept, has an accuracy of 1.0000 on the samples" in note for note in result["notes"])
+    assert sum("on test mlp, which is kept, is less accurate than" in note for note in result["notes"]) == 2
+    assert not any("which is kept" in note for note in report(keep="logistic")["notes"])
 
 
 def test_stack_report__leakage_is_carried_along():

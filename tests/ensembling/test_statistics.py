@@ -131,6 +131,15 @@ def test_bootstrap__a_difference_is_paired():
     assert own["high"] - own["low"] > 0.05
 
 
+def test_bootstrap__what_rounding_tells_apart_is_equal():
+    logits, labels = predictions()
+    rounded = (logits.softmax(1) * 0.9 + logits.softmax(1) * 0.1).log()
+    drawn = bootstrap({"one": rounded, "other": logits}, labels, ["accuracy", "nll"])
+    assert drawn.points["one"]["nll"] != drawn.points["other"]["nll"]
+    for metric in ("accuracy", "nll"):
+        assert drawn.difference("one", "other", metric) == {"value": 0, "low": 0, "high": 0}
+
+
 def test_bootstrap__does_not_depend_on_what_else_is_asked():
     logits, labels = predictions()
     other, _ = predictions(seed=9)

@@ -281,6 +281,19 @@ def test_holdout__the_heads_see_the_stack_split(holdout):
     assert result["leakage"] == {"allowed": [], "warnings": []}
 
 
+def test_reject__what_cannot_be_had_is_said(holdout, capsys):
+    root, folder, options = holdout
+    wanted = Reject(accuracy=1.0, per_class=True)
+    printed, result = stacked(make(root, options=options, reject=wanted, keep="small", stack_name="strict"), folder)
+    notes = next(row["rejection"]["notes"] for row in result["stack"]["models"] if row["name"] == "small")
+    assert notes
+    assert all(f"small: {note}" in result["stack"]["notes"] for note in notes)
+    assert notes[0][:20] in printed
+    path = folder / "strict/checkpoints/stack.ckpt"
+    assert main(["predict", "--ckpt_path", str(path), "--trainer.accelerator", "cpu"]) == 0
+    assert f"note: {notes[0]}" in capsys.readouterr().out
+
+
 def test_reject__nothing_wanted_is_nothing_said_of_it(holdout, tmp_path):
     root, folder, options = holdout
     printed, result = stacked(make(root, options=options, stack_name="accepts"), folder)

@@ -15,7 +15,7 @@ def report(**options):
     return stack_report(predictions(), predictions(seed=1), replicates=40, **options)
 
 
-def full():
+def full(**options):
     names = ["m0", "m1", "m2", "mean", "tuned_mean", "logistic"]
     return report(
         temperatures=dict.fromkeys(names, 1.7),
@@ -23,6 +23,7 @@ def full():
         ms_per_image={"m0": 1.0, "m1": 0.25, "m2": 12.0},
         greedy_weights={"m0": 0.75, "m1": 0.25, "m2": 0.0},
         thresholds={"mean": Thresholds("global", [0.6])},
+        **options,
     )
 
 
@@ -108,18 +109,28 @@ def test_print_stack_report__says_what_to_use_and_what_to_bear_in_mind():
 
 
 def test_print_stack_report__every_table_says_that_leakage_was_allowed():
-    text = printed(report(leakage=ALLOWED))
+    text = printed(full(leakage=ALLOWED))
     assert text.count("— LEAKAGE ALLOWED") == 5
+    # not of samples that members were fitted on
+    assert "held-out" not in text
+    assert "held-out" in printed(full())
     assert "LEAKAGE ALLOWED: m0 was fitted on 9" in text
     assert "note: m1 was selected on 3" in text
     assert "LEAKAGE" not in printed(full())
 
 
 def test_print_stack_report__every_table_says_that_members_were_selected_on_these_samples():
-    text = printed(report(leakage={"allowed": [], "warnings": ALLOWED["warnings"]}))
+    text = printed(full(leakage={"allowed": [], "warnings": ALLOWED["warnings"]}))
     assert text.count("— overlaps: see the notes") == 5
     assert "note: m1 was selected on 3" in text
     assert "overlaps" not in printed(full())
+
+
+def test_print_stack_report__without_temperatures_says_nothing_of_them():
+    text = printed(report())
+    assert "T is fitted" not in text
+    assert "at T" not in text
+    assert "at T" in printed(full())
 
 
 @pytest.mark.parametrize("size", [1, 2])
