@@ -28,6 +28,8 @@ from lightning_modules.stacking import StackingModule
 
 # beyond this many AUROCs, a table of classes by pairs of sources is no longer read
 PAIRS_LIMIT = 10_000
+# by which the same evaluation in other batches, or on another device, moves a metric
+ROUNDING = 1e-5
 
 
 class RunRecorder(Callback):
@@ -162,7 +164,7 @@ class RunRecorder(Callback):
         if not trainer.is_global_zero:
             return
         earlier = read_json(self.result)
-        changed = any(name in earlier and earlier[name] != entry for name, entry in entries.items())
+        changed = any(name in earlier and not says_the_same(earlier[name], entry) for name, entry in entries.items())
         if changed and not (self.replaced and "fit" in entries):
             for path in (self.result, self.predictions):
                 keep_earlier(path)
@@ -277,6 +279,20 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def says_the_same(earlier: Any, now: Any) -> bool:
+    """Tell whether what two results both have is equal, but for rounding.
+
+    Args:
+        earlier: metrics by name, or a value
+        now: likewise
+    """
+    if isinstance(earlier, Mapping) and isinstance(now, Mapping):
+        return all(says_the_same(earlier[name], now[name]) for name in earlier.keys() & now.keys())
+    if isinstance(earlier, float) and isinstance(now, float):
+        return earlier == now or abs(earlier - now) < ROUNDING
+    return bool(earlier == now)
 
 
 def keep_earlier(path: Path) -> None:

@@ -1,14 +1,10 @@
 """The command line: LightningCLI with run folders, data links and forced callbacks."""
 
-import platform
 import signal
-import subprocess
-import sys
 from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +55,7 @@ from pipelines.parsing import (
     check_validation,
     given_checkpoint,
     in_order,
+    options_elsewhere,
     reset_options_with_class,
     run_names,
     trained_with,
@@ -66,8 +63,8 @@ from pipelines.parsing import (
 from pipelines.predicted import print_predicted, write_predicted
 from pipelines.run_dir import RunDir, RunOptions
 from pipelines.training_loop import use_lean_loop
+from pipelines.versions import REPOSITORY, git_commit, versions
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULTS = REPOSITORY / "configs" / "defaults.yaml"
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
@@ -137,11 +134,19 @@ class ImageCLI(LightningCLI):
             if name is None and subcommand == "fit":
                 return
         path = self._find_checkpoint(subcommand, name)
-        self.in_place = subcommand != "fit" or name == "last" or Path(str(name)).is_dir()
         self.checkpoint = read_checkpoint(path)
         trained = trained_with(self.checkpoint, path)
         beneath = [subcommand, "--config", yaml.safe_dump(trained)]
         self.config = self._parse(parser, [*beneath, *args[1:]])
+        self.in_place = subcommand != "fit" or name == "last" or Path(str(name)).is_dir()
+        if name not in (None, "last", "best"):
+            elsewhere = options_elsewhere(args, self.config[subcommand].run, path)
+            if elsewhere and subcommand == "fit" and self.in_place:
+                raise UsageError(
+                    f"--ckpt_path {name} goes on in that folder, and {' and '.join(elsewhere)} names another: leave "
+                    f"that out, or start a new run with --ckpt_path {path}"
+                )
+            self.in_place = self.in_place and not elsewhere
         # one made without the command line does not tell its optimizer
         if subcommand == "fit" and "config" in self.checkpoint:
             check_resumed(self.config.fit.model, self._parse(parser, beneath).fit.model, path)
@@ -382,28 +387,3 @@ class ImageCLI(LightningCLI):
         """Write the predictions as a table."""
         path = write_predicted(self.run, self.datamodule.samples("predict"), self.model)
         print_predicted(Console(), path, self.model)
-
-
-def git_commit() -> str | None:
-    """Return the commit of this code, with a plus if it was changed since; None outside a checkout."""
-    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--abbrev=40", "--dirty=+"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that results may depend on."""
-    packages = ("torch", "lightning", "timm", "torchmetrics")
-    return {name: version(name) for name in packages} | {"python": platform.python_version()}
-
-
-def print_version() -> None:
-    """Print this project's version and those it runs on."""
-    try:
-        own = version("francesinha")
-    except PackageNotFoundError:
-        own = "(not installed)"
-    parts = [f"{name} {version(name)}" for name in ("lightning", "torch", "timm")]
-    print(", ".join([f"francesinha {own}", *parts, f"python {sys.version.split()[0]}"]))

@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 import warnings
+from importlib import import_module
 
 from pipelines.allocator import keep_large_blocks
 
@@ -22,6 +23,9 @@ usage: python train.py COMMAND [options]      python train.py COMMAND --help
 
 Options of every command: --debug (full traces of errors; or set FRANCESINHA_DEBUG=1), --version.
 `python train.py fit` alone trains a small CNN on the embedded digits."""
+
+# each a module of this package with a main of its own
+PIPELINES = ("inspect", "report", "stack", "tune")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -71,9 +75,14 @@ def was_launched() -> bool:
 
 def run(args: list[str]) -> int:
     """Run a command; see `main`."""
+    if "--version" in args:
+        from pipelines.versions import print_version
+
+        print_version()
+        return 0
     keep_large_blocks()
     # the heavy imports come after the cheap answers
-    from pipelines.cli import SUBCOMMANDS, ImageCLI, print_version
+    from pipelines.cli import SUBCOMMANDS, ImageCLI
     from pipelines.errors import unknown_command
     from pipelines.gpu_check import settle_that_there_is_none
     from pipelines.process_group import end_process_group
@@ -81,29 +90,12 @@ def run(args: list[str]) -> int:
     settle_that_there_is_none()
 
     command = args[0]
-    if "--version" in args:
-        print_version()
-    elif command == "stack":
-        from pipelines.stack import main as stack
-
-        return stack(args[1:])
-    elif command == "inspect":
-        from pipelines.inspect import main as inspect
-
-        return inspect(args[1:])
-    elif command == "tune":
-        from pipelines.tune import main as tune
-
-        return tune(args[1:])
-    elif command == "report":
-        from pipelines.report import main as report
-
-        return report(args[1:])
-    elif command in SUBCOMMANDS:
-        ImageCLI(args)
-        end_process_group()
-    else:
-        raise unknown_command(command, [*SUBCOMMANDS, "inspect", "report", "stack", "tune"])
+    if command in PIPELINES:
+        return int(import_module(f"pipelines.{command}").main(args[1:]))
+    if command not in SUBCOMMANDS:
+        raise unknown_command(command, [*SUBCOMMANDS, *PIPELINES])
+    ImageCLI(args)
+    end_process_group()
     return 0
 
 

@@ -67,6 +67,24 @@ def given_checkpoint(args: list[str]) -> str | None:
     return given
 
 
+def options_elsewhere(args: list[str], asked: Namespace, checkpoint: Path) -> list[str]:
+    """Return the options of a command line that name another place than the run of a checkpoint.
+
+    Args:
+        args: the command line
+        asked: its options `--run`, as they were parsed
+        checkpoint: path of its file
+    """
+    run = run_dir.of_checkpoint(checkpoint)
+    if run is None:
+        return []
+    folder = run.folder.resolve()
+    own = {"root": folder.parent.parent, "experiment": folder.parent.name, "name": folder.name}
+    named = {"root": Path(asked.root).resolve(), "experiment": asked.experiment, "name": asked.name}
+    given = {arg.partition("=")[0] for arg in args}
+    return [option for part in own if (option := f"--run.{part}") in given and named[part] != own[part]]
+
+
 def reset_options_with_class() -> None:
     """Let a class start from its own defaults when it takes another one's place.
 

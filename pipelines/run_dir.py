@@ -13,7 +13,7 @@ ENVIRONMENT_VARIABLE = "FRANCESINHA_RUN_DIR"
 
 @dataclass
 class RunOptions:
-    """Where the run is kept.
+    """Where the run is kept; that of a checkpoint keeps its evaluations too, unless the command line names another.
 
     Args:
         root: folder of all experiments

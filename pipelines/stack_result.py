@@ -16,6 +16,7 @@ from callbacks.recorder import (
     keep_earlier,
     leakage_allowed,
     read_json,
+    says_the_same,
     write_json,
     write_predictions,
 )
@@ -31,10 +32,10 @@ from ensembling.rejection import Thresholds, fit_thresholds
 from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.metrics import classification_metrics
 from lightning_modules.stacked_classifier import StackedClassifier, stack_checkpoint
-from pipelines.cli import git_commit, versions
 from pipelines.plan import StackPlan
 from pipelines.run_dir import RunDir
 from pipelines.stack_logits import Member, MemberLogits, averages_folds
+from pipelines.versions import git_commit, versions
 
 # what differs in result.json where the same stack is made again
 OF_A_PROCESS = ("versions", "git_commit", "fit")
@@ -274,12 +275,20 @@ def put_earlier_aside(run: RunDir, result: dict[str, Any]) -> None:
     Raises:
         ValueError: the earlier result.json is damaged
     """
-    now = json.loads(json.dumps(result))
-    if any(now.get(name) != value for name, value in read_json(run.result).items() if name not in OF_A_PROCESS):
+    if not _is_repeated(read_json(run.result), json.loads(json.dumps(result))):
         # the result last: by it the next command knows that there is something to put aside
         for path in (run.predictions, run.logits, run.stack, run.result):
             keep_earlier(path)
             path.unlink(missing_ok=True)
+
+
+def _is_repeated(earlier: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Tell whether a result says what an earlier one says, also if `test` was run on that one's checkpoint since."""
+    ignored = {*OF_A_PROCESS}
+    evaluations = earlier.get("evaluations", {})
+    if evaluations.keys() == {"test"} and evaluations["test"]["fingerprint"] == now["fingerprints"]["test"]:
+        ignored |= {"evaluations", "test"} if says_the_same(earlier["test"], now["test"]) else set()
+    return all(now.get(name) == value for name, value in earlier.items() if name not in ignored)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
 
 from callbacks import RunRecorder
-from callbacks.recorder import keep_earlier, write_json, write_predictions
+from callbacks.recorder import keep_earlier, says_the_same, write_json, write_predictions
 from datamodules import ImageFolder, Manifest
 from lightning_modules import MLP
 from lightning_modules.checkpoints import load_classifier
@@ -73,6 +73,28 @@ def test_test__other_results_do_not_overwrite_earlier_ones(tmp_path):
     assert json.loads((tmp_path / "result.1.json").read_text()) == first
     assert (tmp_path / "predictions.1.safetensors").is_file()
     assert read(tmp_path)["test"] != first["test"]
+
+
+def test_test__again_in_other_batches_keeps_no_copy(tmp_path):
+    model, data = fitted(tmp_path)
+    trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+    data.batch_size = 7
+    trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+    assert not (tmp_path / "result.1.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "same"),
+    [
+        ({"nll": 0.5, "auroc": None}, {"nll": 0.500001, "auroc": None, "loss": 0.5}, True),
+        ({"nll": 0.5}, {"nll": 0.5001}, False),
+        ({"nll": 0.5}, {"nll": None}, False),
+        ({"a": {"nll": 0.5}}, {"a": {"nll": 0.6}}, False),
+        ("mlp", "small_cnn", False),
+    ],
+)
+def test_says_the_same(earlier, now, same):
+    assert says_the_same(earlier, now) is same
 
 
 def test_rehearsal__leaves_nothing_behind(tmp_path):

@@ -9,7 +9,7 @@ import yaml
 from rich.console import Console
 from safetensors.torch import load_file
 
-from callbacks.recorder import device_name
+from callbacks.recorder import device_name, read_json
 from ensembling.heads import GreedyHead, LogisticHead
 from ensembling.leakage import LeakageError
 from ensembling.pooling import TunedMeanHead, WeightedMean, set_weights
@@ -214,6 +214,20 @@ def test_another_stack_in_the_folder__puts_the_earlier_one_aside(oof):
         "test_stack_by_class.png",
         "test_stack_decisions.png",
     ]
+
+
+def test_same_stack_again__after_its_test(oof):
+    root, folder, changes = oof
+    plan = make(root, stack_name="tested", keep="logistic", **changes)
+    _, first = stacked(plan, folder)
+    run = RunDir(folder / "tested")
+    command = ["test", "--ckpt_path", str(run.folder), "--figures.draw", "false", "--trainer.accelerator", "cpu"]
+    assert main([*command, "--data.batch_size", "7"]) == 0
+    assert read_json(run.result)["evaluations"]["test"]["fingerprint"] == first["fingerprints"]["test"]
+    _, second = stacked(plan, folder)
+    assert "evaluations" not in read_json(run.result)
+    assert second["test"] == first["test"]
+    assert not [*run.folder.glob("**/*.1.*")]
 
 
 @pytest.mark.parametrize("broken", ["write_predictions", "write_tensors", "write_json", "WholeFileIO"])
