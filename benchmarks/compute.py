@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from callbacks.recorder import device_name
+from callbacks.result_files import device_name
 from datamodules import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
 from lightning_modules import MLP, VGG, ConvNeXt, CustomCNN, EfficientNet, ResNet, SmallCNN

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from callbacks.drawing import Drawn, Evaluated, EvaluationDrawing
-from callbacks.recorder import write_json
+from callbacks.result_files import write_json
 
 BATCH = 128
 # TensorBoard takes one image with all thumbnails, of at most this size

@@ -38,7 +38,7 @@ from callbacks import (
     Throughput,
 )
 from callbacks.figure_options import with_figures
-from callbacks.recorder import keep_earlier
+from callbacks.result_files import keep_earlier
 from datamodules import DataInfo, ImageDataModule
 from datamodules.whole_file import write_whole
 from lightning_modules import ImageClassifier, StackingModule

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from callbacks.recorder import write_json
+from callbacks.result_files import write_json
 from datamodules import ImageDataModule
 from datamodules.base import SPLITS
 from datamodules.duplicates import Pairs, look_at, near_duplicates, same_content

@@ -5,7 +5,7 @@ import csv
 from rich.console import Console
 from rich.markup import escape
 
-from callbacks.recorder import keep_earlier
+from callbacks.result_files import keep_earlier
 from datamodules.samples import Samples
 from datamodules.whole_file import write_whole
 from lightning_modules import ImageClassifier

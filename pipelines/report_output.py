@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from callbacks.recorder import write_json
+from callbacks.result_files import write_json
 from datamodules.whole_file import write_whole
 from pipelines.errors import UsageError
 

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-from callbacks.recorder import device_name, read_json, write_json
+from callbacks.result_files import device_name, read_json, write_json
 from datamodules import ImageDataModule
 from datamodules.provenance import Provenance
 from datamodules.samples import Samples

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from callbacks.recorder import (
+from callbacks.result_files import (
     device_name,
     keep_earlier,
     leakage_allowed,

@@ -14,7 +14,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 
-from callbacks.recorder import device_name, keep_earlier
+from callbacks.result_files import device_name, keep_earlier
 from datamodules.whole_file import write_whole
 from figures import lr_curve
 from lightning_modules import StackingModule

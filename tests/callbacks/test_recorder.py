@@ -6,7 +6,6 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
 
 from callbacks import RunRecorder
-from callbacks.recorder import keep_earlier, says_the_same, write_json, write_predictions
 from datamodules import ImageFolder, Manifest
 from lightning_modules import MLP
 from lightning_modules.checkpoints import load_classifier
@@ -83,20 +82,6 @@ def test_test__again_in_other_batches_keeps_no_copy(tmp_path):
     assert not (tmp_path / "result.1.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("earlier", "now", "same"),
-    [
-        ({"nll": 0.5, "auroc": None}, {"nll": 0.500001, "auroc": None, "loss": 0.5}, True),
-        ({"nll": 0.5}, {"nll": 0.5001}, False),
-        ({"nll": 0.5}, {"nll": None}, False),
-        ({"a": {"nll": 0.5}}, {"a": {"nll": 0.6}}, False),
-        ("mlp", "small_cnn", False),
-    ],
-)
-def test_says_the_same(earlier, now, same):
-    assert says_the_same(earlier, now) is same
-
-
 def test_rehearsal__leaves_nothing_behind(tmp_path):
     data = Blobs()
     fitting = trainer(tmp_path, callbacks=[recorder(tmp_path)], fast_dev_run=True)
@@ -120,32 +105,6 @@ def test_predictions__name_the_groups_of_their_samples(tmp_path, image_folder):
         samples = data.splits[split]
         expected = dict(zip(samples.ids.tolist(), samples.groups.tolist(), strict=True))
         assert dict(zip(found[f"{split}/id"].tolist(), found[f"{split}/group"].tolist(), strict=True)) == expected
-
-
-def test_write_predictions__a_split_is_replaced_whole(tmp_path):
-    columns = {"id": torch.arange(2), "label": torch.arange(2), "logits": torch.zeros(2, 3)}
-    path = tmp_path / "p.safetensors"
-    write_predictions(path, {"test": columns | {"group": torch.ones(2)}})
-    write_predictions(path, {"val": columns})
-    write_predictions(path, {"test": columns})
-    assert set(load_file(path)) == {f"{s}/{n}" for s in ("val", "test") for n in columns}
-
-
-def test_keep_earlier__counts_up(tmp_path):
-    path = tmp_path / "result.json"
-    keep_earlier(path)
-    for number in range(3):
-        write_json(path, {"number": number})
-        keep_earlier(path)
-    assert [json.loads((tmp_path / f"result.{n}.json").read_text())["number"] for n in (1, 2, 3)] == [0, 1, 2]
-
-
-def test_write__leaves_no_partial_file(tmp_path):
-    columns = {"id": torch.arange(2), "label": torch.arange(2), "logits": torch.zeros(2, 3)}
-    write_predictions(tmp_path / "p.safetensors", {"val": columns})
-    write_predictions(tmp_path / "p.safetensors", {"test": columns})
-    assert set(load_file(tmp_path / "p.safetensors")) == {f"{s}/{n}" for s in ("val", "test") for n in columns}
-    assert [path.name for path in tmp_path.iterdir()] == ["p.safetensors"]
 
 
 def test_resume__test_results_of_replaced_weights_are_put_aside(tmp_path):

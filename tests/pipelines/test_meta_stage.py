@@ -9,7 +9,7 @@ import yaml
 from rich.console import Console
 from safetensors.torch import load_file
 
-from callbacks.recorder import device_name, read_json
+from callbacks.result_files import device_name, read_json
 from ensembling.heads import GreedyHead, LogisticHead
 from ensembling.leakage import LeakageError
 from ensembling.pooling import TunedMeanHead, WeightedMean, set_weights

@@ -1,0 +1,92 @@
+"""Files that runs leave: results as JSON, predictions as tensors, and what earlier ones held."""
+
+import itertools
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from datamodules.whole_file import write_whole
+from ensembling.leakage import Leakage
+
+# by which the same evaluation in other batches, or on another device, moves a metric
+ROUNDING = 1e-5
+
+
+def device_name(device: torch.device) -> str:
+    """Name a device as its maker does."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def says_the_same(earlier: Any, now: Any) -> bool:
+    """Tell whether what two results both have is equal, but for rounding.
+
+    Args:
+        earlier: metrics by name, or a value
+        now: likewise
+    """
+    if isinstance(earlier, Mapping) and isinstance(now, Mapping):
+        return all(says_the_same(earlier[name], now[name]) for name in earlier.keys() & now.keys())
+    if isinstance(earlier, float) and isinstance(now, float):
+        return earlier == now or abs(earlier - now) < ROUNDING
+    return bool(earlier == now)
+
+
+def keep_earlier(path: Path) -> None:
+    """Copy a file to the first free `name.N.suffix` beside it, before it is written anew."""
+    if path.is_file():
+        number = next(n for n in itertools.count(1) if not path.with_suffix(f".{n}{path.suffix}").exists())
+        shutil.copyfile(path, path.with_suffix(f".{number}{path.suffix}"))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole, then rename it into place."""
+    with write_whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object from a JSON file; it is empty if there is no file.
+
+    Raises:
+        ValueError: the file is damaged; the message names it
+    """
+    try:
+        content = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): restore it, or move it away") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged (it holds no object): restore it, or move it away")
+    return content
+
+
+def leakage_allowed(leakage: Leakage | None) -> dict[str, str]:
+    """Return what a file of tensors says of a stack that was trained on what its bases knew; else nothing."""
+    problems = leakage.problems() if leakage is not None else []
+    return {"leakage_allowed": "; ".join(problems)} if problems else {}
+
+
+def write_predictions(
+    path: Path, predictions: Mapping[str, dict[str, Tensor]], metadata: dict[str, str] | None = None
+) -> None:
+    """Add the predictions of some splits to a safetensors file.
+
+    Args:
+        path: the file; splits that it holds already are kept, or replaced by new ones of the same name
+        predictions: by split: `id` and `label`, shape `(sample,)`, and `logits`, `(sample, class)`; perhaps `source`
+            and `group`
+        metadata: what the file says of itself
+    """
+    earlier = load_file(path) if path.is_file() else {}
+    tensors = {name: column for name, column in earlier.items() if name.partition("/")[0] not in predictions}
+    for split, columns in predictions.items():
+        tensors |= {f"{split}/{name}": column.detach().cpu().contiguous() for name, column in columns.items()}
+    with write_whole(path) as partial:
+        save_file(tensors, partial, metadata or None)
