@@ -1,5 +1,6 @@
 """Choice of the penalty of a logistic regression by cross-validation."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -210,14 +211,27 @@ class _Folds:
         scores = torch.zeros(len(self.grid), dtype=torch.float64)
         for fold, solution, done in zip(group, solutions, converged, strict=True):
             if not done.all():
-                exact = self._objective(fold, present, self.x)
-                for number in (~done).nonzero().flatten().tolist():
-                    begin = solution[number : number + 1]
-                    found, _ = solve(exact.only([number]), begin, None, CV_TOLERANCE, max_iterations)
-                    solution[number] = found.solution[0]
+                self._one_by_one(self._objective(fold, present, self.x), solution, done, max_iterations)
             held = self.slices[fold]
             scores += _nll(solution, self.problem.fast[held], labels[held], len(present))
         return scores
+
+    def _one_by_one(self, exact: Objective, solution: Tensor, done: Tensor, max_iterations: int) -> None:
+        """Solve for each C that the joint steps left, from the strongest penalty on; change the solutions in place."""
+        curvature: Curvature | None = None
+        for number in (~done).nonzero().flatten().tolist():
+            starts = [solution[number], *_foreseen(solution, self.grid, number)]
+            value, gradient, noise = exact.only([number] * len(starts))(torch.stack(starts), torch.arange(len(starts)))
+            best = [int(value.argmin())]
+            found, curvature = solve(
+                exact.only([number]),
+                starts[best[0]][None],
+                curvature.hessian if curvature else None,
+                CV_TOLERANCE,
+                max_iterations,
+                first=(value[best], gradient[best], noise[best]),
+            )
+            solution[number] = found.solution[0]
 
     def _objective(self, fold: int, present: Tensor, x: Tensor) -> Objective:
         """Return the objectives of all C over all samples but a fold's, which are of the present classes."""
@@ -271,6 +285,15 @@ class _Folds:
         following = Joint([objective.only(self.followers) for objective in objectives])
         inner = by_factors([factors[leader] for leader in led] * size)
         return minimise(following, start, inner, CV_TOLERANCE, REFRESH, joined(known))
+
+
+def _foreseen(solutions: Tensor, grid: list[float], number: int) -> list[Tensor]:
+    """Return where those of stronger penalties point to: weights of separable classes grow as log C does."""
+    if number < 2:
+        return list(solutions[:number])
+    before, last, now = (math.log(C) for C in grid[number - 2 : number + 1])
+    ahead = (now - last) / (last - before)
+    return [solutions[number - 1], torch.lerp(solutions[number - 2], solutions[number - 1], 1 + ahead)]
 
 
 def _nll(solutions: Tensor, x: Tensor, labels: Tensor, num_classes: int) -> Tensor:

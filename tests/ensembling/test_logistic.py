@@ -8,6 +8,7 @@ from ensembling.folds import meta_folds
 from ensembling.heads import LogisticHead, fit_head
 from ensembling.logistic_cv import fit_logistic_cv
 from ensembling.logistic_fit import fit_logistic
+from ensembling.logistic_objective import Objective
 from tests.helpers.meta import meta_samples
 
 
@@ -147,6 +148,27 @@ def test_fit_logistic_cv__scores_are_those_of_separate_fits(rare, grid, large, m
     assert scores[grid.index(C)] <= scores.min() * (1 + 2e-3)
     alone = fit_logistic(x, y, 4, C)
     assert objective(x, y, weight, bias, C) == pytest.approx(objective(x, y, *alone, C), rel=1e-8)
+
+
+def test_fit_logistic_cv__separable_classes_take_about_one_hessian_a_fit(monkeypatch):
+    # without a penalty the weights would grow for ever: those of a fold are far from those of all samples
+    x, y = problem(samples=120)
+    y[:6] = y[:6].roll(1)
+    x = torch.cat([x, x.square(), x**3], 1)
+    folds, grid, taken = meta_folds(y, 4, 0), [10.0**power for power in range(-4, 5)], []
+    scores = torch.zeros(len(grid), dtype=torch.float64)
+    for fold in range(4):
+        held = folds == fold
+        for number, C in enumerate(grid):
+            weight, bias = fit_logistic(x[~held], y[~held], 4, C)
+            logits = x[held].double() @ weight.T + bias
+            scores[number] += torch.nn.functional.cross_entropy(logits, y[held], reduction="sum")
+    hessian = Objective.hessian
+    monkeypatch.setattr(Objective, "hessian", lambda *args: taken.append(1) or hessian(*args))
+    *_, ours = fit_logistic_cv(x, y, 4, grid, folds)
+    assert torch.allclose(ours, scores / len(y), rtol=2e-3)
+    # 9 for all samples, 36 for those without a fold, and some twice
+    assert len(taken) < 75
 
 
 def test_logistic_head__keeps_the_chosen_c():
