@@ -10,6 +10,7 @@ from pipelines.report_files import is_number, part
 from pipelines.report_metrics import ComparedRun
 from pipelines.report_page import Cell, Picture, Section, Table, drawn, interval_cell, number_cell
 from pipelines.report_tables import spoken
+from pipelines.table import kind_of_samples
 
 SHOWN_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "nll", "brier", "ece")
 
@@ -98,6 +99,7 @@ def name_cell(row: Mapping[str, Any], name: str = "name") -> Cell:
 def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> Table:
     """Build the table of members and heads."""
     recommended = part(dict(report), "recommendation").get("model")
+    calibrated = ["nll", "ece"] if any(part(dict(model), "calibrated") for model in models) else []
     rows = []
     for model in models:
         name = str(model.get("name", "–"))
@@ -109,9 +111,8 @@ def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]])
                 Cell(shown, name),
                 Cell(str(model.get("kind", "–")), str(model.get("kind", ""))),
                 *(interval(metrics, metric) for metric in SHOWN_METRICS),
-                number(model.get("temperature"), 3),
-                interval(part(dict(model), "calibrated"), "nll"),
-                interval(part(dict(model), "calibrated"), "ece"),
+                *[number(model.get("temperature"), 3)] * bool(calibrated),
+                *(interval(part(dict(model), "calibrated"), metric) for metric in calibrated),
                 number(model.get("parameters")),
                 number(model.get("ms_per_image"), 3),
                 Cell(pareto, pareto),
@@ -121,14 +122,13 @@ def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]])
         "model",
         "kind",
         *map(spoken, SHOWN_METRICS),
-        "temperature",
-        "nll calibrated",
-        "ece calibrated",
+        *["temperature"] * bool(calibrated),
+        *(f"{metric} calibrated" for metric in calibrated),
         "parameters",
         "ms an image",
         "Pareto front",
     ]
-    numeric = [False, False, *[True] * (len(SHOWN_METRICS) + 5), False]
+    numeric = [False, False, *[True] * (len(columns) - 3), False]
     samples = report.get("samples")
     count = f" on {samples:,} test samples" if isinstance(samples, int) else ""
     return Table(f"members and heads{count}, with 95 % bootstrap intervals", columns, rows, numeric)
@@ -168,13 +168,8 @@ def worth_table(worth: Sequence[Mapping[str, Any]], leaks: bool) -> Table:
         for row in worth
     ]
     columns = ["member", "accuracy without", "nll without", "share in greedy selection"]
-    title = f"worth of each member: what the mean of all changes by without it, on {meta_samples(leaks)}"
+    title = f"worth of each member: what the mean of all changes by without it, on {kind_of_samples(leaks)} samples"
     return Table(title, columns, rows, [False, True, True, True])
-
-
-def meta_samples(leaks: bool) -> str:
-    """Say on which samples choices were made: what members were fitted on is not held out from them."""
-    return "meta samples" if leaks else "held-out samples"
 
 
 def diversity_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
@@ -207,6 +202,6 @@ def stack_pictures(models: Sequence[Mapping[str, Any]], anchor: str, leaks: bool
         front = [found[place][2].get("pareto") is True for place in costed]
         shown = [labels[place] for place in costed]
         figure = cost_accuracy(shown, costs, [values[place] for place in costed], front, "ms an image")
-        caption = f"accuracy on test against cost; the front was chosen on {meta_samples(leaks)}"
+        caption = f"accuracy on test against cost; the front was chosen on {kind_of_samples(leaks)} samples"
         pictures.append(drawn(f"{anchor}_cost", caption, f"accuracy against cost of {', '.join(shown)}", figure))
     return pictures

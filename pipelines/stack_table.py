@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ensembling.statistics import METRICS, Interval
-from pipelines.table import leakage_mark, print_leakage
+from pipelines.table import kind_of_samples, leakage_mark, print_leakage
 
 TITLES = {
     "accuracy": "accuracy",
@@ -166,8 +166,7 @@ def cost_table(report: Mapping[str, Any], title: str) -> Table:
 
 
 def _kind(report: Mapping[str, Any]) -> str:
-    # what members were fitted on is not held out from them
-    return "meta" if report["leakage"]["allowed"] else "held-out"
+    return kind_of_samples(bool(report["leakage"]["allowed"]))
 
 
 def _table(report: Mapping[str, Any], title: str, *columns: str) -> Table:

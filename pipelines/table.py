@@ -82,6 +82,11 @@ def leakage_mark(result: dict[str, Any]) -> str:
     return " — overlaps: see the notes" if leakage.get("warnings") else ""
 
 
+def kind_of_samples(leaks: bool) -> str:
+    """Name the samples that heads were fitted on and choices made by: held out from the members, unless these leak."""
+    return "meta" if leaks else "held-out"
+
+
 def stack_table(result: dict[str, Any]) -> Table:
     """Build the table of members, their mean and the stack.
 

@@ -20,7 +20,8 @@ def model(name, kind, accuracy, **facts):
         "nll": interval(0.5),
         "auroc": {"value": None, "low": None, "high": None},
     }
-    return {"name": name, "kind": kind, "metrics": metrics, "calibrated": None, "temperature": None, **facts}
+    calibrated = {"nll": interval(0.4), "ece": interval(0.02)}
+    return {"name": name, "kind": kind, "metrics": metrics, "calibrated": calibrated, "temperature": 1.25, **facts}
 
 
 STACK = {
@@ -28,7 +29,7 @@ STACK = {
     "models": [
         model("mlp", "member", 0.8, ms_per_image=0.1, pareto=True, parameters=1000),
         model("cnn", "member", 0.9, ms_per_image=2.0, pareto=True),
-        model("logistic", "head", 0.95, ms_per_image=2.1, pareto=True, temperature=1.25),
+        model("logistic", "head", 0.95, ms_per_image=2.1, pareto=True),
     ],
     "differences": [{"model": "logistic", "to": "cnn", "accuracy": interval(0.05), "nll": None, "mcnemar_p": 0.01}],
     "worth": [{"member": "mlp", "accuracy": interval(0.01), "nll": interval(-0.1), "greedy_share": 0.25}],
@@ -64,6 +65,17 @@ def test_stack_section__all_that_the_report_holds(tmp_path):
     assert shown(tables["paired"])[0][:4] == ["logistic", "cnn", "0.0500", "–"]
     assert shown(tables["worth"]) == [["mlp", "0.0100", "-0.1000", "0.2500"]]
     assert shown(tables["diversity"]) == [["mlp and cnn", "0.2000", "–", "–", "–"]]
+
+
+def test_stack_section__columns_of_calibration_only_where_there_was_one(tmp_path):
+    names = {"temperature", "nll calibrated", "ece calibrated"}
+    _, tables, _ = section_of(tmp_path, stack=STACK)
+    assert names <= set(tables["members"].columns)
+    raw = [row | {"calibrated": None, "temperature": None} for row in STACK["models"]]
+    _, tables, _ = section_of(tmp_path, stack=STACK | {"models": raw})
+    table = tables["members"]
+    assert not names & set(table.columns)
+    assert len(table.columns) == len(table.numeric) == len(table.rows[0])
 
 
 def test_stack_section__leakage_is_said_of_all_heads(tmp_path):
