@@ -1,5 +1,6 @@
 """The command line: LightningCLI with run folders, data links and forced callbacks."""
 
+import errno
 import signal
 from argparse import ArgumentError
 from collections.abc import Iterator
@@ -343,7 +344,7 @@ class ImageCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
-            with self._naming_smaller_batch():
+            with self._naming_smaller_batch(), self._naming_full_disk():
                 super()._run_subcommand(subcommand)
         except StoppedError:
             self._say_how_to_go_on()
@@ -365,6 +366,17 @@ class ImageCLI(LightningCLI):
             if not is_out_of_memory(error):
                 raise
             raise OutOfMemoryError(smaller_batch(self.trainer, self.datamodule.batch_size, self.model.size)) from error
+
+    @contextmanager
+    def _naming_full_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # of a log that Lightning or TensorBoard appends to: what is written whole is named there
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename:
+                raise
+            self._say_how_to_go_on()
+            raise OSError(f"a log in {self.run.folder} could not be written: {error.strerror}") from error
 
     def _say_how_to_go_on(self) -> None:
         if self.subcommand == "fit" and self.trainer.is_global_zero:

@@ -65,9 +65,9 @@ def print_test(console: Console, run: RunDir) -> None:
 def print_leakage(console: Console, result: dict[str, Any]) -> None:
     """Print each overlap between the bases' samples and the meta-model's."""
     for sentence in result["leakage"]["allowed"]:
-        console.print(f"[bold red]LEAKAGE ALLOWED:[/] {sentence}")
+        console.print(f"[bold red]LEAKAGE ALLOWED:[/] {escape(sentence)}")
     for sentence in result["leakage"]["warnings"]:
-        console.print(f"[yellow]note:[/] {sentence}")
+        console.print(f"[yellow]note:[/] {escape(sentence)}")
 
 
 def leakage_mark(result: dict[str, Any]) -> str:

@@ -1,9 +1,12 @@
+import errno
 from importlib.metadata import version
 
 import pytest
 
+from callbacks import ResumableCSVLogger
 from pipelines import cli
 from pipelines.main import main
+from tests.helpers.cli import run
 
 
 def test_summary__lists_the_commands(capsys):
@@ -66,3 +69,21 @@ def test_interrupt__ends_with_130(capsys, monkeypatch):
 
     monkeypatch.setattr(cli, "ImageCLI", interrupt)
     assert main(["fit"]) == 130
+
+
+def test_full_disk__names_the_run_whose_log_did_not_fit_and_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    save = ResumableCSVLogger.save
+
+    def full(logger):
+        if (tmp_path / "digits/mlp/checkpoints/last.ckpt").is_file():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(logger)
+
+    options = ["--model", "MLP", "--model.hidden", "[16]", "--trainer.max_epochs", "3"]
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumableCSVLogger, "save", full)
+        assert run("fit", *options, root=tmp_path) == 2
+    printed = capsys.readouterr()
+    assert "digits/mlp could not be written: No space left on device" in printed.err
+    assert f"go on:  python train.py fit --config {tmp_path}/digits/mlp/config.yaml --ckpt_path" in printed.out
+    assert run("fit", "--ckpt_path", tmp_path / "digits/mlp") == 0

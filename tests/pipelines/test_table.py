@@ -66,9 +66,9 @@ def test_stack_table__says_where_leakage_was_allowed(tmp_path):
 
 
 def test_print_leakage(tmp_path, capsys):
-    table.print_leakage(Console(width=120), result(tmp_path, allowed=["mlp was fitted on 9"]))
+    table.print_leakage(Console(width=120), result(tmp_path, allowed=["mlp [small] was fitted on 9"]))
     printed = capsys.readouterr().out
-    assert "LEAKAGE ALLOWED: mlp was fitted on 9" in printed
+    assert "LEAKAGE ALLOWED: mlp [small] was fitted on 9" in printed
     assert "note: mlp was selected on 3" in printed
 
 
