@@ -9,19 +9,20 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.trainer.states import RunningStage
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from datamodules.dataset import Dataset, channel_statistics
+from datamodules.hold_out import hold_out, thin_out
 from datamodules.image_store import VERSION
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch, BatchLoader
 from datamodules.mixing import mix
+from datamodules.option_checks import check_conflicts, check_ranges
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.samplers import EpochSampler, Sampling, choose_order
 from datamodules.samples import Samples
-from datamodules.splits import LongTail, long_tail, stratified_folds, stratified_holdout, stratified_subset
-from datamodules.transforms import Step, augment, check_steps
+from datamodules.splits import LongTail, stratified_holdout
+from datamodules.transforms import Step, augment
 
 SPLITS = ("train", "val", "stack", "test")
 
@@ -83,55 +84,13 @@ class ImageDataModule(pl.LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._check_ranges()
-        self._check_conflicts()
+        check_ranges(self)
+        check_conflicts(self)
         self._served: dict[str, Samples] = {}
         self._train_loader: BatchLoader | None = None
         self._resumed: dict[str, Any] | None = None
         self._drawn_seed: int | None = None
         self._generators: dict[torch.device, torch.Generator] = {}
-
-    def _check_ranges(self) -> None:
-        for name in ("batch_size", "image_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--data.{name} must be at least 1, not {value}")
-        for name in ("val_fraction", "stack_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"--data.{name} must be in [0, 1), not {getattr(self, name)}")
-        if not 0 < self.subsample <= 1:
-            raise ValueError(f"--data.subsample must be in (0, 1], not {self.subsample}")
-        if self.imbalance_ratio < 1:
-            raise ValueError(f"--data.imbalance_ratio must be at least 1, not {self.imbalance_ratio}")
-        if self.num_workers < 0:
-            raise ValueError(f"--data.num_workers must be at least 0, not {self.num_workers}")
-        if self.num_folds is not None and self.num_folds < 2:
-            raise ValueError(f"--data.num_folds must be at least 2, not {self.num_folds}")
-        if not 0 <= self.fold < (self.num_folds or self.fold + 1):
-            raise ValueError(f"--data.fold must be from 0 to {(self.num_folds or 1) - 1}, not {self.fold}")
-        for name in ("mixup", "cutmix"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--data.{name} must be at least 0, not {getattr(self, name)}")
-        check_steps(self.augmentation)
-        check_steps(self.strong_augmentation)
-
-    def _check_conflicts(self) -> None:
-        if self.num_folds is not None and self.leave_out_source is not None:
-            raise ValueError("--data.num_folds and --data.leave_out_source cannot be given together: both hold out")
-        holds_out = self.num_folds is not None or self.leave_out_source is not None
-        if self.fold and self.num_folds is None:
-            raise ValueError("--data.fold needs --data.num_folds")
-        if self.held_out != "val" and not holds_out:
-            raise ValueError(
-                f"--data.held_out {self.held_out} needs something to hold out: --data.num_folds, or "
-                f"--data.leave_out_source"
-            )
-        if self.held_out == "stack" and self.stack_fraction:
-            raise ValueError("--data.held_out stack and --data.stack_fraction cannot be given together")
-        if bool(self.strong_augmentation) != bool(self.strong_classes):
-            raise ValueError("--data.strong_augmentation and --data.strong_classes need each other")
-        if self.imbalance_ratio != 100 and self.long_tail == "none":
-            raise ValueError("--data.imbalance_ratio needs --data.long_tail exponential or step")
 
     # what there is
 
@@ -156,7 +115,7 @@ class ImageDataModule(pl.LightningDataModule):
     def splits(self) -> dict[str, Samples]:
         """Samples of each split by name; `stack` and `val` may be empty."""
         data = self.dataset
-        pool, held = self._hold_out(data.train)
+        pool, held = hold_out(self, data.train)
         fixed = {"val": data.val, "test": data.test} | ({self.held_out: held} if held is not None else {})
         if held is not None and self.held_out == "val" and data.val is not None:
             raise ValueError(
@@ -166,7 +125,7 @@ class ImageDataModule(pl.LightningDataModule):
         train, val, stack = self.draw(pool, [val_fraction, self.stack_fraction], data.class_names)
         drawn = {"val": val, "stack": stack, "test": pool.subset([])}
         splits = drawn | {name: samples for name, samples in fixed.items() if samples is not None}
-        return {"train": self._thin_out(train), **{name: splits[name] for name in SPLITS[1:]}}
+        return {"train": thin_out(self, train), **{name: splits[name] for name in SPLITS[1:]}}
 
     def draw(self, samples: Samples, fractions: list[float], class_names: list[str]) -> list[Samples]:
         """Draw stratified holdouts from some samples; what is left over comes first.
@@ -179,36 +138,6 @@ class ImageDataModule(pl.LightningDataModule):
         labels, seed = samples.labels.numpy(), self.split_seed
         parts = stratified_holdout(labels, fractions, seed, samples.keys.numpy(), class_names, samples.group_array())
         return [samples.subset(part) for part in parts]
-
-    def _hold_out(self, samples: Samples) -> tuple[Samples, Samples | None]:
-        class_names, source_names = self.dataset.class_names, self.dataset.source_names
-        if self.num_folds is not None:
-            labels, keys, groups = samples.labels.numpy(), samples.keys.numpy(), samples.group_array()
-            folds = stratified_folds(labels, self.num_folds, self.split_seed, keys, class_names, groups)
-            held = folds == self.fold
-        elif self.leave_out_source is not None:
-            if samples.sources is None or self.leave_out_source not in source_names:
-                known = ", ".join(source_names) or "none: a manifest with a source column has them"
-                raise ValueError(f"--data.leave_out_source: there is no source {self.leave_out_source!r} ({known})")
-            held = samples.sources.numpy() == source_names.index(self.leave_out_source)
-            if not held.any():
-                raise ValueError(
-                    f"--data.leave_out_source {self.leave_out_source!r} has no image outside the test split"
-                )
-        else:
-            return samples, None
-        rest, out = samples.subset(np.flatnonzero(~held)), samples.subset(np.flatnonzero(held))
-        return _without_shared(rest, out), out
-
-    def _thin_out(self, samples: Samples) -> Samples:
-        if self.long_tail != "none":
-            labels = samples.labels.numpy()
-            samples = samples.subset(
-                long_tail(labels, self.long_tail, self.imbalance_ratio, self.split_seed, self.dataset.class_names)
-            )
-        if self.subsample < 1:
-            samples = samples.subset(stratified_subset(samples.labels.numpy(), self.subsample, self.split_seed))
-        return samples
 
     @cached_property
     def info(self) -> DataInfo:
@@ -396,16 +325,3 @@ class ImageDataModule(pl.LightningDataModule):
         if device not in self._generators:
             self._generators[device] = torch.Generator(device)
         return self._generators[device].manual_seed(self._batch_seed("augmentation"))
-
-
-def _without_shared(samples: Samples, held: Samples) -> Samples:
-    """Leave out copies of what is held out, and images of its groups, which a source may share with others."""
-    shared = torch.isin(samples.keys, held.keys)
-    if samples.groups is not None and held.groups is not None:
-        shared |= torch.isin(samples.groups, held.groups)
-    if shared.any():
-        rank_zero_warn(
-            f"{int(shared.sum())} training images are left out: they are copies of images that are held out, or of the "
-            f"same groups"
-        )
-    return samples.subset(torch.nonzero(~shared)[:, 0])
