@@ -1,10 +1,7 @@
 """The command line: LightningCLI with run folders, data links and forced callbacks."""
 
-import errno
 import signal
 from argparse import ArgumentError
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,8 +43,8 @@ from lightning_modules import ImageClassifier, StackingModule
 from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.checkpoints import read_checkpoint
 from pipelines import run_dir, table
-from pipelines.errors import UsageError, explain_parsing
-from pipelines.out_of_memory import OutOfMemoryError, is_out_of_memory, smaller_batch
+from pipelines.errors import FullDiskError, UsageError, explain_parsing, naming_full_disk
+from pipelines.out_of_memory import naming_smaller_batch
 from pipelines.parsing import (
     check_average,
     check_imbalance,
@@ -344,9 +341,9 @@ class ImageCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
-            with self._naming_smaller_batch(), self._naming_full_disk():
+            with naming_smaller_batch(self.trainer, self.datamodule, self.model), naming_full_disk(self.run.folder):
                 super()._run_subcommand(subcommand)
-        except StoppedError:
+        except (StoppedError, FullDiskError):
             self._say_how_to_go_on()
             raise
         except SystemExit as error:
@@ -357,26 +354,6 @@ class ImageCLI(LightningCLI):
             if isinstance(error, SIGTERMException):
                 raise StoppedError(signal.SIGTERM) from None
             raise KeyboardInterrupt from None
-
-    @contextmanager
-    def _naming_smaller_batch(self) -> Iterator[None]:
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise OutOfMemoryError(smaller_batch(self.trainer, self.datamodule.batch_size, self.model.size)) from error
-
-    @contextmanager
-    def _naming_full_disk(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            # of a log that Lightning or TensorBoard appends to: what is written whole is named there
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename:
-                raise
-            self._say_how_to_go_on()
-            raise OSError(f"a log in {self.run.folder} could not be written: {error.strerror}") from error
 
     def _say_how_to_go_on(self) -> None:
         if self.subcommand == "fit" and self.trainer.is_global_zero:

@@ -1,11 +1,13 @@
 """Errors in one or two lines for the person at the prompt."""
 
 import difflib
+import errno
 import importlib
 import inspect
 import re
 from argparse import ArgumentError
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
@@ -37,6 +39,29 @@ EXPECTED = (ValueError, OSError, ArgumentError, MisconfigurationException)
 
 class UsageError(ValueError):
     """The command line or a config asks for what does not exist."""
+
+
+class FullDiskError(OSError):
+    """The disk has no room for a log."""
+
+
+@contextmanager
+def naming_full_disk(folder: Path) -> Iterator[None]:
+    """Name the run where a log that Lightning or TensorBoard appends to does not fit: the system does not say which.
+
+    Args:
+        folder: of the run
+
+    Raises:
+        FullDiskError: it did not fit
+    """
+    try:
+        yield
+    except OSError as error:
+        # what we write whole is named there
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename:
+            raise
+        raise FullDiskError(f"a log in {folder} could not be written: {error.strerror}") from error
 
 
 def explain(error: BaseException) -> str:

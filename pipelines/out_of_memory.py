@@ -1,9 +1,14 @@
 """What to do where memory does not suffice."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import lightning.pytorch as pl
 import torch
+
+from datamodules import ImageDataModule
+from lightning_modules import ImageClassifier
 
 # for data that is read before anything is computed
 OUT_OF_MEMORY = (
@@ -22,6 +27,26 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and MESSAGES.search(str(error)) is not None
+
+
+@contextmanager
+def naming_smaller_batch(trainer: pl.Trainer, data: ImageDataModule, model: ImageClassifier) -> Iterator[None]:
+    """Say what to change where a batch does not fit into memory.
+
+    Args:
+        trainer: what runs
+        data: has the size of the batch
+        model: has the size of its images
+
+    Raises:
+        OutOfMemoryError: it did not
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(smaller_batch(trainer, data.batch_size, model.size)) from error
 
 
 def smaller_batch(trainer: pl.Trainer, batch_size: int, size: tuple[int, int]) -> str:

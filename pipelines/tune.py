@@ -21,6 +21,7 @@ from lightning_modules import StackingModule
 from pipelines import run_dir, table
 from pipelines.cli import ImageCLI
 from pipelines.finders import RangeTest, find_batch_size, find_learning_rate
+from pipelines.out_of_memory import naming_smaller_batch
 from pipelines.run_dir import RunDir
 from pipelines.timing import Bench, Candidate, candidates, choose, quiet
 
@@ -121,7 +122,10 @@ class TuneCLI(ImageCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             # Lightning's finders save the weights that they start from
-            with self._naming_smaller_batch(), tempfile.TemporaryDirectory(prefix="francesinha-") as folder:
+            with (
+                naming_smaller_batch(self.trainer, self.datamodule, self.model),
+                tempfile.TemporaryDirectory(prefix="francesinha-") as folder,
+            ):
                 self.search(self.config_init.fit.tune, folder)
         except SystemExit:
             # Lightning's answer to Ctrl-C
