@@ -93,8 +93,8 @@ class StackingModule(ImageClassifier):
         self.leakage = Leakage()
         self.class_counts = self.info.class_counts
         self.members: list[dict[str, Any]] = []
-        self._meta: tuple[Tensor, Tensor] | None = None
-        self._meta_groups: Tensor | None = None
+        # logits, labels and groups of what the head is trained on
+        self._meta: tuple[Tensor, Tensor, Tensor | None] | None = None
         self._provenance: Provenance | None = None
 
     @cached_property
@@ -174,7 +174,7 @@ class StackingModule(ImageClassifier):
         logits = self._logits(data, train)
         data.serve("train", train.with_source(TensorSource(logits, "logits")))
         data.serve("val", val.with_source(TensorSource(self._logits(data, val), "logits")))
-        self._meta, self._meta_groups = (logits, train.labels), join_copies(train.keys, train.groups)
+        self._meta = (logits, train.labels, join_copies(train.keys, train.groups))
         # the classes' counts are those of the samples that the head learns from
         self.class_counts = torch.bincount(train.labels, minlength=self.info.num_classes).tolist()
         self.criterion = self.loss.build(self.class_counts).to(self.device)
@@ -210,14 +210,14 @@ class StackingModule(ImageClassifier):
 
     def _solve(self) -> None:
         assert self._meta is not None
-        logits, labels = self._meta
-        self.meta_model.solve(self.head, logits, labels, groups=self._meta_groups)
+        logits, labels, groups = self._meta
+        self.meta_model.solve(self.head, logits, labels, groups=groups)
         self.trainer.should_stop = True
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics; a solved head's are those of its solution."""
         if self.meta_model.solved and self._meta is not None:
-            logits, labels = (part.to(self.device) for part in self._meta)
+            logits, labels = (part.to(self.device) for part in self._meta[:2])
             with torch.no_grad():
                 output = self.combine(logits)
             accuracy = (output.argmax(1) == labels).double().mean()

@@ -237,7 +237,7 @@ def test_train_on_val__without_a_stack_split_validates_on_a_fifth_of_it(checkpoi
     data.splits["stack"] = data.splits["stack"].subset(torch.arange(0))
     model = stack(checkpoints, data, train_on="val")
     fit(model, data, tmp_path)
-    meta, labels = model._meta
+    meta, labels, _ = model._meta
     assert len(meta) == len(labels) == 24
 
 
