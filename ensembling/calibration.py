@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,6 +10,9 @@ from torch import Tensor
 LOWEST, HIGHEST = 1e-2, 1e2
 # what stands for the logit of a class of no probability, below the sample's highest
 FLOOR = -1e4
+ECE_BINS = 15
+# of the ECE that chance makes: draws at most and at least, samples drawn in all, and the share of draws below it
+CHANCE_DRAWS, CHANCE_LEAST, CHANCE_WORK, CHANCE_LEVEL = 1000, 200, 1_000_000, 0.975
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
@@ -50,6 +54,20 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return min(max(1 / inverse, LOWEST), HIGHEST)
 
 
+def calibrated_bases(logits: Tensor, labels: Tensor) -> Tensor:
+    """Divide each base's logits by the temperature that fits it.
+
+    Args:
+        logits: of held-out samples, shape `(sample, base, class)`
+        labels: int64, shape `(sample,)`
+
+    Returns:
+        float64, of the same shape
+    """
+    temperatures = [fit_temperature(logits[:, base], labels) for base in range(logits.shape[1])]
+    return logits.double() / torch.tensor(temperatures, dtype=torch.float64)[:, None]
+
+
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
     """Divide logits by a temperature, which changes no ranking of classes.
 
@@ -63,6 +81,41 @@ def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
     if not 0 < temperature < math.inf:
         raise ValueError(f"a temperature must be a number above 0, not {temperature}")
     return logits / temperature
+
+
+def confidence_bins(confidence: Tensor) -> Tensor:
+    """Return each sample's bin of the expected calibration error; one is for confidences that round to 1.
+
+    They are torchmetrics' bins.
+
+    Args:
+        confidence: greatest probability, shape `(sample,)`
+    """
+    return torch.bucketize(confidence.float(), torch.linspace(0, 1, ECE_BINS + 1), right=True) - 1
+
+
+def ece_by_chance(logits: Tensor, seed: int = 0) -> float:
+    """Compute the expected calibration error that a perfectly calibrated model stays below in 97.5 % of all cases.
+
+    It is not 0, as gaps that chance makes between confidence and accuracy count whatever their sign. Whether each
+    prediction is right is drawn from the model's own confidence (consistency resampling: Broecker and Smith, Increasing
+    the Reliability of Reliability Diagrams, 2007), each sample by itself.
+
+    Args:
+        logits: shape `(sample, class)`
+        seed: of the draws
+    """
+    confidence = logits.double().softmax(1).amax(1)
+    bins, order = confidence_bins(confidence).sort()
+    said = confidence[order].numpy()
+    starts = np.flatnonzero(np.diff(bins.numpy(), prepend=-1))
+    draws = min(CHANCE_DRAWS, max(CHANCE_LEAST, CHANCE_WORK // len(said)))
+    rng = np.random.default_rng(seed)
+    errors = np.empty(draws)
+    for draw in range(draws):
+        right = rng.random(len(said), dtype=np.float32) < said
+        errors[draw] = np.abs(np.add.reduceat(said - right, starts)).sum()
+    return float(np.quantile(errors, CHANCE_LEVEL)) / len(said)
 
 
 def _above_floor(logits: Tensor) -> Tensor:

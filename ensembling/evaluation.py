@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ensembling.calibration import fit_temperature
 from ensembling.diversity import diversity
 from ensembling.logits import mean_logits
+from ensembling.notes import notes_against, notes_on_samples
 from ensembling.rejection import Thresholds, risk_coverage
 from ensembling.selection import (
     COMPARED,
@@ -170,7 +172,7 @@ def stack_report(
     recommendation = recommend(chosen_on, members, heads, chosen_from)
     differences = _differences(test, raw, calibrated, heads, best, temperatures)
     stays = keep or recommendation.model
-    against = _notes_against(next(row for row in rows if row["name"] == stays), differences)
+    against = notes_against(next(row for row in rows if row["name"] == stays), differences, chosen_on.units)
     return {
         "samples": len(test.labels),
         "held_out_samples": len(held_out.labels),
@@ -184,11 +186,33 @@ def stack_report(
         "best_member": {"held_out": best, "test": by_accuracy},
         "differences": differences,
         "diversity": diversity(test.members, test.labels),
-        "worth": worth(held_out.members, held_out.labels, pool, greedy_weights, groups=held_out.groups, **draw),
+        "worth": worth(
+            held_out.members,
+            held_out.labels,
+            calibrated_pool(pool, held_out.labels) if temperatures else pool,
+            greedy_weights,
+            groups=held_out.groups,
+            **draw,
+        ),
         "recommendation": asdict(recommendation),
         "leakage": {key: list((leakage or {}).get(key, ())) for key in ("allowed", "warnings")},
-        "notes": [*notes, *against, *_notes(test, held_out, raw, present)],
+        "notes": [*notes, *against, *notes_on_samples(test, held_out, raw, chosen_on, present)],
     }
+
+
+def calibrated_pool(pool: Pool, labels: Tensor) -> Pool:
+    """Let each pooled prediction have the temperature that fits it best: what only that changes is no member's worth.
+
+    Args:
+        pool: from members' logits `(sample, base, class)` to logits `(sample, class)`
+        labels: of the same samples, int64, shape `(sample,)`
+    """
+
+    def pooled(logits: Tensor) -> Tensor:
+        found = pool(logits)
+        return found.double() / fit_temperature(found, labels)
+
+    return pooled
 
 
 def scale(logits: Mapping[str, Tensor], temperatures: Mapping[str, float]) -> dict[str, Tensor]:
@@ -249,46 +273,3 @@ def _rejection(thresholds: Thresholds, probabilities: Tensor, labels: Tensor) ->
         "accuracy": float(right.double().mean()) if len(right) else None,
         "notes": list(thresholds.notes),
     }
-
-
-def _notes_against(kept: Mapping[str, Any], differences: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say where test speaks against the model that is kept, and what its thresholds could not reach."""
-    name, notes = kept["name"], []
-    before, after = kept["held_out"]["accuracy"], kept["metrics"]["accuracy"]
-    if None not in (before["low"], after["high"]) and after["high"] < before["low"]:
-        notes.append(
-            f"{name}, which is kept, has an accuracy of {before['value']:.4f} on the samples it was chosen by, and of "
-            f"{after['value']:.4f} on test, which is less beyond noise: at test the images, or the members' runs, are "
-            "unlike those that its head, temperature and thresholds were fitted on"
-        )
-    for row in differences:
-        change = row["accuracy"]
-        if row["model"] == name and change["high"] is not None and change["high"] < 0:
-            notes.append(
-                f"on test {name}, which is kept, is less accurate than {row['to']} beyond noise "
-                f"({change['value']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}])"
-            )
-    return [*notes, *(f"{name}: {note}" for note in (kept["rejection"] or {"notes": []})["notes"])]
-
-
-def _notes(test: Predictions, held_out: Predictions, raw: Bootstrap, present: Tensor) -> list[str]:
-    notes = []
-    classes = next(iter(test.members.values())).shape[1]
-    if len(present) < classes:
-        notes.append(
-            f"{classes - len(present)} of {classes} classes are absent in test: averages over classes leave them out"
-        )
-    if missing := classes - len(held_out.labels.unique()):
-        notes.append(f"{missing} of {classes} classes are absent in the held-out samples")
-    if len(present) < 2:
-        notes.append("test holds one class alone: AUROC is undefined")
-    if raw.units < 2:
-        notes.append("a single sample or group has no spread: there are no intervals")
-    elif perfect := [name for name, values in raw.points.items() if values["accuracy"] == 1]:
-        notes.append(
-            f"{', '.join(perfect)}: right on every test sample, so its interval of accuracy has no width; an error of "
-            f"up to {min(1.0, 3 / raw.units):.2g} would go unseen"
-        )
-    if test.groups is not None:
-        notes.append("intervals come from whole groups; McNemar's test takes samples as independent")
-    return notes

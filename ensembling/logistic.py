@@ -1,9 +1,11 @@
 """The logistic head: multinomial logistic regression with an L2 penalty."""
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ensembling.base import Head, check_meta_samples
@@ -25,12 +27,18 @@ class Logistic(nn.Linear):
     def __init__(self, features: Features, num_bases: int, num_classes: int) -> None:
         super().__init__(num_bases * num_classes, num_classes)
         self.features = features
-        # that of the fit, for tables
-        self.C: float | None = None
+        # that of the fit; nan before it
+        self.C: Tensor
+        self.register_buffer("C", torch.tensor(math.nan, dtype=torch.float64))
 
     def forward(self, logits: Tensor) -> Tensor:
         """Pool logits `(batch, base, class)` to logits `(batch, class)`."""
         return super().forward(to_features(logits.to(self.weight.dtype), self.features))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # earlier checkpoints did not keep it
+        state_dict.setdefault(f"{prefix}C", self.C)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 @dataclass(eq=False)
@@ -38,8 +46,9 @@ class LogisticHead(Head):
     """Multinomial logistic regression with an L2 penalty, solved to convergence in double precision.
 
     Args:
-        C: inverse strength of the penalty, as in scikit-learn's LogisticRegression; null chooses it by stratified
-            cross-validation of the NLL, which is the sounder choice where the features are of an unknown scale
+        C: inverse strength of the penalty, as in scikit-learn's LogisticRegression (of two classes each has weights
+            here, so that the same penalty is twice that C there); null chooses it by stratified cross-validation of the
+            NLL, which is the sounder choice where the features are of an unknown scale
         features: what the head sees of each base
         C_min: smallest C tried
         C_max: largest C tried
@@ -89,5 +98,4 @@ class LogisticHead(Head):
         else:
             weight, bias = fit_logistic(x, labels, classes, self.C, self.max_iterations)
             C = self.C
-        module.load_state_dict({"weight": weight, "bias": bias})
-        module.C = C
+        module.load_state_dict({"weight": weight, "bias": bias, "C": torch.tensor(C, dtype=torch.float64)})

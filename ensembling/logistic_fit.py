@@ -95,7 +95,7 @@ def fit_logistic(
         labels: int64, shape `(sample,)`
         num_classes: number of classes; one without a sample has no weights, and a bias of -30, while those of the
             others have a mean of 0: their logits do too, so that it never gets a probability above e^-30
-        C: inverse strength of the penalty
+        C: inverse strength of the penalty; scikit-learn gives two classes one vector of weights, with twice this C
         max_iterations: of the solver
 
     Returns:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ensembling.base import Head
 
 # what stands for the logarithm of a probability of zero
-LOG_ZERO = -100.0
+LOG_ZERO = -1e4
 
 
 class WeightedMean(nn.Module):

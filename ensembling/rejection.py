@@ -13,10 +13,12 @@ from ensembling.risk_coverage import aurc, error_curve
 
 # above every probability: nothing is accepted
 NOTHING = 2.0
-# thresholds lie this share below the confidence they were chosen at: rounding must not reject what was accepted
+# thresholds lie at most this share below the confidence they were chosen at: rounding must not reject what was accepted
 SLACK = 1e-6
 # held-out samples that a threshold must rest on
 MIN_SAMPLES = 20
+# and those of one class below which it is likely to be too low for an accuracy: the most is accepted that chance allows
+FEW_SAMPLES = 200
 CURVE_POINTS = 100
 
 
@@ -122,7 +124,7 @@ def fit_thresholds(
     value, note = _threshold(reject, scores, correct, min_samples)
     if not reject.per_class:
         return Thresholds("global", [value], [note] if note else [])
-    values, notes, few = [], [], []
+    values, notes, few, rough = [], [], [], []
     for label in range(probabilities.shape[1]):
         name = str(label) if class_names is None else class_names[label]
         chosen = predicted == label
@@ -132,11 +134,18 @@ def fit_thresholds(
             continue
         own, out_of_reach = _threshold(reject, scores[chosen], correct[chosen], min_samples)
         values.append(own)
+        if reject.accuracy is not None and chosen.sum() < FEW_SAMPLES and not out_of_reach:
+            rough.append(name)
         notes += [f"{name}: {out_of_reach}"] if out_of_reach else []
     if few:
         notes.append(
             f"fewer than {min_samples} held-out samples are predicted to be {', '.join(few)}: the threshold of all "
             f"classes together is used" + (f" ({note})" if note else "")
+        )
+    if rough:
+        notes.append(
+            f"fewer than {FEW_SAMPLES} held-out samples are predicted to be {', '.join(rough)}: on new images the "
+            f"accuracy of what is accepted is likely to be below {reject.accuracy:g}"
         )
     return Thresholds("class-wise", values, notes)
 
@@ -174,15 +183,21 @@ def _threshold(
     if reject.coverage is not None:
         # rounding must not ask for one sample more
         place = int(np.searchsorted(accepted, reject.coverage * len(confidence) - 1e-9))
-        return float(thresholds[place]) * (1 - SLACK), None
+        return _below(thresholds, place), None
     assert reject.accuracy is not None
     enough = accepted >= min(min_samples, len(confidence))
     accuracy = 1 - errors / accepted
     reaching = np.flatnonzero(enough & (accuracy >= reject.accuracy - 1e-12))
     if len(reaching):
-        return float(thresholds[reaching[-1]]) * (1 - SLACK), None
+        return _below(thresholds, int(reaching[-1])), None
     best = int(np.argmax(np.where(enough, accuracy, -1)))
     return NOTHING, (
         f"an accuracy of {reject.accuracy:g} is out of reach on held-out samples: {accuracy[best]:.4f}, at a coverage "
         f"of {accepted[best] / len(confidence):.3f}, is the most; nothing is accepted"
     )
+
+
+def _below(thresholds: NDArray[np.float64], place: int) -> float:
+    """Return a little less than a confidence, but more than the next one: those of sure models lie close together."""
+    after = thresholds[place + 1] if place + 1 < len(thresholds) else 0.0
+    return float(max(thresholds[place] * (1 - SLACK), (thresholds[place] + after) / 2))

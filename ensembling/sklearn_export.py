@@ -1,5 +1,6 @@
 """The logistic head as a scikit-learn model, without pickle."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ def to_sklearn(module: nn.Module) -> Any:
     """Return a fitted scikit-learn LogisticRegression with a head's coefficients.
 
     Its inputs are the module's features (`ensembling.logits.to_features` of the members' logits), shape
-    `(sample, base * class)`.
+    `(sample, base * class)`. Its probabilities are the head's own: those of a stack are divided by a temperature.
 
     Args:
         module: of a LogisticHead
@@ -31,7 +32,9 @@ def to_sklearn(module: nn.Module) -> Any:
     classes = len(bias)
     if classes < 2:
         raise ValueError("scikit-learn needs at least 2 classes")
-    model = LogisticRegression(C=module.C or 1.0)
+    # one vector of weights for two classes, whose penalty is half of that on two
+    strength = float(module.C) * (2 if classes == 2 else 1)
+    model = LogisticRegression() if math.isnan(strength) else LogisticRegression(C=strength)
     # of two classes it knows only the second's logit, relative to the first's
     model.coef_ = weight if classes > 2 else weight[1:] - weight[:1]
     model.intercept_ = bias if classes > 2 else bias[1:] - bias[:1]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,10 +11,13 @@ from scipy.sparse import csc_array
 from scipy.special import bdtr
 from torch import Tensor
 
+from ensembling.calibration import ECE_BINS, confidence_bins, ece_by_chance
+
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "nll", "brier", "ece")
 LEVEL = 0.95
 REPLICATES = 1000
-ECE_BINS = 15
+# samples or groups that an interval must rest on: resamples of fewer hardly differ
+MIN_UNITS = 6
 # differences below this come from rounding logits to single precision
 ROUNDING = 1e-6
 # resampled weights held at once
@@ -36,19 +39,22 @@ class Bootstrap:
         points: by model, by metric, on the samples as they are; NaN where undefined
         replicates: by model, by metric, on each resample, shape `(replicate,)`
         samples: how many there are
-        units: how many samples or groups were drawn from; one alone tells nothing of the spread
+        units: how many samples or groups were drawn from; a few tell nothing of the spread
+        ece_by_chance: by model, the ECE that chance would explain; see `ensembling.calibration.ece_by_chance`
     """
 
     points: dict[str, dict[str, float]]
     replicates: dict[str, dict[str, Floats]]
     samples: int
     units: int
+    ece_by_chance: Mapping[str, float] = field(default_factory=dict)
 
     def metric(self, model: str, metric: str) -> Interval:
         """Return a metric of a model with its 95 % interval."""
         interval = self._interval(self.points[model][metric], self.replicates[model][metric], metric)
         if metric == "ece" and interval["low"] is not None:
-            interval["low"] = max(0.0, interval["low"])
+            by_chance = self.points[model]["ece"] <= self.ece_by_chance.get(model, 0.0)
+            interval["low"] = 0.0 if by_chance else max(0.0, interval["low"])
         return interval
 
     def difference(self, model: str, other: str, metric: str) -> Interval:
@@ -65,13 +71,13 @@ class Bootstrap:
     def _interval(self, point: float, replicates: Floats, metric: str) -> Interval:
         if math.isnan(point):
             return {"value": None, "low": None, "high": None}
-        if self.units < 2 or np.isnan(replicates).all():
+        if self.units < MIN_UNITS or np.isnan(replicates).all():
             return {"value": point, "low": None, "high": None}
         tail = (1 - LEVEL) / 2
         low, high = (float(bound) for bound in np.nanquantile(replicates, [tail, 1 - tail]))
         if metric == "ece":
             # resampling raises a sum of absolute gaps: percentiles would lie above the value itself, so they are
-            # reflected at it (the basic bootstrap, which takes the bias off)
+            # reflected at it (the basic bootstrap, which takes most of the bias off)
             low, high = min(point, 2 * point - high), max(point, 2 * point - low)
         return {"value": point, "low": low, "high": high}
 
@@ -132,7 +138,8 @@ def bootstrap(
                     for metric, values in weighted_metrics(rows, labels, given, part).items():
                         drawn[name][metric][done : done + given.shape[1]] = values
         done += width
-    return Bootstrap(points, drawn, samples, int(unit.max()) + 1)
+    chance = {name: ece_by_chance(rows, seed) for name, rows in logits.items()} if "ece" in metrics else {}
+    return Bootstrap(points, drawn, samples, int(unit.max()) + 1, chance)
 
 
 def resample(unit: NDArray[np.intp], replicates: int, seed: int) -> Iterator[Weights]:
@@ -186,8 +193,7 @@ def _from_sums(logits: Tensor, probabilities: Tensor, labels: Tensor, weights: W
     nll = -logits.double().log_softmax(1).gather(1, labels[:, None])[:, 0]
     true = probabilities.gather(1, labels[:, None])[:, 0]
     brier = probabilities.square().sum(1) - true.square() + (1 - true).square()
-    # torchmetrics' bins: a confidence of 1 in single precision has one of its own
-    bins = torch.bucketize(confidence.float(), torch.linspace(0, 1, ECE_BINS + 1), right=True) - 1
+    bins = confidence_bins(confidence)
     # every sample adds to seven sums: rows of a sparse matrix
     ece, hits = 3, 3 + ECE_BINS + 1
     predicted, support, rows = hits + classes, hits + 2 * classes, hits + 3 * classes

@@ -7,6 +7,7 @@ import torch
 import yaml
 from rich.console import Console
 
+from ensembling.calibration import calibrated_bases
 from ensembling.heads import cross_fit, fit_head
 from ensembling.selection import mean_score, prune_to_budget
 from pipelines.plan import StackPlan
@@ -73,7 +74,9 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     speed = member_speed(members, data, source)
     names, notes = [member.name for member in members], overlaps
     if plan.max_ms_per_image is not None:
-        kept = prune_to_budget(speed, plan.max_ms_per_image, mean_score(meta.logits, meta.labels))
+        # of an unsure member the mean's NLL would speak rather than of its errors
+        sure = calibrated_bases(meta.logits, meta.labels) if plan.calibrate else meta.logits
+        kept = prune_to_budget(speed, plan.max_ms_per_image, mean_score(sure, meta.labels))
         if left := [name for name in names if name not in kept]:
             if plan.keep in left:
                 raise ValueError(

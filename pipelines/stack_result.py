@@ -101,7 +101,7 @@ class Stack:
     @cached_property
     def tested(self) -> Predictions:
         """Members and heads on the test samples."""
-        return self._predictions(self.test, {name: head.test for name, head in self.heads.items()}, self.test.groups)
+        return self._predictions(self.test, {name: head.test for name, head in self.heads.items()}, self.test.units)
 
     def _predictions(self, source: MemberLogits, heads: dict[str, Tensor], groups: Tensor | None) -> Predictions:
         members = {name: source.logits[:, number] for number, name in enumerate(self.names)}

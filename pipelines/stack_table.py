@@ -117,7 +117,8 @@ def members_table(report: Mapping[str, Any], title: str) -> Table:
     columns = ("member", "acc. without", "NLL without", "greedy", *PAIRED.values())
     table = _table(report, f"{title}: worth and diversity of members", *columns)
     table.caption = (
-        "Without: what the mean of the members' probabilities changes by if the member is left out, on\n"
+        "Without: what the mean of the members' probabilities changes by if the member is left out"
+        f"{', each mean at its T' * any(row['calibrated'] for row in report['models'])}, on\n"
         f"{report['held_out_samples']:,} {_kind(report)} samples; * the 95 % interval leaves out 0.\n"
         "Greedy: its share in the greedy selection. The rest: means over its pairs with the others on\n"
         "test (predict other classes, correlation of errors, both wrong)."

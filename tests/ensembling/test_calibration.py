@@ -6,7 +6,8 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 
-from ensembling.calibration import apply_temperature, fit_temperature
+from ensembling.calibration import apply_temperature, calibrated_bases, ece_by_chance, fit_temperature
+from ensembling.statistics import bootstrap
 from tests.helpers.meta import meta_samples
 
 
@@ -76,3 +77,28 @@ def test_fit_temperature__no_samples():
 def test_apply_temperature__must_be_positive():
     with pytest.raises(ValueError, match="above 0"):
         apply_temperature(torch.zeros(1, 2), 0.0)
+
+
+def test_calibrated_bases__each_has_its_own_temperature():
+    logits, labels = meta_samples()
+    scaled = calibrated_bases(logits * torch.tensor([1.0, 3.0, 0.2])[: logits.shape[1], None], labels)
+    assert [fit_temperature(scaled[:, base], labels) for base in range(logits.shape[1])] == pytest.approx(
+        [1.0] * logits.shape[1], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("size", [300, 2000])
+def test_ece_by_chance__is_exceeded_by_few_calibrated_models(size):
+    generator = torch.Generator().manual_seed(0)
+    exceeded = noted = 0
+    for seed in range(60):
+        logits = 2 * torch.randn(size, 4, generator=generator)
+        # labels of the model's own probabilities: its true calibration error is 0
+        labels = torch.multinomial(logits.double().softmax(1), 1, generator=generator)[:, 0]
+        drawn = bootstrap({"a": logits}, labels, ["ece"], 100)
+        exceeded += drawn.points["a"]["ece"] > ece_by_chance(logits, seed)
+        noted += drawn.metric("a", "ece")["low"] > 0
+    assert exceeded <= 6
+    assert noted <= 6
+    # twice as sure as it may be
+    assert bootstrap({"a": 2 * logits}, labels, ["ece"], 100).metric("a", "ece")["low"] > 0

@@ -175,7 +175,8 @@ def cut(whole, chosen):
     [
         (lambda labels: labels > 0, "1 of 4 classes are absent in test"),
         (lambda labels: labels == 0, "one class alone"),
-        (lambda labels: torch.arange(len(labels)) == 0, "no intervals"),
+        (lambda labels: torch.arange(len(labels)) < 5, "5 test samples or groups are too few for intervals"),
+        (lambda labels: torch.arange(len(labels)) < 19, "intervals from 19 test samples or groups are too narrow"),
     ],
 )
 def test_stack_report__what_test_lacks_is_noted(chosen, note):
@@ -189,9 +190,31 @@ def test_stack_report__perfect_predictions():
     labels = torch.arange(40) % 4
     perfect = Predictions(labels, {"one": torch.eye(4)[labels] * 50, "two": torch.eye(4)[labels] * 40}, {})
     result = report(perfect, perfect, temperatures={"one": 0.05})
-    assert any("would go unseen" in note for note in result["notes"])
+    # 0.95 = (1 - error)^40
+    assert any("an error of up to 0.072 would go unseen" in note for note in result["notes"])
     assert result["diversity"]["mean"]["error_correlation"] is None
     json.dumps(result, allow_nan=False)
+
+
+def test_stack_report__perfect_on_few_held_out_samples_is_no_promise():
+    labels = torch.arange(400) % 4
+    logits = torch.eye(4)[labels] * 5
+    held_out = Predictions(labels[:60], {"one": logits[:60]}, {})
+    for wrong, noted in ((8, False), (60, True)):
+        test = torch.cat([logits[:wrong].roll(1, 1), logits[wrong:]])
+        result = report(Predictions(labels, {"one": test}, {}), held_out)
+        assert any("less beyond noise" in note for note in result["notes"]) is noted
+
+
+def test_stack_report__worth_is_after_temperature():
+    # the mean of a sure and an unsure copy is less sure: a temperature makes up for that
+    whole = predictions(count=1, heads=False)
+    members = {"sure": whole.members["m0"], "unsure": whole.members["m0"] / 4}
+    twice = Predictions(whole.labels, members, {})
+    raw, calibrated = report(twice, twice), report(twice, twice, temperatures={"sure": 1.0})
+    without = [next(r for r in result["worth"] if r["member"] == "unsure")["nll"] for result in (raw, calibrated)]
+    assert without[0]["high"] < 0
+    assert abs(without[1]["value"]) < abs(without[0]["value"]) / 5
 
 
 def test_stack_report__a_single_member():

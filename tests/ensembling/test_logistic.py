@@ -175,5 +175,10 @@ def test_logistic_head__keeps_the_chosen_c():
     logits, labels = meta_samples()
     module = fit_head(LogisticHead(C_min=0.01, C_max=1.0, C_count=3), logits, labels, 4)
     assert min(abs(module.C - C) for C in (0.01, 0.1, 1.0)) < 1e-9
-    fixed = fit_head(LogisticHead(C=module.C), logits, labels, 4)
+    # kept with the weights, and not missed where it was not
+    again = LogisticHead().build(logits.shape[1], 4)
+    again.load_state_dict(module.state_dict())
+    assert again.C == module.C
+    again.load_state_dict({name: module.state_dict()[name] for name in ("weight", "bias")})
+    fixed = fit_head(LogisticHead(C=float(module.C)), logits, labels, 4)
     assert torch.allclose(module.weight, fixed.weight, atol=1e-4)

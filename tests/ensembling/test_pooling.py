@@ -102,10 +102,15 @@ def test_heads__a_base_without_a_class(head):
     assert torch.allclose(pooled.exp().sum(1), torch.ones(len(pooled)), atol=1e-5)
 
 
+def test_weighted_mean__of_one_sure_member_is_that_member():
+    logits = torch.tensor([[[500.0, 0.0, -300.0]]])
+    assert torch.allclose(WeightedMean(1)(logits)[0], logits[0, 0].log_softmax(0), rtol=1e-6)
+
+
 def test_weighted_mean__a_member_without_weight_does_not_hide_the_others():
     module = WeightedMean(2)
     module.load_state_dict({"weight": torch.tensor([0.0, 1.0])})
     logits = torch.tensor([[[500.0, 0.0], [0.0, 80.0]]])
     assert module(logits)[0].tolist() == pytest.approx([-80.0, 0.0])
     impossible = torch.tensor([[[0.0, -torch.inf], [0.0, -torch.inf]]])
-    assert module(impossible)[0].tolist() == [0.0, -100.0]
+    assert module(impossible)[0].tolist() == [0.0, -1e4]

@@ -151,9 +151,10 @@ def test_fit_thresholds__a_class_seen_too_seldom_gets_the_common_threshold():
     common = fit_thresholds(Reject(accuracy=0.9), probabilities, labels)
     own = fit_thresholds(Reject(accuracy=0.9, per_class=True), probabilities, labels, list("abcde"))
     assert own.values[4] == common.values[0]
-    assert own.notes == [
-        "fewer than 20 held-out samples are predicted to be e: the threshold of all classes together is used"
-    ]
+    assert (
+        own.notes[0]
+        == "fewer than 20 held-out samples are predicted to be e: the threshold of all classes together is used"
+    )
 
 
 def test_fit_thresholds__a_class_out_of_reach_is_named():
@@ -192,3 +193,24 @@ def test_thresholds__survive_json_and_single_precision():
 def test_thresholds__of_other_classes_are_refused():
     with pytest.raises(ValueError, match="thresholds for 2 classes, not for 3"):
         Thresholds("class-wise", [0.5, 0.5]).accepted(torch.eye(3))
+
+
+@pytest.mark.parametrize("coverage", [0.25, 0.5, 0.75])
+def test_fit_thresholds__very_sure_models(coverage):
+    # all within a millionth of 1
+    confidences = 1 - np.logspace(-12, -7, 40)
+    probabilities, labels = binary(confidences, np.arange(40) < 30)
+    thresholds = fit_thresholds(Reject(coverage=coverage), probabilities, labels)
+    assert reached(thresholds, probabilities, labels)[0] == coverage
+    thresholds = fit_thresholds(Reject(accuracy=0.95), probabilities, labels)
+    # 31 of 40: one more is wrong
+    assert reached(thresholds, probabilities, labels) == (31 / 40, 30 / 31)
+
+
+def test_fit_thresholds__of_few_samples_a_class_are_said_to_be_rough():
+    probabilities, labels = predictions(300)
+    (note,) = fit_thresholds(Reject(accuracy=0.8, per_class=True), probabilities, labels).notes
+    assert "fewer than 200 held-out samples are predicted to be 0, 1, 2, 3" in note
+    assert fit_thresholds(Reject(coverage=0.8, per_class=True), probabilities, labels).notes == []
+    probabilities, labels = predictions(3000)
+    assert fit_thresholds(Reject(accuracy=0.8, per_class=True), probabilities, labels).notes == []
