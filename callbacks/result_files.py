@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from datamodules.whole_file import write_whole
+from datamodules.whole_file import naming, write_whole
 from ensembling.leakage import Leakage
 
 # by which the same evaluation in other batches, or on another device, moves a metric
@@ -43,7 +43,9 @@ def keep_earlier(path: Path) -> None:
     """Copy a file to the first free `name.N.suffix` beside it, before it is written anew."""
     if path.is_file():
         number = next(n for n in itertools.count(1) if not path.with_suffix(f".{n}{path.suffix}").exists())
-        shutil.copyfile(path, path.with_suffix(f".{number}{path.suffix}"))
+        copy = path.with_suffix(f".{number}{path.suffix}")
+        with naming(copy):
+            shutil.copyfile(path, copy)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -82,6 +82,8 @@ class ImageCLI(LightningCLI):
         self.checkpoint: dict[str, Any] | None = None
         # whether results go into the checkpoint's run, rather than into a new one
         self.in_place = False
+        # whether the run's folder is a new one
+        self.claimed = False
         parser_kwargs = {
             "default_config_files": [str(DEFAULTS)],
             "exit_on_error": False,
@@ -257,6 +259,7 @@ class ImageCLI(LightningCLI):
             # a rehearsal leaves nothing behind
             return RunDir(folder / name)
         run = run_dir.choose(folder, name)
+        self.claimed = True
         if self.subcommand == "fit" and config.ckpt_path is None and run_dir.was_restarted():
             # Lightning finds by itself what it saved when SLURM ended the job
             config.ckpt_path = str(run.last) if run.last.is_file() and not run.requeue_is_newest else None
@@ -345,6 +348,10 @@ class ImageCLI(LightningCLI):
                 super()._run_subcommand(subcommand)
         except (StoppedError, FullDiskError):
             self._say_how_to_go_on()
+            raise
+        except Exception:
+            if self.claimed and self.trainer.is_global_zero:
+                run_dir.remove_unused(self.run.folder)
             raise
         except SystemExit as error:
             # Lightning's answer to signals that came before training, or once more than enough

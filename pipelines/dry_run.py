@@ -33,16 +33,16 @@ class Cost:
     steps: int
 
 
-def print_costs(console: Console, plan: StackPlan, checked: Checked) -> None:
+def print_costs(console: Console, plan: StackPlan, checked: Checked, folder: Path) -> None:
     """Print the cells of each member and what they cost; start nothing, and leave the experiment's folder alone.
 
     Args:
         console: where to print
         plan: the plan
         checked: its configurations
+        folder: the experiment's
     """
     found = costs(plan, checked)
-    folder = Path(plan.root) / plan.experiment
     slots = plan.executor.slots(len(plan.cells))
     console.print(cost_table(plan, folder, found))
     left = [_left(plan, member, folder) for member in plan.members]

@@ -107,11 +107,16 @@ def explain_parsing(message: str, parser: ArgumentParser) -> str:
         return f"unknown option {name!r}{nearest(name, known)}"
     if found := re.search(r"ubcommand '\w+' does not accept option '([^']+)'", message):
         return f"unknown key {found[1]!r} in a config{nearest(f'--{found[1]}', known).replace('--', '')}"
+    if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
+        name = f"--{found[1]}.{found[2]}"
+        return f"unknown option {name!r}{nearest(name, known)}"
     # the second is of a class within a class, such as a model's optimizer
     if found := re.search(r"Option '([^']+)' is not accepted|unrecognized arguments: --([^\s=]+)", message):
         name = (found[1] or found[2]).split(".")[0]
         owner = re.findall(r"class_path[ =]'([^']+)'", message.split("Given value type")[0])
         options = list(inspect.signature(import_class(owner[-1])).parameters) if owner else []
+        if not owner and not key:
+            return f"unknown option {name}{nearest(f'--{name}', known).replace('--', '')}"
         where = f"--{key}.{name}" if key else name
         whose = f" ({owner[-1].rpartition('.')[2]} has {', '.join(options)})" if options else ""
         return f"unknown option {where}{nearest(name, options) or whose}"
@@ -143,10 +148,14 @@ def wrong_value(key: str, message: str) -> str:
 def unknown_class(key: str, name: str) -> str:
     """Say which classes an option takes instead of one that it does not know."""
     base = BASE_CLASSES.get(key)
+    if base is None and not key:
+        # of `--model.help NAME`, which does not say of which option
+        names = sorted({cls.__name__ for each in BASE_CLASSES.values() for cls in subclasses(each)})
+        return f"there is no class {name!r}{nearest(name, names)}"
     if base is None:
         return f"--{key}: there is no class {name!r}"
     names = sorted(cls.__name__ for cls in subclasses(base))
-    hint = nearest(name, names) or f" (known: {', '.join(names)})"
+    hint = nearest(name.rpartition(".")[2], names) or f" (known: {', '.join(names)})"
     return f"--{key}: there is no {base.__name__} {name!r}{hint}"
 
 

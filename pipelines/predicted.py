@@ -35,9 +35,11 @@ def write_predicted(run: RunDir, samples: Samples, model: ImageClassifier) -> st
     ):
         writer = csv.writer(file)
         writer.writerow(["name", "class", "probability", *([] if accepted is None else ["accepted"])])
-        for sample, number, probability, verdict in zip(
-            model.predictions["id"].tolist(), label.tolist(), confidence.tolist(), verdicts, strict=True
-        ):
+        ids = model.predictions["id"].tolist()
+        rows = dict(zip(ids, zip(label.tolist(), confidence.tolist(), verdicts, strict=True), strict=True))
+        # in the order of the data, from which a few batches may have been predicted
+        for sample in (sample for sample in names if sample in rows):
+            number, probability, verdict = rows[sample]
             writer.writerow([names[sample], model.info.class_names[number], f"{probability:.6f}", *verdict])
     return str(run.predicted)
 

@@ -3,12 +3,16 @@
 import itertools
 import os
 import re
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 # the process that chose the folder tells those that Lightning launches
 ENVIRONMENT_VARIABLE = "FRANCESINHA_RUN_DIR"
+# files that a run has from its start, beside its loggers' and a stack's lock
+UNUSED = ("config.yaml", "hparams.yaml", "stack.lock")
 
 
 @dataclass
@@ -160,6 +164,11 @@ def claim(folder: Path, name: str) -> Path:
     raise AssertionError("names do not run out")
 
 
+def unclaimed(folder: Path, name: str) -> Path:
+    """Return the folder that `claim` would make now."""
+    return next(candidate for candidate in _candidates(folder, name) if not candidate.exists())
+
+
 def make_folder(path: Path, exist_ok: bool = True) -> None:
     """Make a folder, and those above it.
 
@@ -179,6 +188,22 @@ def make_folder(path: Path, exist_ok: bool = True) -> None:
         file = next((above for above in (path, *path.parents) if above.is_file()), None)
         reason = f"{file} is a file" if file else error.strerror
         raise OSError(f"the run's folder cannot be made in {path}: {reason}; choose another by --run.root") from error
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove the folder of a run that was refused before it began: nothing was logged, saved or evaluated.
+
+    Args:
+        folder: made by this process
+    """
+    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    said = [path for path in files if path.name not in UNUSED and not path.name.startswith("events.out.tfevents")]
+    if any(path.name != "metrics.csv" or path.stat().st_size for path in said):
+        return
+    shutil.rmtree(folder)
+    with suppress(OSError):
+        # the experiment's, if it holds no other run
+        folder.parent.rmdir()
 
 
 def newest(folder: Path, name: str) -> RunDir | None:

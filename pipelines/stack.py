@@ -11,13 +11,14 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from callbacks import StoppedError
+from pipelines import run_dir
 from pipelines.cell_queue import run_queue
 from pipelines.cells import CellFiles, CellJob, Outcome, run_command
 from pipelines.errors import UsageError, explain_parsing
 from pipelines.live import CellTable
 from pipelines.plan import StackPlan
 from pipelines.plan_check import Checked, check, check_samples
-from pipelines.stack_folder import CellError, check_unchanged, held, open_folder
+from pipelines.stack_folder import CellError, check_unchanged, held, open_folder, planned_folder
 
 
 def parse(args: list[str]) -> StackPlan:
@@ -129,7 +130,10 @@ def main(args: list[str]) -> int:
     if plan.dry_run:
         from pipelines.dry_run import print_costs
 
-        print_costs(console, plan, checked)
+        # what the command itself would refuse
+        folder = planned_folder(plan)
+        check_unchanged(folder, plan.cells, checked.settings)
+        print_costs(console, plan, checked, folder)
         return 0
     if threading.current_thread() is threading.main_thread():
         # as it stands, cells would outlive this process
@@ -147,6 +151,9 @@ def main(args: list[str]) -> int:
         stack_elsewhere(plan, again, folder, console)
     except (KeyboardInterrupt, StoppedError):
         print_resume(console, again, folder)
+        raise
+    except Exception:
+        run_dir.remove_unused(folder)
         raise
     return 0
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from datamodules.whole_file import naming
 from pipelines import run_dir
 from pipelines.cells import CellFiles, stop_file
 from pipelines.plan import Cell, StackPlan
@@ -47,6 +48,12 @@ def open_folder(plan: StackPlan) -> Path:
     return folder
 
 
+def planned_folder(plan: StackPlan) -> Path:
+    """Return the folder that `open_folder` would make or find now."""
+    root = Path(plan.root)
+    return run_dir.unclaimed(root, plan.experiment) if plan.fresh else root / plan.experiment
+
+
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keep other stack commands out of a folder.
@@ -60,6 +67,8 @@ def held(folder: Path) -> Iterator[None]:
     own = folder / "cells"
     run_dir.make_folder(own)
     lock, owner = FileLock(own / "stack.lock"), own / "stack.owner"
+    with naming(own / "stack.lock"):
+        (own / "stack.lock").touch()
     try:
         lock.acquire(timeout=0)
     except Timeout as error:

@@ -35,7 +35,7 @@ def test_print_costs__tells_the_seconds_of_cells_that_are_done(tmp_path):
     files.run.best.touch()
     before = sorted(tmp_path.rglob("*"))
     console = Console(record=True, width=100, quiet=False)
-    dry_run.print_costs(console, planned, check(planned))
+    dry_run.print_costs(console, planned, check(planned), tmp_path / "x")
     told = console.export_text()
     assert "4 cells, 1 of them done" in told
     assert "50" in next(line for line in told.splitlines() if "│ one" in line)

@@ -87,3 +87,15 @@ def test_full_disk__names_the_run_whose_log_did_not_fit_and_says_how_to_go_on(tm
     assert "digits/mlp could not be written: No space left on device" in printed.err
     assert f"go on:  python train.py fit --config {tmp_path}/digits/mlp/config.yaml --ckpt_path" in printed.out
     assert run("fit", "--ckpt_path", tmp_path / "digits/mlp") == 0
+
+
+def test_refusal__before_the_first_step_leaves_no_folder(tmp_path, capsys):
+    options = ["--model", "MLP", "--model.hidden", "[16]", "--trainer.max_epochs", "4"]
+    assert run("fit", *options, root=tmp_path) == 0
+    stack = ["--model", "StackingModule", "--model.bases", f"[{tmp_path}/digits/mlp]", "--data.stack_fraction", "0.2"]
+    assert run("fit", *stack, "--model.logit_cache", "null", root=tmp_path) == 2
+    assert "was fitted on" in capsys.readouterr().err
+    # Lightning finds that it was trained for longer
+    checkpoint = tmp_path / "digits/mlp/checkpoints/last.ckpt"
+    assert run("fit", "--ckpt_path", checkpoint, "--trainer.max_epochs", "1", root=tmp_path) == 2
+    assert [path.name for path in (tmp_path / "digits").iterdir()] == ["mlp"]

@@ -15,10 +15,12 @@ def test_write_predicted__names_classes_and_keeps_earlier_tables(tmp_path):
     trainer(tmp_path).predict(model, datamodule=data)
     path = write_predicted(RunDir(tmp_path), data.samples("predict"), model)
     lines = (tmp_path / "predicted.csv").read_text().splitlines()
-    name, label, probability = lines[1].split(",")
-    first = model.predictions["logits"][0].double().softmax(0)
-    position = data.samples("predict").ids.tolist().index(int(model.predictions["id"][0]))
-    assert name == data.samples("predict").sample_names()[position]
+    _, label, probability = lines[1].split(",")
+    samples = data.samples("predict")
+    # in the data's order
+    assert [line.split(",")[0] for line in lines[1:]] == samples.sample_names()
+    (row,) = (model.predictions["id"].cpu() == samples.ids[0]).nonzero()[0].tolist()
+    first = model.predictions["logits"][row].double().softmax(0)
     assert label == ["left", "middle", "right"][int(first.argmax())]
     assert abs(float(probability) - float(first.max())) < 1e-6
     assert len(lines) == 32

@@ -98,3 +98,24 @@ def test_of_checkpoint__from_inside_the_folder(tmp_path, monkeypatch):
     (tmp_path / "mlp/checkpoints").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "mlp/checkpoints")
     assert run_dir.of_checkpoint(Path("best.ckpt")).folder == tmp_path / "mlp"
+
+
+def test_unclaimed__is_what_would_be_claimed(tmp_path):
+    for _ in range(2):
+        assert run_dir.unclaimed(tmp_path, "mlp") == run_dir.claim(tmp_path, "mlp")
+
+
+@pytest.mark.parametrize("file", ["checkpoints/last.ckpt", "result.json", "notes.txt", "metrics.csv"])
+def test_remove_unused__keeps_what_anything_was_written_to(tmp_path, file):
+    folder = tmp_path / "digits" / "mlp"
+    (folder / "checkpoints").mkdir(parents=True)
+    for name in ("config.yaml", "hparams.yaml", "events.out.tfevents.1.host"):
+        (folder / name).write_text("x")
+    (folder / file).write_text("x")
+    run_dir.remove_unused(folder)
+    assert (folder / file).is_file()
+    (folder / file).unlink()
+    (folder / "metrics.csv").touch()
+    run_dir.remove_unused(folder)
+    assert not (tmp_path / "digits").exists()
+    assert tmp_path.is_dir()

@@ -65,8 +65,18 @@ def test_main__nothing_is_left_to_do(tmp_path, meta, capsys):
 def test_main__changed_settings_are_refused(tmp_path, meta, capsys):
     finished(tmp_path / "runs/stack", "old")
     assert main(arguments(tmp_path, {"name": "old", "options": {"model": "Linear"}, "epochs": 7}, options=SHARED)) == 2
-    assert "cell 'old' was trained with other settings: trainer.max_epochs was 1, is 7" in capsys.readouterr().err
+    refusal = "cell 'old' was trained with other settings: trainer.max_epochs was 1, is 7"
+    assert refusal in capsys.readouterr().err
     assert meta == []
+    # as a rehearsal says
+    args = arguments(tmp_path, {"name": "old", "options": {"model": "Linear"}, "epochs": 7}, options=SHARED)
+    assert main([*args, "--dry_run", "true"]) == 2
+    assert refusal in capsys.readouterr().err
+    assert main([*args, "--dry_run", "true", "--fresh", "true"]) == 0
+    told = capsys.readouterr().out
+    assert "1 cells, 0 of them done" in told
+    assert f"{tmp_path}/runs/stack-2/" in told
+    assert not (tmp_path / "runs/stack-2").exists()
 
 
 def spoil(kind, folder):
@@ -105,6 +115,7 @@ def test_main__data_that_no_stack_can_use_is_refused_before_any_cell(
     told = capsys.readouterr().err
     assert expected in told
     assert told.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_main__a_dry_run_writes_nothing(tmp_path, meta, capsys):
@@ -157,6 +168,11 @@ def test_main__the_second_stage_is_a_job_where_the_cells_are(status, tmp_path, m
         (["--config", "no.yaml"], "does not exist"),
         (["--executor", "Parsl"], "there is no CellExecutor 'Parsl' (known: LocalExecutor, ParslExecutor"),
         (["--executor.job", "3"], "unknown option --executor.job; did you mean jobs?"),
+        (["--config", "{mdoe: oof}"], "unknown option mdoe; did you mean mode?"),
+        (
+            ["--config", "{reject: {acuracy: 0.9}}"],
+            "'--reject.acuracy'; did you mean --reject.accuracy?",
+        ),
         ([], "members"),
     ],
 )
