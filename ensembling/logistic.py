@@ -1,6 +1,5 @@
 """The logistic head: multinomial logistic regression with an L2 penalty."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,9 +26,9 @@ class Logistic(nn.Linear):
     def __init__(self, features: Features, num_bases: int, num_classes: int) -> None:
         super().__init__(num_bases * num_classes, num_classes)
         self.features = features
-        # that of the fit; nan before it
+        # that of the fit; 0 before it
         self.C: Tensor
-        self.register_buffer("C", torch.tensor(math.nan, dtype=torch.float64))
+        self.register_buffer("C", torch.tensor(0.0, dtype=torch.float64))
 
     def forward(self, logits: Tensor) -> Tensor:
         """Pool logits `(batch, base, class)` to logits `(batch, class)`."""

@@ -1,6 +1,5 @@
 """The logistic head as a scikit-learn model, without pickle."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,8 @@ def to_sklearn(module: nn.Module) -> Any:
         raise ValueError("scikit-learn needs at least 2 classes")
     # one vector of weights for two classes, whose penalty is half of that on two
     strength = float(module.C) * (2 if classes == 2 else 1)
-    model = LogisticRegression() if math.isnan(strength) else LogisticRegression(C=strength)
+    # heads of earlier checkpoints do not know it
+    model = LogisticRegression(C=strength) if strength else LogisticRegression()
     # of two classes it knows only the second's logit, relative to the first's
     model.coef_ = weight if classes > 2 else weight[1:] - weight[:1]
     model.intercept_ = bias if classes > 2 else bias[1:] - bias[:1]
