@@ -75,9 +75,11 @@ def notes_on_samples(
             notes.append(f"intervals from {part.units} {kind} samples or groups are too narrow")
     if perfect := [name for name, values in raw.points.items() if values["accuracy"] == 1]:
         notes.append(
-            f"{', '.join(perfect)}: right on every test sample, so its interval of accuracy has no width; an error of "
-            f"up to {unseen_error(raw.units):.2g} would go unseen"
+            f"{', '.join(perfect)}: right on every test sample; an error of up to {unseen_error(raw.units):.2g} would "
+            "go unseen"
         )
     if test.groups is not None:
-        notes.append("intervals come from whole groups; McNemar's test takes samples as independent")
+        notes.append(
+            "intervals come from whole groups, or copies of an image; McNemar's test takes samples as independent"
+        )
     return notes
