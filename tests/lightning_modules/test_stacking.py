@@ -178,7 +178,7 @@ def test_checkpoint__is_small_and_finds_its_bases(checkpoints, tmp_path):
     model = stack(checkpoints, data)
     path = fit(model, data, tmp_path)
     saved = torch.load(path, weights_only=True)
-    assert set(saved["state_dict"]) == {"head.weight", "head.bias"}
+    assert set(saved["state_dict"]) == {"head.weight", "head.bias", "head.C"}
     again = stack(checkpoints, blobs())
     testing = trainer(tmp_path)
     testing.test(again, datamodule=blobs(), ckpt_path=path, verbose=False)
