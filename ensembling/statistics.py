@@ -138,7 +138,9 @@ def bootstrap(
                     for metric, values in weighted_metrics(rows, labels, given, part).items():
                         drawn[name][metric][done : done + given.shape[1]] = values
         done += width
-    chance = {name: ece_by_chance(rows, seed) for name, rows in logits.items()} if "ece" in metrics else {}
+    # for intervals, which nobody asks for who resamples nothing
+    wanted = logits if "ece" in metrics and replicates else {}
+    chance = {name: ece_by_chance(rows, seed) for name, rows in wanted.items()}
     return Bootstrap(points, drawn, samples, int(unit.max()) + 1, chance)
 
 
