@@ -74,7 +74,7 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     speed = member_speed(members, data, source)
     names, notes = [member.name for member in members], overlaps
     if plan.max_ms_per_image is not None:
-        # of an unsure member the mean's NLL would speak rather than of its errors
+        # else the NLL of a mean tells how unsure its members are, rather than how often they err
         sure = calibrated_bases(meta.logits, meta.labels) if plan.calibrate else meta.logits
         kept = prune_to_budget(speed, plan.max_ms_per_image, mean_score(sure, meta.labels))
         if left := [name for name in names if name not in kept]:

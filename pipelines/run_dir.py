@@ -11,8 +11,8 @@ from pathlib import Path
 
 # the process that chose the folder tells those that Lightning launches
 ENVIRONMENT_VARIABLE = "FRANCESINHA_RUN_DIR"
-# files that a run has from its start, beside its loggers' and a stack's lock
-UNUSED = ("config.yaml", "hparams.yaml", "stack.lock")
+# files that a run has from its start, beside TensorBoard's
+UNUSED = ("config.yaml", "hparams.yaml")
 
 
 @dataclass

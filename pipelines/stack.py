@@ -11,7 +11,6 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from callbacks import StoppedError
-from pipelines import run_dir
 from pipelines.cell_queue import run_queue
 from pipelines.cells import CellFiles, CellJob, Outcome, run_command
 from pipelines.errors import UsageError, explain_parsing
@@ -151,9 +150,6 @@ def main(args: list[str]) -> int:
         stack_elsewhere(plan, again, folder, console)
     except (KeyboardInterrupt, StoppedError):
         print_resume(console, again, folder)
-        raise
-    except Exception:
-        run_dir.remove_unused(folder)
         raise
     return 0
 

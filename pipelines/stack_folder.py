@@ -83,6 +83,13 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         owner.unlink(missing_ok=True)
+        if [*own.iterdir()] == [own / "stack.lock"]:
+            # a plan that was refused before any cell leaves no folder, unless it holds something else
+            with contextlib.suppress(OSError):
+                (own / "stack.lock").unlink()
+                own.rmdir()
+                folder.rmdir()
+                folder.parent.rmdir()
         lock.release()
 
 

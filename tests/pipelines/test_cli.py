@@ -238,25 +238,6 @@ def test_resume__a_run_by_its_folder(tmp_path):
     assert result(tmp_path, name="mlp-2")["fit"]["epochs"] == 2
 
 
-def test_test__into_another_place_that_the_command_line_names(tmp_path):
-    run("fit", *MLP, root=tmp_path)
-    checkpoint = tmp_path / "digits/mlp/checkpoints/best.ckpt"
-    files = {p: p.read_bytes() for p in (tmp_path / "digits/mlp").rglob("*") if p.is_file()}
-    assert run("test", "--ckpt_path", checkpoint, "--run.name", "retested", root=tmp_path / "other") == 0
-    assert result(tmp_path / "other", name="retested")["test"]["accuracy"] > 0.3
-    assert {p: p.read_bytes() for p in files} == files
-    # its own place is no other one
-    assert run("test", "--ckpt_path", checkpoint, "--run.name", "mlp", root=tmp_path) == 0
-    assert "test" in result(tmp_path)
-    assert not (tmp_path / "digits/mlp-2").exists()
-
-
-def test_resume__by_its_folder_under_another_name_is_refused(tmp_path, capsys):
-    run("fit", *MLP, root=tmp_path)
-    assert run("fit", "--ckpt_path", tmp_path / "digits/mlp", "--run.name", "other", root=tmp_path) == 2
-    assert "goes on in that folder, and --run.name names another" in capsys.readouterr().err
-
-
 def test_fit__the_next_command_quotes_its_path(tmp_path, capsys):
     assert run("fit", *MLP, "--run.name", "a b", root=tmp_path) == 0
     assert f"--ckpt_path '{tmp_path / 'digits/a b/checkpoints/best.ckpt'}'" in capsys.readouterr().out

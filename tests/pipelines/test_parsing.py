@@ -4,6 +4,8 @@ from safetensors.torch import load_file
 from pipelines.parsing import given_checkpoint, in_order
 from tests.helpers.cli import result, run
 
+MLP = ("--model", "MLP", "--model.hidden", "[16]", "--trainer.max_epochs", "2")
+
 
 def test_in_order__configs_then_classes_then_their_options():
     args = ["fit", "--model.optimizer.lr=1", "--a", "-1", "-c", "x.yaml", "--model.optimizer", "SGD", "--config=y.yaml"]
@@ -67,3 +69,22 @@ def test_cli__a_loss_knows_the_counts_of_the_data_it_is_trained_on(tmp_path):
     new = torch.load(tmp_path / "digits/mlp-2/checkpoints/last.ckpt", weights_only=True)
     counts = new["architecture"]["init_args"]["data_info"]["class_counts"]
     assert counts[0] > 5 * counts[-1]
+
+
+def test_test__into_another_place_that_the_command_line_names(tmp_path):
+    run("fit", *MLP, root=tmp_path)
+    checkpoint = tmp_path / "digits/mlp/checkpoints/best.ckpt"
+    files = {p: p.read_bytes() for p in (tmp_path / "digits/mlp").rglob("*") if p.is_file()}
+    assert run("test", "--ckpt_path", checkpoint, "--run.name", "retested", root=tmp_path / "other") == 0
+    assert result(tmp_path / "other", name="retested")["test"]["accuracy"] > 0.3
+    assert {p: p.read_bytes() for p in files} == files
+    # its own place is no other one
+    assert run("test", "--ckpt_path", checkpoint, "--run.name", "mlp", root=tmp_path) == 0
+    assert "test" in result(tmp_path)
+    assert not (tmp_path / "digits/mlp-2").exists()
+
+
+def test_resume__by_its_folder_under_another_name_is_refused(tmp_path, capsys):
+    run("fit", *MLP, root=tmp_path)
+    assert run("fit", "--ckpt_path", tmp_path / "digits/mlp", "--run.name", "other", root=tmp_path) == 2
+    assert "goes on in that folder, and --run.name names another" in capsys.readouterr().err

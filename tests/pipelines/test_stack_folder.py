@@ -87,3 +87,16 @@ def test_held__takes_back_an_earlier_wish_to_stop(tmp_path):
         stop_file(tmp_path).touch()
     with held(tmp_path):
         assert not stop_file(tmp_path).exists()
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "cells/one.json"])
+def test_held__what_was_refused_leaves_nothing_but_the_users_files(tmp_path, file):
+    folder = tmp_path / "runs/x"
+    with pytest.raises(ValueError, match="refused"), held(folder):
+        raise ValueError("refused")
+    assert not (tmp_path / "runs").exists()
+    (folder / file).parent.mkdir(parents=True)
+    (folder / file).write_text("mine")
+    with pytest.raises(ValueError, match="refused"), held(folder):
+        raise ValueError("refused")
+    assert (folder / file).read_text() == "mine"
