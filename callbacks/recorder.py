@@ -165,11 +165,16 @@ class RunRecorder(Callback):
         if not trainer.is_global_zero:
             return
         earlier = read_json(self.result)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        this = {} if evaluated is None else {evaluated: evaluation(trainer, model, evaluated)}
+        before = earlier.get("evaluations", {}).get(evaluated)
         changed = any(name in earlier and not says_the_same(earlier[name], entry) for name, entry in entries.items())
+        if evaluated is not None and before is not None:
+            # two data sets can have the same metrics, as where all is right
+            changed |= before["fingerprint"] != this[evaluated]["fingerprint"]
         if changed and not (self.replaced and "fit" in entries):
             for path in (self.result, self.predictions):
                 keep_earlier(path)
-        data = trainer.datamodule  # type: ignore[attr-defined]
         splits = {name: samples for name, samples in data.splits.items() if len(samples)}
         facts = {
             **self.facts,
@@ -191,7 +196,7 @@ class RunRecorder(Callback):
         if evaluated is not None:
             # of the data that was evaluated before, which may have had other sources
             facts = {name: fact for name, fact in facts.items() if name not in by_source_names(evaluated)}
-            facts["evaluations"] = facts.get("evaluations", {}) | {evaluated: evaluation(trainer, model, evaluated)}
+            facts["evaluations"] = facts.get("evaluations", {}) | this
             rows = with_groups(model.predictions, data.served(evaluated))
             write_predictions(self.predictions, {evaluated: rows}, leakage_allowed(model.leakage))
             if "source" in model.predictions:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +36,8 @@ def says_the_same(earlier: Any, now: Any) -> bool:
     if isinstance(earlier, Mapping) and isinstance(now, Mapping):
         return all(says_the_same(earlier[name], now[name]) for name in earlier.keys() & now.keys())
     if isinstance(earlier, float) and isinstance(now, float):
-        return earlier == now or abs(earlier - now) < ROUNDING
+        # what is undefined, as the AUROC of one class, is so again; infinity equals itself
+        return earlier == now or abs(earlier - now) < ROUNDING or (math.isnan(earlier) and math.isnan(now))
     return bool(earlier == now)
 
 

@@ -28,7 +28,7 @@ class Logistic(nn.Linear):
         self.features = features
         # that of the fit; 0 before it
         self.C: Tensor
-        self.register_buffer("C", torch.tensor(0.0, dtype=torch.float64))
+        self.register_buffer("C", torch.tensor(0.0))
 
     def forward(self, logits: Tensor) -> Tensor:
         """Pool logits `(batch, base, class)` to logits `(batch, class)`."""
@@ -97,4 +97,4 @@ class LogisticHead(Head):
         else:
             weight, bias = fit_logistic(x, labels, classes, self.C, self.max_iterations)
             C = self.C
-        module.load_state_dict({"weight": weight, "bias": bias, "C": torch.tensor(C, dtype=torch.float64)})
+        module.load_state_dict({"weight": weight, "bias": bias, "C": torch.tensor(C)})

@@ -6,6 +6,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
 
 from callbacks import RunRecorder
+from callbacks.result_files import says_the_same
 from datamodules import ImageFolder, Manifest
 from lightning_modules import MLP
 from lightning_modules.checkpoints import load_classifier
@@ -80,6 +81,21 @@ def test_test__again_in_other_batches_keeps_no_copy(tmp_path):
     data.batch_size = 7
     trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
     assert not (tmp_path / "result.1.json").exists()
+
+
+def test_test__other_data_with_the_same_metrics_keeps_a_copy(tmp_path):
+    model, data = fitted(tmp_path)
+    torch.nn.init.zeros_(model.head.weight)
+    torch.nn.init.zeros_(model.head.bias)
+    splits, metrics = data.splits, []
+    # the first class is always predicted
+    (first,) = (splits["test"].labels == 0).nonzero(as_tuple=True)
+    for count, copies in ((5, 0), (5, 0), (4, 1)):
+        data.splits = splits | {"test": splits["test"].subset(first[:count])}
+        trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+        metrics.append(read(tmp_path)["test"])
+        assert len(list(tmp_path.glob("predictions.*.safetensors"))) == copies
+    assert says_the_same(metrics[0], metrics[2])
 
 
 def test_rehearsal__leaves_nothing_behind(tmp_path):

@@ -11,6 +11,8 @@ from callbacks.result_files import keep_earlier, says_the_same, write_json, writ
     ("earlier", "now", "same"),
     [
         ({"nll": 0.5, "auroc": None}, {"nll": 0.500001, "auroc": None, "loss": 0.5}, True),
+        ({"auroc": float("nan")}, {"auroc": float("nan")}, True),
+        ({"auroc": float("nan")}, {"auroc": 0.5}, False),
         ({"nll": 0.5}, {"nll": 0.5001}, False),
         ({"nll": 0.5}, {"nll": None}, False),
         ({"a": {"nll": 0.5}}, {"a": {"nll": 0.6}}, False),
