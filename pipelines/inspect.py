@@ -317,7 +317,7 @@ def main(args: list[str]) -> int:
     experiment = parsed.run.experiment or run_dir.snake_case(type(data).__name__)
     run = run_dir.choose(Path(parsed.run.root) / experiment, parsed.run.name or "inspect")
     write_json(run.inspection, findings)
-    print_findings(console, findings)
     draw(run, data, findings, everything, pairs)
+    print_findings(console, findings)
     console.print(f"\n{run.inspection}, figures in {run.figures}/", soft_wrap=True, highlight=False)
     return 0

@@ -7,6 +7,7 @@ import traceback
 import warnings
 from importlib import import_module
 
+from common.terminal import steady_output
 from pipelines.allocator import keep_large_blocks
 
 SUMMARY = """\
@@ -37,7 +38,12 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         the exit status: 0, 2 for something the user can mend, 130 after Ctrl-C, 143 after SIGTERM
     """
-    given = list(sys.argv[1:] if args is None else args)
+    with steady_output():
+        return run_or_explain(list(sys.argv[1:] if args is None else args))
+
+
+def run_or_explain(given: list[str]) -> int:
+    """Run a command, and say what went wrong in a line or two; see `main`."""
     debug = "--debug" in given or os.environ.get("FRANCESINHA_DEBUG", "") not in ("", "0")
     given = [arg for arg in given if arg != "--debug"]
     if not given or given[0] in ("-h", "--help"):

@@ -186,7 +186,7 @@ class TuneCLI(ImageCLI):
         command = " ".join(shlex.join(["python", "train.py", "tune", *self.given]).split())
         text = f"# found by {command}\n# on {device}\n" + yaml.safe_dump(fragment(config, found), sort_keys=False)
         with write_whole(path) as partial:
-            partial.write_text(text)
+            partial.write_text(text, encoding="utf-8")
         if curve is not None and curve.losses:
             self._draw(run, curve)
         given = without(self.given, ["tune", *options_of(fragment(config, found))])
