@@ -1,0 +1,1 @@
+"""What every package may use: one topic a file, importing nothing of the project."""

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -104,6 +105,7 @@ def test_steady__once_is_enough():
 
 PROGRAM = """
 import sys
+from pathlib import Path
 from common.terminal import steady_output
 with steady_output():
     for number in range(20_000):
@@ -115,7 +117,7 @@ sys.exit(0)
 @pytest.mark.parametrize("shell", ["{} | head -1", "{} >&-", "{} >&- 2>&-", "{} > /dev/full", "{} > /dev/full 2>&1"])
 def test_steady_output__the_exit_status_is_that_of_the_work(shell):
     command = shell.format(f'{{ "{sys.executable}" -c "$PROGRAM"; echo status $? >&3; }}')
-    environment = {**os.environ, "PROGRAM": PROGRAM, "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "PROGRAM": PROGRAM, "PYTHONPATH": str(Path.cwd())}
     ended = subprocess.run(
         ["bash", "-c", f"exec 3>&1; {command}"], env=environment, capture_output=True, text=True, check=False
     )
