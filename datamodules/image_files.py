@@ -15,6 +15,7 @@ from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset
 from datamodules.files import FileSource, read_header, walk_images
 from datamodules.image_store import Reading, read_into_memory, read_through_store
+from datamodules.names import AlikeNames
 from datamodules.provenance import sample_ids
 from datamodules.samples import Samples, Source, TensorSource
 from datamodules.transforms import Step
@@ -65,6 +66,8 @@ class ImageFiles(ImageDataModule):
             share; none decodes on every use; auto takes ram up to 2 GiB, else none
         cache_dir: folder for what disk and none keep from run to run: decoded images, and content keys
         on_unreadable: error stops at the first file that is no whole image; skip leaves such files out and lists them
+        alike_names: what becomes of classes or sources whose names differ in case, space or invisible characters alone:
+            error, or allow if they are different ones
         predict_root: folder of images without labels, at any depth, for `predict`; null predicts on the test split
     """
 
@@ -73,6 +76,7 @@ class ImageFiles(ImageDataModule):
     cache: Literal["auto", "ram", "disk", "none"] = "auto"
     cache_dir: str = "runs/.cache"
     on_unreadable: Literal["error", "skip"] = "error"
+    alike_names: AlikeNames = "error"
     predict_root: str | None = None
     augmentation: tuple[Step, ...] = ("crop", "flip")
 

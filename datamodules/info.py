@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from datamodules.names import one_form
+
 
 @dataclass(frozen=True)
 class DataInfo:
@@ -34,7 +36,9 @@ class DataInfo:
     def from_plain(cls, values: dict[str, Any]) -> "DataInfo":
         """Rebuild from what `plain` returned."""
         height, width = values["image_size"]
-        return cls(**values | {"image_size": (int(height), int(width))})
+        # as data sets give them: a checkpoint may be older than that
+        names = [one_form(name) for name in values["class_names"]]
+        return cls(**values | {"image_size": (int(height), int(width)), "class_names": names})
 
     def check_compatible(self, other: "DataInfo", ours: str, theirs: str) -> None:
         """Refuse to pair a model with data of other classes or channels.

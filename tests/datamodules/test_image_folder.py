@@ -1,4 +1,5 @@
 import shutil
+import unicodedata
 
 import pytest
 import torch
@@ -189,3 +190,53 @@ def test_skip__a_test_folder_without_a_readable_image(image_folder):
     left_out = pytest.warns(UserWarning, match="36 of 72 files are left out")
     with left_out, pytest.raises(ValueError, match="test split has no readable image"):
         _ = ImageFolder(root=str(image_folder), on_unreadable="skip").splits
+
+
+NFC, NFD = (unicodedata.normalize(form, "chêne") for form in ("NFC", "NFD"))
+
+
+def folders(root, counts):
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            Image.effect_noise((8, 8), 20 + number).save(root / name / f"{number}.png")
+    return root
+
+
+def test_folder__train_from_linux_and_test_from_a_mac(tmp_path):
+    folders(tmp_path / "train", {NFC: 4, "pin": 4})
+    folders(tmp_path / "test", {NFD: 3, "pin": 2})
+    data = ImageFolder(root=str(tmp_path), val_fraction=0.0)
+    assert data.dataset.class_names == ["chêne", "pin"]
+    assert data.splits["test"].labels.bincount().tolist() == [3, 2]
+
+
+def test_folder__two_unicode_forms_are_one_class(tmp_path):
+    folders(tmp_path, {NFC: 4, NFD: 3, "pin": 4})
+    with pytest.warns(UserWarning, match="are one class, 'chêne': the names differ in Unicode form alone"):
+        data = ImageFolder(root=str(tmp_path), test_fraction=0.0, val_fraction=0.0).dataset
+    assert data.class_names == ["chêne", "pin"]
+    assert data.train.labels.bincount().tolist() == [7, 4]
+
+
+def test_folder__classes_that_look_alike(tmp_path):
+    root = folders(tmp_path, {"Cat": 3, "cat": 2, "dog ": 1, "dog": 2})
+    message = r"'Cat' \(3 images\) and 'cat' \(2 images\), 'dog' \(2 images\) and 'dog ' \(1 images\): rename or join"
+    with pytest.raises(ValueError, match=message):
+        _ = ImageFolder(root=str(root)).dataset
+    options = {"test_fraction": 0.0, "val_fraction": 0.0, "alike_names": "allow"}
+    with pytest.warns(UserWarning, match="look alike"):
+        assert len(ImageFolder(root=str(root), **options).dataset.class_names) == 4
+
+
+def test_folder__a_test_class_that_looks_like_another(tmp_path):
+    folders(tmp_path / "train", {"cat": 2, "dog": 2})
+    folders(tmp_path / "test", {"Cat": 2, "eel": 2})
+    with pytest.raises(ValueError, match=r"holds 2 classes: 'Cat' \(looks like 'cat'\), 'eel', which the training"):
+        _ = ImageFolder(root=str(tmp_path)).dataset
+
+
+def test_folder__all_empty_class_folders_are_told(tmp_path):
+    folders(tmp_path, {"a": 2, **{f"b{number}": 0 for number in range(7)}})
+    with pytest.raises(ValueError, match="7 class folders hold no image .*: .*b0, .* and 2 more"):
+        _ = ImageFolder(root=str(tmp_path)).dataset
