@@ -3,16 +3,18 @@
 import itertools
 import json
 import math
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from datamodules.whole_file import naming, write_whole
+from common.partial_files import partial_path, remove_abandoned
+from datamodules.whole_file import naming, save_tensors, write_whole
 from ensembling.leakage import Leakage
 
 # by which the same evaluation in other batches, or on another device, moves a metric
@@ -42,12 +44,48 @@ def says_the_same(earlier: Any, now: Any) -> bool:
 
 
 def keep_earlier(path: Path) -> None:
-    """Copy a file to the first free `name.N.suffix` beside it, before it is written anew."""
-    if path.is_file():
-        number = next(n for n in itertools.count(1) if not path.with_suffix(f".{n}{path.suffix}").exists())
-        copy = path.with_suffix(f".{number}{path.suffix}")
-        with naming(copy):
-            shutil.copyfile(path, copy)
+    """Copy a file to the first free `name.N.suffix` beside it, whole or not at all, before it is written anew.
+
+    Args:
+        path: of the file; without one there is nothing to keep
+
+    Raises:
+        OSError: it could not be copied; the message names the copy
+    """
+    if not path.is_file():
+        return
+    copies = (path.with_suffix(f".{number}{path.suffix}") for number in itertools.count(1))
+    copy, partial = next(copies), partial_path(path)
+    with naming(copy):
+        remove_abandoned(path)
+        try:
+            shutil.copyfile(path, partial)
+            while not place_new(partial, copy):
+                copy = next(copies)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def place_new(partial: Path, path: Path) -> bool:
+    """Put a whole file in its place, unless there is one; two processes never take the same place.
+
+    Args:
+        partial: the file; it may stay where it is, too
+        path: its place
+
+    Returns:
+        whether the place was free
+    """
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        # a file system without links
+        if path.exists():
+            return False
+        partial.replace(path)
+    return True
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -93,4 +131,4 @@ def write_predictions(
     for split, columns in predictions.items():
         tensors |= {f"{split}/{name}": column.detach().cpu().contiguous() for name, column in columns.items()}
     with write_whole(path) as partial:
-        save_file(tensors, partial, metadata or None)
+        save_tensors(partial, tensors, metadata)

@@ -1,18 +1,23 @@
 """Files written whole, then renamed: a process that is killed, or a full disk, leaves the one before."""
 
-import os
-import socket
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from common.partial_files import partial_folder, partial_path, remove_abandoned
 
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
     """Yield where to write a file, and rename it into place once it is whole.
+
+    What processes of this machine that were killed have left of the same file is removed.
 
     Args:
         path: of the file; its folder is made if need be
@@ -27,6 +32,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     try:
         with naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(path)
             partial.touch()
             # as the umask has it: safetensors puts in its place a file that nobody but its owner may read
             mode = stat.S_IMODE(partial.stat().st_mode)
@@ -55,6 +61,19 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(f"{path} could not be written: {getattr(error, 'strerror', None) or error}") from error
 
 
-def partial_path(path: Path) -> Path:
-    """Return where this process writes a file before it is renamed into place."""
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+def save_tensors(partial: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file to where `write_whole` has said.
+
+    Args:
+        partial: what `write_whole` yields
+        tensors: contiguous, by name
+        metadata: what the file says of itself
+    """
+    # safetensors goes by a temporary file whose name says nothing of the process: a killed one would leave it for good
+    folder = partial_folder(partial)
+    folder.mkdir(exist_ok=True)
+    try:
+        save_file(dict(tensors), folder / partial.name, dict(metadata) if metadata else None)
+        (folder / partial.name).replace(partial)
+    finally:
+        shutil.rmtree(folder)

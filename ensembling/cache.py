@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import time
 import zlib
 from collections.abc import Mapping
@@ -11,10 +12,9 @@ from pathlib import Path
 import torch
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from datamodules.whole_file import write_whole
+from datamodules.whole_file import save_tensors, write_whole
 
 # next to what data sets keep of image files
 LOGIT_CACHE = "runs/.cache/logits"
@@ -111,7 +111,7 @@ class LogitCache:
         try:
             remove_abandoned(place)
             with write_whole(place / f"{name}.safetensors") as partial:
-                save_file({"key": keys, "logits": logits}, partial, {**how, "checksum": checksum(keys, logits)})
+                save_tensors(partial, {"key": keys, "logits": logits}, {**how, "checksum": checksum(keys, logits)})
                 with partial.open("rb") as file:
                     os.fsync(file.fileno())
         except OSError as error:
@@ -149,7 +149,7 @@ def remove_abandoned(place: Path) -> None:
     for partial in place.glob(".*"):
         try:
             if time.time() - partial.stat().st_mtime > ABANDONED:
-                partial.unlink()
+                shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
         except OSError:
             # another process was faster
             continue

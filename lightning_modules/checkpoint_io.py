@@ -1,10 +1,8 @@
 """Checkpoints written whole, then renamed: a process that is killed leaves the one before."""
 
 import contextlib
-import glob
 import os
 import re
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import torch
 from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from datamodules.whole_file import partial_path
+from common.partial_files import partial_path, remove_abandoned
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -60,27 +58,6 @@ class WholeFileIO(TorchCheckpointIO):
         finally:
             # also after Ctrl-C
             partial.unlink(missing_ok=True)
-
-
-def remove_abandoned(path: Path) -> None:
-    """Remove what processes of this machine that are no more had written of a file."""
-    prefix = f".{path.name}.{socket.gethostname()}."
-    for partial in path.parent.glob(f"{glob.escape(prefix)}*"):
-        number = partial.name.removeprefix(prefix)
-        if number.isdecimal() and int(number) != os.getpid() and not is_running(int(number)):
-            partial.unlink(missing_ok=True)
-
-
-def is_running(process: int) -> bool:
-    """Tell whether there is a process of this number."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        # somebody else's
-        return True
-    return True
 
 
 def sync_folder(folder: Path) -> None:

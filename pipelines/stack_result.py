@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from callbacks.result_files import (
@@ -22,7 +21,7 @@ from callbacks.result_files import (
 )
 from datamodules import ImageDataModule
 from datamodules.provenance import Provenance, fingerprint
-from datamodules.whole_file import write_whole
+from datamodules.whole_file import save_tensors, write_whole
 from ensembling.calibration import fit_temperature
 from ensembling.evaluation import Predictions, scale, stack_report
 from ensembling.heads import GreedyHead, Head, MeanHead
@@ -294,4 +293,4 @@ def _is_repeated(earlier: dict[str, Any], now: dict[str, Any]) -> bool:
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file whole, then rename it into place."""
     with write_whole(path) as partial:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata or None)
+        save_tensors(partial, {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)

@@ -1,10 +1,13 @@
 import json
+import os
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from callbacks.result_files import keep_earlier, says_the_same, write_json, write_predictions
+from common.partial_files import partial_path
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,40 @@ def test_keep_earlier__counts_up(tmp_path):
         write_json(path, {"number": number})
         keep_earlier(path)
     assert [json.loads((tmp_path / f"result.{n}.json").read_text())["number"] for n in (1, 2, 3)] == [0, 1, 2]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")  # noqa: PTH110
+def test_keep_earlier__a_full_disk_leaves_no_copy(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("one")
+    partial_path(path).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="config.1.yaml could not be written: No space left on device"):
+        keep_earlier(path)
+    assert path.read_text() == "one"
+    assert [found.name for found in tmp_path.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_keep_earlier__two_at_once_keep_two_copies(links, tmp_path, monkeypatch):
+    def refuse(*paths):
+        raise PermissionError("no links here")
+
+    path = tmp_path / "config.yaml"
+    path.write_text("one")
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    # another process comes first, right before this one takes the place
+    copyfile = shutil.copyfile
+
+    def copy_late(*paths):
+        copyfile(*paths)
+        path.with_suffix(".1.yaml").write_text("of another")
+
+    monkeypatch.setattr(shutil, "copyfile", copy_late)
+    keep_earlier(path)
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {
+        "config.yaml": "one", "config.1.yaml": "of another", "config.2.yaml": "one"
+    }  # fmt: skip
 
 
 def test_write__leaves_no_partial_file(tmp_path):

@@ -1,10 +1,13 @@
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file
 
-from datamodules.whole_file import naming, partial_path, write_whole
+from common.partial_files import partial_folder, partial_path
+from datamodules.whole_file import naming, save_tensors, write_whole
 
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")  # noqa: PTH110
 
@@ -21,7 +24,7 @@ def write_tensors(path, folder_in_the_way=False):
         if folder_in_the_way:
             partial.unlink()
             partial.mkdir()
-        save_file({"a": torch.zeros(2)}, partial)
+        save_tensors(partial, {"a": torch.zeros(2)}, {"of": "a test"})
 
 
 def append(path, text):
@@ -53,6 +56,31 @@ def test_write_whole__errors_of_safetensors_name_the_file(tmp_path):
     with pytest.raises(OSError, match=r"p.safetensors could not be written: .*Is a directory"):
         write_tensors(path, folder_in_the_way=True)
     assert not path.exists()
+
+
+def test_save_tensors__leaves_the_file_alone(tmp_path):
+    path = tmp_path / "p.safetensors"
+    write_tensors(path)
+    assert load_file(path)["a"].tolist() == [0, 0]
+    assert [found.name for found in tmp_path.iterdir()] == ["p.safetensors"]
+
+
+@pytest.mark.parametrize("write_again", [lambda path: write(path, "whole"), write_tensors])
+def test_write_whole__removes_what_dead_processes_left_of_the_same_file(write_again, tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    path, other = tmp_path / "p.safetensors", tmp_path / "p"
+    mine = partial_path(path).name.removesuffix(str(os.getpid()))
+    dead, living = (path.with_name(f"{mine}{number}") for number in (gone.pid, os.getppid()))
+    elsewhere = path.with_name(f".{path.name}.another-host.{gone.pid}")
+    of_another = partial_path(other).with_name(f".{other.name}.{mine.split('.')[-2]}.{gone.pid}")
+    for abandoned in (dead, living, elsewhere, of_another):
+        abandoned.write_text("half")
+    # as safetensors, killed within it
+    partial_folder(dead).mkdir()
+    (partial_folder(dead) / ".tmpAbCdEf").write_text("half")
+    write_again(path)
+    assert sorted(tmp_path.iterdir()) == sorted((path, living, elsewhere, of_another))
 
 
 def test_write_whole__a_folder_that_is_a_file(tmp_path):

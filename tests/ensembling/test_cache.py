@@ -6,6 +6,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from datamodules import whole_file
 from ensembling import cache as module
 from ensembling.cache import LogitCache, LogitCounts
 
@@ -99,7 +100,7 @@ def test_cache__a_full_disk_is_a_warning_and_leaves_nothing(tmp_path, monkeypatc
         path.write_bytes(b"half")
         raise kind("No space left on device")
 
-    monkeypatch.setattr(module, "save_file", fail)
+    monkeypatch.setattr(whole_file, "save_file", fail)
     with pytest.warns(
         UserWarning, match=r"cannot be kept in .*No space left.*another folder by the option logit_cache"
     ):

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from datamodules.whole_file import partial_path
+from common.partial_files import partial_path
 from lightning_modules.checkpoint_io import WholeFileIO
 
 
