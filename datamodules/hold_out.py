@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
+from common.few import few
+from datamodules.names import matching, unknown_names
 from datamodules.samples import Samples
 from datamodules.splits import long_tail, stratified_folds, stratified_subset
 
@@ -32,10 +34,12 @@ def hold_out(data: "ImageDataModule", samples: Samples) -> tuple[Samples, Sample
         folds = stratified_folds(labels, data.num_folds, data.split_seed, keys, class_names, groups)
         held = folds == data.fold
     elif data.leave_out_source is not None:
-        if samples.sources is None or data.leave_out_source not in source_names:
-            known = ", ".join(source_names) or "none: a manifest with a source column has them"
-            raise ValueError(f"--data.leave_out_source: there is no source {data.leave_out_source!r} ({known})")
-        held = samples.sources.numpy() == source_names.index(data.leave_out_source)
+        source = matching(data.leave_out_source, source_names)
+        if samples.sources is None or source is None:
+            known = few(source_names, shown=20) or "none: a manifest with a source column has them"
+            asked = unknown_names([data.leave_out_source], source_names)
+            raise ValueError(f"--data.leave_out_source: there is no source {asked} ({known})")
+        held = samples.sources.numpy() == source_names.index(source)
         if not held.any():
             raise ValueError(f"--data.leave_out_source {data.leave_out_source!r} has no image outside the test split")
     else:

@@ -1,25 +1,35 @@
 """Images listed in a table, with their labels, splits, sources and groups."""
 
-import csv
-import itertools
-import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from common.few import count_of, few
+from datamodules.cell_values import fractions, is_missing, whole_numbers
 from datamodules.image_files import TEST, TRAIN, VAL, ImageFiles, Listing
-from datamodules.provenance import sample_ids, text_hashes
+from datamodules.manifest_paths import PathCheck, unique_ids
+from datamodules.names import classes_have, find_alike, shown, tell_alike, unknown_names, without_margin
+from datamodules.provenance import text_hashes
+from datamodules.tables import read_table
 
-REQUIRED = ("path", "label")
-OPTIONAL = ("split", "source", "group")
-SPLIT_NAMES = {"": TRAIN, "train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
-Table = dict[str, list[str]]
-# rows of a CSV taken at once: many more would leave the processor's cache and wake the garbage collector
-ROWS = 500
+SPLIT_NAMES = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "val": VAL,
+    "valid": VAL,
+    "validation": VAL,
+    "test": TEST,
+    "testing": TEST,
+}
+# what images without a source are reported under
+NO_SOURCE = "unknown"
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -34,11 +44,15 @@ class Manifest(ImageFiles):
         path: the file, with the suffix .csv, .tsv or .parquet
         root: folder that the paths in it are relative to; null takes the file's own
         class_names: the name of each class, in label order; null sorts those found
+        encoding: of a CSV file that is not UTF-8 or UTF-16, such as cp1252; null finds which of those it is
+        outside_links: what becomes of links that lead to files outside the root: error, or follow
     """
 
     path: str = "manifest.csv"
     root: str | None = None
     class_names: list[str] | None = None
+    encoding: str | None = None
+    outside_links: Literal["error", "follow"] = "error"
 
     def list_files(self) -> Listing:
         """Read and check the table."""
@@ -48,151 +62,144 @@ class Manifest(ImageFiles):
         root = Path(self.root) if self.root is not None else path.parent
         if not root.is_dir():
             raise FileNotFoundError(f"--data.root {self.root!r} is not a folder")
-        table = read_table(path)
-        names = check_paths(table["path"], root, path)
-        ids = unique_ids(names, path)
-        if "" in table["label"]:
-            raise ValueError(f"{path}, row {table['label'].index('') + 1}: the label is empty")
-        class_names = self.class_names or sort_names(table["label"])
-        splits = _numbers(table["split"], SPLIT_NAMES, path, "split") if "split" in table else np.zeros(len(names), int)
-        labels = _numbers(table["label"], {name: number for number, name in enumerate(class_names)}, path, "label")
+        table = read_table(path, self.encoding)
+        check = PathCheck(root, self.outside_links == "follow", self.on_unreadable == "error")
+        names = check.names(table["path"])
+        splits, split_faults = find_splits(table.get("split"), names, path)
+        labels, class_names, label_faults = find_classes(table["label"], self.class_names, names)
+        if faults := [*check.messages(), *label_faults, *split_faults]:
+            raise ValueError(f"{path}, {'; '.join(faults)}")
+        ids = unique_ids(names, table["label"], path)
+        way_out = "write each in one way, or set --data.alike_names allow if they are different ones"
+        counts = dict(zip(class_names, np.bincount(labels, minlength=len(class_names)).tolist(), strict=True))
+        # who lists two classes has decided
+        tell_alike(str(path), "classes", counts, way_out, "allow" if self.class_names else self.alike_names)
         _check_classes(labels, splits, class_names, path)
-        sources: Tensor | None = None
-        source_names: list[str] = []
-        if "source" in table:
-            source_names = sort_names(table["source"])
-            index = {name: number for number, name in enumerate(source_names)}
-            sources = torch.from_numpy(_numbers(table["source"], index, path, "source"))
-        groups = group_ids(table["group"]) if "group" in table else None
-        return Listing(root, names, labels, class_names, splits, sources, tuple(source_names), groups, ids)
+        sources, source_names = find_sources(table.get("source"), path)
+        if sources is not None:
+            found = {name: int((sources == number).sum()) for number, name in enumerate(source_names)}
+            tell_alike(str(path), "sources", found, way_out, self.alike_names)
+        groups = find_groups(table.get("group"), path)
+        return Listing(root, names, labels, class_names, splits, sources, source_names, groups, ids)
 
 
-def read_table(path: Path) -> Table:
-    """Read the columns of a manifest as text.
+def find_classes(
+    values: Sequence[str], class_names: Sequence[str] | None, names: Sequence[str]
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """Turn the labels of a manifest into numbers.
+
+    Whole numbers that a data frame wrote as floats (0.0, 1.0) are those numbers. A text that stands for a missing
+    value is a class if it is listed.
 
     Args:
-        path: a file with the suffix .csv, .tsv or .parquet
+        values: the column, one text a row
+        class_names: the names of the classes, in label order; None sorts those found
+        names: the paths, for messages
 
-    Raises:
-        ValueError: a column is missing, a row has another number of fields, or there is no row
+    Returns:
+        the label of each row, -1 where there is none; the names of the classes; and what is wrong
     """
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        table = _read_parquet(path)
-    elif suffix in (".csv", ".tsv"):
-        table = _read_csv(path, "\t" if suffix == ".tsv" else ",")
-    else:
-        raise ValueError(f"{path} must end in .csv, .tsv or .parquet")
-    if not table["path"]:
-        raise ValueError(f"{path} has no row")
-    return table
+    listed = [without_margin(str(name)) for name in class_names or ()]
+    if repeated := [name for name, count in Counter(listed).items() if count > 1]:
+        raise ValueError(f"--data.class_names lists {few(map(shown, repeated))} more than once")
+    different = set(values)
+    missing = {value for value in different if is_missing(value) and value not in listed}
+    found = different - missing
+    whole = {} if found <= set(listed) else whole_numbers(found)
+    classes = listed or sort_names([whole.get(value, value) for value in found])
+    index = {name: number for number, name in enumerate(classes)}
+    number = {value: index.get(whole.get(value, value), -1) for value in found} | dict.fromkeys(missing, -1)
+    labels = np.fromiter((number[value] for value in values), np.int64, len(values))
+    faults = []
+    if missing:
+        rows = [row for row, value in enumerate(values) if value in missing]
+        listing = f"; list {shown(text)} in --data.class_names if it is a class" if (text := max(missing)) else ""
+        faults.append(
+            f"{_rows(rows, values, names, 'the label is missing', 'labels are missing')}: give them one, or leave the "
+            f"rows out{listing}"
+        )
+    if not listed and (odd := set(fractions(found))):
+        rows = [row for row, value in enumerate(values) if value in odd]
+        faults.append(
+            f"{_rows(rows, values, names, 'the label is not a whole number', 'labels are not whole numbers')}, as the "
+            f"others are: give classes, or list all of them in --data.class_names"
+        )
+    if unknown := {value for value in found if number[value] == -1}:
+        rows = [row for row, value in enumerate(values) if value in unknown]
+        faults.append(_unknown("label", rows, values, classes))
+    return labels, classes, faults
 
 
-def _read_csv(path: Path, delimiter: str) -> Table:
-    try:
-        # a byte-order mark, as spreadsheets write it, is no part of the first name
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            places = _columns(header, path)
-            table: Table = {name: [] for name in places}
-            # a million rows hold few different labels: each of those is kept once
-            known: dict[str, str] = {}
-            while rows := list(itertools.islice(reader, ROWS)):
-                if {*map(len, rows)} != {len(header)}:
-                    rows = _whole_rows(rows, header, len(table["path"]), path)
-                for name, place in places.items():
-                    values = [row[place] for row in rows]
-                    table[name] += values if name == "path" else _stripped(values, known)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} cannot be read as UTF-8 text in columns ({error})") from error
-    return table
+def find_splits(values: Sequence[str] | None, names: Sequence[str], path: Path) -> tuple[np.ndarray, list[str]]:
+    """Turn the splits of a manifest into numbers; rows without one are for training.
 
+    Args:
+        values: the column, one text a row; None if there is none
+        names: the paths, for messages
+        path: of the manifest
 
-def _stripped(values: Sequence[str], known: dict[str, str]) -> list[str]:
-    """Return the values without spaces around them, each text kept once."""
-    for value in values:
-        if value not in known:
-            known[value] = value.strip()
-    return [known[value] for value in values]
-
-
-def _whole_rows(rows: list[list[str]], header: Sequence[str], before: int, path: Path) -> list[list[str]]:
-    """Leave out empty lines; refuse a row with another number of fields."""
-    whole = [row for row in rows if row]
-    for number, row in enumerate(whole, start=before + 1):
-        if len(row) != len(header):
-            raise ValueError(f"{path}, row {number}: {len(row)} fields, but {len(header)} columns: {','.join(row)}")
-    return whole
-
-
-def _read_parquet(path: Path) -> Table:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ValueError(f"{path} needs pyarrow: pip install -e '.[parquet]'") from error
-    try:
-        file = parquet.ParquetFile(path)
-        names = list(_columns(file.schema_arrow.names, path))
-        table = file.read(columns=names)
-    except pa.ArrowException as error:
-        raise ValueError(f"{path} cannot be read as parquet ({error})") from error
-    # an empty cell is an empty text, as in a CSV
-    return {name: ["" if v is None else str(v) for v in table[name].to_pylist()] for name in names}
-
-
-def _columns(header: Sequence[str], path: Path) -> dict[str, int]:
-    for name in REQUIRED:
-        if name not in header:
-            raise ValueError(f"{path} has no column {name!r}; it has {', '.join(header) or 'none'}")
-    for name in (*REQUIRED, *OPTIONAL):
-        if list(header).count(name) > 1:
-            raise ValueError(f"{path} has column {name!r} more than once")
-    return {name: header.index(name) for name in (*REQUIRED, *OPTIONAL) if name in header}
-
-
-def check_paths(paths: Sequence[str], root: Path, manifest: Path) -> list[str]:
-    """Return the paths relative to the root, in their shortest form.
-
-    Raises:
-        ValueError: a path is empty, or leads out of the root
+    Returns:
+        TRAIN, VAL or TEST for each row, or -1; and what is wrong
     """
-    # the root as it is called and as it is, where a link leads to it
-    bases = [str(root.absolute()), str(root.resolve())]
-    names = []
-    for number, path in enumerate(paths, start=1):
-        name = path
-        # few paths need a closer look, and a million are to be looked at
-        if not path or path[0] == "/" or path[-1] in "/." or "./" in path or "//" in path:
-            name = os.path.normpath(path) if path else ".."
-            if name.startswith("/"):
-                inside = [base for base in bases if name.startswith(f"{base}/")]
-                name = os.path.relpath(name, inside[0]) if inside else ".."
-            if name == ".." or name.startswith("../"):
-                raise ValueError(
-                    f"{manifest}, row {number}: path {path!r} is not inside {str(root)!r}: move the file, or "
-                    f"set --data.root"
-                )
-        names.append(name)
-    return names
+    if values is None:
+        return np.full(len(names), TRAIN, dtype=np.int64), []
+    number = {value: SPLIT_NAMES.get(value.casefold(), TRAIN if is_missing(value) else -1) for value in set(values)}
+    splits = np.fromiter((number[value] for value in values), np.int64, len(values))
+    blank = _missing(values)
+    missing = [row for row, value in enumerate(values) if value in blank]
+    if 0 < len(missing) < len(values):
+        told = _rows(missing, values, names, "there is no split", "have no split")
+        rank_zero_warn(f"{path}, {told}: taken for training")
+    unknown = np.flatnonzero(splits == -1).tolist()
+    return splits, [_unknown("split", unknown, values, ["train", "val", "test"])] if unknown else []
 
 
-def unique_ids(names: Sequence[str], manifest: Path) -> Tensor:
-    """Return the id of each path.
+def find_sources(values: Sequence[str] | None, path: Path) -> tuple[Tensor | None, tuple[str, ...]]:
+    """Turn the sources of a manifest into numbers; rows without one are of a source of that name.
 
-    Raises:
-        ValueError: a path comes twice
+    Args:
+        values: the column, one text a row; None if there is none
+        path: of the manifest
+
+    Returns:
+        the number of each row's source, int64, shape `(row,)`, or None; and the names of the sources
     """
-    try:
-        return sample_ids(names)
-    except ValueError:
-        seen: set[str] = set()
-        for number, name in enumerate(names, start=1):
-            if name in seen:
-                raise ValueError(f"{manifest}, row {number}: path {name!r} comes more than once") from None
-            seen.add(name)
-        raise
+    if values is None:
+        return None, ()
+    whole = _shortest_forms(values)
+    names = {value: NO_SOURCE if is_missing(value) else whole.get(value, value) for value in set(values)}
+    blank = _missing(values)
+    if missing := sum(value in blank for value in values):
+        rank_zero_warn(f"{path}: {missing} of {len(values)} rows have no source: they are reported as {NO_SOURCE!r}")
+    every = sort_names(list(names.values()))
+    index = {name: number for number, name in enumerate(every)}
+    number = {value: index[name] for value, name in names.items()}
+    return torch.from_numpy(np.fromiter((number[value] for value in values), np.int64, len(values))), tuple(every)
+
+
+def find_groups(values: Sequence[str] | None, path: Path) -> Tensor | None:
+    """Turn the groups of a manifest into numbers; each row without one is a group of its own.
+
+    Args:
+        values: the column, one text a row; None if there is none
+        path: of the manifest
+
+    Returns:
+        int64, -1 for a row without a group, shape `(row,)`; None without a column
+    """
+    if values is None:
+        return None
+    whole = _shortest_forms(values)
+    names = {value: "" if is_missing(value) else whole.get(value, value) for value in set(values)}
+    if missing := sum(not names[value] for value in values):
+        rank_zero_warn(f"{path}: {missing} of {len(values)} rows have no group: each is a group of its own")
+    if alike := find_alike(sorted(names.values())):
+        told = few((" and ".join(map(shown, pair)) for pair in alike), shown=3)
+        rank_zero_warn(
+            f"{path}: {count_of(len(alike), 'group name')} in several spellings: {told}: they are taken for different "
+            f"groups, which splits may divide"
+        )
+    return group_ids([names[value] for value in values])
 
 
 def sort_names(values: Sequence[str]) -> list[str]:
@@ -220,18 +227,32 @@ def group_ids(groups: Sequence[str]) -> Tensor:
     return torch.from_numpy(np.fromiter((number[group] for group in groups), np.int64, len(groups)))
 
 
-def _numbers(values: Sequence[str], index: dict[str, int], path: Path, column: str) -> np.ndarray:
-    try:
-        return np.fromiter((index[value] for value in values), np.int64, len(values))
-    except KeyError as error:
-        row = list(values).index(error.args[0]) + 1
-        known = ", ".join(name for name in index if name)
-        raise ValueError(f"{path}, row {row}: unknown {column} {error.args[0]!r} (known: {known})") from error
+def _missing(values: Sequence[str]) -> set[str]:
+    return {value for value in set(values) if is_missing(value)}
+
+
+def _shortest_forms(values: Sequence[str]) -> Mapping[str, str]:
+    return whole_numbers(set(values) - _missing(values))
+
+
+def _rows(rows: Sequence[int], values: Sequence[str], names: Sequence[str], one: str, many: str) -> str:
+    """Begin a message: what holds of some rows, how many there are, and the first of them."""
+    first = f"row {rows[0] + 1}: {one} ({shown(values[rows[0]])}, {names[rows[0]]})"
+    if len(rows) == 1:
+        return first
+    return f"{first}; {len(rows)} of {len(values)} {many}: rows {few(row + 1 for row in rows)}"
+
+
+def _unknown(column: str, rows: Sequence[int], values: Sequence[str], known: Sequence[str]) -> str:
+    counts = Counter(values[row] for row in rows)
+    first = values[rows[0]]
+    others = f"; {len(rows)} rows of {few(f'{shown(v)} ({n})' for v, n in counts.items())}" if len(rows) > 1 else ""
+    return f"row {rows[0] + 1}: unknown {column} {unknown_names([first], known)} (known: {few(known, 20)}){others}"
 
 
 def _check_classes(labels: np.ndarray, splits: np.ndarray, class_names: Sequence[str], path: Path) -> None:
     if len(class_names) < 2:
         raise ValueError(f"{path} must list images of at least 2 classes; it has {len(class_names)}")
     trained = np.bincount(labels[splits == TRAIN], minlength=len(class_names))
-    if not trained.all():
-        raise ValueError(f"{path}: class {class_names[int(np.argmin(trained))]!r} has no image in the training split")
+    if empty := [name for name, count in zip(class_names, trained, strict=True) if not count]:
+        raise ValueError(f"{path}: {classes_have(empty, 'no image in the training split')}")
