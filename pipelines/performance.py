@@ -1,6 +1,5 @@
 """performance.csv: a row for each run, to which several processes may append at once."""
 
-import csv
 import io
 import os
 from collections.abc import Iterable, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from common.csv_files import read_rows, write_rows
 from datamodules.whole_file import naming
 from pipelines.errors import UsageError
 from pipelines.report_files import part, read_metrics
@@ -101,20 +101,28 @@ def append_rows(path: Path, rows: Iterable[dict[str, str]]) -> int:
         UsageError: the file has other columns; nothing is written
     """
     with FileLock(path.with_name(f".{path.name}.lock")):
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        text = _read(path) if path.is_file() else ""
         known = check_columns(path, text) if text.strip() else set()
         new = list(dict.fromkeys(tuple(row[name] for name in COLUMNS) for row in rows))
         new = [row for row in new if row not in known]
         written = io.StringIO()
         # a file that another program left without its last line's end
         written.write("" if not text or text.endswith("\n") else "\n")
-        csv.writer(written, lineterminator="\n").writerows([*([] if text.strip() else [COLUMNS]), *new])
+        write_rows(written, [*([] if text.strip() else [COLUMNS]), *new])
         if new or not text.strip():
-            with naming(path), path.open("a", encoding="utf-8", newline="") as file:
+            with naming(path), path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
                 file.write(written.getvalue())
                 file.flush()
                 os.fsync(file.fileno())
     return len(new)
+
+
+def _read(path: Path) -> str:
+    try:
+        # as it stands, because a name may hold an end of line; a spreadsheet may have put a mark before it
+        return path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}): choose another file by --performance") from error
 
 
 def check_columns(path: Path, text: str) -> set[tuple[str, ...]]:
@@ -124,7 +132,7 @@ def check_columns(path: Path, text: str) -> set[tuple[str, ...]]:
         UsageError: they are not
     """
     header: Sequence[str]
-    header, *rows = list(csv.reader(io.StringIO(text))) or [[]]
+    header, *rows = list(read_rows(io.StringIO(text, newline=""))) or [[]]
     if tuple(header) != COLUMNS:
         raise UsageError(f"{path} has other columns than {', '.join(COLUMNS)}: choose another file by --performance")
     return {tuple(row) for row in rows}

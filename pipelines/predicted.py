@@ -1,11 +1,10 @@
 """What `predict` writes and says."""
 
-import csv
-
 from rich.console import Console
 from rich.markup import escape
 
 from callbacks.result_files import keep_earlier
+from common.csv_files import write_rows
 from datamodules.samples import Samples
 from datamodules.whole_file import write_whole
 from lightning_modules import ImageClassifier
@@ -33,14 +32,14 @@ def write_predicted(run: RunDir, samples: Samples, model: ImageClassifier) -> st
         write_whole(run.predicted) as partial,
         partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        writer = csv.writer(file)
-        writer.writerow(["name", "class", "probability", *([] if accepted is None else ["accepted"])])
+        table: list[list[object]] = [["name", "class", "probability", *([] if accepted is None else ["accepted"])]]
         ids = model.predictions["id"].tolist()
         rows = dict(zip(ids, zip(label.tolist(), confidence.tolist(), verdicts, strict=True), strict=True))
         # in the order of the data, from which a few batches may have been predicted
         for sample in (sample for sample in names if sample in rows):
             number, probability, verdict = rows[sample]
-            writer.writerow([names[sample], model.info.class_names[number], f"{probability:.6f}", *verdict])
+            table.append([names[sample], model.info.class_names[number], f"{probability:.6f}", *verdict])
+        write_rows(file, table)
     return str(run.predicted)
 
 

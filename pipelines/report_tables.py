@@ -1,6 +1,5 @@
 """The report's tables."""
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from common.csv_files import write_table
 from ensembling.statistics import METRICS
 from figures.statistics import ClassReport, most_confused
 from lightning_modules.metrics import LOWER_IS_BETTER
@@ -233,13 +233,12 @@ def comparison_csv(groups: Sequence[Comparison], missing: Sequence[Missing], spl
         columns += [metric, f"{metric}_low", f"{metric}_high"]
     columns += ["accuracy_less_best", "accuracy_less_best_low", "accuracy_less_best_high", *FACTS, "notes"]
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
+    rows: list[dict[str, Any]] = []
     for number, group in enumerate(groups, 1):
         for run in group.runs:
             row: dict[str, Any] = {
                 "run": run.run.label,
-                "folder": run.run.files.folder,
+                "folder": str(run.run.files.folder),
                 "split": split,
                 "state": "tested" if split == "test" else "validated",
                 "samples_group": number,
@@ -252,7 +251,8 @@ def comparison_csv(groups: Sequence[Comparison], missing: Sequence[Missing], spl
             for name, interval in intervals.items():
                 for end, column in (("value", name), ("low", f"{name}_low"), ("high", f"{name}_high")):
                     row[column] = (interval or {}).get(end)
-            writer.writerow({name: "" if value is None else value for name, value in row.items()})
+            rows.append(row)
     for absent in missing:
-        writer.writerow({"run": absent.label, "folder": absent.folder, "split": split, "state": absent.state})
+        rows.append({"run": absent.label, "folder": str(absent.folder), "split": split, "state": absent.state})
+    write_table(text, columns, rows)
     return text.getvalue()

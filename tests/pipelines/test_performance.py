@@ -93,3 +93,29 @@ def test_performance_row__of_a_run_that_says_little(tmp_path):
     found = performance_row(run)
     assert found["accuracy"] == "0.5"
     assert found["num_params"] == found["timestamp"] == found["final_learning_rate"] == ""
+
+
+def test_append_rows__names_that_a_spreadsheet_would_run(tmp_path):
+    path = tmp_path / "performance.csv"
+    hostile = ["=cmd|' /C calc'!A0", "+a", "-a", "@a", "\ta", "\ra", "a;=b"]
+    assert append_rows(path, [row(name) for name in hostile]) == len(hostile)
+    with path.open(newline="") as file:
+        cells = [cell for line in csv.reader(file) for cell in line]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    # they are recognised
+    assert append_rows(path, [row(name) for name in hostile]) == 0
+
+
+def test_append_rows__numbers_stay_numbers(tmp_path):
+    path = tmp_path / "performance.csv"
+    append_rows(path, [row("a") | {"test_loss": "-0.5"}])
+    assert path.read_text().splitlines()[1].split(",")[-2] == "-0.5"
+
+
+def test_append_rows__as_a_spreadsheet_saved_it(tmp_path):
+    path = tmp_path / "performance.csv"
+    append_rows(path, [row("Köter")])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert append_rows(path, [row("Köter"), row("b")]) == 1
+    path.write_bytes(path.read_text(encoding="utf-8-sig").encode("cp1252"))
+    assert append_rows(path, [row("c")]) == 1

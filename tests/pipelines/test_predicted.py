@@ -1,7 +1,9 @@
+import csv
 from dataclasses import replace
 
 import torch
 
+from common.csv_files import read_rows
 from lightning_modules import MLP
 from pipelines.predicted import write_predicted
 from pipelines.run_dir import RunDir
@@ -38,3 +40,21 @@ def test_write_predicted__a_name_that_is_not_utf8(tmp_path):
     trainer(tmp_path).predict(model, datamodule=data)
     write_predicted(RunDir(tmp_path), samples, model)
     assert (tmp_path / "predicted.csv").read_bytes().count(b"caf\xe9 ") == 31
+
+
+def test_write_predicted__names_that_a_spreadsheet_would_run(tmp_path):
+    data = Blobs()
+    starts = ["=", "+", "-", "@", "\t", "\r", "a;="]
+    samples = data.samples("predict")
+    samples = replace(samples, names=[f"{starts[number % 7]}{name}" for number, name in enumerate(samples.names)])
+    info = replace(data.info, class_names=["=left", "-middle", "@right"])
+    model = MLP(data_info=info, hidden=[8])
+    trainer(tmp_path).predict(model, datamodule=data)
+    write_predicted(RunDir(tmp_path), samples, model)
+    with (tmp_path / "predicted.csv").open(newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(tuple("=+-@\t\r"))]
+    with (tmp_path / "predicted.csv").open(newline="") as file:
+        found = list(read_rows(file))[1:]
+    assert [row[0] for row in found] == samples.sample_names()
+    assert {row[1] for row in found} <= set(info.class_names)

@@ -266,6 +266,17 @@ def test_report__says_when_something_else_was_tested(tmp_path):
     }
 
 
+def test_report__names_that_a_spreadsheet_would_run(tmp_path):
+    for name in ("=cmd()", "+a", "@b"):
+        write_run(tmp_path / "runs" / name / "mlp", logits_for(LABELS, 4), LABELS, notes=["=1+1"])
+    report(tmp_path / "out", tmp_path / "runs")
+    for file in ("comparison.csv", "performance.csv"):
+        with (tmp_path / "out" / file).open(newline="") as opened:
+            table = list(csv.reader(opened))
+        assert len(table) == 4
+        assert not [cell for row in table for cell in row if cell.startswith(tuple("=+@\t\r"))]
+
+
 @pytest.mark.parametrize(
     ("labels", "classes", "said"),
     [
