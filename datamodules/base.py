@@ -11,13 +11,15 @@ import torch
 from lightning.pytorch.trainer.states import RunningStage
 from torch import Tensor
 
+from common.few import few
 from datamodules.dataset import Dataset, channel_statistics
 from datamodules.hold_out import hold_out, thin_out
 from datamodules.image_store import VERSION
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch, BatchLoader
 from datamodules.mixing import mix
-from datamodules.option_checks import check_conflicts, check_ranges
+from datamodules.names import classes_have, matching, unknown_names
+from datamodules.option_checks import check_conflicts, check_not_empty, check_ranges, check_shares
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.samplers import EpochSampler, Sampling, choose_order
 from datamodules.samples import Samples
@@ -122,6 +124,7 @@ class ImageDataModule(pl.LightningDataModule):
                 "--data.held_out val is in the way of the data set's own validation split: hold out for test or stack"
             )
         val_fraction = 0.0 if fixed["val"] is not None else self.val_fraction
+        check_shares(self, val_fraction)
         train, val, stack = self.draw(pool, [val_fraction, self.stack_fraction], data.class_names)
         drawn = {"val": val, "stack": stack, "test": pool.subset([])}
         splits = drawn | {name: samples for name, samples in fixed.items() if samples is not None}
@@ -146,7 +149,8 @@ class ImageDataModule(pl.LightningDataModule):
         counts = torch.bincount(train.labels, minlength=len(self.dataset.class_names))
         if (counts == 0).any():
             empty = [n for n, c in zip(self.dataset.class_names, counts.tolist(), strict=True) if c == 0]
-            raise ValueError(f"class {empty[0]!r} has no image in the training split")
+            left = f" without --data.leave_out_source {self.leave_out_source!r}" if self.leave_out_source else ""
+            raise ValueError(f"{classes_have(empty, 'no image in the training split')}{left}")
         # a misspelt class is found before training
         self._strong_labels  # noqa: B018
         mean, std, size = channel_statistics(train)
@@ -228,6 +232,11 @@ class ImageDataModule(pl.LightningDataModule):
         order = choose_order(samples.labels, shuffle, self.sampler)
         return BatchLoader(samples, EpochSampler(order, size, self._seed(), rank, world_size))
 
+    def _split_loader(self, split: str, shuffle: bool = False) -> BatchLoader:
+        samples = self.served(split)
+        check_not_empty(split, len(samples))
+        return self.loader(samples, shuffle)
+
     def _seed(self) -> int:
         """Return the run's seed, the same on all processes, also where none was given."""
         if self._drawn_seed is None:
@@ -240,7 +249,7 @@ class ImageDataModule(pl.LightningDataModule):
         """Serve training batches, shuffled."""
         # overfitting a few batches means the same ones each epoch
         overfitting = getattr(self.trainer, "overfit_batches", 0) > 0
-        self._train_loader = self.loader(self.served("train"), shuffle=not overfitting)
+        self._train_loader = self._split_loader("train", shuffle=not overfitting)
         self._train_loader.finished = self._finished_batches
         if self._resumed is not None:
             self._train_loader.load_state_dict(self._resumed)
@@ -254,11 +263,11 @@ class ImageDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> BatchLoader:
         """Serve test batches in fixed order."""
-        return self.loader(self.served("test"))
+        return self._split_loader("test")
 
     def predict_dataloader(self) -> BatchLoader:
         """Serve batches to predict on: the data set's unlabelled samples, or else the test split."""
-        return self.loader(self.served("predict"))
+        return self._split_loader("predict")
 
     # Lightning restores loaders by itself, but not those that were asked for before it read the checkpoint, as a
     # schedule does that needs the number of steps
@@ -279,10 +288,12 @@ class ImageDataModule(pl.LightningDataModule):
     @cached_property
     def _strong_labels(self) -> Tensor:
         names = self.dataset.class_names
-        unknown = sorted(set(self.strong_classes) - set(names))
-        if unknown:
-            raise ValueError(f"--data.strong_classes: there is no class {unknown[0]!r} (known: {', '.join(names)})")
-        return torch.tensor([names.index(name) for name in self.strong_classes])
+        found = {name: matching(name, names) for name in map(str, self.strong_classes)}
+        if unknown := [name for name, match in found.items() if match is None]:
+            raise ValueError(
+                f"--data.strong_classes: there is no class {unknown_names(unknown, names)} (known: {few(names, 20)})"
+            )
+        return torch.tensor([names.index(match) for match in found.values() if match is not None])
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Find the images that get the strong augmentation while their labels are still on the host."""

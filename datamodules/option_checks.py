@@ -1,5 +1,6 @@
 """Checks of an ImageDataModule's options, before anything is read."""
 
+import math
 from typing import TYPE_CHECKING
 
 from datamodules.transforms import check_steps
@@ -21,10 +22,12 @@ def check_ranges(data: "ImageDataModule") -> None:
     for name in ("val_fraction", "stack_fraction"):
         if not 0 <= getattr(data, name) < 1:
             raise ValueError(f"--data.{name} must be in [0, 1), not {getattr(data, name)}")
+    if data.split_seed < 0:
+        raise ValueError(f"--data.split_seed must be at least 0, not {data.split_seed}")
     if not 0 < data.subsample <= 1:
         raise ValueError(f"--data.subsample must be in (0, 1], not {data.subsample}")
-    if data.imbalance_ratio < 1:
-        raise ValueError(f"--data.imbalance_ratio must be at least 1, not {data.imbalance_ratio}")
+    if not 1 <= data.imbalance_ratio < math.inf:
+        raise ValueError(f"--data.imbalance_ratio must be at least 1 and finite, not {data.imbalance_ratio}")
     if data.num_workers < 0:
         raise ValueError(f"--data.num_workers must be at least 0, not {data.num_workers}")
     if data.num_folds is not None and data.num_folds < 2:
@@ -32,8 +35,8 @@ def check_ranges(data: "ImageDataModule") -> None:
     if not 0 <= data.fold < (data.num_folds or data.fold + 1):
         raise ValueError(f"--data.fold must be from 0 to {(data.num_folds or 1) - 1}, not {data.fold}")
     for name in ("mixup", "cutmix"):
-        if getattr(data, name) < 0:
-            raise ValueError(f"--data.{name} must be at least 0, not {getattr(data, name)}")
+        if not 0 <= getattr(data, name) < math.inf:
+            raise ValueError(f"--data.{name} must be at least 0 and finite, not {getattr(data, name)}")
     check_steps(data.augmentation)
     check_steps(data.strong_augmentation)
 
@@ -59,3 +62,39 @@ def check_conflicts(data: "ImageDataModule") -> None:
         raise ValueError("--data.strong_augmentation and --data.strong_classes need each other")
     if data.imbalance_ratio != 100 and data.long_tail == "none":
         raise ValueError("--data.imbalance_ratio needs --data.long_tail exponential or step")
+
+
+def check_shares(data: "ImageDataModule", val_fraction: float) -> None:
+    """Refuse holdouts that leave nothing to train on.
+
+    Args:
+        data: has the options
+        val_fraction: share of the training samples that is held out for validation
+
+    Raises:
+        ValueError: the message names the options
+    """
+    if val_fraction + data.stack_fraction >= 1:
+        raise ValueError(
+            f"--data.val_fraction {val_fraction} and --data.stack_fraction {data.stack_fraction} leave nothing to "
+            f"train on: their sum must be less than 1"
+        )
+
+
+def check_not_empty(split: str, size: int) -> None:
+    """Refuse to load a split without a sample.
+
+    Args:
+        split: one of train, val, test, predict
+        size: its number of samples
+
+    Raises:
+        ValueError: the message says how it gets some
+    """
+    ways_out = {
+        "train": "lower --data.val_fraction or --data.stack_fraction",
+        "test": "set --data.test_fraction above 0, or give images of it",
+        "predict": "set --data.predict_root, or --data.test_fraction above 0",
+    }
+    if not size:
+        raise ValueError(f"there is no sample in the {split} split: {ways_out.get(split, 'give images of it')}")

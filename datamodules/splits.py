@@ -6,6 +6,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from common.few import few
+from datamodules.names import shown
+
 Ints = NDArray[np.int64]
 LongTail = Literal["none", "exponential", "step"]
 
@@ -131,10 +134,12 @@ def long_tail(
     # 50 must not become 49 by rounding of the power
     wanted = np.floor(counts.min() * (1 / ratio) ** place.astype(float) + 1e-9).astype(np.int64)
     if not wanted.all():
-        empty = int(np.flatnonzero(wanted == 0)[0])
-        name = class_names[empty] if class_names else str(empty)
+        empty = [shown(class_names[k] if class_names else str(k)) for k in np.flatnonzero(wanted == 0)]
+        classes = f"class {empty[0]}" if len(empty) == 1 else f"{len(empty)} classes"
+        names = "" if len(empty) == 1 else f" ({few(empty)})"
         raise ValueError(
-            f"class {name!r} would have no image left of {counts.min()} at imbalance ratio {ratio:g}: use a smaller one"
+            f"{classes} would have no image left of {counts.min()} at imbalance ratio {ratio:g}{names}: set a smaller "
+            f"--data.imbalance_ratio"
         )
     return _prefix(labels, wanted, seed)
 
@@ -174,19 +179,17 @@ def _deal(
     if groups is not None:
         singles = np.bincount(labels[single], minlength=classes)
         _deal_groups(labels, distinct, unit, size, share, singles, totals, dealt, side, rng)
+    present = np.unique(labels[distinct])
+    lacking = {label: [s for s in wanted if dealt[s, label] == 0] for label in present.tolist()}
+    available = np.bincount(labels[single], minlength=classes)
+    if short := [label for label, sides in lacking.items() if available[label] < len(sides)]:
+        kind = "distinct image(s)" if groups is None else "group(s) of images"
+        have = {label: len(np.unique(unit[distinct[labels[distinct] == label]])) for label in short}
+        raise ValueError(_too_few(have, class_names, kind, len(wanted), what))
     offset = 0
-    for label in np.unique(labels[distinct]):
+    for label in present:
         members = rng.permutation(single[labels[single] == label])
-        lacking = [s for s in wanted if dealt[s, label] == 0]
-        if len(members) < len(lacking):
-            name = class_names[label] if class_names else str(label)
-            count = len(np.unique(unit[distinct[labels[distinct] == label]]))
-            kind = "distinct image(s)" if groups is None else "group(s) of images"
-            raise ValueError(
-                f"class {name!r} has {count} {kind}, too few for {len(wanted)} {what}: "
-                f"add images, or ask for fewer or smaller {what}"
-            )
-        counts = _apportion(len(members), share * totals[label] - dealt[:, label], lacking, offset)
+        counts = _apportion(len(members), share * totals[label] - dealt[:, label], lacking[label], offset)
         offset += int(totals[label]) if what == "folds" else 0
         dealt[:, label] += counts
         # the remainder comes last
@@ -194,6 +197,19 @@ def _deal(
         side[members] = np.repeat(order, counts[order])
     # whatever is not the first of its unit follows it
     return side[unit]
+
+
+def _too_few(have: dict[int, int], class_names: Sequence[str] | None, kind: str, sides: int, what: str) -> str:
+    names = {shown(class_names[label]) if class_names else f"'{label}'": count for label, count in have.items()}
+    if len(names) == 1:
+        ((name, count),) = names.items()
+        message = f"class {name} has {count} {kind}, too few for {sides} {what}"
+    else:
+        counts = few(f"{name} ({count})" for name, count in names.items())
+        message = f"{len(names)} classes have too few {kind} for {sides} {what}: {counts}"
+    if what == "folds":
+        return f"{message}: add images, or set a smaller --data.num_folds"
+    return f"{message}: add images, or set --data.val_fraction, --data.stack_fraction or --data.test_fraction to 0"
 
 
 def units(keys: Ints, groups: Ints | None = None) -> Ints:

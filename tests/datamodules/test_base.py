@@ -1,3 +1,5 @@
+import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import lightning.pytorch as pl
@@ -89,11 +91,68 @@ def test_serve__replaces_and_gives_back():
 
 @pytest.mark.parametrize(
     "option",
-    [{"batch_size": 0}, {"val_fraction": 1.0}, {"stack_fraction": -0.1}, {"image_size": 0}, {"num_workers": -1}],
+    [
+        {"batch_size": 0},
+        {"val_fraction": 1.0},
+        {"val_fraction": math.nan},
+        {"stack_fraction": -0.1},
+        {"image_size": 0},
+        {"num_workers": -1},
+        {"split_seed": -1},
+        {"fold": -1},
+        {"subsample": math.nan},
+        {"imbalance_ratio": math.inf, "long_tail": "step"},
+        {"imbalance_ratio": math.nan, "long_tail": "step"},
+        {"mixup": math.nan},
+        {"cutmix": math.inf},
+    ],
 )
 def test_options__out_of_range_are_named(option):
     with pytest.raises(ValueError, match=f"--data.{next(iter(option))}"):
         Blobs(**option)
+
+
+@pytest.mark.parametrize("fractions", [(0.999, 0.1), (0.5, 0.5), (0.1, 0.95)])
+def test_options__fractions_that_leave_nothing_to_train_on(fractions):
+    val, stack = fractions
+    message = f"--data.val_fraction {val} and --data.stack_fraction {stack} leave nothing to train on"
+    with pytest.raises(ValueError, match=message):
+        _ = Blobs(val_fraction=val, stack_fraction=stack).splits
+
+
+def test_options__a_validation_split_of_its_own_leaves_its_share_alone():
+    class WithVal(Blobs):
+        def load(self):
+            found = super().load()
+            return replace(found, val=found.test)
+
+    assert len(WithVal(val_fraction=0.1, stack_fraction=0.95).splits["train"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("train", "no sample in the train split: lower --data.val_fraction"),
+        ("test", "no sample in the test split: set --data.test_fraction above 0"),
+        ("predict", "no sample in the predict split: set --data.predict_root"),
+    ],
+)
+def test_loaders__an_empty_split_says_how_it_gets_samples(split, message):
+    data = Blobs()
+    data.splits[split] = data.splits["stack"]
+    data._predict_samples = data.splits["stack"]
+    with pytest.raises(ValueError, match=message):
+        getattr(data, f"{split}_dataloader")()
+
+
+def test_info__all_classes_without_a_training_image_are_told():
+    class Lacking(Blobs):
+        def load(self):
+            found = super().load()
+            return replace(found, train=found.train.subset((found.train.labels == 0).nonzero()[:, 0]))
+
+    with pytest.raises(ValueError, match="2 classes have no image in the training split: 'middle', 'right'"):
+        _ = Lacking(val_fraction=0.0).info
 
 
 def test_load__must_be_overridden():
@@ -228,6 +287,14 @@ def test_strong_classes__alone_get_the_strong_augmentation():
 def test_strong_classes__unknown_name():
     with pytest.raises(ValueError, match="there is no class 'midle'"):
         Blobs(strong_augmentation=("cutout",), strong_classes=("midle",)).info  # noqa: B018
+
+
+def test_strong_classes__all_unknown_names_are_told():
+    data = Blobs(strong_augmentation=("cutout",), strong_classes=("Middle", "top", " left"))
+    with pytest.raises(
+        ValueError, match=r"no class 'Middle' \(looks like 'middle'\), 'top' \(known: left, middle, right"
+    ):
+        _ = data.info
 
 
 def test_strong_classes__need_an_augmentation():

@@ -162,3 +162,23 @@ def test_long_tail__the_published_counts_of_cifar10():
 def test_long_tail__a_class_that_would_vanish_is_named():
     with pytest.raises(ValueError, match="class 'eel' would have no image left of 20 at imbalance ratio 100"):
         long_tail(labels_of(30, 20, 40), "exponential", 100, 0, ["cat", "dog", "eel"])
+
+
+def test_holdout__all_classes_that_are_too_small_are_named():
+    labels = np.concatenate([np.zeros(20, int), np.arange(1, 31)])
+    names = ["seal", *(f"whale{number:02}" for number in range(30))]
+    message = (
+        r"30 classes have too few distinct image.* for 3 splits: 'whale00' \(1\), 'whale01' \(1\), .* and 25 more: .*"
+    )
+    with pytest.raises(ValueError, match=message + "--data.val_fraction"):
+        stratified_holdout(labels, [0.1, 0.1], 0, class_names=names)
+    with pytest.raises(ValueError, match=r"30 classes .* for 2 folds: .*set a smaller --data.num_folds"):
+        stratified_folds(labels, 2, 0, class_names=names)
+
+
+def test_long_tail__all_classes_that_would_vanish_are_named():
+    labels = np.repeat(np.arange(10), 5)
+    with pytest.raises(
+        ValueError, match=r"6 classes would have no image left of 5 .*\('4', .* and 1 more\): set a smaller"
+    ):
+        long_tail(labels, "exponential", 40, 0)
