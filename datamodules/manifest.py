@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -55,7 +56,11 @@ class Manifest(ImageFiles):
     outside_links: Literal["error", "follow"] = "error"
 
     def list_files(self) -> Listing:
-        """Read and check the table."""
+        """Read and check the table, once."""
+        return self._listing
+
+    @cached_property
+    def _listing(self) -> Listing:
         path = Path(self.path)
         if not path.is_file():
             raise FileNotFoundError(f"--data.path {self.path!r} is not a file")

@@ -6,6 +6,7 @@ import struct
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -197,9 +198,9 @@ def manifest(*lines, **options):
     return make
 
 
-def columns(header):
+def columns(header, encoding="utf-8"):
     def make(root, tmp_path):
-        (root / "m.csv").write_text(f"{header}\ntrain/cat/000.png,cat\n")
+        (root / "m.csv").write_text(f"{header}\ntrain/cat/000.png,cat\n", encoding=encoding)
         return Manifest(path=str(root / "m.csv"))
 
     return make
@@ -215,6 +216,21 @@ def npz(**changes):
         return Npz(path=str(tmp_path / "a.npz"))
 
     return make
+
+
+def link_outside(root, tmp_path):
+    (tmp_path / "secret.png").write_bytes(b"")
+    (root / "link.png").symlink_to(tmp_path / "secret.png")
+    return manifest("link.png,cat")(root, tmp_path)
+
+
+def bomb(root, tmp_path):
+    """An npz file whose header tells of more bytes than any machine has."""
+    path = tmp_path / "a.npz"
+    with ZipFile(path, "w") as archive, archive.open("x_train.npy", "w") as file:
+        header = {"shape": (10**12, 4, 4, 3), "fortran_order": False, "descr": "|u1"}
+        np.lib.format.write_array_header_1_0(file, header)
+    return Npz(path=str(path))
 
 
 def empty_folder(root):
@@ -250,6 +266,23 @@ REFUSED = {
         manifest("train/cat/003.png,act", class_names=["cat", "dog"]),
         r"row 3: unknown label 'act' \(known: cat, dog\)",
     ),
+    "a manifest with missing labels": (
+        manifest("train/cat/003.png,NaN"),
+        r"row 3: the label is missing \('NaN', train/cat/003.png\)",
+    ),
+    "a manifest with classes that look alike": (
+        manifest("train/cat/003.png,Cat"),
+        r"look alike: 'Cat' \(1 images\) and 'cat' \(1 images\)",
+    ),
+    "a manifest with a link out of its root": (link_outside, "row 3: path 'link.png' leads out of the root"),
+    "a manifest with a path of a Windows drive": (
+        manifest(r"C:\me\a.png,cat"),
+        r"row 3: path 'C:\\\\me\\\\a.png' is one of a Windows drive",
+    ),
+    "a manifest of another encoding": (
+        columns("path,label\na.png,Köter", encoding="cp1252"),
+        "m.csv, line 2: cannot be read as UTF-8 text: .*--data.encoding cp1252",
+    ),
     "a manifest with a path outside its root": (
         manifest("/etc/passwd,cat"),
         "row 3: path '/etc/passwd' is not inside",
@@ -259,7 +292,12 @@ REFUSED = {
     "an npz with NaN": (npz(x_train=np.full((6, 4, 4, 3), np.nan)), "x_train holds NaN or infinite pixels"),
     "an npz with Python objects": (
         npz(y_train=np.array([{}] * 6)),
-        "cannot be read as npz without pickle: Object arrays",
+        "cannot be read as npz without pickle: y_train holds Python objects",
+    ),
+    "an npz with a label of a billion": (npz(y_train=np.array([0, 1] * 2 + [0, 10**9])), "labels reach to 1000000000"),
+    "an npz with a header of more than it holds": (
+        bomb,
+        r"a.npz cannot .* x_train has shape \(1000000000000, 4, 4, 3\) by its header",
     ),
 }
 
