@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from datamodules.names import one_form
+from common.few import few
+from datamodules.names import names_differ, one_form, shown
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,17 @@ class DataInfo:
         Raises:
             ValueError: number of classes, class names or channels differ
         """
+        parts = []
         for name in ("num_classes", "in_channels", "class_names"):
             left, right = getattr(self, name), getattr(other, name)
             if left != right:
-                raise ValueError(f"{ours} has {name} {left}, but {theirs} has {name} {right}")
+                parts.append(
+                    f"{ours} has {name} {_told(left)}, but {theirs} has {name} {_told(right)}"
+                    + (f" ({names_differ(left, right)})" if name == "class_names" else "")
+                )
+        if parts:
+            raise ValueError("; ".join(parts))
+
+
+def _told(value: object) -> str:
+    return f"[{few(map(shown, value), shown=10)}]" if isinstance(value, list) else str(value)

@@ -131,6 +131,25 @@ def unknown_names(names: Iterable[str], known: Collection[str]) -> str:
     return few(listed)
 
 
+def names_differ(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """Say in what two lists of names differ.
+
+    Example:
+        >>> names_differ(["Cat", "dog", "eel"], ["cat", "dog", "fox"])
+        "here alone: 'Cat' (looks like 'cat'), 'eel'; there alone: 'cat' (looks like 'Cat'), 'fox'"
+        >>> names_differ(["a", "b"], ["b", "a"])
+        "the same in another order: number 0 is 'a' here and 'b' there"
+    """
+    left, right = set(ours), set(theirs)
+    here, there = [name for name in ours if name not in right], [name for name in theirs if name not in left]
+    if here or there:
+        parts = (("here", here, theirs), ("there", there, ours))
+        return "; ".join(f"{where} alone: {unknown_names(names, other)}" for where, names, other in parts if names)
+    pairs = zip(range(len(ours)), ours, theirs, strict=False)
+    number, one, other = next((pair for pair in pairs if pair[1] != pair[2]), (0, "", ""))
+    return f"the same in another order: number {number} is {shown(one)} here and {shown(other)} there"
+
+
 def classes_have(names: Sequence[str], what: str) -> str:
     """Begin a message on some classes.
 

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace
 
+from common.few import few
 from datamodules import ImageDataModule
 from pipelines.cli import ImageCLI
 from pipelines.errors import explain
@@ -96,11 +97,17 @@ def check(plan: StackPlan) -> Checked:
     """
     parser = FitParser()
     checked = Checked({}, {}, parser)
+    faults: dict[str, list[str]] = {}
+    cause: Exception | None = None
     for member in plan.members:
         try:
             _check_member(plan, member, checked)
         except Exception as error:
-            raise ValueError(f"member {member.name!r}: {explain(error)}") from error
+            faults.setdefault(explain(error), []).append(repr(member.name))
+            cause = cause or error
+    if faults:
+        told = (f"member{'s' * (len(names) > 1)} {few(names)}: {text}" for text, names in faults.items())
+        raise ValueError("; ".join(told)) from cause
     _check_same_data(plan, checked.settings)
     return checked
 
@@ -148,16 +155,18 @@ def _check_same_data(plan: StackPlan, settings: Mapping[str, Mapping[str, Any]])
     free = TRAINING_SETTINGS | ({"data.val_fraction"} if plan.mode == "oof" else frozenset())
     # a member's cells differ in the fold alone
     first, *others = (plan.cells_of(member)[0] for member in plan.members)
+    differences = []
     for cell in others:
         ours, theirs = settings[first.name], settings[cell.name]
         for name in dict.fromkeys((*ours, *theirs)):
-            if name.partition(".")[0] != "data" or name in free or ours.get(name) == theirs.get(name):
-                continue
-            raise ValueError(
-                f"members {first.member!r} and {cell.member!r} differ in {name} ({ours.get(name)}, "
-                f"{theirs.get(name)}): the heads need the same samples, held out of the training of all, with the same "
-                f"pixels; set it once in the plan's options (the size that a member works at is model.input_size)"
-            )
+            if name.partition(".")[0] == "data" and name not in free and ours.get(name) != theirs.get(name):
+                values = f"({ours.get(name)}, {theirs.get(name)})"
+                differences.append(f"members {first.member!r} and {cell.member!r} differ in {name} {values}")
+    if differences:
+        raise ValueError(
+            f"{few(differences, shown=3)}: the heads need the same samples, held out of the training of all, with the "
+            f"same pixels; set it once in the plan's options (the size that a member works at is model.input_size)"
+        )
 
 
 def check_samples(plan: StackPlan, data: ImageDataModule) -> None:

@@ -13,7 +13,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from callbacks.result_files import device_name, read_json, write_json
+from common.few import few
 from datamodules import ImageDataModule
+from datamodules.names import names_differ, shown
 from datamodules.provenance import Provenance
 from datamodules.samples import Samples
 from ensembling.cache import LogitCache, LogitCounts
@@ -82,15 +84,19 @@ class Member:
         channels, *size = samples.source.gather(samples.rows[:1]).shape[1:]
         for run in (*self.held_out, *self.tested):
             info = run.base.info
-            for what, theirs, ours in (
-                ("the classes", list(info.class_names), names),
-                ("images with channels, height and width", [info.in_channels, *info.image_size], [channels, *size]),
-            ):
-                if theirs != ours:
-                    raise ValueError(
-                        f"member {self.name!r} was trained on {what} {theirs}, but the stack's data has {ours}: give "
-                        f"all members the same data"
-                    )
+            classes = list(info.class_names)
+            if classes != names:
+                theirs, ours = (few(map(shown, each), shown=10) for each in (classes, names))
+                raise ValueError(
+                    f"member {self.name!r} was trained on the classes [{theirs}], but the stack's data has [{ours}] "
+                    f"({names_differ(classes, names)}): give all members the same data"
+                )
+            form = [info.in_channels, *info.image_size]
+            if form != [channels, *size]:
+                raise ValueError(
+                    f"member {self.name!r} was trained on images with channels, height and width {form}, but the "
+                    f"stack's data has {[channels, *size]}: give all members the same data"
+                )
 
 
 @dataclass(frozen=True)

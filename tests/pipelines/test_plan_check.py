@@ -38,6 +38,23 @@ def test_check__a_bad_member_is_named(options, message):
         check(plan(members=[Member("one", options=SMALL), Member("bad", options=options)]))
 
 
+def test_check__all_bad_members_are_named():
+    bad = [Member(name, options={"data.split_seed": -1}) for name in ("two", "three")]
+    bad.append(Member("four", options={"trainer.max_epochs": "many"}))
+    message = (
+        "members 'two', 'three': --data.split_seed must be at least 0, not -1; member 'four': --trainer.max_epochs"
+    )
+    with pytest.raises(ValueError, match=message):
+        check(plan(members=[Member("one", options=SMALL), *bad]))
+
+
+def test_check__all_differences_are_named():
+    others = [Member(f"m{seed}", options=SMALL | {"data.split_seed": seed}) for seed in range(1, 6)]
+    message = r"'one' and 'm1' differ in data.split_seed \(0, 1\), members 'one' and 'm2' .* and 2 more: the heads need"
+    with pytest.raises(ValueError, match=message):
+        check(plan(members=[Member("one", options=SMALL), *others]))
+
+
 def test_check__a_missing_fragment_is_named():
     with pytest.raises(ValueError, match="member 'bad': config file '.*configs/no.yaml' does not exist"):
         check(plan(members=[Member("bad", ["configs/no.yaml"])]))
