@@ -1,8 +1,10 @@
-"""Checkpoints written whole, then renamed: a process that is killed leaves the one before."""
+"""Checkpoints written whole, then renamed (a killed process leaves the one before), and read with all bytes checked."""
 
 import contextlib
+import hashlib
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,17 @@ import torch
 from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from common.archive import ArchiveError, check_archive
+from common.damaged import damaged
 from common.partial_files import partial_path, remove_abandoned
+from lightning_modules.checkpoint_fields import CHECKPOINT, OF_LIGHTNING, check_fields
+
+# with what torch's files began before version 1.6, which have no checksums
+LEGACY = b"\x80"
+# how torch names what it does not load because it could run code
+UNSAFE = re.compile(
+    r"nsupported (?:global|GLOBAL|class):?(?: GLOBAL)? ([\w.]+)|function ([\w.]+)|but got <class '([\w.]+)'"
+)
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -58,6 +70,95 @@ class WholeFileIO(TorchCheckpointIO):
         finally:
             # also after Ctrl-C
             partial.unlink(missing_ok=True)
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Load a checkpoint onto the CPU; Lightning resumes and evaluates by it.
+
+        Args:
+            path: of the file; one on a remote store is left to Lightning
+            args: what Lightning says of the device and of what may be loaded, which is always the same here
+            kwargs: likewise
+
+        Raises:
+            DamagedFileError: a byte was changed, or a field is missing
+        """
+        if not _is_local_file_protocol(path):
+            return super().load_checkpoint(path, *args, **kwargs)
+        checkpoint = read_archive(Path(path))
+        check_fields(checkpoint, CHECKPOINT | OF_LIGHTNING, path, way_out(Path(path)))
+        return checkpoint
+
+
+def read_archive(path: Path, mapped: bool = False, digest: str | None = None) -> Any:
+    """Load what `torch.save` wrote, with every byte of it checked, and without running code from it.
+
+    Args:
+        path: the file
+        mapped: read tensors only when they are looked at, from a file that must then not change
+        digest: `file_sha256` of a file that was checked before, which this one must be; None checks it by its checksums
+
+    Raises:
+        DamagedFileError: a byte was changed, or some are missing
+        ValueError: it holds more than can be loaded safely, or is not the file that it was
+    """
+    legacy = is_legacy(path)
+    try:
+        if digest is None and not legacy:
+            check_archive(path)
+    except ArchiveError as error:
+        raise damaged(path, str(error), way_out(path)) from None
+    try:
+        with warnings.catch_warnings():
+            # of other pickle protocols, which load or do not
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and not legacy)
+    except Exception as error:
+        # whatever a changed byte leads to; torch's own words advise to run what is in the file
+        raise refusal(path, error) from error
+    # of what was read, should another process have put a new file there
+    if digest is not None and file_sha256(path) != digest:
+        raise ValueError(f"{path} was written anew while it was read: wait until its run has ended, and try again")
+    return content
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_legacy(path: Path) -> bool:
+    """Tell whether a file is a pickle, as torch wrote before its files had checksums."""
+    with path.open("rb") as file:
+        return file.read(1) == LEGACY
+
+
+def refusal(path: Path, error: Exception) -> ValueError:
+    """Put into our words why torch does not load a file."""
+    if unsafe := UNSAFE.search(str(error)):
+        name = next(filter(None, unsafe.groups()))
+        return ValueError(
+            f"{path} is unsafe: besides tensors it holds {name}, which could run code; save tensors and plain types "
+            f"alone, such as model.state_dict()"
+        )
+    return damaged(path, "torch cannot make tensors of its content", way_out(path))
+
+
+def way_out(path: Path) -> str:
+    """Say what to do with a checkpoint that is damaged.
+
+    Args:
+        path: of the checkpoint
+    """
+    last, best = path.with_name("last.ckpt"), path.with_name("best.ckpt")
+    if path.name.startswith("hpc_ckpt_"):
+        return "remove it, and the run goes on from its last.ckpt, or begins anew"
+    if path.name == "stack.ckpt":
+        return "run the same stack command again, which finds its members trained, or copy it again"
+    other = {last: best, best: last}.get(path)
+    if other is not None and other.is_file():
+        return f"copy it again from where it is whole, use {shown(other)} beside it, or train again"
+    return "copy it again from where it is whole, or make it anew"
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,16 +1,14 @@
 """Models rebuilt from checkpoints, loaded safely."""
 
-import hashlib
 import importlib
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from datamodules.info import DataInfo
 from datamodules.provenance import Provenance
+from lightning_modules.checkpoint_fields import CHECKPOINT, check_fields, check_kinds
+from lightning_modules.checkpoint_io import file_sha256, read_archive, way_out
 from lightning_modules.classifier import ImageClassifier
 
 
@@ -68,44 +66,44 @@ def refuse_stack(checkpoint: dict[str, Any], path: Path) -> None:
         raise ValueError(f"{path} holds a stack; a stack's bases are classifiers on images")
 
 
-def read_checkpoint(path: Path, mapped: bool = False) -> dict[str, Any]:
-    """Load a checkpoint's content without running code from it.
+def read_checkpoint(path: Path, mapped: bool = False, digest: str | None = None) -> dict[str, Any]:
+    """Load a checkpoint's content with every byte and field of it checked, and without running code from it.
 
     Args:
         path: the file
         mapped: read tensors only when they are looked at, from a file that must then not change
+        digest: `file_sha256` of the file where it was checked before, which is compared in place of its checksums
 
     Raises:
         FileNotFoundError: there is no such file
-        ValueError: it is not a whole checkpoint, or not one of ours
+        DamagedFileError: a byte was changed, or a field is missing
+        ValueError: it is not one of ours
     """
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        # torch goes on with advice that would run what is in the file
-        reason = str(error).splitlines()[0].partition(" In PyTorch")[0]
-        raise ValueError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    checkpoint = read_archive(path, mapped, digest)
     if not isinstance(checkpoint, dict) or "architecture" not in checkpoint:
         raise ValueError(f"{path} is not a checkpoint of this project: it does not say which model it holds")
+    check_fields(checkpoint, CHECKPOINT, path, way_out(path))
     return checkpoint
 
 
-def load_classifier(path: Path | str) -> ImageClassifier:
+def load_classifier(path: Path | str, digest: str | None = None) -> ImageClassifier:
     """Rebuild a classifier from its checkpoint, on the CPU and in evaluation mode.
 
     Args:
         path: a checkpoint of `python train.py fit`
+        digest: see `read_checkpoint`
 
     Raises:
         FileNotFoundError: there is no such file
         ValueError: it does not hold a classifier, or its weights do not fit
     """
     path = Path(path)
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, digest=digest)
     refuse_stack(checkpoint, path)
     model = build_classifier(checkpoint["architecture"], str(path))
+    check_kinds(checkpoint["state_dict"], model, path)
     try:
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
@@ -133,9 +131,3 @@ def build_classifier(architecture: dict[str, Any], where: str) -> ImageClassifie
     if not (isinstance(model_class, type) and issubclass(model_class, ImageClassifier)):
         raise ValueError(f"{where} holds a {class_path}, which is not an ImageClassifier")
     return model_class(**options | {"data_info": DataInfo.from_plain(options["data_info"])})
-
-
-def file_sha256(path: Path) -> str:
-    """Hash a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,8 +10,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from common.damaged import DamagedFileError
 from datamodules.loaders import BatchLoader
-from lightning_modules.checkpoint_io import shown
+from lightning_modules.checkpoint_io import read_archive, shown
 
 # ids that a message names
 NAMED = 8
@@ -137,6 +138,8 @@ def way_out(trainer: pl.Trainer) -> str:
     kept = "no checkpoint has been saved yet"
     for path in paths:
         if path.is_file():
-            epoch = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["epoch"]
-            kept = f"the last good checkpoint is {shown(path)} (epoch {epoch})"
+            try:
+                kept = f"the last good checkpoint is {shown(path)} (epoch {read_archive(path, mapped=True)['epoch']})"
+            except DamagedFileError as error:
+                kept = str(error)
     return f"{kept}: lower the learning rate (--model.optimizer.lr), clip gradients (--trainer.gradient_clip_val)"

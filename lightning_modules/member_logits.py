@@ -14,7 +14,7 @@ from ensembling.cache import LogitCache, LogitCounts
 from ensembling.gather import on_all_processes
 from ensembling.logits import base_logits
 from ensembling.tta import TTA
-from lightning_modules.checkpoints import file_sha256, load_classifier
+from lightning_modules.checkpoints import load_classifier, read_base
 from lightning_modules.classifier import ImageClassifier
 
 # precisions of the Trainer in which a model that holds float32 weights is computed in another one
@@ -47,7 +47,7 @@ def stack_logits(
         tta: the views of each image that logits are averaged over
         cache: where logits are kept; None computes all
         counts: is added to
-        digests: `file_sha256` of each checkpoint, where it is known
+        digests: `file_sha256` of each checkpoint, where it was checked and hashed before
 
     Returns:
         float32 on the CPU in the samples' order, shape `(sample, base, class)`
@@ -58,7 +58,7 @@ def stack_logits(
     """
     if not len(samples):
         raise ValueError("there is no sample to compute logits of")
-    digests = [file_sha256(path) for path in checkpoints] if digests is None else digests
+    digests = [read_base(path).sha256 for path in checkpoints] if digests is None else digests
     unique, first, inverse = np.unique(samples.keys.numpy(), return_index=True, return_inverse=True)
     keys, copies = torch.from_numpy(unique), torch.from_numpy(inverse)
     pixels = data.pixel_key(samples)
@@ -148,9 +148,6 @@ def load_frozen(path: Path, digest: str) -> ImageClassifier:
     try:
         # tensors of inference mode could not be used outside; a run whose logits are all known draws no weights
         with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
-            base = load_classifier(path).requires_grad_(False)
+            return load_classifier(path, digest).requires_grad_(False)
     finally:
         torch.set_default_dtype(default)
-    if file_sha256(path) != digest:
-        raise ValueError(f"base {path} was written anew while it was read: wait until its run has ended, and try again")
-    return base

@@ -1,18 +1,19 @@
 """Weights that a run starts from: read safely, matched to a backbone, and refused where they do not fit."""
 
-import pickle
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from common.damaged import DamagedFileError
+from common.tensor_files import read_tensors
 from datamodules.provenance import Provenance
+from lightning_modules.checkpoint_fields import CHECKPOINT, check_fields, other_kind
+from lightning_modules.checkpoint_io import file_sha256, is_legacy, read_archive, way_out
 from lightning_modules.timm_backbones import pretrained_network, pretrained_statistics
 
 Normalization = Literal["auto", "data", "imagenet"]
@@ -21,6 +22,8 @@ PICKLED = frozenset({".pt", ".pth", ".ckpt", ".bin"})
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 HEAD = re.compile(r"(_?fc|classifier|head|heads|last_linear)\.")
+# what every classifier's checkpoint has beside its backbone
+NORMALIZED = {"preprocessing.mean": Tensor, "preprocessing.std": Tensor}
 # how many tensors a message names
 NAMED = 4
 
@@ -106,35 +109,38 @@ def read_content(path: Path) -> Mapping[str, Any]:
     """Return what a file holds by name."""
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"--model.weights {path} cannot be read: {error}") from error
+            tensors, checked = read_tensors(path, "copy it again from where it is whole")
+        except DamagedFileError as error:
+            raise DamagedFileError(f"--model.weights {error}") from error
+        if not checked:
+            say_digest(path)
+        return tensors
     if path.suffix not in PICKLED:
         raise ValueError(f"--model.weights {path}: it must end in .safetensors or {', '.join(sorted(PICKLED))}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # cut off or foreign files end here too, without these words
-        unsafe = re.search(r"Unsupported (?:global|class|operand)[^\n]*?([\w.]+) (?:was|which)", str(error))
-        if unsafe is None:
-            raise ValueError(f"--model.weights {path} cannot be read: {str(error).splitlines()[0]}") from error
-        raise ValueError(
-            f"--model.weights {path} is unsafe: besides tensors it holds {unsafe[1]}, which could run code; save "
-            f"model.state_dict() instead"
-        ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"--model.weights {path} cannot be read: {str(error).splitlines()[0]}") from error
+        content = read_archive(path)
+    except ValueError as error:
+        raise type(error)(f"--model.weights {error}") from error
+    if is_legacy(path):
+        say_digest(path)
     if not isinstance(content, Mapping):
         raise ValueError(f"--model.weights {path}: it holds a {type(content).__name__}, not tensors by name")
     return content
+
+
+def say_digest(path: Path) -> None:
+    """Name what a file can be compared by that has no checksum, so that damage in it would not be seen."""
+    rank_zero_info(f"weights: {path} has no checksum to look at; its SHA-256 is {file_sha256(path)}")
 
 
 def from_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> Weights:
     """Take the backbone out of a checkpoint of this project, with its normalisation and what it was fitted on."""
     if "bases" in checkpoint:
         raise ValueError(f"--model.weights {path} holds a stack, which has no backbone: name the checkpoint of a base")
+    check_fields(checkpoint, CHECKPOINT, f"--model.weights {path}", way_out(path))
     state, record = checkpoint["state_dict"], checkpoint.get("provenance")
     tensors = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
+    check_fields(state, NORMALIZED, f"--model.weights {path}", way_out(path))
     mean, std = (state[f"preprocessing.{name}"].flatten().tolist() for name in ("mean", "std"))
     return Weights(str(path), tensors, True, (mean, std), Provenance.from_plain(record) if record else None)
 
@@ -181,20 +187,32 @@ def load_weights(backbone: nn.Module, weights: Weights, new_parts: Collection[st
     needed = {n: t for n, t in target.items() if counted or not n.endswith("num_batches_tracked")}
     optional = {n for n in needed if n.partition(".")[0] in new_parts}
     named = any(n in weights.tensors for n in needed)
-    found = weights.tensors if named else by_order(backbone, [n for n in needed if n not in optional], weights)
+    found = (
+        weights.tensors
+        if named or not needed
+        else by_order(backbone, [n for n in needed if n not in optional], weights)
+    )
     loaded: dict[str, Tensor] = {}
     wrong: list[str] = []
     fresh: list[str] = []
     for name, tensor in needed.items():
         given = found.get(name)
         fitted = fit(given, tensor, name == stem) if given is not None else None
-        if fitted is not None:
+        odd = oddity(given, tensor) if given is not None else ""
+        if odd:
+            wrong.append(f"{name} {odd}")
+        elif fitted is not None:
             loaded[name] = fitted
         elif name in optional or (given is not None and name == stem and len(given) == len(tensor)):
             fresh.append(name)
         else:
             shape = tuple(tensor.shape)
             wrong.append(f"{name} is {'missing' if given is None else tuple(given.shape)}, and must be {shape}")
+    if not needed:
+        raise ValueError(
+            f"{weights.source}: this model's backbone has no weights to start from, and a head is always new: leave "
+            f"--model.weights out"
+        )
     taken = {id(found[name]) for name in loaded}
     left = [name for name, tensor in weights.tensors.items() if id(tensor) not in taken]
     children = {name for name, _ in backbone.named_children()}
@@ -212,6 +230,13 @@ def load_weights(backbone: nn.Module, weights: Weights, new_parts: Collection[st
         f"weights: {len(loaded)} of {len(needed)} tensors of the backbone from {weights.source}; left out of it: "
         f"{some(left) or 'nothing'}; new here: {', '.join([*new, 'head'])}"
     )
+
+
+def oddity(given: Tensor, wanted: Tensor) -> str:
+    """Say why a tensor is no weight to start from, whatever its shape; nothing if it is one."""
+    if other := other_kind(given, wanted):
+        return other
+    return "holds values that are NaN or infinite" if not given.float().isfinite().all() else ""
 
 
 def by_order(backbone: nn.Module, needed: list[str], weights: Weights) -> dict[str, Tensor]:

@@ -59,6 +59,7 @@ from pipelines.parsing import (
     trained_with,
 )
 from pipelines.predicted import print_predicted, write_predicted
+from pipelines.restoring import CheckedRestore
 from pipelines.run_dir import RunDir, RunOptions
 from pipelines.training_loop import use_lean_loop
 from pipelines.versions import REPOSITORY, git_commit, versions
@@ -134,7 +135,8 @@ class ImageCLI(LightningCLI):
             if name is None and subcommand == "fit":
                 return
         path = self._find_checkpoint(subcommand, name)
-        self.checkpoint = read_checkpoint(path)
+        # of its tensors none is looked at
+        self.checkpoint = read_checkpoint(path, mapped=True)
         trained = trained_with(self.checkpoint, path)
         beneath = [subcommand, "--config", yaml.safe_dump(trained)]
         self.config = self._parse(parser, [*beneath, *args[1:]])
@@ -244,6 +246,7 @@ class ImageCLI(LightningCLI):
         }
         trainer = pl.Trainer(**options)
         use_lean_loop(trainer)
+        trainer._checkpoint_connector = CheckedRestore(trainer)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             # the default, and no plugin of the user's
             trainer.strategy.checkpoint_io = WholeFileIO()

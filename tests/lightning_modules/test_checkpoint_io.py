@@ -1,3 +1,4 @@
+import argparse
 import os
 import subprocess
 import sys
@@ -5,8 +6,9 @@ import sys
 import pytest
 import torch
 
+from common.damaged import DamagedFileError
 from common.partial_files import partial_path
-from lightning_modules.checkpoint_io import WholeFileIO
+from lightning_modules.checkpoint_io import WholeFileIO, read_archive
 
 
 @pytest.fixture
@@ -63,3 +65,31 @@ def test_save__removes_what_dead_processes_left_and_nothing_else(path):
     assert not dead.exists()
     assert living.exists()
     assert other.exists()
+
+
+def test_load__other_fields_than_lightnings_are_needed_too(path):
+    with pytest.raises(DamagedFileError, match=r"last.ckpt is damaged .architecture is missing, state_dict is missing"):
+        WholeFileIO().load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("last.ckpt", "use .*best.ckpt beside it"),
+        ("hpc_ckpt_1.ckpt", "remove it, and the run goes on from its last.ckpt"),
+        ("stack.ckpt", "run the same stack command again"),
+        ("a.pt", "copy it again from where it is whole, or make it anew"),
+    ],
+)
+def test_read_archive__says_the_way_out(name, message, path):
+    (path.parent / "best.ckpt").write_bytes(b"")
+    (path.parent / name).write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DamagedFileError, match=message):
+        read_archive(path.parent / name)
+
+
+def test_read_archive__torchs_advice_to_run_code_is_not_passed_on(path):
+    torch.save({"a": argparse.Namespace(x=1)}, path)
+    with pytest.raises(ValueError, match="is unsafe: besides tensors it holds argparse.Namespace") as error:
+        read_archive(path)
+    assert "weights_only" not in str(error.value)

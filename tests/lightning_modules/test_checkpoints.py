@@ -1,10 +1,13 @@
 import pickle
+import random
 
 import pytest
 import torch
 
+from common.damaged import DamagedFileError
 from lightning_modules import MLP
-from lightning_modules.checkpoints import file_sha256, load_classifier, read_checkpoint
+from lightning_modules.checkpoint_io import file_sha256
+from lightning_modules.checkpoints import load_classifier, read_checkpoint
 from tests.helpers.data import Blobs
 from tests.helpers.training import fit
 
@@ -65,10 +68,10 @@ class Evil:
 
 def test_read_checkpoint__runs_no_code(tmp_path, capsys):
     (tmp_path / "evil.ckpt").write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(ValueError, match=r"evil.ckpt cannot be read"):
+    with pytest.raises(ValueError, match=r"evil.ckpt is damaged"):
         read_checkpoint(tmp_path / "evil.ckpt")
     torch.save({"architecture": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(ValueError, match=r"evil.pt cannot be read"):
+    with pytest.raises(ValueError, match=r"evil.pt is unsafe: besides tensors it holds print"):
         read_checkpoint(tmp_path / "evil.pt")
     assert "code ran" not in capsys.readouterr().out
 
@@ -80,10 +83,73 @@ def test_read_checkpoint__missing_foreign_or_cut_off(tmp_path, checkpoint):
     with pytest.raises(ValueError, match="not a checkpoint of this project"):
         read_checkpoint(tmp_path / "foreign.pt")
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(DamagedFileError, match=r"model.ckpt is damaged .*copy it again"):
         read_checkpoint(checkpoint)
 
 
 def test_file_sha256__changes_with_a_byte(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert file_sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+# damage
+
+
+def test_load_classifier__every_cut_and_flipped_bit_is_told(checkpoint):
+    whole, told = checkpoint.read_bytes(), 0
+    choose = random.Random(0)
+    for place in choose.sample(range(len(whole)), 40):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << choose.randrange(8)
+        for content in (bytes(flipped), whole[:place]):
+            checkpoint.write_bytes(content)
+            with pytest.raises(DamagedFileError, match=f"{checkpoint} is damaged .*copy it again"):
+                load_classifier(checkpoint)
+            told += 1
+    assert told == 80
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        ["state_dict"],
+        ["architecture", "class_path"],
+        ["architecture", "init_args"],
+        ["architecture", "init_args", "data_info"],
+        ["architecture", "init_args", "data_info", "class_names"],
+        ["provenance", "fitted"],
+        ["train_sums", "count"],
+    ],
+)
+@pytest.mark.parametrize("value", [None, "text"])
+def test_read_checkpoint__a_field_that_is_missing_or_something_else_is_named(checkpoint, field, value):
+    content = torch.load(checkpoint, weights_only=True)
+    *above, last = field
+    inner = content
+    for name in above:
+        inner = inner[name]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = 1 if last == "class_path" else value
+    torch.save(content, checkpoint)
+    message = f"{'.'.join(field)} is {'missing' if value is None else 'of type'}"
+    with pytest.raises(DamagedFileError, match=f"model.ckpt is damaged .{message}"):
+        read_checkpoint(checkpoint)
+
+
+def test_load_classifier__integers_are_no_weights(checkpoint):
+    content = torch.load(checkpoint, weights_only=True)
+    content["state_dict"]["head.weight"] = content["state_dict"]["head.weight"].long()
+    torch.save(content, checkpoint)
+    with pytest.raises(
+        ValueError, match="model.ckpt: 1 of its .* such as head.weight is of int64, and must be of float32"
+    ):
+        load_classifier(checkpoint)
+
+
+def test_read_checkpoint__a_known_digest_stands_for_the_checksums(checkpoint):
+    digest = file_sha256(checkpoint)
+    assert read_checkpoint(checkpoint, digest=digest)["epoch"] == 1
+    with pytest.raises(ValueError, match="model.ckpt was written anew while it was read"):
+        read_checkpoint(checkpoint, digest=digest[::-1])

@@ -171,9 +171,9 @@ def test_member_logits__that_are_not_finite_name_the_base_and_are_not_kept(check
 def test_member_logits__a_checkpoint_that_changes_meanwhile_is_refused(checkpoints, cache, tmp_path, monkeypatch):
     path = shutil.copy(checkpoints[0], tmp_path / "copy.ckpt")
 
-    def load(path):
+    def load(path, digest):
         shutil.copy(checkpoints[1], path)
-        return load_classifier(path)
+        return load_classifier(path, digest)
 
     monkeypatch.setattr(module, "load_classifier", load)
     data = Blobs()

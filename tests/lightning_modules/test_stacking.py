@@ -12,7 +12,8 @@ from ensembling.heads import LogisticHead, MLPHead
 from ensembling.leakage import LeakageError
 from ensembling.logits import to_features
 from lightning_modules import MLP, CustomCNN, SmallCNN, StackingModule, member_logits
-from lightning_modules.checkpoints import file_sha256, load_classifier
+from lightning_modules.checkpoint_io import file_sha256
+from lightning_modules.checkpoints import load_classifier
 from tests.helpers.data import Blobs
 from tests.helpers.training import fit, trainer
 
@@ -65,8 +66,8 @@ def test_fit__leaves_the_bases_as_they_are(checkpoints, tmp_path, head):
 def count_loads(monkeypatch, calls):
     """Note each time that a base is built, and each batch that it computes."""
 
-    def load(path):
-        base = load_classifier(path)
+    def load(path, digest):
+        base = load_classifier(path, digest)
         base.register_forward_hook(lambda *_: calls.append(("run", path.stem)))
         calls.append(("load", path.stem))
         return base

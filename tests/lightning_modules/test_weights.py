@@ -7,7 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from common.damaged import DamagedFileError
 from lightning_modules import MLP, VGG, ConvNeXt, EfficientNet, Linear, ResNet, SmallCNN, StackingModule
+from lightning_modules.checkpoint_io import file_sha256
 from lightning_modules.checkpoints import load_classifier
 from lightning_modules.weights import IMAGENET, read_weights
 from tests.helpers.data import Blobs, random_images
@@ -37,7 +39,8 @@ def embeddings(model, size=64, channels=3):
 
 
 def report(caplog):
-    return [r.getMessage() for r in caplog.records if r.getMessage().startswith("weights: ")]
+    # the last two: a file without checksums has a line before
+    return [r.getMessage() for r in caplog.records if r.getMessage().startswith("weights: ")][-2:]
 
 
 @pytest.fixture(autouse=True)
@@ -289,7 +292,7 @@ def test_unsafe_file__is_refused(content, tmp_path, capsys):
     with pytest.raises(ValueError, match="is unsafe: besides tensors it holds .*, which could run code"):
         build(Linear, weights=save(content, tmp_path))
     (tmp_path / "old.pt").write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(ValueError, match="old.pt cannot be read|old.pt is unsafe"):
+    with pytest.raises(ValueError, match="old.pt is damaged .torch cannot make tensors of its content"):
         build(Linear, weights=str(tmp_path / "old.pt"))
     assert "code ran" not in capsys.readouterr().out
 
@@ -297,8 +300,8 @@ def test_unsafe_file__is_refused(content, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.pth", b"no such thing", "a.pth cannot be read"),
-        ("a.safetensors", b"no such thing", "a.safetensors cannot be read"),
+        ("a.pth", b"no such thing", "--model.weights .*a.pth is damaged .it does not begin as"),
+        ("a.safetensors", b"no such thing", "--model.weights .*a.safetensors is damaged"),
         ("a.h5", b"", "must end in .safetensors or .bin, .ckpt, .pt, .pth"),
     ],
 )
@@ -314,6 +317,55 @@ def test_unreadable_file(name, content, message, tmp_path):
 def test_file_without_weights(content, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         build(SmallCNN, weights=save(content, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pt"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.long(), "is of int64, and must be of float32"),
+        (lambda t: t.bool(), "is of bool, and must be of float32"),
+        (lambda t: t * float("nan"), "holds values that are NaN or infinite"),
+    ],
+)
+def test_odd_weights__are_refused(name, change, message, tmp_path):
+    state = {n: change(t) if n.endswith("0.weight") else t for n, t in build(SmallCNN).backbone.state_dict().items()}
+    if name.endswith("pt"):
+        save(state, tmp_path, name)
+    else:
+        save_file(state, tmp_path / name)
+    with pytest.raises(ValueError, match=message):
+        build(SmallCNN, weights=str(tmp_path / name))
+
+
+def test_backbone_without_weights__is_said(tmp_path):
+    with pytest.raises(
+        ValueError, match="this model's backbone has no weights to start from.*leave --model.weights out"
+    ):
+        build(Linear, weights=save(build(Linear).state_dict(), tmp_path))
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_file_without_checksum__is_named_by_its_digest(old, tmp_path, caplog):
+    state = build(SmallCNN).backbone.state_dict()
+    path = tmp_path / ("a.pt" if old else "a.safetensors")
+    if old:
+        torch.save(state, path, _use_new_zipfile_serialization=False)
+    else:
+        save_file(state, path)
+    build(SmallCNN, weights=str(path))
+    assert f"{path} has no checksum to look at; its SHA-256 is {file_sha256(path)}" in caplog.text
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_damaged_weights__are_told(old, tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save(build(SmallCNN).state_dict(), path, _use_new_zipfile_serialization=not old)
+    content = path.read_bytes()
+    for length in (0, 1, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(DamagedFileError, match="--model.weights .*a.pt is damaged"):
+            build(SmallCNN, weights=str(path))
 
 
 def test_missing_file__names_the_option():
