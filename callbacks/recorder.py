@@ -260,10 +260,12 @@ def by_source_names(split: str) -> tuple[str, str]:
     return f"{split}_by_source", f"{split}_source_pairs"
 
 
-def what_is_special(data: ImageDataModule) -> dict[str, list[str]]:
-    """Name the data's sources, and the files that were left out, where there are any."""
-    facts = {"source_names": data.dataset.source_names, "skipped_files": data.dataset.skipped}
-    return {name: list(values) for name, values in facts.items() if values}
+def what_is_special(data: ImageDataModule) -> dict[str, Any]:
+    """Name the data's sources, the files that were left out, and what was noticed in them, where there is any."""
+    found = data.dataset
+    facts = {"source_names": found.source_names, "skipped_files": found.skipped, "data_notes": found.notes}
+    left_out = {"left_out_files": dict(found.left_out)} if found.left_out else {}
+    return {name: list(values) for name, values in facts.items() if values} | left_out
 
 
 def circumstances(trainer: pl.Trainer) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from collections.abc import Iterable
 SHOWN = 5
 
 
-def few(things: Iterable[object], shown: int = SHOWN) -> str:
+def few(things: Iterable[object], shown: int = SHOWN, separator: str = ", ") -> str:
     """List the first few things, and count the others.
 
     Args:
         things: what to list, each as it is to be shown
         shown: how many are listed
+        separator: what stands between two
 
     Example:
         >>> few(["a", "b", "c"]), few(range(30), shown=3)
@@ -18,7 +19,7 @@ def few(things: Iterable[object], shown: int = SHOWN) -> str:
     """
     every = [str(thing) for thing in things]
     rest = len(every) - shown
-    return ", ".join(every[:shown]) + (f" and {rest} more" if rest > 0 else "")
+    return separator.join(every[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def count_of(number: int, one: str, many: str = "") -> str:

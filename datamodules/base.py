@@ -14,7 +14,6 @@ from torch import Tensor
 from common.few import few
 from datamodules.dataset import Dataset, channel_statistics
 from datamodules.hold_out import hold_out, thin_out
-from datamodules.image_store import VERSION
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch, BatchLoader
 from datamodules.mixing import mix
@@ -24,6 +23,7 @@ from datamodules.provenance import Provenance, fingerprint
 from datamodules.samplers import EpochSampler, Sampling, choose_order
 from datamodules.samples import Samples
 from datamodules.splits import LongTail, stratified_holdout
+from datamodules.store_files import VERSION
 from datamodules.transforms import Step, augment
 
 SPLITS = ("train", "val", "stack", "test")
@@ -88,6 +88,8 @@ class ImageDataModule(pl.LightningDataModule):
         super().__init__()
         check_ranges(self)
         check_conflicts(self)
+        # lines on what the files to predict on hold, and what of them was left out
+        self.predict_notes: list[str] = []
         self._served: dict[str, Samples] = {}
         self._train_loader: BatchLoader | None = None
         self._resumed: dict[str, Any] | None = None
@@ -162,6 +164,7 @@ class ImageDataModule(pl.LightningDataModule):
             class_counts=counts.tolist(),
             mean=mean,
             std=std,
+            value_range=self.dataset.value_range,
         )
 
     def fingerprint(self, split: str) -> str:

@@ -1,6 +1,7 @@
 """What a data set's own class loads, and how images in memory become one."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ class Dataset:
         val: the official validation samples; None draws them from `train`
         source_names: the name of each source, in the order of `Samples.sources`
         skipped: what could not be read and was left out, one line a file
+        left_out: what lies among the files and is no image of it: how often what
+        notes: lines on what is in the files
+        value_range: the values of a pixel in image files that became 0 and 255, or full; None for arrays
     """
 
     train: Samples
@@ -29,6 +33,9 @@ class Dataset:
     val: Samples | None = None
     source_names: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    value_range: str | None = None
 
 
 def array_dataset(

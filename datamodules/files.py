@@ -1,28 +1,26 @@
-"""Image files: finding them, decoding them, and reading each of them once."""
+"""Image files: reading each of them once, and decoding them for batches."""
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from common.few import few
+from datamodules.decoding import decode
+from datamodules.formats import open_file
 from datamodules.provenance import bytes_key
+from datamodules.value_range import Range
 
 T = TypeVar("T")
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-# the EXIF entry of the camera's orientation, and its values for pictures that lie on their side
-ORIENTATION, QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
 # files read between two looks at what was found
 CHUNK = 256
 # files tried before it is decided whether threads pay, and from what time a file they do: with 2 threads, images of
@@ -39,15 +37,23 @@ class FileSource:
         size: height and width to serve, in pixels
         channels: 1 (grey) or 3 (RGB)
         num_workers: threads that decode; 0 decodes in the caller's
+        value_range: the values that become 0 and 255; None takes all that a file's pixels can hold
     """
 
     name = "image"
     in_memory = False
 
     def __init__(
-        self, root: Path, names: Sequence[str], size: tuple[int, int], channels: int, num_workers: int
+        self,
+        root: Path,
+        names: Sequence[str],
+        size: tuple[int, int],
+        channels: int,
+        num_workers: int,
+        value_range: Range | None = None,
     ) -> None:
         self.root, self.names, self.size, self.channels = root, names, size, channels
+        self.value_range = value_range
         self.pool = ThreadPoolExecutor(num_workers, "decode") if num_workers else None
 
     def __len__(self) -> int:
@@ -71,9 +77,13 @@ class FileSource:
         pays = seconds > THREADS_PAY_SECONDS
         yield from self.pool.map(function, left) if pays else map(function, left)
 
+    def decode(self, index: int) -> NDArray[np.uint8]:
+        """Decode one file, shape `(height, width, channel)`; see `decoding.decode`."""
+        return decode(self.path(index), self.size, self.channels, value_range=self.value_range)
+
     def gather(self, indices: Tensor) -> Tensor:
         """Return the images at `indices`, uint8, shape `(batch, channel, height, width)`."""
-        images = self.map(lambda i: decode(self.path(i), self.size, self.channels), indices.tolist())
+        images = self.map(self.decode, indices.tolist())
         return torch.from_numpy(np.stack(list(images))).permute(0, 3, 1, 2)
 
 
@@ -85,11 +95,13 @@ class Chunk:
         images: uint8, shape `(file, height, width, channel)`; black where a file could not be read
         keys: content key of each file, int64, shape `(file,)`
         problems: by number of the file, why it could not be read
+        notes: by number of the file, what is to be told of it: the kind of thing, and a detail
     """
 
     images: NDArray[np.uint8]
     keys: NDArray[np.int64]
-    problems: dict[int, str]
+    problems: dict[int, str] = field(default_factory=dict)
+    notes: dict[int, list[tuple[str, str]]] = field(default_factory=dict)
 
 
 def read_all(files: FileSource) -> Iterator[Chunk]:
@@ -100,118 +112,49 @@ def read_all(files: FileSource) -> Iterator[Chunk]:
         chunk = Chunk(
             np.zeros((stop - start, height, width, files.channels), dtype=np.uint8),
             np.zeros(stop - start, dtype=np.int64),
-            {},
         )
 
         def read(number: int, start: int = start, chunk: Chunk = chunk) -> None:
             # each thread writes rows of its own
             path = files.path(number)
+
+            def note(kind: str, detail: str = "") -> None:
+                chunk.notes.setdefault(number, []).append((kind, detail))
+
             try:
-                content = path.read_bytes()
-                chunk.images[number - start] = decode(path, files.size, files.channels, content)
-                chunk.keys[number - start] = bytes_key(content)
+                with open_file(path) as file:
+                    content = file.read()
+                image = decode(path, files.size, files.channels, content, files.value_range, note)
             except OSError as error:
                 chunk.problems[number] = f"{path} cannot be read ({error.strerror or error})"
+            except MemoryError:
+                chunk.problems[number] = f"{path} cannot be read (it does not fit into memory)"
             except ValueError as error:
-                chunk.problems[number] = str(error)
+                # of a name that no file can have it says no name
+                named = "cannot be read" in str(error)
+                chunk.problems[number] = str(error) if named else f"{str(path)!r} cannot be read ({error})"
+            else:
+                chunk.images[number - start] = image
+                chunk.keys[number - start] = bytes_key(content)
 
         for _ in files.map(read, range(start, stop)):
             pass
         yield chunk
 
 
-def read_header(path: Path) -> tuple[tuple[int, int], str, str] | None:
-    """Read size (height and width of the upright image), colour mode and format of a file; None if it is no image."""
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(ORIENTATION) in QUARTER_TURNS
-            size = (image.width, image.height) if turned else (image.height, image.width)
-            return size, image.mode, str(image.format)
-    except Exception:  # as in `decode`, which says what is wrong
-        return None
-
-
-def decode(path: Path, size: tuple[int, int], channels: int, content: bytes | None = None) -> NDArray[np.uint8]:
-    """Read an image, turn it upright, scale its shorter side to fit and cut the centre.
-
-    Of an animation the first picture is taken; transparency is left out, as torchvision does; 16 bits are scaled to 8.
+def refuse_unreadable(problems: dict[int, str], total: int) -> None:
+    """Stop at files that cannot be read, all at once.
 
     Args:
-        path: an image file that Pillow reads
-        size: height and width to return, in pixels
-        channels: 1 (grey) or 3 (RGB)
-        content: the file's bytes, where they were read already
-
-    Returns:
-        shape `(height, width, channel)`
+        problems: by number of the file, why it could not be read
+        total: files that were read
 
     Raises:
-        ValueError: the file is not a whole image, or has a range of values that cannot be known
+        ValueError: there is one
     """
-    height, width = size
-    try:
-        with Image.open(path if content is None else BytesIO(content)) as file:
-            # a JPEG far larger than needed is decoded at a half, a quarter or an eighth
-            least = 2 * max(size) / min(file.size)
-            if least < 1 and isinstance(file, ImageFile.ImageFile):
-                file.draft("RGB" if channels == 3 else "L", (int(file.width * least), int(file.height * least)))
-            image = ImageOps.exif_transpose(file) if file.getexif() else file
-            if image.mode.startswith("I;16") or (image.mode == "I" and file.format == "PPM"):
-                # Pillow would clip 16 bits to 8 instead of scaling them
-                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-            if image.mode in ("I", "F"):
-                raise ValueError(f"32-bit pixels of mode {image.mode} have no known range: save it with 8 or 16 bits")
-            wanted = "RGB" if channels == 3 else "L"
-            pixels = np.asarray(image if image.mode == wanted else image.convert(wanted))
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path} cannot be read as an image (of a known format): mend or remove it") from error
-    except Exception as error:
-        # a damaged field leads Pillow's many readers to whatever error it leads to
-        detail = str(error) or type(error).__name__
-        raise ValueError(f"{path} cannot be read as an image ({detail}): mend or remove it") from error
-    return fit(pixels.reshape(*pixels.shape[:2], channels), height, width)
-
-
-def fit(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Cut the largest part of the wanted shape out of the centre of an image, and scale it.
-
-    Args:
-        pixels: shape `(any height, any width, channel)`
-        height: to return, in pixels
-        width: to return, in pixels
-
-    Returns:
-        shape `(height, width, channel)`
-    """
-    scale = min(pixels.shape[0] / height, pixels.shape[1] / width)
-    rows, columns = max(1, round(scale * height)), max(1, round(scale * width))
-    top, left = (pixels.shape[0] - rows) // 2, (pixels.shape[1] - columns) // 2
-    window = pixels[top : top + rows, left : left + columns]
-    if window.shape[:2] == (height, width):
-        return window
-    # the same filter as Pillow's, several times as fast
-    image = torch.from_numpy(window.copy() if not window.flags.writeable else window).permute(2, 0, 1)[None]
-    scaled = torch.nn.functional.interpolate(image, (height, width), mode="bilinear", antialias=True)
-    return scaled[0].permute(1, 2, 0).numpy()
-
-
-def walk_images(folder: Path) -> Iterator[Path]:
-    """Yield the image files below a folder; hidden files and folders are left out, links are followed once."""
-    # a link that leads back up would never end, or bring in the other classes
-    seen = {(status.st_dev, status.st_ino) for status in (parent.stat() for parent in folder.resolve().parents)}
-    for parent, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-        status = Path(parent).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        # in order, because of two links to one folder the first is followed
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(parent, name)
-
-
-def _raise(error: OSError) -> None:
-    # a folder that cannot be listed would be left out without a word
-    raise error
+    if not problems:
+        return
+    count = "" if len(problems) == 1 else f"{len(problems)} of {total} files cannot be read: "
+    them = "it" if len(problems) == 1 else "them"
+    listed = few((problems[number] for number in sorted(problems)), separator="; ")
+    raise ValueError(f"{count}{listed}: mend or remove {them}, or leave {them} out by --data.on_unreadable skip")

@@ -19,6 +19,8 @@ class DataInfo:
         class_counts: images of each class in the training split, in label order
         mean: mean of each channel over the training split, on the scale [0, 1]
         std: standard deviation of each channel over the training split, on the scale [0, 1]
+        value_range: values of a pixel in image files that become 0 and 255, such as 0,4095, or full; None where the
+            data has no such choice
     """
 
     num_classes: int
@@ -28,6 +30,7 @@ class DataInfo:
     class_counts: list[int] = field(default_factory=list)
     mean: list[float] = field(default_factory=lambda: [0.5])
     std: list[float] = field(default_factory=lambda: [0.5])
+    value_range: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return the facts as plain Python types, for a config or a checkpoint."""
@@ -42,7 +45,7 @@ class DataInfo:
         return cls(**values | {"image_size": (int(height), int(width)), "class_names": names})
 
     def check_compatible(self, other: "DataInfo", ours: str, theirs: str) -> None:
-        """Refuse to pair a model with data of other classes or channels.
+        """Refuse to pair a model with data of other classes, channels or ranges of values.
 
         Args:
             other: the facts on the other side
@@ -50,7 +53,7 @@ class DataInfo:
             theirs: what to call the other side
 
         Raises:
-            ValueError: number of classes, class names or channels differ
+            ValueError: number of classes, class names, channels or ranges of values differ
         """
         parts = []
         for name in ("num_classes", "in_channels", "class_names"):
@@ -60,6 +63,12 @@ class DataInfo:
                     f"{ours} has {name} {_told(left)}, but {theirs} has {name} {_told(right)}"
                     + (f" ({names_differ(left, right)})" if name == "class_names" else "")
                 )
+        # older models were trained on all that a pixel can hold
+        own = self.value_range or "full"
+        if other.value_range is not None and other.value_range != own:
+            parts.append(
+                f"{ours} has value_range {own}, but {theirs} has {other.value_range}: set --data.value_range {own}"
+            )
         if parts:
             raise ValueError("; ".join(parts))
 

@@ -207,6 +207,9 @@ class ImageCLI(LightningCLI):
                 config.data.init_args.image_size = height
             if "channels" in config.data.init_args and config.data.init_args.channels is None:
                 config.data.init_args.channels = trained.in_channels
+            if config.data.init_args.get("value_range") == "auto":
+                # older models were trained on all that a pixel can hold
+                config.data.init_args.value_range = trained.value_range or "full"
         self.datamodule = parser.instantiate(Namespace(data=config.data)).data
         given = config.model.init_args.get("data_info")
         if trained is None:
@@ -385,4 +388,4 @@ class ImageCLI(LightningCLI):
     def after_predict(self) -> None:
         """Write the predictions as a table."""
         path = write_predicted(self.run, self.datamodule.samples("predict"), self.model)
-        print_predicted(Console(), path, self.model)
+        print_predicted(Console(), path, self.model, self.datamodule.predict_notes)

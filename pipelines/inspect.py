@@ -19,8 +19,10 @@ from rich.table import Table
 from callbacks.result_files import write_json
 from datamodules import ImageDataModule
 from datamodules.base import SPLITS
+from datamodules.decoding import read_header
 from datamodules.duplicates import Pairs, look_at, near_duplicates, same_content
-from datamodules.files import FileSource, read_header
+from datamodules.files import FileSource
+from datamodules.found_files import describe_left_out
 from datamodules.image_files import ImageFiles
 from datamodules.samples import Samples
 from figures import class_distribution, image_pairs
@@ -125,7 +127,9 @@ def inspect(data: ImageDataModule, options: InspectOptions) -> tuple[dict[str, A
     }
     if isinstance(data, ImageFiles):
         listing = data.list_files()
-        findings["files"] = describe_files(FileSource(listing.root, listing.names, (1, 1), 1, data.num_workers))
+        files = describe_files(FileSource(listing.root, listing.names, (1, 1), 1, data.num_workers))
+        findings["files"] = files | {"left_out": dict(listing.left_out)}
+        findings["value_range"], findings["notes"] = data.dataset.value_range, list(data.dataset.notes)
     pairs = None
     if options.near_duplicates:
         looks = look_at(list(everything.splits.values()))
@@ -246,11 +250,14 @@ def sentences(findings: dict[str, Any]) -> list[tuple[str, str]]:
     if files := findings.get("files"):
         sizes = list(files["sizes"].items())
         more = f" and {len(sizes) - 5} more" if len(sizes) > 5 else ""
+        if left_out := describe_left_out(files["count"], files["left_out"]):
+            lines.append(("files", left_out))
         lines += [
             ("file sizes", ", ".join(f"{size} ({count:,})" for size, count in sizes[:5]) + more),
             ("modes", ", ".join(f"{mode} ({count:,})" for mode, count in files["modes"].items())),
             ("bytes", f"{files['bytes']['together']:,} in {files['count']:,} files"),
         ]
+    lines += [("note", note) for note in findings.get("notes", [])]
     unreadable = findings["unreadable"]
     lines.append(("unreadable files", f"{len(unreadable)}" + "".join(f"\n  {line}" for line in unreadable[:5])))
     exact = findings["exact_duplicates"]

@@ -124,6 +124,8 @@ def quieten() -> None:
         # an evaluation needs no checkpoint callbacks, and predictions are kept by the model
         r".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided.*",
         r".*predict returned None if it was on purpose.*",
+        # our own note names the file
+        r"Image size .* exceeds limit of .*could be decompression bomb.*",
         # those that are frozen
         r".*module\(s\) in eval mode at the start of training.*",
         # Lightning's own use of torch

@@ -1,5 +1,6 @@
 """What a command line asks for: the order in which options win, and what follows from them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from pipelines import run_dir
 from pipelines.errors import nearest
 
 CLASSES = ("--model", "--data")
+# numbers of which the first is below 0
+PAIR = re.compile(r"-[\d.]+,")
 # of best.ckpt: one file, looked at after each validation, as result.json is
 ONE_BEST = {
     "filename": "best",
@@ -43,6 +46,8 @@ def in_order(args: list[str]) -> list[str]:
             groups.append([])
         groups[-1].append(arg)
     command, *options = groups
+    # a pair of numbers such as -1024,3071 would be taken for an option
+    options = [["=".join(group)] if len(group) == 2 and PAIR.match(group[1]) else group for group in options]
 
     def name(group: list[str]) -> str:
         return group[0].partition("=")[0]

@@ -1,5 +1,7 @@
 """What `predict` writes and says."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.markup import escape
 
@@ -43,16 +45,17 @@ def write_predicted(run: RunDir, samples: Samples, model: ImageClassifier) -> st
     return str(run.predicted)
 
 
-def print_predicted(console: Console, path: str, model: ImageClassifier) -> None:
+def print_predicted(console: Console, path: str, model: ImageClassifier, notes: Sequence[str] = ()) -> None:
     """Say where the predictions are, and what to bear in mind with them.
 
     Args:
         console: where to print
         path: of the table
         model: holds the predictions
+        notes: lines on the files that were predicted on
     """
     console.print(f"{len(model.predictions['id'])} predictions: {path}", soft_wrap=True)
     if model.leakage is not None:
         print_leakage(console, {"leakage": model.leakage.plain()})
-    for note in model.rejection_notes if isinstance(model, StackedClassifier) else ():
+    for note in (*notes, *(model.rejection_notes if isinstance(model, StackedClassifier) else ())):
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)

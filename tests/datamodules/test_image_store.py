@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from datamodules import files as datamodules_files
 from datamodules import image_store
 from datamodules.files import FileSource
 from datamodules.image_store import read_into_memory
@@ -98,7 +99,7 @@ def test_store__one_that_was_cut_short_is_built_anew(files, tmp_path, reads):
     # a build that was killed leaves its folder under another name
     place = images.parent
     shutil.move(place, place.with_suffix(".partial"))
-    (place.with_suffix(".partial") / "problems.json").unlink()
+    (place.with_suffix(".partial") / "index.json").unlink()
     assert torch.equal(read_through_store(tmp_path / "cache", files, True, keep_images=True).images, whole)
     assert len(reads) == 3
     assert not place.with_suffix(".partial").exists()
@@ -126,23 +127,23 @@ def test_store__a_disk_that_fills_up_on_the_way(files, tmp_path, monkeypatch):
     def full(*args, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(image_store, "write_index", full)
     with pytest.raises(OSError, match="No space left on device.*--data.cache none"):
         read_through_store(tmp_path / "cache", files, True, keep_images=True)
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
 def test_store__a_file_that_could_not_be_read_for_a_while(files, tmp_path, monkeypatch):
-    read_bytes = Path.read_bytes
+    open_file = datamodules_files.open_file
     with monkeypatch.context() as patch:
         refuse = PermissionError(errno.EACCES, "Permission denied")
 
-        def read(path):
+        def open_it(path):
             if path.name == "2.png":
                 raise refuse
-            return read_bytes(path)
+            return open_file(path)
 
-        patch.setattr(Path, "read_bytes", read)
+        patch.setattr(datamodules_files, "open_file", open_it)
         first = read_through_store(tmp_path / "cache", files, False, keep_images=True)
         assert "2.png cannot be read (Permission denied)" in first.problems[2]
     second = read_through_store(tmp_path / "cache", files, False, keep_images=True)
