@@ -224,7 +224,9 @@ class ImageFiles(ImageDataModule):
         if len(skipped) == len(names):
             raise ValueError(f"none of {len(names)} files can be read: {few(skipped, separator='; ')}")
         kept = np.setdiff1d(np.arange(len(samples)), list(reading.problems))
-        return Read(samples.subset(kept) if skipped else samples, skipped, _tell(reading, len(names)))
+        # one dark photo to predict on is nothing odd
+        lines = _tell(reading, len(names), is_data_set=bool((labels >= 0).any()))
+        return Read(samples.subset(kept) if skipped else samples, skipped, lines)
 
     def _format(self, root: Path, names: Sequence[str]) -> tuple[tuple[int, int], int]:
         # the headers of a few files tell; decoding makes the rest alike, and finds the broken ones
@@ -298,11 +300,11 @@ def _check_what_is_left(listing: Listing, train: Samples, splits: NDArray[np.int
             raise ValueError(f"the data set's {name} split has no readable image; {skipped[0]}")
 
 
-def _tell(reading: Reading, files: int) -> list[str]:
+def _tell(reading: Reading, files: int, is_data_set: bool) -> list[str]:
     """Say what is in files that were read, and return it."""
     lines = list(reading.notes.lines(files))
     least, most = reading.values
-    if most - least < NARROW_SPAN and ranges.NARROW not in reading.notes.kinds:
+    if is_data_set and most - least < NARROW_SPAN and ranges.NARROW not in reading.notes.kinds:
         text = f"the images use values {least} to {most} of 0 to 255, less than a quarter (see --data.value_range)"
         lines.append((ranges.NARROW, text))
     for kind, line in lines:

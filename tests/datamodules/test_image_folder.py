@@ -1,6 +1,8 @@
+import os
 import shutil
 import unicodedata
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -240,3 +242,121 @@ def test_folder__all_empty_class_folders_are_told(tmp_path):
     folders(tmp_path, {"a": 2, **{f"b{number}": 0 for number in range(7)}})
     with pytest.raises(ValueError, match="7 class folders hold no image: .*b0, .* and 2 more"):
         _ = ImageFolder(root=str(tmp_path)).dataset
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk", "none"])
+def test_unreadable__all_are_told_at_once(image_folder, tmp_path, cache):
+    for name in ("train/cat/000.png", "train/dog/001.png", "test/cat/000.png"):
+        (image_folder / name).write_bytes(b"")
+    os.mkfifo(image_folder / "train/eel/pipe.png")
+    (image_folder / "train/eel/zero.jpg").symlink_to("/dev/zero")
+    options = {"root": str(image_folder), "cache": cache, "cache_dir": str(tmp_path / "c")}
+    message = "5 of 74 files cannot be read: .*a pipe, not a file.*a device.*by --data.on_unreadable skip"
+    with pytest.raises(ValueError, match=message):
+        _ = ImageFolder(**options).info
+    with pytest.warns(UserWarning, match="5 of 74 files are left out"):
+        assert len(ImageFolder(**options, on_unreadable="skip").dataset.skipped) == 5
+
+
+def test_left_out__is_counted(image_folder):
+    (image_folder / "train/cat/a.heic").write_bytes(b"")
+    (image_folder / "train/cat/Thumbs.db").write_bytes(b"")
+    data = ImageFolder(root=str(image_folder))
+    with pytest.warns(UserWarning, match="72 of 74 files are images; left out: 1 .heic"):
+        assert data.dataset.left_out == {".heic": 1, "Thumbs.db": 1}
+
+
+def deep_folder(root, most, count=12, split=""):
+    """Write 16-bit images of two classes with values up to one."""
+    rng = np.random.default_rng(0)
+    for number, name in enumerate("ab"):
+        (root / split / name).mkdir(parents=True)
+        for copy in range(count):
+            pixels = rng.integers(0, most // 2, (16, 16)) + number * most // 2
+            Image.fromarray(pixels.astype(np.uint16)).save(root / split / name / f"{copy}.png")
+    return root
+
+
+def test_range__auto_takes_the_depth_of_the_training_images(tmp_path):
+    data = ImageFolder(root=str(deep_folder(tmp_path, 4000)))
+    assert data.info.value_range == "0,4095"
+    images = data.splits["train"].source.gather(data.splits["train"].rows)
+    assert images.max() > 240
+    assert len(images.unique()) > 200
+    (note,) = data.dataset.notes
+    assert "values from 0 to 3999: 0,4095 becomes 0 to 255" in note
+
+
+def test_range__full_warns_of_narrow_data(tmp_path):
+    data = ImageFolder(root=str(deep_folder(tmp_path, 4000)), value_range="full")
+    with pytest.warns(UserWarning, match="24 of 24 files use less than a quarter of what their pixels can hold"):
+        assert data.info.value_range == "full"
+
+
+def test_range__narrow_data_of_8_bits_is_told(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for copy in range(8):
+            Image.new("L", (8, 8), 3 * copy).save(tmp_path / name / f"{copy}.png")
+    with pytest.warns(UserWarning, match="the images use values 0 to 21 of 0 to 255, less than a quarter"):
+        assert ImageFolder(root=str(tmp_path)).info.value_range == "full"
+    data = ImageFolder(root=str(tmp_path), value_range=(0.0, 21.0), test_fraction=0, val_fraction=0)
+    assert data.splits["train"].source.gather(torch.arange(8)).max() == 255
+
+
+def test_range__of_the_training_images_holds_for_all(tmp_path):
+    # whatever the test images and those to predict on hold
+    deep_folder(tmp_path, 4000, split="train")
+    deep_folder(tmp_path, 300, split="test")
+    (tmp_path / "new").mkdir()
+    Image.fromarray(np.full((16, 16), 255, dtype=np.uint16)).save(tmp_path / "new/x.png")
+    (tmp_path / "new").rename(tmp_path.parent / f"{tmp_path.name}-new")
+    data = ImageFolder(root=str(tmp_path), predict_root=f"{tmp_path}-new")
+    assert data.samples("predict").source.gather(torch.tensor([0])).max() == 255 * 255 // 4095
+    test = data.splits["test"]
+    assert test.source.gather(test.rows).max() == 299 * 255 // 4095
+    assert data.info.value_range == "0,4095"
+
+
+def test_range__other_pixels_have_other_logits(tmp_path):
+    root = str(deep_folder(tmp_path, 4000))
+    keys = {
+        data.pixel_key(data.splits["train"])
+        for data in (ImageFolder(root=root, value_range=option) for option in ("auto", "0,5000", "full", "0,4095"))
+    }
+    assert len(keys) == 3
+
+
+def test_range__what_is_no_range_is_refused_before_anything_is_read():
+    with pytest.raises(ValueError, match="--data.value_range must be auto, full or MIN,MAX"):
+        ImageFolder(root="gone", value_range="wide")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "does not exist"),
+        (lambda path: path.mkdir(), "holds no image: it is empty"),
+        (os.mkfifo, "is a pipe: name a folder of images"),
+    ],
+)
+def test_predict_root__what_is_wrong_is_named(image_folder, tmp_path, make, message):
+    make(tmp_path / "new")
+    with pytest.raises(FileNotFoundError, match=f"--data.predict_root .*new' {message}"):
+        ImageFolder(root=str(image_folder), predict_root=str(tmp_path / "new")).samples("predict")
+
+
+def test_predict_root__files_without_an_image_are_counted(image_folder, tmp_path):
+    (tmp_path / "new").mkdir()
+    for name in ("a.txt", "b.txt", "c.heic"):
+        (tmp_path / "new" / name).write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="0 of 3 files are images; left out: 1 .heic .*, 2 .txt"):
+        ImageFolder(root=str(image_folder), predict_root=str(tmp_path / "new")).samples("predict")
+    shutil.copy(image_folder / "test/cat/000.png", tmp_path / "new")
+    data = ImageFolder(root=str(image_folder), predict_root=str(tmp_path / "new"))
+    with pytest.warns(UserWarning, match="1 of 4 files are images"):
+        assert len(data.samples("predict")) == 1
+    assert "1 of 4 files are images" in data.predict_notes[0]
+    # one file by itself, whatever its suffix
+    data = ImageFolder(root=str(image_folder), predict_root=str(tmp_path / "new/000.png"))
+    assert len(data.samples("predict")) == 1

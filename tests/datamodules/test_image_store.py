@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from datamodules import files as datamodules_files
-from datamodules import image_store
+from datamodules import image_store, store_files
 from datamodules.files import FileSource
 from datamodules.image_store import read_into_memory
 from datamodules.provenance import bytes_key, sample_ids
@@ -164,3 +164,97 @@ def test_store__a_folder_that_cannot_be_made(files, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="--data.cache_dir '.*file' .*choose another folder"):
         read_through_store(tmp_path / "file", files, True, keep_images=False)
+
+
+def damaged(path, kind):
+    """Damage a file of a store in one way."""
+    content = path.read_bytes()
+    if kind == "directory":
+        path.unlink()
+        path.mkdir()
+    elif kind == "missing":
+        path.unlink()
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "cut":
+        path.write_bytes(content[:-1])
+    elif kind == "longer":
+        path.write_bytes(content + b"\0")
+    else:
+        place = int(kind * (len(content) - 1))
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+@pytest.mark.parametrize("kind", ["directory", "missing", "empty", "cut", "longer", *np.linspace(0, 1, 12).tolist()])
+@pytest.mark.parametrize("name", ["images.bin", "keys.bin", "index.json"])
+def test_store__any_damage_is_told_and_mended(files, tmp_path, name, kind):
+    whole = read_into_memory(files, True)
+    read_through_store(tmp_path / "cache", files, True, keep_images=True)
+    (path,) = (tmp_path / "cache").glob(f"*/{name}")
+    damaged(path, kind)
+    with pytest.warns(UserWarning, match=f"{name} is (damaged|missing): the store of decoded images is made anew"):
+        reading = read_through_store(tmp_path / "cache", files, True, keep_images=True)
+    assert torch.equal(reading.images, whole.images)
+    assert torch.equal(reading.keys, whole.keys)
+
+
+@pytest.mark.parametrize("kind", [0.5, "empty", "directory"])
+@pytest.mark.parametrize("name", ["keys.bin", "index.json"])
+def test_store__damaged_keys_alone_are_told_and_mended(files, tmp_path, name, kind):
+    whole = read_through_store(tmp_path / "cache", files, True, keep_images=False)
+    (path,) = (tmp_path / "cache").glob(f"*/{name}")
+    damaged(path, kind)
+    with pytest.warns(UserWarning, match=f"{name} is (damaged|missing)"):
+        reading = read_through_store(tmp_path / "cache", files, True, keep_images=False)
+    assert torch.equal(reading.keys, whole.keys)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.write_bytes(b""), lambda path: path.symlink_to("nowhere")])
+def test_store__what_lies_in_its_place_is_replaced(files, tmp_path, make):
+    read_through_store(tmp_path / "cache", files, True, keep_images=True)
+    (place,) = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    shutil.rmtree(place)
+    make(place)
+    place.with_suffix(".partial").write_bytes(b"")
+    with pytest.warns(UserWarning, match="index.json is missing"):
+        reading = read_through_store(tmp_path / "cache", files, True, keep_images=True)
+    assert torch.equal(reading.images, read_into_memory(files, True).images)
+
+
+def test_store__of_another_version_is_made_anew(files, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(store_files, "VERSION", 1)
+        read_through_store(tmp_path / "cache", files, True, keep_images=True)
+    with pytest.warns(UserWarning, match="index.json is of another store"):
+        read_through_store(tmp_path / "cache", files, True, keep_images=True)
+
+
+def test_store__all_unreadable_files_are_told_and_nothing_is_kept(files, tmp_path):
+    for number in (1, 3):
+        files.path(number).write_bytes(b"broken")
+    with pytest.raises(ValueError, match="2 of 5 files cannot be read: .*1.png .*; .*3.png .*: mend or remove them"):
+        read_through_store(tmp_path / "cache", files, True, keep_images=True)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_store__notes_and_values_are_kept(files, tmp_path):
+    Image.new("L", (6, 6), 7).save(files.path(1), "TIFF", save_all=True, append_images=[Image.new("L", (6, 6), 9)])
+    memory = read_into_memory(files, True)
+    assert next(memory.notes.lines(5))[1].endswith("is served: 1.png (2 pictures)")
+    for _ in range(2):
+        reading = read_through_store(tmp_path / "cache", files, True, keep_images=True)
+        assert (reading.notes.plain(), reading.values) == (memory.notes.plain(), memory.values)
+
+
+def test_store__another_range_of_values_has_a_store_of_its_own(files, tmp_path, reads):
+    for value_range in (None, (0.0, 100.0)):
+        other = again(files, value_range=value_range)
+        reading = read_through_store(tmp_path / "cache", other, True, keep_images=True)
+        assert torch.equal(reading.images, read_into_memory(other, True).images)
+    assert len(reads) == 4
+
+
+def test_store__a_name_that_no_file_can_have(files, tmp_path):
+    other = again(files, names=["0.png", "a\0b.png"])
+    reading = read_through_store(tmp_path / "cache", other, False, keep_images=True)
+    assert "embedded null byte" in reading.problems[1]

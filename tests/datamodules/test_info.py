@@ -43,3 +43,19 @@ def test_from_plain__names_in_one_unicode_form():
     plain = data_info(num_classes=2).plain()
     plain["class_names"] = [unicodedata.normalize("NFD", "chêne"), "pin"]
     assert DataInfo.from_plain(plain).class_names == ["chêne", "pin"]
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [
+        ("0,4095", "full", "a.ckpt has value_range 0,4095, but --data has full: set --data.value_range 0,4095"),
+        # trained before there was a choice
+        (None, "0,4095", "a.ckpt has value_range full, but --data has 0,4095"),
+    ],
+)
+def test_check_compatible__ranges_of_values(model, data, message):
+    info = replace(data_info(), value_range=model)
+    with pytest.raises(ValueError, match=message):
+        info.check_compatible(replace(data_info(), value_range=data), "a.ckpt", "--data")
+    # arrays have no such choice
+    info.check_compatible(data_info(), "a.ckpt", "--data")

@@ -1,5 +1,6 @@
 """Every row of the table of bad input in docs/data.md, by its name."""
 
+import os
 import re
 import shutil
 import struct
@@ -10,10 +11,11 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from datamodules import ImageFolder, Manifest, Npz
 from pipelines.main import main
+from tests.helpers.tiff import tiff
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "data.md"
 
@@ -35,6 +37,8 @@ def near(image, left, right):
 
 
 RED, BLUE = (250, 10, 10), (10, 10, 250)
+# the strong ones lie outside of what Lab holds in 8 bits
+MILD_RED, MILD_BLUE = (180, 90, 90), (90, 90, 180)
 
 
 def cmyk(folder):
@@ -44,6 +48,34 @@ def cmyk(folder):
 def sixteen_bits(folder):
     pixels = halves((10,), (250,))[..., 0].astype(np.uint16) * 257
     Image.fromarray(pixels).save(folder / "x.png")
+
+
+def sixteen_bit_colours(folder):
+    (folder / "x.tif").write_bytes(tiff(halves(RED, BLUE).astype("<u2") * 257))
+
+
+def signed_bits(folder):
+    pixels = halves((10,), (250,))[..., 0].astype("<i4") * 257 - 32768
+    (folder / "x.tif").write_bytes(tiff(pixels.astype("<i2")))
+
+
+def white_is_zero(folder):
+    pixels = 65535 - halves((10,), (250,))[..., 0].astype("<u2") * 257
+    (folder / "x.tif").write_bytes(tiff(pixels.astype("<u2"), photometric=0))
+
+
+def lab(folder):
+    to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    ImageCms.applyTransform(Image.fromarray(halves(MILD_RED, MILD_BLUE)), to_lab).save(folder / "x.tif")
+
+
+def one_bit(folder):
+    Image.fromarray(halves((0,), (255,))[..., 0]).convert("1", dither=Image.Dither.NONE).save(folder / "x.png")
+
+
+def pages(folder):
+    images = [Image.fromarray(halves(*pair)) for pair in ((RED, BLUE), (BLUE, RED))]
+    images[0].save(folder / "x.tif", save_all=True, append_images=images[1:])
 
 
 def palette(folder):
@@ -84,6 +116,12 @@ def odd_name(folder):
 SERVED = {
     "CMYK": (cmyk, RED, BLUE),
     "16-bit grey": (sixteen_bits, (10,) * 3, (250,) * 3),
+    "16-bit colours": (sixteen_bit_colours, RED, BLUE),
+    "signed 16-bit TIFF": (signed_bits, (10,) * 3, (250,) * 3),
+    "TIFF where white is 0": (white_is_zero, (10,) * 3, (250,) * 3),
+    "Lab colours": (lab, MILD_RED, MILD_BLUE),
+    "one bit a pixel": (one_bit, (0,) * 3, (255,) * 3),
+    "several pages": (pages, RED, BLUE),
     "palette": (palette, RED, BLUE),
     "grey among colour": (grey, (10,) * 3, (250,) * 3),
     "transparency": (alpha, RED, BLUE),
@@ -112,6 +150,12 @@ def hidden(folder):
     (folder / ".thumbnails/1.png").write_bytes(b"")
 
 
+def system_files(folder):
+    (folder / "Thumbs.db").write_bytes(b"")
+    (folder / "@eaDir").mkdir()
+    (folder / "@eaDir/thumbnail.jpg").write_bytes(b"")
+
+
 def other_file(folder):
     (folder / "notes.txt").write_text("hello")
 
@@ -124,6 +168,7 @@ def link_loop(folder):
 LEFT_OUT = {
     "hidden files and folders": hidden,
     "files of other types": other_file,
+    "files and folders of systems and file servers": system_files,
     "links that lead in a circle": link_loop,
 }
 
@@ -159,6 +204,9 @@ UNREADABLE = {
     "no image": lambda path: path.write_text("hello"),
     "a broken header": lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n broken"),
     "32 bits a pixel and channel": lambda path: Image.new("F", (8, 8)).save(path, format="tiff"),
+    "EPS under another name": lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0"),
+    "a pipe": os.mkfifo,
+    "a link to a device": lambda path: path.symlink_to("/dev/zero"),
     "more than 178 million pixels": lambda path: path.write_bytes(png_header(20_000, 20_000)),
     "a link to nothing": link_to_nothing,
 }

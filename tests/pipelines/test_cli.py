@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from datamodules import image_files
 from tests.helpers.cli import config, result, run
 
 MLP = ("--model", "MLP", "--model.hidden", "[16]", "--trainer.max_epochs", "2")
@@ -166,6 +167,33 @@ def test_predict__on_a_folder_of_photos_of_any_size(tmp_path, image_folder):
     assert run("predict", "--ckpt_path", checkpoint, "--data.predict_root", photos) == 0
     text = (tmp_path / "image_folder/mlp/predicted.csv").read_text()
     assert "my photo.jpg" in text
+
+
+def test_predict__takes_the_range_of_values_of_training(tmp_path, capsys, monkeypatch):
+    import numpy as np
+    from PIL import Image
+
+    for number, name in enumerate("ab"):
+        (tmp_path / "deep" / name).mkdir(parents=True)
+        for copy in range(12):
+            pixels = np.random.default_rng(copy).integers(0, 2000, (16, 16)) + 2000 * number
+            Image.fromarray(pixels.astype(np.uint16)).save(tmp_path / "deep" / name / f"{copy}.png")
+    run("fit", *MLP, "--data", "ImageFolder", "--data.root", tmp_path / "deep", root=tmp_path)
+    checkpoint = tmp_path / "image_folder/mlp/checkpoints/best.ckpt"
+    (tmp_path / "new").mkdir()
+    # by itself it seems to have 8 bits
+    Image.fromarray(np.full((16, 16), 200, dtype=np.uint16)).save(tmp_path / "new/dark.png")
+    (tmp_path / "new/IMG_1.HEIC").write_bytes(b"")
+    ranges, read_into_memory = [], image_files.read_into_memory
+    monkeypatch.setattr(
+        image_files,
+        "read_into_memory",
+        lambda files, stop: ranges.append(files.value_range) or read_into_memory(files, stop),
+    )
+    assert run("predict", "--ckpt_path", checkpoint, "--data.predict_root", tmp_path / "new") == 0
+    assert ranges == [(0, 4095)]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 of 2 files are images; left out: 1 .heic" in printed
 
 
 def test_data_of_other_classes__is_refused(tmp_path, image_folder, capsys):

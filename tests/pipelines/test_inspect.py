@@ -31,6 +31,7 @@ def messy(image_folder):
     picture.save(image_folder / "test/cat/compressed.jpg", quality=85)
     (image_folder / "train/eel/broken.png").write_bytes(b"")
     Image.effect_noise((20, 30), 80).save(image_folder / "train/eel/grey.png")
+    (image_folder / "train/eel/phone.HEIC").write_bytes(b"")
     return image_folder
 
 
@@ -48,7 +49,9 @@ def test_inspect__counts_and_findings(messy, tmp_path, capsys):
     assert found["files"]["sizes"]["16x16"] == 75
     assert found["files"]["modes"]["L"] == 1
     assert found["files"]["formats"] == {"PNG": 75, "JPEG": 1}
+    assert found["files"]["left_out"] == {".heic": 1}
     printed = capsys.readouterr().out
+    assert "77 of 78 files are images; left out: 1 .heic" in " ".join(printed.split())
     assert "unreadable files: 1" in printed
     assert "train-test: 1 pairs: 1 images of train, 1 images of test" in printed
     for name in ("class_distribution.png", "near_duplicates.png"):

@@ -22,6 +22,11 @@ def test_in_order__configs_then_classes_then_their_options():
     ]
 
 
+def test_in_order__a_pair_of_numbers_below_0_is_no_option():
+    args = ["fit", "--data", "ImageFolder", "--data.value_range", "-1024,3071"]
+    assert in_order(args)[-1] == "--data.value_range=-1024,3071"
+
+
 def test_in_order__options_of_several_callbacks_stay_with_theirs():
     args = ["fit", "--trainer.callbacks+=A", "--trainer.callbacks.monitor=m", "--trainer.callbacks+=B"]
     assert in_order(args) == args
