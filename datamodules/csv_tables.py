@@ -160,4 +160,4 @@ def _first_row(start: str, delimiter: str) -> list[str]:
 
 
 def _holds_text(row: Sequence[str]) -> bool:
-    return any(field.strip() for field in row)
+    return not "".join(row).isspace() and any(row)

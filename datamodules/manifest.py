@@ -1,5 +1,6 @@
 """Images listed in a table, with their labels, splits, sources and groups."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -215,7 +216,11 @@ def sort_names(values: Sequence[str]) -> list[str]:
         (['9', '10'], ['a', 'b'])
     """
     names = set(values)
-    return sorted(names, key=int) if all(n.isdecimal() for n in names) else sorted(names)
+    if not all(name.isdecimal() for name in names):
+        return sorted(names)
+    # by length and digits, because Python turns no number of 5,000 digits into one; equal ones by their zeros
+    digits = {name: "".join(str(unicodedata.decimal(digit)) for digit in name).lstrip("0") for name in names}
+    return sorted(names, key=lambda name: (len(digits[name]), digits[name], name))
 
 
 def group_ids(groups: Sequence[str]) -> Tensor:

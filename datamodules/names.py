@@ -9,6 +9,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from common.few import SHOWN, count_of, few
 
 AlikeNames = Literal["error", "allow"]
+# letters by Unicode that nobody sees: joiners, fillers, an empty braille cell, and what chooses a variant
+IGNORED = frozenset(
+    [*"\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0", *map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))]
+)
 
 
 def one_form(name: str) -> str:
@@ -29,12 +33,12 @@ def without_margin(text: str) -> str:
         'ill'
     """
     text = text.strip()
-    if text.isascii():
+    if _is_plain(text):
         return text
     start, stop = 0, len(text)
-    while start < stop and _is_invisible(text[start]):
+    while start < stop and (text[start].isspace() or _is_invisible(text[start])):
         start += 1
-    while start < stop and _is_invisible(text[stop - 1]):
+    while start < stop and (text[stop - 1].isspace() or _is_invisible(text[stop - 1])):
         stop -= 1
     return unicodedata.normalize("NFC", text[start:stop])
 
@@ -46,10 +50,10 @@ def likeness(name: str) -> str:
         >>> likeness("Cat") == likeness("cat ") == likeness("c\u200bat")
         True
     """
-    if not name.isascii():
+    if not _is_plain(name):
         # twice, because folding the case may undo the form
         name = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-        name = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+        name = "".join(letter for letter in name if letter.isspace() or not _is_invisible(letter))
     return " ".join(name.split()).casefold()
 
 
@@ -60,10 +64,14 @@ def find_alike(names: Iterable[str]) -> list[list[str]]:
         >>> find_alike(["dog", "cat", "Cat", "eel"])
         [['cat', 'Cat']]
     """
+    first: dict[str, str] = {}
     found: dict[str, list[str]] = {}
+    # a million groups hold few that look alike
     for name in dict.fromkeys(names):
-        found.setdefault(likeness(name), []).append(name)
-    return [alike for alike in found.values() if len(alike) > 1]
+        like = likeness(name)
+        if (earlier := first.setdefault(like, name)) != name:
+            found.setdefault(like, [earlier]).append(name)
+    return list(found.values())
 
 
 def shown(name: str) -> str:
@@ -73,7 +81,7 @@ def shown(name: str) -> str:
         >>> print(shown("ill\u00a0"), shown("chêne"))
         'ill\xa0' 'chêne'
     """
-    hidden = any(unicodedata.combining(letter) or unicodedata.category(letter) == "Cf" for letter in name)
+    hidden = any(unicodedata.combining(letter) or _is_invisible(letter) for letter in name)
     return ascii(name) if hidden else repr(name)
 
 
@@ -166,5 +174,9 @@ def classes_have(names: Sequence[str], what: str) -> str:
     return f"{count_of(len(names), 'class', 'classes')} have {what}: {few(map(shown, names), SHOWN)}"
 
 
+def _is_plain(name: str) -> bool:
+    return name.isascii() and name.isprintable()
+
+
 def _is_invisible(letter: str) -> bool:
-    return letter.isspace() or unicodedata.category(letter) == "Cf"
+    return letter in IGNORED or unicodedata.category(letter) in ("Cc", "Cf")

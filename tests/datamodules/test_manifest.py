@@ -144,6 +144,8 @@ def test_manifest__parquet_without_pyarrow_names_the_extra(image_folder, monkeyp
 
 def test_sort_names__numbers_in_their_order():
     assert sort_names(["10", "2", "1"]) == ["1", "2", "10"]
+    assert sort_names(["1", "01", "0", "001"]) == ["0", "001", "01", "1"]
+    assert sort_names(["9" * 6000, "8", "\u0663"]) == ["\u0663", "8", "9" * 6000]
 
 
 def edited(change):

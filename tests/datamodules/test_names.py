@@ -18,7 +18,20 @@ NFC, NFD = (unicodedata.normalize(form, "chêne") for form in ("NFC", "NFD"))
 
 @pytest.mark.parametrize(
     "other",
-    ["Healthy", "HEALTHY", "healthy ", " healthy", "healthy\u00a0", "\ufeffhealthy", "heal\u200bthy", "healthy\u3000"],
+    [
+        "Healthy",
+        "HEALTHY",
+        "healthy ",
+        " healthy",
+        "healthy\u00a0",
+        "\ufeffhealthy",
+        "heal\u200bthy",
+        "healthy\u3000",
+        "healthy\ufe0f",
+        "h\u3164ealthy",
+        "healthy\0",
+        "\x07healthy",
+    ],
 )
 def test_likeness__what_looks_like_a_name(other):
     assert likeness(other) == likeness("healthy")
@@ -36,7 +49,8 @@ def test_without_margin__keeps_what_is_within():
     assert without_margin("\u200b ill\u00a0\u200d\ufeff") == "ill"
     assert without_margin("il\u200bl") == "il\u200bl"
     assert without_margin(NFD) == NFC
-    assert without_margin("\u200b") == ""
+    assert without_margin("\u200b") == without_margin("\0") == ""
+    assert without_margin("big\ncat\n") == "big\ncat"
 
 
 def test_shown__what_cannot_be_seen_is_written_out():
