@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from common.locks import one_at_a_time
 from datamodules.files import CHUNK, Chunk, FileSource, read_all, refuse_unreadable
 from datamodules.notes import Notes
 from datamodules.store_files import (
@@ -104,7 +104,7 @@ def read_through_store(
         reading = _open(place, files, keep_images, tell=False)
         if reading is None or _is_outdated(reading, files):
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(place.with_suffix(".lock")):
+            with one_at_a_time(place.with_suffix(".lock")):
                 # another process may have built it meanwhile
                 reading = _open(place, files, keep_images, tell=True)
                 if reading is None or _is_outdated(reading, files):

@@ -1,11 +1,12 @@
 """Data sets that torchvision reads: shared loading with a clear way out where there is no network."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
+from common.locks import one_at_a_time
 from datamodules.dataset import Dataset, array_dataset
 
 
@@ -33,18 +34,17 @@ def load_torchvision(name: str, root: str, download: bool, image_size: int | Non
 def _open(name: str, root: str, download: bool, train: bool) -> Any:
     from torchvision import datasets
 
-    dataset = getattr(datasets, name)
-    try:
-        return dataset(root=root, train=train, download=False)
-    except RuntimeError as error:
-        if not download:
-            raise FileNotFoundError(
-                f"{name} was not found in --data.root {root!r}: add --data.download true, "
-                f"or copy torchvision's files there"
-            ) from error
-    Path(root).mkdir(parents=True, exist_ok=True)
-    # processes of one job start together: one downloads, the others wait and find the files
-    with FileLock(Path(root) / f".{name}.lock"):
+    dataset, folder = getattr(datasets, name), Path(root)
+    if not download or (folder.is_dir() and not os.access(folder, os.W_OK)):
+        return _open_existing(dataset, root, train)
+    folder.mkdir(parents=True, exist_ok=True)
+    # processes that start together: one downloads, the others wait, rather than find half of the files
+    with one_at_a_time(folder / f".{name}.lock"):
+        try:
+            return dataset(root=root, train=train, download=False)
+        except RuntimeError:
+            # it is not there yet
+            pass
         try:
             return dataset(root=root, train=train, download=True)
         except (OSError, RuntimeError) as error:
@@ -52,3 +52,13 @@ def _open(name: str, root: str, download: bool, train: bool) -> Any:
                 f"{name} could not be downloaded ({error}): download it on a machine with a network and copy "
                 f"the folder to --data.root {root!r}, or use --data Digits, which needs none"
             ) from error
+
+
+def _open_existing(dataset: Any, root: str, train: bool) -> Any:
+    try:
+        return dataset(root=root, train=train, download=False)
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            f"{dataset.__name__} was not found in --data.root {root!r}: add --data.download true for a folder that "
+            f"can be written to, or copy torchvision's files there"
+        ) from error

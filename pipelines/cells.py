@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines import tied
+from pipelines.cell_settings import changed, named
 from pipelines.run_dir import ENVIRONMENT_VARIABLE, RunDir
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
@@ -95,6 +96,49 @@ class CellFiles:
         """Whether its process has written what a whole fit ends with."""
         return self.run.result.is_file() and "fit" in json.loads(self.run.result.read_text())
 
+    def refusal(self, settings: Mapping[str, Any]) -> str:
+        """Say why the cell cannot be gone on with; nothing if it can.
+
+        Args:
+            settings: all that it is to be trained with
+        """
+        folder, record = self.run.folder, self.read()
+        if not folder.exists():
+            # never started, or thrown away by the user
+            return ""
+        if not record:
+            return (
+                f"{folder}/ is there, but was not made by a stack: choose another folder by --experiment, or rename "
+                f"the member"
+            )
+        if not (self.run.resumable or self.run.weights.is_file()):
+            # nothing is lost by another start
+            return ""
+        changes = changed(record["settings"], settings)
+        if not changes:
+            return ""
+        return (
+            f"cell {self.name!r} was trained with other settings: {named(changes)}. Train all members anew in another "
+            f"folder by --experiment OTHER or --fresh true, or this cell alone by deleting {folder}/"
+        )
+
+    def refusal_of_the_living(self, settings: Mapping[str, Any]) -> str:
+        """Say why a cell that a process still trains need not be waited for; nothing if it must be.
+
+        Args:
+            settings: all that it is to be trained with
+        """
+        record = self.read()
+        changes = changed(record.get("settings", {}), settings)
+        if not changes:
+            return ""
+        who = f"process {record['pid']} on host {record['host']}" if "pid" in record else "another process"
+        return (
+            f"cell {self.name!r} is being trained with other settings by {who}, which outlived its stack: "
+            f"{named(changes)}. Stop that process and delete {self.run.folder}/, or choose another folder by "
+            f"--experiment OTHER or --fresh true"
+        )
+
 
 @dataclass(frozen=True)
 class CellJob:
@@ -166,8 +210,13 @@ def run_cell(job: CellJob) -> Outcome:
         while not _locked(lock.fileno()):
             if stop_file(job.folder).exists():
                 return Outcome(job.name, "stopped")
+            if why := files.refusal_of_the_living(job.settings):
+                return Outcome(job.name, "failed", 0.0, why)
             time.sleep(POLL)
         record = files.read()
+        # only now is it sure with which settings it was trained
+        if why := files.refusal(job.settings):
+            return Outcome(job.name, "failed", record.get("seconds", 0.0), why)
         if files.is_done:
             if record["status"] != "done":
                 # lost on its way out, it was not timed
@@ -211,6 +260,8 @@ def _train(job: CellJob, files: CellFiles, record: dict[str, Any], lock: int) ->
         "host": socket.gethostname(),
         "started": time.time(),
     }
+    # before it starts, or the settings of one that outlives this process would be unknown
+    files.write(record)
     # the process keeps the lock for as long as it lives
     status = _run(args, job, files, record, (lock,))
     seconds = round(before + time.monotonic() - start, 3)

@@ -2,6 +2,7 @@
 
 import signal
 from argparse import ArgumentError
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,9 @@ from pipelines.training_loop import use_lean_loop
 from pipelines.versions import REPOSITORY, git_commit, versions
 
 DEFAULTS = REPOSITORY / "configs" / "defaults.yaml"
-SUBCOMMANDS = ("fit", "validate", "test", "predict")
+# what each command does with a run, as it is told to others that want to write into the run's folder
+WORKS = {"fit": "trained", "validate": "evaluated", "test": "evaluated", "predict": "evaluated"}
+SUBCOMMANDS = tuple(WORKS)
 
 
 class ImageCLI(LightningCLI):
@@ -83,29 +86,29 @@ class ImageCLI(LightningCLI):
         self.checkpoint: dict[str, Any] | None = None
         # whether results go into the checkpoint's run, rather than into a new one
         self.in_place = False
-        # whether the run's folder is a new one
-        self.claimed = False
         parser_kwargs = {
             "default_config_files": [str(DEFAULTS)],
             "exit_on_error": False,
         }
-        super().__init__(
-            ImageClassifier,
-            ImageDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=None,
-            seed_everything_default=0,
-            parser_kwargs={
-                "exit_on_error": False,
-                # a shortened option would change its meaning when a longer one is added
-                "allow_abbrev": False,
-                **{name: dict(parser_kwargs) for name in SUBCOMMANDS},
-            },
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            args=self.arguments,
-        )
+        # the run's folder, which nobody else writes into until the command has ended
+        with ExitStack() as self.held:
+            super().__init__(
+                ImageClassifier,
+                ImageDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=None,
+                seed_everything_default=0,
+                parser_kwargs={
+                    "exit_on_error": False,
+                    # a shortened option would change its meaning when a longer one is added
+                    "allow_abbrev": False,
+                    **{name: dict(parser_kwargs) for name in SUBCOMMANDS},
+                },
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                args=self.arguments,
+            )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run folder's options and the callbacks that every run needs."""
@@ -135,6 +138,7 @@ class ImageCLI(LightningCLI):
             if name is None and subcommand == "fit":
                 return
         path = self._find_checkpoint(subcommand, name)
+        before = stamp(path)
         # of its tensors none is looked at
         self.checkpoint = read_checkpoint(path, mapped=True)
         trained = trained_with(self.checkpoint, path)
@@ -149,10 +153,19 @@ class ImageCLI(LightningCLI):
                     f"that out, or start a new run with --ckpt_path {path}"
                 )
             self.in_place = self.in_place and not elsewhere
+        self._hold(subcommand, path, before)
         # one made without the command line does not tell its optimizer
         if subcommand == "fit" and "config" in self.checkpoint:
             check_resumed(self.config.fit.model, self._parse(parser, beneath).fit.model, path)
         self.config[subcommand].ckpt_path = str(path)
+
+    def _hold(self, subcommand: str, path: Path, before: tuple[int, ...]) -> None:
+        run = run_dir.of_checkpoint(path)
+        if run is None or not self.in_place or self.config[subcommand].trainer.fast_dev_run:
+            return
+        self.held.enter_context(run_dir.hold(run, WORKS[subcommand]))
+        if stamp(path) != before:
+            raise UsageError(f"another process has written {path} while this one read it: run the same command again")
 
     def _parse(self, parser: LightningArgumentParser, args: list[str]) -> Namespace:
         try:
@@ -264,8 +277,7 @@ class ImageCLI(LightningCLI):
         if config.trainer.fast_dev_run:
             # a rehearsal leaves nothing behind
             return RunDir(folder / name)
-        run = run_dir.choose(folder, name)
-        self.claimed = True
+        run = self.held.enter_context(run_dir.new_run(folder, name, WORKS[self.subcommand]))
         if self.subcommand == "fit" and config.ckpt_path is None and run_dir.was_restarted():
             # Lightning finds by itself what it saved when SLURM ended the job
             config.ckpt_path = str(run.last) if run.last.is_file() and not run.requeue_is_newest else None
@@ -355,10 +367,6 @@ class ImageCLI(LightningCLI):
         except (StoppedError, FullDiskError):
             self._say_how_to_go_on()
             raise
-        except Exception:
-            if self.claimed and self.trainer.is_global_zero:
-                run_dir.remove_unused(self.run.folder)
-            raise
         except SystemExit as error:
             # Lightning's answer to signals that came before training, or once more than enough
             if not self.trainer.interrupted:
@@ -389,3 +397,11 @@ class ImageCLI(LightningCLI):
         """Write the predictions as a table."""
         path = write_predicted(self.run, self.datamodule.samples("predict"), self.model)
         print_predicted(Console(), path, self.model, self.datamodule.predict_notes)
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written anew; nothing where there is none."""
+    if not path.is_file():
+        return ()
+    status = path.stat()
+    return (status.st_ino, status.st_mtime_ns, status.st_size)

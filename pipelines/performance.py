@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from common.csv_files import read_rows, write_rows
+from common.locks import one_at_a_time
 from datamodules.whole_file import naming
 from pipelines.errors import UsageError
 from pipelines.report_files import part, read_metrics
@@ -100,7 +99,7 @@ def append_rows(path: Path, rows: Iterable[dict[str, str]]) -> int:
     Raises:
         UsageError: the file has other columns; nothing is written
     """
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with one_at_a_time(path.with_name(f".{path.name}.lock")):
         text = _read(path) if path.is_file() else ""
         known = check_columns(path, text) if text.strip() else set()
         new = list(dict.fromkeys(tuple(row[name] for name in COLUMNS) for row in rows))

@@ -4,15 +4,21 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from common.locks import alone
 
 # the process that chose the folder tells those that Lightning launches
 ENVIRONMENT_VARIABLE = "FRANCESINHA_RUN_DIR"
 # files that a run has from its start, beside TensorBoard's
-UNUSED = ("config.yaml", "hparams.yaml")
+UNUSED = ("config.yaml", "hparams.yaml", ".run.lock", ".run.owner")
+# what may be done with a run beside training: it takes a moment, and who comes second waits
+SHORT_WORKS = ("evaluated",)
+# seconds for which a job that was started again waits for the locks of its lost node
+PATIENCE = 120.0
 
 
 @dataclass
@@ -42,14 +48,21 @@ class RunDir:
 
     Args:
         folder: the run's folder
+        made: the folders that this process has made for it, those above first
     """
 
     folder: Path
+    made: tuple[Path, ...] = field(default=(), compare=False)
 
     @property
     def config(self) -> Path:
         """The resolved configuration: it reruns the run by itself."""
         return self.folder / "config.yaml"
+
+    @property
+    def lock(self) -> Path:
+        """File that is locked as long as a process writes into the folder."""
+        return self.folder / ".run.lock"
 
     @property
     def checkpoints(self) -> Path:
@@ -149,18 +162,24 @@ def _candidates(folder: Path, name: str) -> Iterator[Path]:
     yield from (folder / f"{name}-{number}" for number in itertools.count(2))
 
 
-def claim(folder: Path, name: str) -> Path:
+def claim(folder: Path, name: str) -> list[Path]:
     """Make a new folder: `name`, or the first free `name-2`, `name-3`, ...
 
     Two processes never get the same one, because making a folder is atomic.
+
+    Args:
+        folder: where
+        name: of the folder
+
+    Returns:
+        what was made, the folders above first
     """
-    make_folder(folder)
+    above = make_folder(folder)
     for candidate in _candidates(folder, name):
         try:
-            make_folder(candidate, exist_ok=False)
+            return above + make_folder(candidate, exist_ok=False)
         except FileExistsError:
             continue
-        return candidate
     raise AssertionError("names do not run out")
 
 
@@ -169,19 +188,22 @@ def unclaimed(folder: Path, name: str) -> Path:
     return next(candidate for candidate in _candidates(folder, name) if not candidate.exists())
 
 
-def make_folder(path: Path, exist_ok: bool = True) -> None:
+def make_folder(path: Path, exist_ok: bool = True) -> list[Path]:
     """Make a folder, and those above it.
 
     Args:
         path: of the folder
         exist_ok: whether it may be there already
 
+    Returns:
+        what was made, the folders above first
+
     Raises:
         FileExistsError: it is there, and must not be
         OSError: it cannot be made; the message names the option
     """
     try:
-        path.mkdir(parents=True, exist_ok=exist_ok)
+        return _make(path, exist_ok)
     except OSError as error:
         if isinstance(error, FileExistsError) and not exist_ok:
             raise
@@ -190,20 +212,94 @@ def make_folder(path: Path, exist_ok: bool = True) -> None:
         raise OSError(f"the run's folder cannot be made in {path}: {reason}; choose another by --run.root") from error
 
 
-def remove_unused(folder: Path) -> None:
-    """Remove the folder of a run that was refused before it began: nothing was logged, saved or evaluated.
+def _make(path: Path, exist_ok: bool, tries: int = 3) -> list[Path]:
+    try:
+        path.mkdir()
+    except FileNotFoundError:
+        # the one above is missing, and another process may take it back once more
+        if not tries:
+            raise
+        return _make(path.parent, exist_ok=True) + _make(path, exist_ok, tries - 1)
+    except OSError:
+        # a file system that cannot be written to says so of folders that are there, too
+        if not exist_ok or not path.is_dir():
+            raise
+        return []
+    return [path]
+
+
+def take_back(made: Sequence[Path], is_unused: Callable[[Path], bool]) -> None:
+    """Remove the folders that a command has made and then not used.
 
     Args:
-        folder: made by this process
+        made: the folders, those above first
+        is_unused: whether a file is of no use by itself; one other than these in the last folder keeps all of them
     """
-    files = [path for path in folder.rglob("*") if not path.is_dir()]
-    said = [path for path in files if path.name not in UNUSED and not path.name.startswith("events.out.tfevents")]
-    if any(path.name != "metrics.csv" or path.stat().st_size for path in said):
+    if not made or not made[-1].is_dir():
         return
-    shutil.rmtree(folder)
-    with suppress(OSError):
-        # the experiment's, if it holds no other run
-        folder.parent.rmdir()
+    if not all(is_unused(path) for path in made[-1].rglob("*") if not path.is_dir()):
+        return
+    shutil.rmtree(made[-1])
+    for above in reversed(made[:-1]):
+        try:
+            above.rmdir()
+        except OSError:
+            # it holds something else
+            break
+
+
+def is_unused(path: Path) -> bool:
+    """Tell whether a file of a run's folder is there before the run has logged, saved or evaluated anything."""
+    if path.name in UNUSED or path.name.startswith("events.out.tfevents") or path.parent.name == "figures":
+        return True
+    return path.name == "metrics.csv" and not path.stat().st_size
+
+
+@contextmanager
+def new_run(folder: Path, name: str, work: str = "") -> Iterator[RunDir]:
+    """Choose the folder of a new run; one that was refused before it began leaves none, and no folder above it.
+
+    Args:
+        folder: the experiment's
+        name: of the run
+        work: what is done with it, such as `trained`, which keeps other processes out; empty for what takes a moment
+
+    Yields:
+        the run
+    """
+    run = choose(folder, name)
+    with hold(run, work) if work else nullcontext():
+        try:
+            yield run
+        except BaseException:
+            # before another process can come
+            take_back(run.made, is_unused)
+            raise
+        take_back(run.made, lambda file: False)
+
+
+@contextmanager
+def hold(run: RunDir, work: str) -> Iterator[None]:
+    """Keep other processes from writing into a run's folder; of those that train together, the first one does.
+
+    Args:
+        run: the run
+        work: what is done with it: trained, evaluated or stacked
+
+    Raises:
+        BusyError: another process writes into it, and will for long
+    """
+    if not is_first_process():
+        yield
+        return
+    way_out = (
+        f"stop it, or start a run of its own with --ckpt_path {run.last}"
+        if work == "trained"
+        else "or keep the results in a run of their own by --run.name NAME"
+    )
+    patience = PATIENCE if was_restarted() else 0.0
+    with alone(run.lock, f"run {run.folder}", work, way_out, SHORT_WORKS, patience):
+        yield
 
 
 def newest(folder: Path, name: str) -> RunDir | None:
@@ -232,7 +328,8 @@ def choose(folder: Path, name: str) -> RunDir:
         return RunDir(Path(os.environ[ENVIRONMENT_VARIABLE]))
     job = _job_id()
     if job is None:
-        path = claim(folder, name)
+        made = claim(folder, name)
+        path = made[-1]
     else:
         runs = []
         for candidate in _candidates(folder, f"{name}-{job}"):
@@ -240,9 +337,15 @@ def choose(folder: Path, name: str) -> RunDir:
             if not RunDir(candidate).resumable:
                 break
         path = runs[-2] if was_restarted() and len(runs) > 1 else runs[-1]
-        make_folder(path)
+        made = make_folder(path) if is_first_process() else []
     os.environ[ENVIRONMENT_VARIABLE] = str(path)
-    return RunDir(path)
+    return RunDir(path, tuple(made))
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the first of the processes that a launcher has started together, on whichever machine."""
+    names = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+    return not any(int(os.environ.get(name) or 0) for name in names)
 
 
 def was_restarted() -> bool:

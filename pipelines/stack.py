@@ -53,6 +53,8 @@ def run_cells(plan: StackPlan, checked: Checked, folder: Path, console: Console)
         CellError: cells failed; the others have been finished
     """
     cells, settings = plan.cells, checked.settings
+    # looked at first: one that is not done yet is compared once more, when its process has it for itself
+    done = {cell.name for cell in cells if CellFiles(folder, cell.name).is_done}
     check_unchanged(folder, cells, settings)
     jobs = [
         CellJob(
@@ -65,7 +67,7 @@ def run_cells(plan: StackPlan, checked: Checked, folder: Path, console: Console)
             tied=plan.executor.elsewhere,
         )
         for cell in cells
-        if not CellFiles(folder, cell.name).is_done
+        if cell.name not in done
     ]
     if jobs:
         # in a second, rather than after the training of all
@@ -137,10 +139,10 @@ def main(args: list[str]) -> int:
     if threading.current_thread() is threading.main_thread():
         # as it stands, cells would outlive this process
         signal.signal(signal.SIGTERM, stop)
-    folder = open_folder(plan)
+    folder, made = open_folder(plan)
     again = without_fresh(args, folder) if plan.fresh else args
     try:
-        with held(folder):
+        with held(folder, made):
             run_cells(plan, checked, folder, console)
             if not plan.executor.elsewhere:
                 from pipelines.meta_stage import meta_stage

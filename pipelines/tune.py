@@ -3,6 +3,7 @@
 import shlex
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 
 from callbacks.result_files import device_name, keep_earlier
+from common.locks import one_at_a_time
 from datamodules.whole_file import write_whole
 from figures import lr_curve
 from lightning_modules import StackingModule
@@ -178,17 +180,18 @@ class TuneCLI(ImageCLI):
     def _write(self, tune: TuneOptions, found: Findings, curve: RangeTest | None, device: str) -> None:
         config = self.config.fit
         experiment = config.run.experiment or run_dir.snake_case(type(self.datamodule).__name__)
-        # made when there is something to put into it
-        run = run_dir.choose(Path(config.run.root) / experiment, config.run.name or "tune")
-        path = run.tuned if tune.out is None else Path(tune.out)
-        keep_earlier(path)
         # one line: it is a comment
         command = " ".join(shlex.join(["python", "train.py", "tune", *self.given]).split())
         text = f"# found by {command}\n# on {device}\n" + yaml.safe_dump(fragment(config, found), sort_keys=False)
-        with write_whole(path) as partial:
-            partial.write_text(text, encoding="utf-8")
-        if curve is not None and curve.losses:
-            self._draw(run, curve)
+        # made when there is something to put into it
+        with run_dir.new_run(Path(config.run.root) / experiment, config.run.name or "tune") as run:
+            path = run.tuned if tune.out is None else Path(tune.out)
+            with nullcontext() if tune.out is None else one_at_a_time(path.with_name(f".{path.name}.lock")):
+                keep_earlier(path)
+                with write_whole(path) as partial:
+                    partial.write_text(text, encoding="utf-8")
+            if curve is not None and curve.losses:
+                self._draw(run, curve)
         given = without(self.given, ["tune", *options_of(fragment(config, found))])
         fit = shlex.join(["python", "train.py", "fit", *given, "--config", str(path)])
         self.console.print(f"{path}\nnext:  {fit}", soft_wrap=True, highlight=False, markup=False)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -177,6 +178,60 @@ def test_run_cell__waits_for_a_process_that_outlived_its_stack(job, tmp_path):
     assert run_cell(job).status == "done"
     # by the one that was there
     assert len(calls(job)) == 1
+
+
+def test_run_cell__what_a_process_trained_with_other_settings_is_not_taken_for_this(job, tmp_path):
+    ends = "(folder / 'ready').touch(); time.sleep(0.5); save(); (folder / 'result.json').write_text('{\"fit\": {}}')"
+    script(job, ends)
+    stack = start_stack(job, tmp_path, settings={"a": 1})
+    stack.kill()
+    stack.wait()
+    # while it lives, and before it has saved anything
+    other = replace(job, settings={"a": 2})
+    outcome = run_cell(other)
+    assert outcome.status == "failed"
+    pid = CellFiles(job.folder, "one").read()["pid"]
+    assert f"is being trained with other settings by process {pid} on host " in outcome.message
+    assert "a was 1, is 2" in outcome.message
+    # of the same settings, it is waited for and done
+    assert run_cell(job).status == "done"
+    # and once it has ended
+    outcome = run_cell(other)
+    assert outcome.status == "failed"
+    assert "cell 'one' was trained with other settings: a was 1, is 2" in outcome.message
+    assert len(calls(job)) == 1
+
+
+def test_run_cell__settings_are_compared_once_nobody_else_has_the_cell(job, monkeypatch):
+    """Between the first look and the lock another process has trained it."""
+    script(job, "save()")
+
+    def locked(descriptor):
+        CellFiles(job.folder, "one").write({"status": "stopped", "settings": {"a": 7}, "seconds": 1.0})
+        CellFiles(job.folder, "one").run.checkpoints.mkdir(parents=True)
+        CellFiles(job.folder, "one").run.last.touch()
+        return True
+
+    monkeypatch.setattr(cells, "_locked", locked)
+    assert "a was 7, is 1" in run_cell(job).message
+    assert calls(job) == []
+
+
+def test_run_cell__a_run_of_the_users_own_is_left_alone(job):
+    (job.folder / "one/checkpoints").mkdir(parents=True)
+    (job.folder / "one/checkpoints/last.ckpt").touch()
+    assert "was not made by a stack" in run_cell(job).message
+    assert calls(job) == []
+
+
+def test_run_cell__its_settings_are_noted_before_it_starts(job, monkeypatch):
+    noted = []
+    monkeypatch.setattr(cells, "_run", lambda args, *others: noted.append(CellFiles(job.folder, "one").read()) or 1)
+    script(job, "pass")
+    CellFiles(job.folder, "one").log.parent.mkdir(parents=True)
+    CellFiles(job.folder, "one").log.touch()
+    run_cell(job)
+    assert (noted[0]["status"], noted[0]["settings"]) == ("running", {"a": 1})
 
 
 def test_run_cell__is_no_part_of_the_launchers_job(job, monkeypatch):

@@ -1,14 +1,16 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from common.locks import BusyError
 from pipelines import run_dir
 from pipelines.run_dir import RunDir, RunOptions
 
 
 def test_claim__a_second_run_gets_a_new_folder(tmp_path):
-    names = [run_dir.claim(tmp_path / "digits", "mlp").name for _ in range(3)]
+    names = [run_dir.claim(tmp_path / "digits", "mlp")[-1].name for _ in range(3)]
     assert names == ["mlp", "mlp-2", "mlp-3"]
 
 
@@ -18,7 +20,7 @@ def test_claim__says_why_a_folder_cannot_be_made(tmp_path):
         with pytest.raises(OSError, match=f"{tmp_path}/file is a file; choose another by --run.root"):
             run_dir.claim(folder, "mlp")
     # what is not a folder takes a name as a folder does
-    assert run_dir.claim(tmp_path, "file").name == "file-2"
+    assert run_dir.claim(tmp_path, "file")[-1].name == "file-2"
 
 
 def with_checkpoint(folder: Path, age: float):
@@ -102,20 +104,75 @@ def test_of_checkpoint__from_inside_the_folder(tmp_path, monkeypatch):
 
 def test_unclaimed__is_what_would_be_claimed(tmp_path):
     for _ in range(2):
-        assert run_dir.unclaimed(tmp_path, "mlp") == run_dir.claim(tmp_path, "mlp")
+        assert run_dir.unclaimed(tmp_path, "mlp") == run_dir.claim(tmp_path, "mlp")[-1]
 
 
 @pytest.mark.parametrize("file", ["checkpoints/last.ckpt", "result.json", "notes.txt", "metrics.csv"])
-def test_remove_unused__keeps_what_anything_was_written_to(tmp_path, file):
-    folder = tmp_path / "digits" / "mlp"
-    (folder / "checkpoints").mkdir(parents=True)
-    for name in ("config.yaml", "hparams.yaml", "events.out.tfevents.1.host"):
-        (folder / name).write_text("x")
-    (folder / file).write_text("x")
-    run_dir.remove_unused(folder)
-    assert (folder / file).is_file()
-    (folder / file).unlink()
-    (folder / "metrics.csv").touch()
-    run_dir.remove_unused(folder)
-    assert not (tmp_path / "digits").exists()
-    assert tmp_path.is_dir()
+def test_new_run__one_that_was_refused_leaves_what_anything_was_written_to(tmp_path, file):
+    (tmp_path / "runs").mkdir()
+
+    def refuse(*files):
+        with run_dir.new_run(tmp_path / "runs/digits", "mlp", "trained") as run:
+            run.metrics.touch()
+            for name in ("config.yaml", "hparams.yaml", "events.out.tfevents.1.host", "figures/batch.png", *files):
+                (run.folder / name).parent.mkdir(exist_ok=True)
+                (run.folder / name).write_text("x")
+            raise KeyboardInterrupt
+
+    def refused(*files):
+        with pytest.raises(KeyboardInterrupt):
+            refuse(*files)
+        return tmp_path / "runs/digits/mlp"
+
+    refused()
+    # but for what was there before
+    assert [*tmp_path.rglob("*")] == [tmp_path / "runs"]
+    (tmp_path / "runs/digits").mkdir()
+    refused()
+    assert [*(tmp_path / "runs").rglob("*")] == [tmp_path / "runs/digits"]
+    assert (refused(file) / file).is_file()
+
+
+def test_new_run__what_was_not_used_goes_also_without_an_error(tmp_path):
+    with run_dir.new_run(tmp_path / "digits", "tune"):
+        pass
+    assert not list(tmp_path.iterdir())
+    with run_dir.new_run(tmp_path / "digits", "tune") as run:
+        (run.folder / "figures").mkdir()
+        (run.folder / "figures/lr_curve.png").touch()
+    assert (run.folder / "figures/lr_curve.png").is_file()
+
+
+def test_new_run__a_requeued_job_that_is_refused_keeps_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "abc")
+    (tmp_path / "mlp-abc").mkdir()
+    (tmp_path / "mlp-abc/config.yaml").touch()
+    with pytest.raises(ValueError, match="refused"), run_dir.new_run(tmp_path, "mlp", "trained"):
+        raise ValueError("refused")
+    assert (tmp_path / "mlp-abc/config.yaml").is_file()
+
+
+def test_hold__only_the_first_of_processes_that_train_together(tmp_path, monkeypatch):
+    run, told = RunDir(tmp_path), f"run {tmp_path} is being trained by process {os.getpid()} on host"
+    with run_dir.hold(run, "trained"):
+        for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID", "NODE_RANK"):
+            with monkeypatch.context() as patched:
+                patched.setenv(name, "1")
+                with run_dir.hold(run, "trained"):
+                    pass
+        with pytest.raises(BusyError, match=told), run_dir.hold(run, "evaluated"):
+            pass
+
+
+def test_make_folder__tells_what_it_made(tmp_path):
+    assert run_dir.make_folder(tmp_path / "a/b") == [tmp_path / "a", tmp_path / "a/b"]
+    assert run_dir.make_folder(tmp_path / "a/b") == []
+    assert run_dir.make_folder(tmp_path / "a/c", exist_ok=False) == [tmp_path / "a/c"]
+    with pytest.raises(FileExistsError):
+        run_dir.make_folder(tmp_path / "a/c", exist_ok=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a folder in which none can be made")
+def test_make_folder__where_none_can_be_made():
+    with pytest.raises(OSError, match=r"cannot be made in /proc/runs/digits: .*; choose another by --run.root"):
+        run_dir.make_folder(Path("/proc/runs/digits"))

@@ -29,9 +29,11 @@ def refused(folder, **changes):
 
 def test_open_folder__the_same_plan_goes_on_in_it(tmp_path):
     plan = StackPlan([Member("one")], root=str(tmp_path), experiment="x")
-    assert open_folder(plan) == open_folder(plan) == tmp_path / "x"
+    assert open_folder(plan) == open_folder(plan) == (tmp_path / "x", [])
+    with held(tmp_path / "x"):
+        stop_file(tmp_path / "x").with_name("one.json").touch()
     plan.fresh = True
-    assert open_folder(plan) == tmp_path / "x-2"
+    assert open_folder(plan) == (tmp_path / "x-2", [tmp_path / "x-2"])
 
 
 def test_check_unchanged__same_settings_go_on(tmp_path):
@@ -78,7 +80,7 @@ except ValueError as error: print(error)
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository).stdout
 
     with held(tmp_path):
-        assert f"process {os.getpid()} on " in second()
+        assert second().startswith(f"{tmp_path}/ is being stacked by process {os.getpid()} on host ")
     assert second() == "in\n"
 
 
@@ -95,7 +97,16 @@ def test_held__what_was_refused_leaves_nothing_but_the_users_files(tmp_path, fil
     with pytest.raises(ValueError, match="refused"), held(folder):
         raise ValueError("refused")
     assert not (tmp_path / "runs").exists()
-    (folder / file).parent.mkdir(parents=True)
+    # nor do those that were there before go
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(ValueError, match="refused"), held(folder):
+        raise ValueError("refused")
+    assert [*tmp_path.rglob("*")] == [tmp_path / "runs"]
+    folder.mkdir()
+    with pytest.raises(ValueError, match="refused"), held(folder):
+        raise ValueError("refused")
+    assert [*folder.parent.rglob("*")] == [folder]
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
     (folder / file).write_text("mine")
     with pytest.raises(ValueError, match="refused"), held(folder):
         raise ValueError("refused")

@@ -1,0 +1,100 @@
+"""One process at a time: locks of the operating system, which free themselves when their process ends."""
+
+import os
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+# how often a lock that another process holds is tried again, in seconds
+POLL = 0.1
+
+
+class BusyError(ValueError):
+    """Another process is at work there."""
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Do something that takes a moment after other processes have done the same, not meanwhile.
+
+    Args:
+        path: of the lock's file, which stays
+    """
+    lock = FileLock(path)
+    taken = _take(lock, path)
+    while taken is None:
+        time.sleep(POLL)
+        taken = _take(lock, path)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def alone(
+    path: Path, place: str, work: str, way_out: str, short_works: tuple[str, ...] = (), patience: float = 0.0
+) -> Iterator[None]:
+    """Keep other processes out of a place for as long as a work takes; those that ask are told who is at work.
+
+    Args:
+        path: of the lock's file, which stays; who holds it stands in a file beside it
+        place: how messages name it, such as `run runs/digits/mlp`
+        work: what is done with it, such as `trained`
+        way_out: what to do where another process is at work; a message says it after `wait for it`
+        short_works: works of other processes that are waited for
+        patience: seconds to wait for any other work
+
+    Raises:
+        BusyError: another process is at work there
+    """
+    lock, owner = FileLock(path), path.with_suffix(".owner")
+    told, deadline = "", time.monotonic() + patience
+    taken = _take(lock, path)
+    while taken is None:
+        who = _read(owner) or "used by another process"
+        if who.partition(" ")[0] not in short_works and time.monotonic() >= deadline:
+            raise BusyError(f"{place} is being {who}: wait for it, {way_out}")
+        if who != told:
+            print(f"{place} is being {who}: waiting for it", file=sys.stderr)
+            told = who
+        time.sleep(POLL)
+        taken = _take(lock, path)
+    try:
+        if taken:
+            with suppress(OSError):
+                # a full disk: only the others' message needs it
+                owner.write_text(f"{work} by process {os.getpid()} on host {socket.gethostname()}\n")
+        yield
+    finally:
+        if taken:
+            owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def _take(lock: FileLock, path: Path) -> bool | None:
+    """Take a lock; return None if another process holds it, and False, with a warning, if there can be none."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    except (OSError, NotImplementedError) as error:
+        # some file systems of networks have no locks, and some folders cannot be written to
+        reason = getattr(error, "strerror", None) or error
+        warnings.warn(f"{path} cannot be locked ({reason}): run one process at a time there", stacklevel=4)
+        return False
+    return True
+
+
+def _read(owner: Path) -> str:
+    try:
+        return owner.read_text().strip()
+    except OSError:
+        # it has just ended, or has not told yet
+        return ""
