@@ -24,6 +24,7 @@ class Dataset:
         skipped: what could not be read and was left out, one line a file
         left_out: what lies among the files and is no image of it: how often what
         notes: lines on what is in the files
+        values: least and most of all pixels, as they are served; None for arrays
         value_range: the values of a pixel in image files that became 0 and 255, or full; None for arrays
     """
 
@@ -35,6 +36,7 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    values: tuple[int, int] | None = None
     value_range: str | None = None
 
 

@@ -1,6 +1,7 @@
 """Finding the image files below a folder, and counting what is left out."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,18 +12,32 @@ from datamodules.formats import hint, is_image_suffix, suffix_of
 # what file servers and systems leave among images, in lower case: thumbnails, indices and bins
 # fmt: off
 SYSTEM_FILES = frozenset({
+    ".ds_store",
     "thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini", "icon\r",
 })
 SYSTEM_FOLDERS = frozenset({
+    ".thumbnails", ".@__thumb", ".ipynb_checkpoints", ".git", ".trashes", ".spotlight-v100", ".fseventsd",
+    ".appledouble",
     "@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "__macosx", "__pycache__",
     "$recycle.bin", "recycler", "system volume information", "found.000", "lost+found", "network trash folder",
     "temporary items",
 })
 # fmt: on
-HIDDEN, NO_SUFFIX = "hidden files", "files without a suffix"
-# images that lie beside class folders, and what one of each is called
+# what all else is counted as, and what one of each is called
+HIDDEN, NO_SUFFIX, OTHER_SUFFIX = "hidden files", "files without a suffix", "files of odd suffixes"
+# images that lie beside class folders
 OUTSIDE = "images outside of class folders"
-IN_PLURAL = {HIDDEN: "hidden file", NO_SUFFIX: "file without a suffix", OUTSIDE: "image outside of class folders"}
+HIDDEN_FOLDERS, OTHER_FOLDERS = "hidden folders", "folders without class folders"
+IN_SINGULAR = {
+    HIDDEN: "hidden file",
+    NO_SUFFIX: "file without a suffix",
+    OTHER_SUFFIX: "file of an odd suffix",
+    OUTSIDE: "image outside of class folders",
+    HIDDEN_FOLDERS: "hidden folder",
+    OTHER_FOLDERS: "folder without class folders",
+}
+# a name that ends in numbers or anything else is no kind of file
+SUFFIX = re.compile(r"\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,10}")
 # the kinds that are listed by name; the others are counted together
 SHOWN_KINDS = 8
 
@@ -42,16 +57,19 @@ def count_left_out(name: str, is_folder: bool, left_out: Counter[str], images_as
         left_out: is added to
         images_as: what an image is called that is left out because of its place
     """
+    suffix = suffix_of(name)
     if is_folder:
-        left_out[f"{name}/"] += 1
-    elif name.lower() in SYSTEM_FILES or name.lower() in (".ds_store",):
-        left_out[name] += 1
+        known = name.lower() in SYSTEM_FOLDERS
+        kind = f"{name}/" if known else HIDDEN_FOLDERS if name.startswith(".") else OTHER_FOLDERS
+    elif name.lower() in SYSTEM_FILES:
+        kind = name
     elif name.startswith("."):
-        left_out[HIDDEN] += 1
-    elif images_as and is_image_suffix(suffix_of(name)):
-        left_out[images_as] += 1
+        kind = HIDDEN
+    elif images_as and is_image_suffix(suffix):
+        kind = images_as
     else:
-        left_out[suffix_of(name) or NO_SUFFIX] += 1
+        kind = suffix if SUFFIX.fullmatch(suffix) else OTHER_SUFFIX if suffix else NO_SUFFIX
+    left_out[kind] += 1
 
 
 def walk_images(folder: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:
@@ -101,7 +119,8 @@ def describe_left_out(images: int, left_out: Mapping[str, int]) -> str:
     """
     if not left_out:
         return ""
-    files = sum(count for kind, count in left_out.items() if not kind.endswith("/"))
+    folders = (HIDDEN_FOLDERS, OTHER_FOLDERS)
+    files = sum(count for kind, count in left_out.items() if not kind.endswith("/") and kind not in folders)
     # images that are not read come first
     ordered = sorted(left_out.items(), key=lambda entry: (not hint(entry[0]), -entry[1], entry[0]))
     listed = few((_one_kind(kind, count) for kind, count in ordered), SHOWN_KINDS)
@@ -117,7 +136,7 @@ def leaves_images_out(left_out: Mapping[str, int]) -> bool:
 def _one_kind(kind: str, count: int) -> str:
     if kind.endswith("/"):
         return f"{count} folder{'s' if count > 1 else ''} {kind}"
-    name = IN_PLURAL.get(kind, kind) if count == 1 else kind
+    name = IN_SINGULAR.get(kind, kind) if count == 1 else kind
     return f"{count} {name}" + (f" ({hint(kind)})" if hint(kind) else "")
 
 

@@ -78,11 +78,13 @@ class Read:
         samples: those that could be read
         skipped: one line for each file that could not
         notes: lines on what is in the files
+        values: least and most of all pixels, as they are served
     """
 
     samples: Samples
     skipped: list[str]
     notes: list[str]
+    values: tuple[int, int]
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -157,6 +159,7 @@ class ImageFiles(ImageDataModule):
             tuple(skipped),
             dict(listing.left_out),
             (*self._range_lines(), *read.notes),
+            read.values,
             ranges.as_text(chosen),
         )
 
@@ -226,7 +229,7 @@ class ImageFiles(ImageDataModule):
         kept = np.setdiff1d(np.arange(len(samples)), list(reading.problems))
         # one dark photo to predict on is nothing odd
         lines = _tell(reading, len(names), is_data_set=bool((labels >= 0).any()))
-        return Read(samples.subset(kept) if skipped else samples, skipped, lines)
+        return Read(samples.subset(kept) if skipped else samples, skipped, lines, reading.values)
 
     def _format(self, root: Path, names: Sequence[str]) -> tuple[tuple[int, int], int]:
         # the headers of a few files tell; decoding makes the rest alike, and finds the broken ones

@@ -228,8 +228,11 @@ def _take_down(chunk: Chunk, start: int, files: FileSource, index: Index) -> Non
     """Add what was found in some files to what is known of all."""
     index.problems |= chunk.problems
     for number in sorted(chunk.notes.keys() - chunk.problems.keys()):
+        # as it is, unless a terminal would obey it
+        name = files.names[number]
+        name = name if name.isprintable() else ascii(name)
         for kind, detail in chunk.notes[number]:
-            index.notes.add(kind, f"{files.names[number]} ({detail})" if detail else files.names[number])
+            index.notes.add(kind, f"{name} ({detail})" if detail else name)
     places = [number - start for number in chunk.problems]
     images = np.delete(chunk.images, places, axis=0) if places else chunk.images
     if images.size:

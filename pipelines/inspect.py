@@ -129,7 +129,7 @@ def inspect(data: ImageDataModule, options: InspectOptions) -> tuple[dict[str, A
         listing = data.list_files()
         files = describe_files(FileSource(listing.root, listing.names, (1, 1), 1, data.num_workers))
         findings["files"] = files | {"left_out": dict(listing.left_out)}
-        findings["value_range"], findings["notes"] = data.dataset.value_range, list(data.dataset.notes)
+        findings |= {name: getattr(data.dataset, name) for name in ("value_range", "values", "notes")}
     pairs = None
     if options.near_duplicates:
         looks = look_at(list(everything.splits.values()))
@@ -250,11 +250,13 @@ def sentences(findings: dict[str, Any]) -> list[tuple[str, str]]:
     if files := findings.get("files"):
         sizes = list(files["sizes"].items())
         more = f" and {len(sizes) - 5} more" if len(sizes) > 5 else ""
+        least, most = findings["values"]
         if left_out := describe_left_out(files["count"], files["left_out"]):
             lines.append(("files", left_out))
         lines += [
             ("file sizes", ", ".join(f"{size} ({count:,})" for size, count in sizes[:5]) + more),
             ("modes", ", ".join(f"{mode} ({count:,})" for mode, count in files["modes"].items())),
+            ("values", f"{least} to {most} of 0 to 255, as served (value_range {findings['value_range']})"),
             ("bytes", f"{files['bytes']['together']:,} in {files['count']:,} files"),
         ]
     lines += [("note", note) for note in findings.get("notes", [])]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
-from datamodules.decoding import decode
+from datamodules.decoding import LARGE, PICTURES, decode, read_header
 from tests.helpers.data import random_images
 
 
@@ -90,3 +90,52 @@ def test_decode__the_message_holds_no_address(tmp_path):
     with pytest.raises(ValueError, match="of a known format") as caught:
         decode(tmp_path / "a.png", (2, 2), 1, b"hello")
     assert "object at" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["L", "I;16"])
+def test_decode__a_tiff_on_its_side_is_turned_once(tmp_path, kind):
+    # Pillow turns TIFF by itself
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.zeros((4, 8), dtype=np.uint8 if kind == "L" else np.uint16)
+    pixels[:, :4] = 255 if kind == "L" else 65535
+    Image.fromarray(pixels).save(tmp_path / "a.tif", exif=exif)
+    assert read_header(tmp_path / "a.tif") == ((8, 4), kind, "TIFF")
+    upright = decode(tmp_path / "a.tif", (8, 4), 1)
+    assert (upright[:4].min(), upright[4:].max()) == (255, 0)
+
+
+def test_decode__further_pictures_are_noted(tmp_path):
+    images = [Image.new("RGB", (4, 4), (value,) * 3) for value in (9, 77, 200)]
+    notes = []
+    # those in a camera's JPEG are previews
+    for suffix in ("tif", "gif", "webp", "png", "avif", "mpo"):
+        path = tmp_path / f"a.{suffix}"
+        images[0].save(path, save_all=True, append_images=images[1:])
+        pixels = decode(path, (4, 4), 3, None, None, lambda *note: notes.append(note))
+        assert abs(pixels.astype(int) - 9).max() < 8
+    assert notes == [(PICTURES, "3 pictures")] * 5
+
+
+def test_decode__very_many_pixels_are_noted(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    path, notes = write(tmp_path / "a.png", np.zeros((3, 5), dtype=np.uint8)), []
+    with pytest.warns(Image.DecompressionBombWarning):
+        decode(path, (3, 5), 1, None, None, lambda *note: notes.append(note))
+    assert notes == [(LARGE, "5x3")]
+    write(path, np.zeros((5, 5), dtype=np.uint8))
+    with pytest.raises(ValueError, match="a.png cannot be read as an image .*exceeds limit"):
+        decode(path, (5, 5), 1)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "LAB"])
+def test_decode__every_mode_as_grey_and_colour(tmp_path, mode):
+    grey = Image.new("RGB", (4, 4), (255, 255, 255))
+    if mode == "LAB":
+        to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+        ImageCms.applyTransform(grey, to_lab).save(tmp_path / "a.tif")
+    else:
+        source = grey.quantize(2) if mode in ("P", "PA") else grey
+        source.convert(mode).save(tmp_path / "a.tif")
+    for channels in (1, 3):
+        assert decode(tmp_path / "a.tif", (4, 4), channels).min() > 250

@@ -99,7 +99,12 @@ def test_left_out__beside_split_folders(tmp_path):
     (root / "loose.png").write_bytes(b"")
     left_out = Counter()
     assert list(find_splits(root, left_out)) == ["train"]
-    assert left_out == {".git/": 1, "__MACOSX/": 1, "annotations/": 1, "images outside of class folders": 1}
+    assert left_out == {
+        ".git/": 1,
+        "__MACOSX/": 1,
+        "folders without class folders": 1,
+        "images outside of class folders": 1,
+    }
 
 
 def test_left_out__beside_class_folders_is_counted_once(tmp_path):

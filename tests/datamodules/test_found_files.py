@@ -45,9 +45,10 @@ def test_walk_images__a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypa
 
 def test_walk_images__what_is_left_out_is_counted(tmp_path):
     write(tmp_path / "1.png", np.zeros((2, 2), dtype=np.uint8))
-    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._1.png", ".hidden.png", "a.HEIC", "b.txt", "c.txt", "d"):
+    names = ("Thumbs.db", "desktop.ini", ".DS_Store", "._1.png", ".hidden.png", "a.HEIC", "b.txt", "c.txt", "d")
+    for name in (*names, "e.001", "f.\x1b[31m"):
         (tmp_path / name).write_bytes(b"")
-    for name in ("@eaDir", "__MACOSX", ".thumbnails", "lost+found"):
+    for name in ("@eaDir", "__MACOSX", ".thumbnails", "lost+found", ".mine"):
         (tmp_path / name).mkdir()
         write(tmp_path / name / "2.png", np.zeros((2, 2), dtype=np.uint8))
     left_out = Counter()
@@ -64,6 +65,8 @@ def test_walk_images__what_is_left_out_is_counted(tmp_path):
         "__MACOSX/": 1,
         ".thumbnails/": 1,
         "lost+found/": 1,
+        "hidden folders": 1,
+        "files of odd suffixes": 2,
     }
 
 
