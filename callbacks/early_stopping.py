@@ -4,6 +4,7 @@ import lightning.pytorch as pl
 from lightning.pytorch import callbacks
 from lightning.pytorch.utilities import rank_zero_info
 
+from common.ranges import check_range
 from lightning_modules.metrics import better
 
 
@@ -17,14 +18,12 @@ class EarlyStopping(callbacks.EarlyStopping):
     """
 
     def __init__(self, patience: int | None = None, monitor: str | None = None, min_delta: float = 0.0) -> None:
-        if patience is not None and patience < 1:
-            raise ValueError(f"--early_stopping.patience must be at least 1, not {patience}")
-        if min_delta < 0:
-            raise ValueError(f"--early_stopping.min_delta must be at least 0, not {min_delta}")
+        check_range("--early_stopping.patience", patience, "[1, inf)")
+        check_range("--early_stopping.min_delta", min_delta, "[0, inf)")
         if patience is None and (monitor is not None or min_delta):
             raise ValueError("--early_stopping.monitor and --early_stopping.min_delta need --early_stopping.patience")
         monitor = monitor or "val/accuracy"
-        super().__init__(monitor, min_delta, patience or 0, mode=better(monitor))
+        super().__init__(monitor, min_delta, patience or 0, mode=better(monitor, "--early_stopping.monitor"))
         self.wanted = patience is not None
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

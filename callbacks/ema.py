@@ -9,6 +9,8 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from common.ranges import check_range
+
 
 class EMA(WeightAveraging):
     """Keep an exponential moving average of weights and BatchNorm statistics (Polyak and Juditsky 1992).
@@ -25,10 +27,8 @@ class EMA(WeightAveraging):
     """
 
     def __init__(self, decay: float | None = None, warmup: bool = True, every_n_steps: int = 1) -> None:
-        if decay is not None and not 0 <= decay < 1:
-            raise ValueError(f"--ema.decay must be in [0, 1), not {decay}")
-        if every_n_steps < 1:
-            raise ValueError(f"--ema.every_n_steps must be at least 1, not {every_n_steps}")
+        check_range("--ema.decay", decay, "[0, 1)")
+        check_range("--ema.every_n_steps", every_n_steps, "[1, inf)")
         if decay is None and (every_n_steps != 1 or not warmup):
             raise ValueError("--ema.warmup and --ema.every_n_steps need --ema.decay")
         super().__init__(use_buffers=True)

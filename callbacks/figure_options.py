@@ -19,6 +19,7 @@ from callbacks.grad_cam import GradCam
 from callbacks.learning_curves import LearningCurves
 from callbacks.per_class_report import PerClassReport
 from callbacks.stack_decisions import StackDecisions
+from common.ranges import check_ranges
 
 
 @dataclass
@@ -65,10 +66,7 @@ class FigureOptions:
     class_distribution: bool = False
 
     def __post_init__(self) -> None:
-        if self.images < 1:
-            raise ValueError(f"--figures.images must be at least 1, not {self.images}")
-        if self.samples < 2:
-            raise ValueError(f"--figures.samples must be at least 2, not {self.samples}")
+        check_ranges("--figures", self, {"images": "[1, inf)", "samples": "[2, inf)"})
         if self.umap and not self.embeddings:
             raise ValueError("--figures.umap needs --figures.embeddings true")
         # an extra that is missing is named before a run's folder is made

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from callbacks.drawing import Drawn, Evaluated, EvaluationDrawing, as_pictures
 from callbacks.gallery import telling
 from lightning_modules.classifier import ImageClassifier
+from lightning_modules.stacked_classifier import StackedClassifier
 from lightning_modules.stacking import StackingModule
 
 
@@ -88,8 +89,11 @@ def grad_cam(model: ImageClassifier, images: Tensor, classes: NDArray[np.integer
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    if isinstance(model, StackingModule):
-        raise ValueError("a stack sees its members' logits, and no image: draw those of its members")
+    if isinstance(model, StackingModule | StackedClassifier):
+        raise ValueError("a stack looks through its members' eyes: draw those of its members")
+    for part in ("preprocessing", "backbone", "head"):
+        if not isinstance(getattr(model, part, None), nn.Module):
+            raise ValueError(f"{type(model).__name__} has no {part} to look through")
     with _without_gradients(model):
         prepared = model.preprocessing(images.to(model.device))
         layer = last_feature_map(model.backbone, prepared[:1])

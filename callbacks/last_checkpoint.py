@@ -28,7 +28,7 @@ class LastCheckpoint(ModelCheckpoint):
 
     def __init__(self, every_minutes: float | None = 5.0, every_n_train_steps: int | None = None) -> None:
         for name, value in (("every_minutes", every_minutes), ("every_n_train_steps", every_n_train_steps)):
-            if value is not None and value <= 0:
+            if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"--last_checkpoint.{name} must be above 0, or null, not {value}")
         super().__init__(filename="last", enable_version_counter=False)
         self.seconds = math.inf if every_minutes is None else 60 * every_minutes

@@ -6,6 +6,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 
+from common.ranges import check_range
+
 
 class ProgressBar(RichProgressBar):
     """Show progress, speed and validation accuracy.
@@ -19,6 +21,7 @@ class ProgressBar(RichProgressBar):
     """
 
     def __init__(self, refresh_rate: int = 2, leave: bool = False) -> None:
+        check_range("--progress_bar.refresh_rate", refresh_rate, "[0, inf)")
         super().__init__(refresh_rate=refresh_rate, leave=leave)
         self._next = 0.0
 

@@ -18,7 +18,7 @@ from datamodules.info import DataInfo
 from datamodules.loaders import Batch, BatchLoader
 from datamodules.mixing import mix
 from datamodules.names import classes_have, matching, unknown_names
-from datamodules.option_checks import check_conflicts, check_not_empty, check_ranges, check_shares
+from datamodules.option_checks import check_conflicts, check_not_empty, check_numbers, check_shares
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.samplers import EpochSampler, Sampling, choose_order
 from datamodules.samples import Samples
@@ -86,7 +86,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
-        check_ranges(self)
+        check_numbers(self)
         check_conflicts(self)
         # lines on what the files to predict on hold, and what of them was left out
         self.predict_notes: list[str] = []

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from common.few import few
+from common.ranges import check_range
 from datamodules import value_range as ranges
 from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset
@@ -120,8 +121,7 @@ class ImageFiles(ImageDataModule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.test_fraction < 1:
-            raise ValueError(f"--data.test_fraction must be in [0, 1), not {self.test_fraction}")
+        check_range("--data.test_fraction", self.test_fraction, "[0, 1)")
         ranges.parse(self.value_range)
         self._found: Found | None = None
 

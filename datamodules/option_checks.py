@@ -1,44 +1,40 @@
 """Checks of an ImageDataModule's options, before anything is read."""
 
-import math
 from typing import TYPE_CHECKING
 
+from common.ranges import check_ranges
 from datamodules.transforms import check_steps
 
 if TYPE_CHECKING:
     from datamodules.base import ImageDataModule
 
+RANGES = {
+    "batch_size": "[1, inf)",
+    "val_fraction": "[0, 1)",
+    "stack_fraction": "[0, 1)",
+    "split_seed": "[0, inf)",
+    "num_folds": "[2, inf)",
+    "fold": "[0, inf)",
+    "subsample": "(0, 1]",
+    "imbalance_ratio": "[1, inf)",
+    "image_size": "[1, 16384]",
+    "mixup": "[0, inf)",
+    "cutmix": "[0, inf)",
+    "num_workers": "[0, inf)",
+}
 
-def check_ranges(data: "ImageDataModule") -> None:
+
+def check_numbers(data: "ImageDataModule") -> None:
     """Refuse options that are out of their ranges.
 
     Raises:
         ValueError: the message names the option
     """
-    for name in ("batch_size", "image_size"):
-        value = getattr(data, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--data.{name} must be at least 1, not {value}")
-    for name in ("val_fraction", "stack_fraction"):
-        if not 0 <= getattr(data, name) < 1:
-            raise ValueError(f"--data.{name} must be in [0, 1), not {getattr(data, name)}")
-    if data.split_seed < 0:
-        raise ValueError(f"--data.split_seed must be at least 0, not {data.split_seed}")
-    if not 0 < data.subsample <= 1:
-        raise ValueError(f"--data.subsample must be in (0, 1], not {data.subsample}")
-    if not 1 <= data.imbalance_ratio < math.inf:
-        raise ValueError(f"--data.imbalance_ratio must be at least 1 and finite, not {data.imbalance_ratio}")
-    if data.num_workers < 0:
-        raise ValueError(f"--data.num_workers must be at least 0, not {data.num_workers}")
-    if data.num_folds is not None and data.num_folds < 2:
-        raise ValueError(f"--data.num_folds must be at least 2, not {data.num_folds}")
-    if not 0 <= data.fold < (data.num_folds or data.fold + 1):
-        raise ValueError(f"--data.fold must be from 0 to {(data.num_folds or 1) - 1}, not {data.fold}")
-    for name in ("mixup", "cutmix"):
-        if not 0 <= getattr(data, name) < math.inf:
-            raise ValueError(f"--data.{name} must be at least 0 and finite, not {getattr(data, name)}")
-    check_steps(data.augmentation)
-    check_steps(data.strong_augmentation)
+    check_ranges("--data", data, RANGES)
+    if data.num_folds is not None and data.fold >= data.num_folds:
+        raise ValueError(f"--data.fold must be from 0 to {data.num_folds - 1}, not {data.fold}")
+    check_steps("--data.augmentation", data.augmentation)
+    check_steps("--data.strong_augmentation", data.strong_augmentation)
 
 
 def check_conflicts(data: "ImageDataModule") -> None:

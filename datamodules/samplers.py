@@ -129,6 +129,13 @@ class EpochSampler:
         # BatchNorm cannot be trained on one sample, so a remainder that small joins the batch before it
         return batches + (rest >= 2 * self.world_size) if batches else 1
 
+    @property
+    def smallest(self) -> int:
+        """How many samples the smallest batch of an epoch has on the process that gets the fewest."""
+        last = len(self) - 1
+        sizes = [self._end(number) - number * self.batch_size for number in {0, last}]
+        return min(sizes) // self.world_size
+
     def batches(self, start: int = 0) -> Iterator[Tensor]:
         """Yield this process's index batches of the chosen epoch.
 

@@ -187,18 +187,22 @@ def random_cutout(images: Tensor, size: int, generator: Generator | None = None)
     return images.masked_fill(hole[:, None], 0)
 
 
-def check_steps(steps: Sequence[str]) -> None:
+def check_steps(option: str, steps: Sequence[str]) -> None:
     """Refuse steps that do not go together.
+
+    Args:
+        option: that names them
+        steps: as given
 
     Raises:
         ValueError: a step comes twice, or beside one that does the same in another way
     """
     for one, other in CONFLICTS:
         if one in steps and other in steps:
-            raise ValueError(f"--data.augmentation cannot have both {one!r} and {other!r}: leave one of them out")
+            raise ValueError(f"{option} cannot have both {one!r} and {other!r}: leave one of them out")
     for step in steps:
         if steps.count(step) > 1:
-            raise ValueError(f"--data.augmentation has {step!r} more than once")
+            raise ValueError(f"{option} has {step!r} more than once")
 
 
 def augment(images: Tensor, steps: Sequence[Step], generator: Generator | None = None) -> Tensor:

@@ -5,6 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+# of a StackingModule; a stack has several
+HEAD_OPTION = "--model.meta_model"
+
 
 class Head(ABC):
     """Options of a meta-model; `build` makes the module."""

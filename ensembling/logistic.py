@@ -7,11 +7,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ensembling.base import Head, check_meta_samples
+from common.ranges import OptionError, check_ranges
+from ensembling.base import HEAD_OPTION, Head, check_meta_samples
 from ensembling.folds import meta_folds
 from ensembling.logistic_cv import fit_logistic_cv
 from ensembling.logistic_fit import fit_logistic
 from ensembling.logits import Features, to_features
+
+RANGES = {
+    "C": "(0, inf)",
+    "C_min": "(0, inf)",
+    "C_max": "(0, inf)",
+    "C_count": "[1, inf)",
+    "folds": "[2, inf)",
+    "max_iterations": "[1, inf)",
+}
 
 
 class Logistic(nn.Linear):
@@ -67,13 +77,9 @@ class LogisticHead(Head):
     name: ClassVar[str] = "logistic"
 
     def __post_init__(self) -> None:
-        if self.C is not None and self.C <= 0:
-            raise ValueError(f"C must be above 0, not {self.C}")
-        if not 0 < self.C_min <= self.C_max:
-            raise ValueError(f"C_min must be above 0 and not above C_max, not {self.C_min} with C_max {self.C_max}")
-        for option, least in (("C_count", 1), ("folds", 2), ("max_iterations", 1)):
-            if getattr(self, option) < least:
-                raise ValueError(f"{option} must be at least {least}, not {getattr(self, option)}")
+        check_ranges(HEAD_OPTION, self, RANGES)
+        if self.C_min > self.C_max:
+            raise OptionError(f"{HEAD_OPTION}.C_min", f"must not be above C_max: {self.C_min} with C_max {self.C_max}")
 
     @property
     def grid(self) -> list[float]:

@@ -7,12 +7,22 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ensembling.base import Head, check_meta_samples
+from common.ranges import check_range, check_ranges
+from ensembling.base import HEAD_OPTION, Head, check_meta_samples
 from ensembling.folds import meta_folds
 from ensembling.logits import Features, to_features
 
 # batches an epoch where no batch size is given
 STEPS = 50
+RANGES = {
+    "dropout": "[0, 1)",
+    "held_share": "(0, 0.5]",
+    "epochs": "[1, inf)",
+    "patience": "[1, inf)",
+    "batch_size": "[1, inf)",
+    "learning_rate": "(0, inf)",
+    "weight_decay": "[0, inf)",
+}
 
 
 class MLP(nn.Module):
@@ -72,16 +82,8 @@ class MLPHead(Head):
     name: ClassVar[str] = "mlp"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
-        if not 0 < self.held_share <= 0.5:
-            raise ValueError(f"held_share must be in (0, 0.5], not {self.held_share}")
-        for option in ("epochs", "patience", "batch_size"):
-            value = getattr(self, option)
-            if value is not None and value < 1:
-                raise ValueError(f"{option} must be at least 1, not {value}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
+        check_ranges(HEAD_OPTION, self, RANGES)
+        check_range(f"{HEAD_OPTION}.hidden", self.hidden, "[1, inf)")
 
     def build(self, num_bases: int, num_classes: int) -> nn.Module:
         """Build the layers."""

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ensembling.base import Head
+from common.ranges import check_range
+from ensembling.base import HEAD_OPTION, Head
 
 # what stands for the logarithm of a probability of zero
 LOG_ZERO = -1e4
@@ -86,8 +87,7 @@ class GreedyHead(_Averaging):
     name: ClassVar[str] = "greedy"
 
     def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise ValueError(f"rounds must be at least 1, not {self.rounds}")
+        check_range(f"{HEAD_OPTION}.rounds", self.rounds, "[1, inf)")
 
     def solve(
         self, module: nn.Module, logits: Tensor, labels: Tensor, seed: int = 0, groups: Tensor | None = None

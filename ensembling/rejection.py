@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from common.ranges import check_ranges
 from ensembling.risk_coverage import aurc, error_curve
 
 # above every probability: nothing is accepted
@@ -39,14 +40,12 @@ class Reject:
     def __post_init__(self) -> None:
         if self.accuracy is not None and self.coverage is not None:
             raise ValueError(
-                f"reject.accuracy {self.accuracy} and reject.coverage {self.coverage} each set the threshold: give one"
+                f"--reject.accuracy {self.accuracy} and --reject.coverage {self.coverage} each set the threshold: give "
+                f"one"
             )
-        for name in ("accuracy", "coverage"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
-                raise ValueError(f"reject.{name} must be in (0, 1], not {value}")
+        check_ranges("--reject", self, {"accuracy": "(0, 1]", "coverage": "(0, 1]"})
         if self.per_class and not self.wanted:
-            raise ValueError("reject.per_class needs reject.accuracy or reject.coverage")
+            raise ValueError("--reject.per_class needs --reject.accuracy or --reject.coverage")
 
     @property
     def wanted(self) -> bool:

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from common.ranges import check_ranges
 from datamodules.base import ImageDataModule
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch
@@ -33,6 +34,7 @@ from lightning_modules.optim import Schedule, WarmupCosine
 from lightning_modules.parameter_groups import Rate, build_optimizer, learning_rates
 from lightning_modules.preprocessing import Preprocessing
 from lightning_modules.shapes import output_shape
+from lightning_modules.single_image import check_batches
 from lightning_modules.weights import Normalization, initial_weights, load_weights, statistics
 
 # how a model is trained and computed, as against what it is: left out of what a checkpoint needs to be rebuilt
@@ -100,6 +102,13 @@ class ImageClassifier(Evaluated):
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     torch_compile: bool = False
 
+    # what numbers its options take; those of a family add theirs
+    ranges: ClassVar[dict[str, str]] = {
+        "input_size": "[1, 16384]",
+        "backbone_lr_factor": "[0, inf)",
+        "layer_decay": "(0, 1]",
+        "logit_adjustment": "(-inf, inf)",
+    }
     # children of the backbone that no file of weights need hold
     new_parts: ClassVar[tuple[str, ...]] = ()
 
@@ -120,10 +129,7 @@ class ImageClassifier(Evaluated):
         self.register_buffer("_adjustment", adjustment, persistent=False)
 
     def _check_options(self) -> None:
-        if self.backbone_lr_factor < 0:
-            raise ValueError(f"--model.backbone_lr_factor must be at least 0, not {self.backbone_lr_factor}")
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(f"--model.layer_decay must be in (0, 1], not {self.layer_decay}")
+        check_ranges("--model", self, self.ranges)
         if self.logit_adjustment and self.loss.corrects_imbalance:
             raise ValueError(
                 f"--model.logit_adjustment {self.logit_adjustment} and --model.loss {self.loss.description} both "
@@ -159,8 +165,6 @@ class ImageClassifier(Evaluated):
 
     def build(self) -> None:
         """Build preprocessing, backbone and head; refuse an input size that the network cannot take."""
-        if self.input_size is not None and self.input_size < 1:
-            raise ValueError(f"--model.input_size must be at least 1, not {self.input_size}")
         weights = initial_weights(self.weights, self.pretrained, self.timm_name)
         mean, std = statistics(self.normalization, (self.info.mean, self.info.std), weights)
         self.preprocessing = Preprocessing(self.size, mean, std)
@@ -236,11 +240,13 @@ class ImageClassifier(Evaluated):
         return []
 
     def setup(self, stage: str) -> None:
-        """Freeze what a callback unfreezes later, and choose how the backbone is computed.
+        """Freeze what a callback unfreezes later, refuse batches too small, and choose how the backbone is computed.
 
         Not in `build`: a model that is rebuilt from its checkpoint stays as it is.
         """
         self._follow_unfreezing()
+        if stage == "fit":
+            check_batches(self.trainer, self.backbone, (self.info.in_channels, *self.size))
         if self.memory_format == "channels_last":
             self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.torch_compile:

@@ -1,6 +1,7 @@
 """CustomCNN: blocks of two convolutions, pooled globally."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import nn
 
@@ -20,6 +21,13 @@ class CustomCNN(ImageClassifier):
     channels: list[int] = field(default_factory=lambda: [64, 128, 256, 512])
     dense: int = 256
     dropout: float = 0.5
+
+    ranges: ClassVar[dict[str, str]] = {
+        **ImageClassifier.ranges,
+        "channels": "[1, inf)",
+        "dense": "[1, inf)",
+        "dropout": "[0, 1)",
+    }
 
     def build_backbone(self) -> nn.Module:
         """Build blocks and dense layer."""

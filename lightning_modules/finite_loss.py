@@ -142,4 +142,8 @@ def way_out(trainer: pl.Trainer) -> str:
                 kept = f"the last good checkpoint is {shown(path)} (epoch {read_archive(path, mapped=True)['epoch']})"
             except DamagedFileError as error:
                 kept = str(error)
-    return f"{kept}: lower the learning rate (--model.optimizer.lr), clip gradients (--trainer.gradient_clip_val)"
+    ways = "lower the learning rate (--model.optimizer.lr), clip gradients (--trainer.gradient_clip_val)"
+    if str(trainer.precision) == "16-true":
+        # small squares are 0 in it, by which optimizers then divide
+        ways = f"take --trainer.precision bf16-true or 32-true, or --model.optimizer.eps 1e-4; {ways}"
+    return f"{kept}: {ways}"

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.ranges import check_range
+
 Weighting = Literal["none", "inverse", "effective"]
 
 
@@ -159,8 +161,7 @@ class Loss(ABC):
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be in [0, 1), not {self.label_smoothing}")
+        check_range("--model.loss.label_smoothing", self.label_smoothing, "[0, 1)")
 
     @property
     def corrects_imbalance(self) -> bool:
@@ -193,7 +194,9 @@ class Loss(ABC):
             class_counts: training samples of each class
         """
         if self.corrects_imbalance and not all(class_counts):
-            raise ValueError(f"{type(self).__name__} needs training samples of every class, not {class_counts}")
+            raise ValueError(
+                f"--model.loss {type(self).__name__} needs training samples of every class, not {class_counts}"
+            )
         return Criterion(self, self.per_class(torch.tensor(class_counts, dtype=torch.float32)))
 
 
@@ -212,10 +215,11 @@ class CrossEntropy(Loss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.beta < 1:
-            raise ValueError(f"beta must be in [0, 1), not {self.beta}")
+        check_range("--model.loss.beta", self.beta, "[0, 1)")
         if self.beta != CrossEntropy.beta and self.class_weights != "effective":
-            raise ValueError(f"beta {self.beta} needs class_weights effective, not {self.class_weights}")
+            raise ValueError(
+                f"--model.loss.beta {self.beta} needs --model.loss.class_weights effective, not {self.class_weights}"
+            )
 
     @property
     def corrects_imbalance(self) -> bool:
@@ -248,8 +252,7 @@ class Focal(CrossEntropy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.gamma < 0:
-            raise ValueError(f"gamma must be at least 0, not {self.gamma}")
+        check_range("--model.loss.gamma", self.gamma, "[0, inf)")
 
     def __call__(self, logits: Tensor, targets: Tensor, per_class: Tensor | None) -> Tensor:
         """Return the mean loss of a batch."""
@@ -268,6 +271,10 @@ class LogitAdjusted(Loss):
     """
 
     tau: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("--model.loss.tau", self.tau, "(-inf, inf)")
 
     @property
     def corrects_imbalance(self) -> bool:

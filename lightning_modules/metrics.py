@@ -36,18 +36,19 @@ LOWER_IS_BETTER = frozenset({"loss", "nll", "brier", "ece"})
 VALIDATION_METRICS = tuple(f"val/{name}" for name in ("loss", *METRICS))
 
 
-def better(monitor: str) -> Literal["min", "max"]:
+def better(monitor: str, option: str = "monitor") -> Literal["min", "max"]:
     """Say whether less or more of a validation metric is better.
 
     Args:
         monitor: such as val/accuracy
+        option: its name on the command line
 
     Raises:
         ValueError: there is no such metric
     """
     if monitor not in VALIDATION_METRICS:
         raise ValueError(
-            f"monitor must be a validation metric, not {monitor!r} (known: {', '.join(VALIDATION_METRICS)})"
+            f"{option} must be a validation metric, not {monitor!r} (known: {', '.join(VALIDATION_METRICS)})"
         )
     return "min" if monitor.removeprefix("val/") in LOWER_IS_BETTER else "max"
 

@@ -1,6 +1,7 @@
 """Linear and MLP: classifiers on flattened pixels."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import nn
 
@@ -27,6 +28,8 @@ class MLP(ImageClassifier):
 
     hidden: list[int] = field(default_factory=lambda: [256, 256])
     dropout: float = 0.3
+
+    ranges: ClassVar[dict[str, str]] = {**ImageClassifier.ranges, "hidden": "[1, inf)", "dropout": "[0, 1)"}
 
     def build_backbone(self) -> nn.Module:
         """Build the hidden layers."""

@@ -1,6 +1,7 @@
 """Learning-rate schedules in optimizer steps, injected by config."""
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from common.ranges import check_range, check_ranges
 from lightning_modules.metrics import better
 
 
@@ -87,8 +89,7 @@ class WarmedUp(StepSchedule):
     warmup: float = 0.05
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup must be in [0, 1), not {self.warmup}")
+        check_range("--model.schedule.warmup", self.warmup, "[0, 1)")
 
     @abstractmethod
     def after_warmup(self, progress: float) -> float:
@@ -109,12 +110,6 @@ class WarmedUp(StepSchedule):
         if step < warmup_steps:
             return (step + 1) / warmup_steps
         return self.after_warmup(min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps)))
-
-
-def check_share(name: str, value: float) -> None:
-    """Refuse what is no share of the highest rate."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be in [0, 1], not {value}")
 
 
 @dataclass(eq=False)
@@ -138,7 +133,7 @@ class WarmupCosine(WarmedUp):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_share("final", self.final)
+        check_range("--model.schedule.final", self.final, "[0, 1]")
 
     def after_warmup(self, progress: float) -> float:
         """Return the learning rate as a share of the highest."""
@@ -159,20 +154,20 @@ class WarmRestarts(WarmupCosine):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.cycles < 1:
-            raise ValueError(f"cycles must be at least 1, not {self.cycles}")
-        if self.growth <= 0:
-            raise ValueError(f"growth must be above 0, not {self.growth}")
+        check_range("--model.schedule.cycles", self.cycles, "[1, 1000]")
+        check_range("--model.schedule.growth", self.growth, "(0, inf)")
 
     def after_warmup(self, progress: float) -> float:
         """Return the learning rate as a share of the highest."""
-        lengths = [self.growth**number for number in range(self.cycles)]
+        # of the longest cycle's, so that no number is too large
+        longest = self.cycles - 1 if self.growth > 1 else 0
+        lengths = [self.growth ** (number - longest) for number in range(self.cycles)]
         left = progress * sum(lengths)
         for length in lengths[:-1]:
             if left < length:
                 return super().after_warmup(left / length)
             left -= length
-        return super().after_warmup(min(1.0, left / lengths[-1]))
+        return super().after_warmup(min(1.0, left / max(lengths[-1], sys.float_info.min)))
 
 
 @dataclass(eq=False)
@@ -190,10 +185,7 @@ class OneCycle(StepSchedule):
     final: float = 0.000004
 
     def __post_init__(self) -> None:
-        if not 0 < self.rise < 1:
-            raise ValueError(f"rise must be in (0, 1), not {self.rise}")
-        check_share("start", self.start)
-        check_share("final", self.final)
+        check_ranges("--model.schedule", self, {"rise": "(0, 1)", "start": "[0, 1]", "final": "[0, 1]"})
 
     def factor(self, step: int, total_steps: int) -> float:
         """Return the learning rate of a step as a share of the highest."""
@@ -223,9 +215,13 @@ class StepDecay(WarmedUp):
     def __post_init__(self) -> None:
         super().__post_init__()
         points = (self.warmup, *self.milestones, 1.0)
-        if any(later <= earlier for earlier, later in pairwise(points)):
-            raise ValueError(f"milestones must rise from above warmup ({self.warmup}) to below 1: {self.milestones}")
-        check_share("drop", self.drop)
+        # not (a < b) is true of NaN too
+        if not all(earlier < later for earlier, later in pairwise(points)):
+            raise ValueError(
+                f"--model.schedule.milestones must rise from above warmup ({self.warmup}) to below 1, not "
+                f"{list(self.milestones)}"
+            )
+        check_range("--model.schedule.drop", self.drop, "[0, 1]")
 
     def after_warmup(self, progress: float) -> float:
         """Return the learning rate as a share of the highest."""
@@ -249,11 +245,8 @@ class Plateau(Schedule):
     patience: int = 5
 
     def __post_init__(self) -> None:
-        better(self.monitor)
-        if not 0 < self.drop < 1:
-            raise ValueError(f"drop must be in (0, 1), not {self.drop}")
-        if self.patience < 0:
-            raise ValueError(f"patience must be at least 0, not {self.patience}")
+        better(self.monitor, "--model.schedule.monitor")
+        check_ranges("--model.schedule", self, {"drop": "(0, 1)", "patience": "[0, inf)"})
 
     @property
     def needs_steps(self) -> bool:

@@ -39,7 +39,8 @@ class Preprocessing(nn.Module):
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8 in [0, 255], not {images.dtype}")
         if images.shape[-2:] != self.input_size:
-            images = images.to(self.mean.dtype)
+            # a CPU cannot resize in 16 bits, which would round at each weight of the mean too
+            images = images.to(torch.promote_types(self.mean.dtype, torch.float32))
             images = nn.functional.interpolate(images, self.input_size, mode="bilinear", antialias=True)
         # decoded files come with the channels last, which is slow to normalise; and on a CPU, converting first is twice
         # as fast as arithmetic on integers

@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, ClassVar, Literal
 
+from common.ranges import check_ranges
 from pipelines import cells, tied
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -65,10 +66,7 @@ class LocalExecutor(CellExecutor):
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("jobs", "cells_per_gpu", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"executor.{name} must be at least 1, not {value}")
+        check_ranges("--executor", self, dict.fromkeys(("jobs", "cells_per_gpu", "threads"), "[1, inf)"))
 
     def slots(self, count: int) -> int:
         """Return how many cells run at once: as many as fit."""
@@ -148,18 +146,15 @@ class ParslExecutor(CellExecutor):
     worker_init: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("max_blocks", "nodes_per_block", "cells_per_node", "cores_per_cell"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"executor.{name} must be at least 1, not {getattr(self, name)}")
-        if self.gpus_per_node < 0:
-            raise ValueError(f"executor.gpus_per_node must be at least 0, not {self.gpus_per_node}")
+        counts = ("max_blocks", "nodes_per_block", "cells_per_node", "cores_per_cell", "mem_per_node")
+        check_ranges("--executor", self, {**dict.fromkeys(counts, "[1, inf)"), "gpus_per_node": "[0, inf)"})
         if 0 < self.cells_per_node < self.gpus_per_node:
             raise ValueError(
-                f"executor.cells_per_node {self.cells_per_node} would leave some of executor.gpus_per_node "
+                f"--executor.cells_per_node {self.cells_per_node} would leave some of --executor.gpus_per_node "
                 f"{self.gpus_per_node} idle: a cell gets one GPU"
             )
         if self.provider == "local" and self.nodes_per_block > 1:
-            raise ValueError("executor.provider local has one node: leave out executor.nodes_per_block")
+            raise ValueError("--executor.provider local has one node: leave out --executor.nodes_per_block")
 
     def slots(self, count: int) -> int:
         """Return how many cells run at once when all blocks run."""

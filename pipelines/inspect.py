@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from callbacks.result_files import write_json
+from common.ranges import check_range
 from datamodules import ImageDataModule
 from datamodules.base import SPLITS
 from datamodules.decoding import read_header
@@ -52,10 +53,8 @@ class InspectOptions:
     near_duplicates: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.max_distance <= 64:
-            raise ValueError(f"--max_distance must be from 0 to 64, not {self.max_distance}")
-        if not -1 <= self.min_correlation <= 1:
-            raise ValueError(f"--min_correlation must be in [-1, 1], not {self.min_correlation}")
+        check_range("--max_distance", self.max_distance, "[0, 64]")
+        check_range("--min_correlation", self.min_correlation, "[-1, 1]")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from lightning_modules import ImageClassifier
 
 # for data that is read before anything is computed
 OUT_OF_MEMORY = (
-    "out of memory: keep image files on disk by --data.cache none, or serve smaller images by --data.image_size"
+    "out of memory: keep image files on disk by --data.cache none, or take smaller images by --data.image_size or "
+    "--model.input_size"
 )
 # of torch on a CPU, on Apple's devices and of the libraries it calls
 MESSAGES = re.compile(r"can't allocate memory|out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED")

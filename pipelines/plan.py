@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from jsonargparse import lazy_instance
 
+from common.ranges import SEEDS, check_range
 from ensembling.cache import LOGIT_CACHE
 from ensembling.heads import Head, LogisticHead, MeanHead, TunedMeanHead
 from ensembling.rejection import Reject
@@ -76,8 +77,8 @@ class Member:
         for name, option in (("seed", "seed_everything"), ("epochs", "trainer.max_epochs")):
             if getattr(self, name) is not None and option in self.options:
                 raise ValueError(f"member {self.name!r}: {name} and {option} in options cannot be given together")
-        if self.epochs is not None and self.epochs < 1:
-            raise ValueError(f"member {self.name!r}: epochs must be at least 1, not {self.epochs}")
+        check_range(f"member {self.name!r}: epochs", self.epochs, "[1, inf)")
+        check_range(f"member {self.name!r}: seed", self.seed, SEEDS)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -188,17 +189,15 @@ class StackPlan:
             raise ValueError("members must name at least one model")
         if not self.heads:
             raise ValueError("heads must name at least one head, such as LogisticHead")
-        if self.retries < 0:
-            raise ValueError(f"retries must be at least 0, not {self.retries}")
-        if self.max_ms_per_image is not None and self.max_ms_per_image <= 0:
-            raise ValueError(f"max_ms_per_image must be above 0, not {self.max_ms_per_image}")
+        check_range("--retries", self.retries, "[0, inf)")
+        check_range("--max_ms_per_image", self.max_ms_per_image, "(0, inf)")
+        check_range("--seed", self.seed, SEEDS)
         self._check_mode()
         self._check_options()
         self._check_names()
 
     def _check_mode(self) -> None:
-        if self.num_folds < 2:
-            raise ValueError(f"num_folds must be at least 2, not {self.num_folds}")
+        check_range("--num_folds", self.num_folds, "[2, inf)")
         if self.mode == "train" and not self.allow_leakage:
             raise ValueError(
                 "mode train fits the heads on the samples that the members were fitted on: set allow_leakage true, and "

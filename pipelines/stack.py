@@ -11,6 +11,8 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from callbacks import StoppedError
+from common.ranges import OptionError
+from ensembling.base import HEAD_OPTION
 from pipelines.cell_queue import run_queue
 from pipelines.cells import CellFiles, CellJob, Outcome, run_command
 from pipelines.errors import UsageError, explain_parsing
@@ -36,7 +38,12 @@ def parse(args: list[str]) -> StackPlan:
         parsed = parser.parse_args(args)
     except ArgumentError as error:
         raise UsageError(explain_parsing(str(error), parser)) from error
-    options = vars(parser.instantiate(parsed))
+    try:
+        options = vars(parser.instantiate(parsed))
+    except OptionError as error:
+        if not error.option.startswith(HEAD_OPTION):
+            raise
+        raise UsageError(f"--heads: {error.option.rpartition('.')[2]} {error.reason}") from error
     return StackPlan(**{name: value for name, value in options.items() if name != "config"})
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from callbacks.result_files import device_name, keep_earlier
 from common.locks import one_at_a_time
+from common.ranges import check_ranges
 from datamodules.whole_file import write_whole
 from figures import lr_curve
 from lightning_modules import StackingModule
@@ -29,6 +30,16 @@ from pipelines.timing import Bench, Candidate, candidates, choose, quiet
 
 # what of the Trainer's options changes a step
 STEP_OPTIONS = ("accelerator", "gradient_clip_val", "gradient_clip_algorithm", "benchmark", "deterministic")
+
+
+RANGES = {
+    # up to Lightning's own limit
+    "max_batch_size": "[2, 8192]",
+    "rounds": "[1, inf)",
+    "seconds": "(0, inf)",
+    "loss_steps": "[4, inf)",
+    "lr_steps": "[20, inf)",
+}
 
 
 @dataclass
@@ -65,13 +76,7 @@ class TuneOptions:
             raise ValueError("--tune.compute, --tune.learning_rate and --tune.batch_size are all false: nothing to do")
         if self.compile and not self.compute:
             raise ValueError("--tune.compile true needs --tune.compute true")
-        if self.max_batch_size > 8192:
-            raise ValueError(f"--tune.max_batch_size must be at most 8192, Lightning's own, not {self.max_batch_size}")
-        for name, least in (("max_batch_size", 2), ("rounds", 1), ("loss_steps", 4), ("lr_steps", 20)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--tune.{name} must be at least {least}, not {getattr(self, name)}")
-        if not self.seconds > 0:
-            raise ValueError(f"--tune.seconds must be above 0, not {self.seconds}")
+        check_ranges("--tune", self, RANGES)
         if self.out is not None and Path(self.out).is_dir():
             raise ValueError(f"--tune.out {self.out} is a folder: name a file")
 
