@@ -38,13 +38,15 @@ from callbacks import (
 )
 from callbacks.figure_options import with_figures
 from callbacks.result_files import keep_earlier
+from common.ranges import check_range
 from datamodules import DataInfo, ImageDataModule
 from datamodules.whole_file import write_whole
-from lightning_modules import ImageClassifier, StackingModule
+from lightning_modules import ImageClassifier
 from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.checkpoints import read_checkpoint
 from pipelines import run_dir, table
 from pipelines.errors import FullDiskError, UsageError, explain_parsing, naming_full_disk
+from pipelines.option_checks import check_seed, check_trainer, naming_options
 from pipelines.out_of_memory import naming_smaller_batch
 from pipelines.parsing import (
     check_average,
@@ -54,6 +56,7 @@ from pipelines.parsing import (
     check_validation,
     given_checkpoint,
     in_order,
+    no_validation,
     options_elsewhere,
     reset_options_with_class,
     run_names,
@@ -192,9 +195,15 @@ class ImageCLI(LightningCLI):
 
     # instantiation
 
+    def _set_seed(self) -> None:
+        check_seed(self.config[self.subcommand].seed_everything)
+        super()._set_seed()
+
     def instantiate_classes(self) -> None:
         """Build the data first, hand what it knows to the model, and then build the rest."""
         parser, config = self._parser(self.subcommand), self.config[self.subcommand]
+        check_trainer(config.trainer, str(self.subcommand))
+        check_range("--model_summary.max_depth", config.model_summary.max_depth, "[-1, inf)")
         check_monitor(config.best_checkpoint)
         if config.early_stopping.patience is not None:
             config.early_stopping.monitor = config.early_stopping.monitor or config.best_checkpoint.monitor
@@ -260,7 +269,8 @@ class ImageCLI(LightningCLI):
             # the forced, named one takes its place
             "enable_model_summary": False,
         }
-        trainer = pl.Trainer(**options)
+        with naming_options():
+            trainer = pl.Trainer(**options)
         use_lean_loop(trainer)
         trainer._checkpoint_connector = CheckedRestore(trainer)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
@@ -317,15 +327,15 @@ class ImageCLI(LightningCLI):
 
     def _kept(self, callbacks: list[Callback], trainer: dict[str, Any], logged: bool) -> list[Callback]:
         resolved = getattr(self, "resolved", {})
-        best = self.config[self.subcommand].best_checkpoint
+        config = self.config[self.subcommand]
+        best = config.best_checkpoint
         recorder = RunRecorder(self.run.result, self.run.predictions, resolved, self._facts(), best.monitor, best.mode)
         kept = [callback for callback in callbacks if logged or not isinstance(callback, LearningRateMonitor)]
         kept = [callback for callback in kept if self._is_wanted(callback)]
         for callback in kept:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(self.run.checkpoints.absolute())
-        fits_images = self.subcommand == "fit" and not isinstance(self.model, StackingModule)
-        if fits_images and not len(self.datamodule.samples("val")):
+        if self.subcommand == "fit" and no_validation(config.trainer, self.model, self.datamodule):
             # nothing to choose by: the last epoch stands for the best
             kept = [c for c in kept if not (isinstance(c, ModelCheckpoint) and c.monitor == best.monitor)]
         if trainer["enable_checkpointing"] is False or self.subcommand != "fit":

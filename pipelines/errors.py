@@ -1,12 +1,12 @@
 """Errors in one or two lines for the person at the prompt."""
 
-import difflib
 import errno
 import importlib
 import inspect
 import re
+import traceback
 from argparse import ArgumentError
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.optim import Optimizer
 
+from common.spelling import nearest
 from datamodules import ImageDataModule
 from ensembling.heads import Head
 from lightning_modules import ImageClassifier
 from lightning_modules.losses import Loss
 from lightning_modules.optim import Schedule
 from pipelines.executors import CellExecutor
+from pipelines.option_checks import as_options
 from pipelines.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
 
 # what an option that takes a class takes
@@ -33,6 +35,10 @@ BASE_CLASSES: dict[str, type] = {
     "heads": Head,
     "executor": CellExecutor,
 }
+PACKAGES = frozenset(
+    {"callbacks", "common", "datamodules", "ensembling", "figures", "lightning_modules", "pipelines", "train"}
+)
+FAULT = "this is a fault of francesinha, not yours: please report it with what --debug shows"
 # raised with a message for the user; all others are mistakes of ours
 EXPECTED = (ValueError, OSError, ArgumentError, MisconfigurationException)
 
@@ -73,16 +79,36 @@ def explain(error: BaseException) -> str:
     # jsonargparse wraps what a class raises when it is built
     while error.__cause__ is not None and "Union subtypes" in str(error):
         error = error.__cause__
-    text = str(error).strip() or type(error).__name__
-    if isinstance(error, EXPECTED):
-        return text
-    first = text.splitlines()[0]
+    text = str(error).strip()
+    first = text.splitlines()[0] if text else ""
     if is_out_of_memory(error):
-        return f"{OUT_OF_MEMORY} ({first})"
+        return f"{OUT_OF_MEMORY} ({first})" if first else OUT_OF_MEMORY
     if "loading state_dict" in first:
         detail = " ".join(text.splitlines()[1:2]).strip()
         return f"the checkpoint's weights do not fit the model's options: {detail}"
-    return f"{type(error).__name__}: {first}\n--debug shows the whole trace"
+    if isinstance(error, OSError) and error.errno is not None:
+        # without Python's number of it
+        return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+    if isinstance(error, EXPECTED) and text:
+        return as_options(text) if origin(error).startswith("lightning.") else text
+    return f"internal error{place_of(error)}: {first or 'no reason is given'}\n{FAULT}"
+
+
+def places(error: BaseException) -> list[tuple[str, str]]:
+    """List the modules and functions that an error came through, the innermost last."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return [(frame.f_globals.get("__name__", ""), frame.f_code.co_name) for frame in frames]
+
+
+def origin(error: BaseException) -> str:
+    """Name the module that raised an error; nothing for one that was never raised."""
+    return places(error)[-1][0] if error.__traceback__ else ""
+
+
+def place_of(error: BaseException) -> str:
+    """Name the innermost place of this project that an error came through, as ` in module.function`."""
+    ours = [place for place in places(error) if place[0].partition(".")[0] in PACKAGES]
+    return f" in {'.'.join(ours[-1])}" if ours else ""
 
 
 def explain_parsing(message: str, parser: ArgumentParser) -> str:
@@ -172,19 +198,6 @@ def import_class(path: str) -> type:
     """Import a class by its dotted path."""
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Suggest the known name that is nearest to a misspelt one, as `; did you mean X?`, or nothing.
-
-    Example:
-        >>> nearest("--trainer.max_epoch", ["--trainer.max_epochs", "--run.name"])
-        '; did you mean --trainer.max_epochs?'
-    """
-    # the case of a class name is easily mistaken
-    folded = {other.lower(): other for other in known}
-    close = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6)
-    return f"; did you mean {folded[close[0]]}?" if close else ""
 
 
 def unknown_command(command: str, known: list[str]) -> UsageError:

@@ -7,12 +7,12 @@ from typing import Any
 import jsonargparse._typehints
 from jsonargparse import Namespace
 
+from common.spelling import nearest
 from datamodules import ImageDataModule
 from lightning_modules import ImageClassifier, StackingModule
 from lightning_modules.metrics import VALIDATION_METRICS, better
 from lightning_modules.optim import Plateau
 from pipelines import run_dir
-from pipelines.errors import nearest
 
 CLASSES = ("--model", "--data")
 # numbers of which the first is below 0
@@ -179,15 +179,35 @@ def check_validation(config: Namespace, model: ImageClassifier, data: ImageDataM
     Raises:
         ValueError: early stopping or a schedule watches validation, and no sample is held out for it
     """
-    # a stack validates on a part of what its head learns from
-    if isinstance(model, StackingModule) or len(data.samples("val")):
+    reason = no_validation(config.trainer, model, data)
+    if reason is None:
         return
     for option, wanted in (
         ("--early_stopping.patience", config.early_stopping.patience is not None),
         (f"--model.schedule {type(model.schedule).__name__}", isinstance(model.schedule, Plateau)),
     ):
         if wanted:
-            raise ValueError(f"{option} needs validation, and no sample is held out for it: set --data.val_fraction")
+            raise ValueError(f"{option} needs validation, and {reason}")
+
+
+def no_validation(trainer: Namespace, model: ImageClassifier, data: ImageDataModule) -> str | None:
+    """Say why a fit never validates; None if it does.
+
+    Args:
+        trainer: its options
+        model: a stack validates on a part of what its head learns from
+        data: brings the split
+    """
+    if not isinstance(model, StackingModule) and not len(data.samples("val")):
+        return "no sample is held out for it: set --data.val_fraction"
+    if trainer.fast_dev_run:
+        return None
+    if trainer.limit_val_batches == 0:
+        return "--trainer.limit_val_batches 0 leaves it out: set it above 0"
+    every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs
+    if every is not None and epochs is not None and 0 < epochs < every:
+        return f"--trainer.check_val_every_n_epoch {every} comes after --trainer.max_epochs {epochs}: lower the first"
+    return None
 
 
 def check_average(config: Namespace, model: ImageClassifier, checkpoint: dict[str, Any] | None) -> None:
@@ -225,6 +245,6 @@ def check_monitor(config: Namespace) -> None:
     for name, value in ONE_BEST.items():
         if config[name] != value:
             raise ValueError(
-                f"--best_checkpoint.{name} {config[name]}: best.ckpt holds the best of all epochs, and result.json its "
-                f"metrics; leave it out, and save more by a ModelCheckpoint in --trainer.callbacks"
+                f"--best_checkpoint.{name} {config[name]!r}: best.ckpt holds the best of all epochs, and result.json "
+                f"its metrics; leave it out, and save more by a ModelCheckpoint in --trainer.callbacks"
             )

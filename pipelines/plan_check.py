@@ -11,6 +11,7 @@ from common.few import few
 from datamodules import ImageDataModule
 from pipelines.cli import ImageCLI
 from pipelines.errors import explain
+from pipelines.option_checks import check_seed, check_trainer
 from pipelines.parsing import in_order
 from pipelines.plan import Cell, Member, StackPlan
 from pipelines.stack_logits import meta_samples, tested_samples
@@ -117,6 +118,8 @@ def _check_member(plan: StackPlan, member: Member, checked: Checked) -> None:
     # without what the plan sets, so that a fragment that sets it is noticed
     free = Cell(member.name, member.name, cells[0].fragments, {**plan.options, **member.settings})
     config = parser.parse(free.settings)
+    check_seed(config.seed_everything)
+    check_trainer(config.trainer, "fit", here=not plan.executor.elsewhere)
     data = config.data.init_args
     _check_data(plan, data)
     for cell in cells:

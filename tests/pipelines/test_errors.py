@@ -1,6 +1,7 @@
 import pytest
 
-from pipelines.errors import explain, nearest
+from common.spelling import nearest
+from pipelines.errors import explain
 from tests.helpers.cli import run
 
 
@@ -68,9 +69,27 @@ def test_message__of_a_config(content, expected, capsys, tmp_path):
     assert expected in message(capsys)
 
 
+def raised(error):
+    try:
+        raise error
+    except Exception as caught:
+        return caught
+
+
 def test_explain__a_mistake_of_ours_says_so():
-    assert explain(RuntimeError("first\nsecond\nthird")) == "RuntimeError: first\n--debug shows the whole trace"
+    told = explain(raised(RuntimeError("first\nsecond\nthird")))
+    assert told.splitlines()[0].startswith("internal error")
+    assert told.splitlines()[0].endswith(": first")
+    assert told.splitlines()[1].startswith("this is a fault of francesinha, not yours")
+    assert explain(KeyError()).startswith("internal error: no reason is given")
     assert explain(ValueError("plain")) == "plain"
+
+
+def test_explain__an_error_of_the_system_without_its_number():
+    assert explain(raised(FileNotFoundError(2, "No such file or directory", "a.png"))) == (
+        "a.png: No such file or directory"
+    )
+    assert explain(OSError("in our words")) == "in our words"
 
 
 def test_nearest__nothing_alike_suggests_nothing():
