@@ -1,12 +1,13 @@
 """Optimizers over groups of parameters, each with its own learning rate and weight decay."""
 
-from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from lightning_modules.optimizer_trial import Build, Rates, check_optimizer
 from lightning_modules.stages import stages
 
 # devices on which torch has one kernel for the step over all parameters of a group
@@ -38,9 +39,7 @@ def learning_rates(
     return rates
 
 
-def build_optimizer(
-    build: Callable[[Any], Optimizer], rates: Mapping[nn.Parameter, Rate], decay_all: bool = False
-) -> Optimizer:
+def build_optimizer(build: Build, rates: Rates, decay_all: bool = False) -> Optimizer:
     """Build an optimizer over the trainable parameters, with fused kernels where torch has them.
 
     Biases, and scales and shifts of normalisations, are not decayed (He et al. 2019, arXiv:1812.01187).
@@ -49,9 +48,18 @@ def build_optimizer(
         build: makes the optimizer from groups of parameters; brings its rate and its weight decay
         rates: by parameter
         decay_all: decay biases and normalisations too
+
+    Raises:
+        OptionError: it cannot work on these parameters
     """
+    assemble = partial(_assemble, decay_all=decay_all)
+    check_optimizer(build, assemble, rates)
+    return assemble(build, rates)
+
+
+def _assemble(build: Build, rates: Rates, decay_all: bool) -> Optimizer:
     # the options are in a partial function or a closure: an optimizer that is built shows them
-    options = build([nn.Parameter(torch.zeros(1))]).defaults
+    options = build([nn.Parameter(torch.zeros(1, 1))]).defaults
     decays = bool(options.get("weight_decay")) and not decay_all
     groups: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
     for parameter, (name, factor) in rates.items():
