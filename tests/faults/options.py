@@ -1,0 +1,196 @@
+"""Options of `fit` and values for them: legal, at the edge, and hostile."""
+
+NUMBERS = ["0", "-1", "1", "2", "3.5", "1e9", "-0.5", ".nan", ".inf", "", "null", "x", "true", "[1]", "{a: 1}"]
+SHARES = ["0", "0.5", "1", "1.0", "-0.1", "0.0001", ".nan", "1.5", "", "x", "null"]
+SWITCHES = ["true", "false", "null", "x", "1"]
+
+TRAINER = {
+    "accelerator": ["cpu", "auto", "gpu", "tpu", "mps", "hpu", "cuda", "nonsense", "", "null", "0"],
+    "devices": ["1", "auto", "0", "-1", "[0]", "[]", "'1'", "1.5", "x", "", "null", "[7]"],
+    "strategy": ["auto", "ddpp", "fsdp", "deepspeed", "single_device", "", "null", "7", "deepspeed_stage_9"],
+    "num_nodes": ["1", "0", "-1", "x", "null", "1.5"],
+    "precision": [
+        "32-true", "64-true", "bf16-true", "bf16-mixed", "16-mixed", "16-true", "16", "bf16", "7", "null", "x", "",
+        "transformer-engine",
+    ],
+    "fast_dev_run": ["true", "false", "2", "0", "-1", "x", "null", "1.5"],
+    "max_epochs": ["1", "0", "-1", "-2", "x", "1.5", "null", ".inf", ""],
+    "min_epochs": ["0", "1", "-1", "x", "null", "1.5"],
+    "max_steps": ["1", "0", "-1", "-2", "2", "x", "null"],
+    "min_steps": ["0", "1", "-1", "x", "null"],
+    "max_time": ["00:00:00:01", "00:00:00:00", "x", "", "1", "{seconds: 1}", "{x: 1}", "{}", "null", "1:2"],
+    "limit_train_batches": [*SHARES, "2", "-3"],
+    "limit_val_batches": [*SHARES, "2", "-3"],
+    "limit_test_batches": [*SHARES, "2"],
+    "limit_predict_batches": SHARES,
+    "overfit_batches": [*SHARES, "2"],
+    "val_check_interval": [*SHARES, "2", "999", "00:00:00:01", "{x: 1}", "{seconds: 1}"],
+    "check_val_every_n_epoch": ["1", "2", "0", "-1", "null", "x", "1.5"],
+    "num_sanity_val_steps": ["0", "2", "-1", "-2", "x", "null"],
+    "log_every_n_steps": ["1", "0", "-1", "null", "x"],
+    "enable_checkpointing": SWITCHES,
+    "enable_progress_bar": SWITCHES,
+    "enable_model_summary": SWITCHES,
+    "accumulate_grad_batches": ["1", "2", "0", "-1", "1000", "x", "null", "1.5"],
+    "gradient_clip_val": ["0", "1", "-1", "1e-30", ".nan", ".inf", "x", "null", ""],
+    "gradient_clip_algorithm": ["norm", "value", "x", "", "null"],
+    "deterministic": ["true", "false", "warn", "x", "null"],
+    "benchmark": ["true", "false", "x"],
+    "inference_mode": SWITCHES,
+    "use_distributed_sampler": ["true", "false", "x"],
+    "profiler": ["simple", "x", "", "null", "7"],
+    "detect_anomaly": ["true", "false", "x"],
+    "barebones": ["true", "false", "x"],
+    "plugins": ["x", "null", "", "[]", "torch.nn.Linear", "7"],
+    "sync_batchnorm": ["true", "false", "x"],
+    "reload_dataloaders_every_n_epochs": ["0", "1", "-1", "x", "null"],
+    "default_root_dir": ["x", "", "null"],
+    "enable_autolog_hparams": ["true", "false", "x"],
+    "logger": ["true", "false", "x", "", "[]", "null", "7", "torch.nn.Linear"],
+    "model_registry": ["null", ""],
+}  # fmt: skip
+
+OPTIMIZERS = {
+    "torch.optim.AdamW": {
+        "lr": NUMBERS, "betas": ["[0.9, 0.99]", "[0.9]", "[2, 2]", "[.nan, 0.9]", "x", "null"], "eps": NUMBERS,
+        "weight_decay": NUMBERS, "amsgrad": SWITCHES, "maximize": SWITCHES, "foreach": SWITCHES, "fused": SWITCHES,
+        "capturable": SWITCHES, "differentiable": SWITCHES,
+    },
+    "torch.optim.SGD": {
+        "lr": NUMBERS, "momentum": NUMBERS, "dampening": NUMBERS, "nesterov": SWITCHES, "foreach": SWITCHES,
+        "fused": SWITCHES, "differentiable": SWITCHES, "weight_decay": NUMBERS,
+    },
+    "torch.optim.LBFGS": {"lr": NUMBERS, "max_iter": ["1", "2", "0", "-1"], "line_search_fn": ["strong_wolfe", "x"]},
+    "torch.optim.Adagrad": {"lr_decay": NUMBERS, "foreach": SWITCHES, "fused": SWITCHES, "eps": NUMBERS},
+    "torch.optim.RMSprop": {"alpha": NUMBERS, "momentum": NUMBERS, "centered": SWITCHES, "capturable": SWITCHES},
+    "torch.optim.Adadelta": {"rho": NUMBERS, "capturable": SWITCHES, "foreach": SWITCHES},
+    "torch.optim.Adamax": {"foreach": SWITCHES, "capturable": SWITCHES, "differentiable": SWITCHES},
+    "torch.optim.NAdam": {"momentum_decay": NUMBERS, "decoupled_weight_decay": SWITCHES, "capturable": SWITCHES},
+    "torch.optim.RAdam": {"decoupled_weight_decay": SWITCHES, "foreach": SWITCHES},
+    "torch.optim.ASGD": {"lambd": NUMBERS, "t0": NUMBERS, "capturable": SWITCHES},
+    "torch.optim.Rprop": {"etas": ["[0.5, 1.2]", "[2, 3]", "[1]", "x"], "step_sizes": ["[1e-6, 50]", "[5]"]},
+    "torch.optim.Adafactor": {"d": NUMBERS, "beta2_decay": NUMBERS, "foreach": SWITCHES},
+    "torch.optim.Muon": {"momentum": NUMBERS},
+    "torch.optim.SparseAdam": {"lr": NUMBERS},
+    "timm.optim.Lamb": {"max_grad_norm": NUMBERS},
+    "timm.optim.Lion": {"betas": ["[0.9, 0.99]", "[2, 2]", "[1]"]},
+    "timm.optim.Adahessian": {"update_each": ["0", "1"]},
+    "timm.optim.Lookahead": {},
+    "Adm": {},
+    "torch.nn.Linear": {},
+    "": {},
+}  # fmt: skip
+
+LOSSES = {
+    "CrossEntropy": {
+        "label_smoothing": NUMBERS,
+        "class_weights": ["none", "inverse", "effective", "x"],
+        "beta": SHARES,
+    },
+    "Focal": {"gamma": NUMBERS, "label_smoothing": SHARES, "class_weights": ["inverse"]},
+    "LogitAdjusted": {"tau": NUMBERS, "label_smoothing": SHARES},
+    "BalancedSoftmax": {"label_smoothing": SHARES},
+    "Fokal": {},
+    "null": {},
+}
+
+SCHEDULES = {
+    "WarmupCosine": {"warmup": SHARES, "final": SHARES},
+    "Constant": {"warmup": SHARES},
+    "WarmRestarts": {"cycles": ["1", "3", "0", "-1", "900", "100000", "x"], "growth": [*NUMBERS, "1e300", "1e-300"]},
+    "OneCycle": {"rise": SHARES, "start": SHARES, "final": SHARES},
+    "StepDecay": {"milestones": ["[0.5]", "[]", "[0.9, 0.1]", "[.nan]", "[2]", "x", "0.5"], "drop": SHARES},
+    "Plateau": {"monitor": ["val/loss", "val/auroc", "train/loss", "x", ""], "drop": SHARES, "patience": NUMBERS},
+    "null": {},
+    "Cosine": {},
+}
+
+MODEL = {
+    "input_size": ["8", "16", "1", "0", "-1", "7", "x", "null", "1.5"],
+    "backbone_lr_factor": NUMBERS,
+    "layer_decay": SHARES,
+    "decay_norm_and_bias": SWITCHES,
+    "logit_adjustment": NUMBERS,
+    "freeze": ["none", "backbone", "until:1", "until:head", "until:", "x", "", "null"],
+    "weights": ["null", "", "nowhere.pt", "."],
+    "pretrained": ["false", "x"],
+    "normalization": ["auto", "data", "imagenet", "x", ""],
+    "memory_format": ["contiguous", "channels_last", "x"],
+}
+
+# of which the first of each is drawn most
+MODELS = {
+    "SmallCNN": {},
+    "MLP": {"hidden": ["[8]", "[]", "[0]", "[-1]", "[.nan]", "8", "x", "null"], "dropout": SHARES},
+    "Linear": {},
+    "CustomCNN": {"channels": ["[4]", "[4, 8]", "[]", "[0]", "x"], "dense": ["8", "0", "-1"], "dropout": SHARES},
+    "ResNet": {"variant": ["18", "19", "x"], "stem": ["cifar", "imagenet", "x"]},
+    "Resnet": {},
+    "StackingModule": {"bases": ["[]", "x", "[nowhere]", "null"], "train_on": ["stack", "val", "x"]},
+    "torch.nn.Conv2d": {},
+}
+
+DATA = {
+    "batch_size": ["16", "1", "2", "0", "-1", "100000", "x", "null", "1.5"],
+    "val_fraction": [*SHARES, "0.999", "0.2"],
+    "stack_fraction": [*SHARES, "0.2"],
+    "split_seed": ["1", "-1", "4294967296", "x"],
+    "num_folds": ["2", "3", "1", "0", "999", "x", "null"],
+    "fold": ["0", "1", "-1", "5"],
+    "leave_out_source": ["a", "x", "", "null"],
+    "held_out": ["val", "stack", "test", "x"],
+    "subsample": [*SHARES, "0.3"],
+    "long_tail": ["none", "step", "exponential", "x"],
+    "imbalance_ratio": [*NUMBERS, "5"],
+    "sampler": ["none", "balanced", "sqrt", "undersample", "x"],
+    "image_size": ["8", "16", "1", "0", "-1", "x", "null"],
+    "augmentation": [
+        "[]", "[crop, flip]", "[resized_crop]", "[affine, color]", "[trivial]", "[rand]", "[cutout]", "[crop, crop]",
+        "[trivial, rand]", "[crop, resized_crop]", "crop", "[x]", "null", "",
+    ],
+    "strong_augmentation": ["[flip]", "[x]", "[]"],
+    "strong_classes": ["[a]", "['3']", "['3', x]", "[3]", "a"],
+    "mixup": [*NUMBERS, "0.4"],
+    "cutmix": [*NUMBERS, "0.4"],
+    "num_workers": ["0", "1", "-1", "x"],
+}  # fmt: skip
+
+FILES = {
+    "test_fraction": SHARES,
+    "channels": ["1", "3", "2", "null", "x"],
+    "cache": ["ram", "none", "auto", "x"],
+    "on_unreadable": ["error", "skip", "x"],
+    "predict_root": ["nowhere", "", "null"],
+}
+
+OTHERS = {
+    "seed_everything": ["1", "0", "-1", "4294967295", "4294967296", "true", "false", "x", "null", "1.5", ""],
+    "ema.decay": SHARES,
+    "ema.warmup": SWITCHES,
+    "ema.every_n_steps": NUMBERS,
+    "early_stopping.patience": NUMBERS,
+    "early_stopping.monitor": ["val/loss", "x", "train/loss", "", "null"],
+    "early_stopping.min_delta": NUMBERS,
+    "best_checkpoint.monitor": ["val/loss", "val/f1_macro", "x", "", "null"],
+    "best_checkpoint.mode": ["min", "max", "x"],
+    "best_checkpoint.save_top_k": ["1", "0", "-1", "x"],
+    "last_checkpoint.every_minutes": NUMBERS,
+    "last_checkpoint.every_n_train_steps": NUMBERS,
+    "lr_monitor.logging_interval": ["step", "epoch", "x", "null"],
+    "progress_bar.refresh_rate": ["0", "1", "-1", "x"],
+    "model_summary.max_depth": ["1", "-1", "-2", "x"],
+    "figures.draw": SWITCHES,
+    "figures.fit": ["true", "false", "x"],
+    "figures.images": ["1", "0", "-1", "x"],
+    "figures.samples": ["2", "1", "x"],
+    "figures.grad_cam": ["true", "x"],
+    "figures.batch": ["true", "x"],
+    "figures.class_distribution": ["true", "x"],
+    "run.name": ["a", "a b", "", ".", "a/b", "null", "12e4"],
+    "run.experiment": ["a", "", "..", "null"],
+    "ckpt_path": ["null", "nowhere.ckpt", ".", ""],
+    "weights_only": ["true", "x"],
+    "nonsense": ["1"],
+    "model.nonsense": ["1"],
+    "trainer.nonsense": ["1"],
+}
