@@ -134,11 +134,11 @@ def long_tail(
     # 50 must not become 49 by rounding of the power
     wanted = np.floor(counts.min() * (1 / ratio) ** place.astype(float) + 1e-9).astype(np.int64)
     if not wanted.all():
-        empty = [shown(class_names[k] if class_names else str(k)) for k in np.flatnonzero(wanted == 0)]
-        classes = f"class {empty[0]}" if len(empty) == 1 else f"{len(empty)} classes"
+        empty = [shown(class_names[k] if class_names else str(k)) for k in np.flatnonzero(wanted == 0).tolist()]
+        which = f"class {empty[0]}" if len(empty) == 1 else f"{len(empty)} classes"
         names = "" if len(empty) == 1 else f" ({few(empty)})"
         raise ValueError(
-            f"{classes} would have no image left of {counts.min()} at imbalance ratio {ratio:g}{names}: set a smaller "
+            f"{which} would have no image left of {counts.min()} at imbalance ratio {ratio:g}{names}: set a smaller "
             f"--data.imbalance_ratio"
         )
     return _prefix(labels, wanted, seed)

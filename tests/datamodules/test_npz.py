@@ -82,7 +82,31 @@ def test_npz__grey_without_a_channel_axis_and_column_labels(tmp_path):
         ({"x_train": np.full((12, 8, 8, 3), "a")}, "must hold numbers"),
         ({"y_train": np.zeros(11, int)}, "y_train must be 12 whole numbers"),
         ({"y_train": np.zeros(12)}, "y_train must be 12 whole numbers"),
-        ({"y_train": np.full(12, -1)}, "negative"),
+        ({"y_train": np.full(12, -1)}, "y_train holds 12 negative labels, first -1 at 0"),
+        (
+            {"y_train": np.array([0, 1, 2] * 3 + [0, 1, 10**9])},
+            r"reach to 1000000000, but 999999997 classes .*: 3, 4, .*\.\.\.",
+        ),
+        ({"y_test": np.array([0, 1, 4] * 4)}, "labels reach to 4, but 2 classes have no training image: 3, 4: number"),
+        (
+            {"y_train": np.array([2**64 - 1] * 12, dtype=np.uint64)},
+            "holds 18446744073709551615 at 0: classes are numbered",
+        ),
+        ({"y_train": np.int64(3)}, "y_train must be 12 whole numbers"),
+        ({"y_train": np.eye(12)}, "y_train must be 12 whole numbers.* y.argmax"),
+        ({"y_train": np.full(12, np.nan)}, "y_train must be 12 whole numbers"),
+        ({"y_train": np.array(["cat"] * 12)}, "y_train must be 12 whole numbers"),
+        (
+            {"x_train": np.uint8(3), "x_val": None, "y_val": None, "x_test": np.uint8(3)},
+            "must be .N, H, W, C.*, not ..",
+        ),
+        (
+            {"x_train": np.zeros((0, 8, 8, 3)), "x_val": np.zeros((0, 8, 8, 3)), "x_test": np.zeros((0, 8, 8, 3))},
+            r"x_train of shape \(0, 8, 8, 3\) holds no image",
+        ),
+        ({"x_train": np.zeros((12, 8, 8, 3), complex)}, "must hold numbers, not complex"),
+        ({"x_train": None, "y_test": None}, "no array 'x_train', 'y_test'; it has x_test, x_val, y_train, y_val"),
+        ({"x_val": None}, "no array 'x_val'"),
         ({"x_train": None}, "no array 'x_train'"),
         ({"y_val": None}, "no array 'y_val'"),
         ({"x_train": np.array([{}] * 12, dtype=object)}, "without pickle"),
@@ -106,3 +130,31 @@ def test_npz__class_names_must_fit(tmp_path):
     np.savez(tmp_path / "data.npz", **arrays())
     with pytest.raises(ValueError, match="--data.class_names has 2 names"):
         _ = Npz(path=str(tmp_path / "data.npz"), class_names=["a", "b"]).splits
+
+
+def test_npz__images_with_nan_are_counted(tmp_path):
+    images = scaled()
+    images["x_train"][[2, 7], 0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinite pixels in 2 images of 12: number 2, 7"):
+        _ = npz(tmp_path, **images).splits
+
+
+def test_npz__pixels_that_fill_little_of_the_range_are_told(tmp_path):
+    masks = {f"x_{s}": (arrays()[f"x_{s}"] > 120).astype(np.uint8) for s in ("train", "val", "test")}
+    with pytest.warns(UserWarning, match=r"pixels reach only to 1, and are read as \[0, 255\]"):
+        _ = npz(tmp_path, **masks).dataset
+
+
+def test_npz__other_arrays_are_left_out_by_name(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        _ = npz(tmp_path, notes=np.array([{}], dtype=object)).dataset
+    assert "arrays left out: notes" in caplog.text
+
+
+def test_npz__class_names_twice_or_alike(tmp_path):
+    np.savez(tmp_path / "data.npz", **arrays())
+    path = str(tmp_path / "data.npz")
+    with pytest.raises(ValueError, match="--data.class_names lists 'a' more than once"):
+        _ = Npz(path=path, class_names=["a", "b", "a"]).dataset
+    with pytest.warns(UserWarning, match="names that look alike: 'a' .* and 'A'"):
+        assert Npz(path=path, class_names=["a", "b", "A"]).dataset.class_names == ["a", "b", "A"]
