@@ -109,21 +109,18 @@ def list_images(folder: Path, class_names: Sequence[str], left_out: Counter[str]
         raise ValueError(
             f"{folder} holds {classes} {unknown_names(unknown, class_names)}, which the training folder does not"
         )
-    for name, joined in folders.items():
-        if len(joined) > 1:
-            rank_zero_warn(
-                f"{folder}: {' and '.join(ascii(each.name) for each in joined)} are one class, {name!r}: the names "
-                f"differ in Unicode form alone"
-            )
-    images = {
-        name: sorted(itertools.chain(*(walk_images(each, left_out) for each in folders.get(name, []))))
-        for name in class_names
-    }
-    if empty := [str(folder / name) for name, found in images.items() if not found]:
+    found = {name: [sorted(walk_images(each, left_out)) for each in places] for name, places in folders.items()}
+    for name, parts in found.items():
+        if len(parts) > 1:
+            counts = zip(folders[name], parts, strict=True)
+            told = " and ".join(f"{each.name!a} ({len(part)} images)" for each, part in counts)
+            rank_zero_warn(f"{folder}: {told} are one class, {name!r}: the names differ in Unicode form alone")
+    images = {name: sorted(itertools.chain(*found.get(name, []))) for name in class_names}
+    if empty := [str(folder / name) for name, paths in images.items() if not paths]:
         held = f"class folder {empty[0]} holds" if len(empty) == 1 else f"{len(empty)} class folders hold"
         names = "" if len(empty) == 1 else f": {few(empty)}"
         files = describe_left_out(sum(map(len, images.values())), left_out)
         raise ValueError(f"{held} no image{names}" + (f"; {files}" if files else ""))
-    for label, found in enumerate(images.values()):
-        for path in found:
+    for label, paths in enumerate(images.values()):
+        for path in paths:
             yield path, label
