@@ -12,11 +12,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from callbacks.figure_folder import FigureFolder
 from callbacks.recorder import RunRecorder, is_rehearsal
+from callbacks.result_files import read_predictions
 from datamodules.base import SPLITS, ImageDataModule
 from datamodules.samples import Samples
 from lightning_modules.classifier import ImageClassifier
@@ -160,12 +160,15 @@ class EvaluationDrawing(Drawing):
     def _draw(self, trainer: pl.Trainer, model: Any, split: str) -> None:
         if not trainer.is_global_zero or not isinstance(model, ImageClassifier) or is_rehearsal(trainer):
             return
+        self._save(trainer, self._drawn(trainer, model, split))
+
+    def _drawn(self, trainer: pl.Trainer, model: ImageClassifier, split: str) -> Drawn:
         predictions = best_predictions(trainer) or model.predictions
         if not predictions:
             return
         labels, logits = (predictions[name].cpu().numpy() for name in ("label", "logits"))
         evaluated = Evaluated(split, predictions["id"].cpu(), labels, logits, model, trainer)
-        self._save(trainer, ((f"{split}_{name}", figure) for name, figure in self.draw(evaluated)))
+        yield from ((f"{split}_{name}", figure) for name, figure in self.draw(evaluated))
 
 
 def best_predictions(trainer: pl.Trainer) -> dict[str, Tensor]:
@@ -174,5 +177,5 @@ def best_predictions(trainer: pl.Trainer) -> dict[str, Tensor]:
     recorder = next((c for c in callbacks if isinstance(c, RunRecorder)), None)
     if trainer.state.fn != "fit" or recorder is None or not recorder.predictions.is_file():
         return {}
-    tensors = load_file(recorder.predictions)
+    tensors = read_predictions(recorder.predictions)
     return {name.removeprefix("val/"): column for name, column in tensors.items() if name.startswith("val/")}

@@ -1,7 +1,6 @@
 """How a run's loss, accuracy, learning rate and throughput went."""
 
 import csv
-import json
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +9,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from callbacks.drawing import Drawing, Drawn
 from callbacks.recorder import is_rehearsal
+from callbacks.result_files import read_result
 
 
 class LearningCurves(Drawing):
@@ -57,5 +57,5 @@ class LearningCurves(Drawing):
         if max((len(epochs) for name, (epochs, _) in curves.items() if name.endswith("/loss")), default=0) < 2:
             # one point is no curve
             return
-        result = json.loads((run / "result.json").read_text()) if (run / "result.json").is_file() else {}
+        result = read_result(run / "result.json")
         yield "fit_learning_curves", learning_curves(curves, result.get("fit", {}).get("best_epoch"), run.name)

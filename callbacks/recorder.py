@@ -17,12 +17,14 @@ from callbacks.result_files import (
     device_name,
     keep_earlier,
     leakage_allowed,
-    read_json,
+    or_put_aside,
+    read_result,
     says_the_same,
     write_json,
     write_predictions,
 )
 from callbacks.throughput import Throughput
+from common.recorded import sums_of
 from datamodules.base import ImageDataModule
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.samples import Samples
@@ -32,6 +34,8 @@ from lightning_modules.stacking import StackingModule
 
 # beyond this many AUROCs, a table of classes by pairs of sources is no longer read
 PAIRS_LIMIT = 10_000
+# files of a finished fit that a reader compares with the result
+RECORDED = ("config.yaml", "metrics.csv")
 
 
 class RunRecorder(Callback):
@@ -154,7 +158,11 @@ class RunRecorder(Callback):
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "last": metrics,
         }
-        self._write(trainer, pl_module, {"fit": fit, **({"val": self.best} if self.best else {})})
+        for logger in trainer.loggers:
+            # it keeps rows back
+            logger.save()
+        files = sums_of(self.result.with_name(name) for name in RECORDED) if trainer.is_global_zero else {}
+        self._write(trainer, pl_module, {"fit": fit, "files": files, **({"val": self.best} if self.best else {})})
 
     # test
 
@@ -176,7 +184,7 @@ class RunRecorder(Callback):
     ) -> None:
         if not trainer.is_global_zero:
             return
-        earlier = read_json(self.result)
+        earlier = or_put_aside(read_result, self.result)
         data = trainer.datamodule  # type: ignore[attr-defined]
         this = {} if evaluated is None else {evaluated: evaluation(trainer, model, evaluated)}
         before = earlier.get("evaluations", {}).get(evaluated)

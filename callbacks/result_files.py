@@ -1,24 +1,39 @@
 """Files that runs leave: results as JSON, predictions as tensors, and what earlier ones held."""
 
 import itertools
-import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import load_file
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from common.damaged import DamagedFileError
+from common.fields import ANY, check_fields
+from common.json_files import read_json, to_json
 from common.partial_files import partial_path, remove_abandoned
+from common.tensor_files import read_tensors, with_checksum
 from datamodules.whole_file import naming, save_tensors, write_whole
 from ensembling.leakage import Leakage
 
 # by which the same evaluation in other batches, or on another device, moves a metric
 ROUNDING = 1e-5
+RESULT_WAY_OUT = "evaluate again by test or validate, or copy it again"
+# of a result.json, what others rely on
+RESULT = {
+    "fit?": {"seconds?": float, "epochs?": int},
+    "val?": {},
+    "test?": {},
+    "class_names?": [str],
+    "evaluations?": {ANY: {"fingerprint": str, "samples": int}},
+    "leakage?": {"allowed": [str], "warnings": [str]},
+}
+
+T = TypeVar("T")
 
 
 def device_name(device: torch.device) -> str:
@@ -43,17 +58,20 @@ def says_the_same(earlier: Any, now: Any) -> bool:
     return bool(earlier == now)
 
 
-def keep_earlier(path: Path) -> None:
+def keep_earlier(path: Path) -> Path | None:
     """Copy a file to the first free `name.N.suffix` beside it, whole or not at all, before it is written anew.
 
     Args:
         path: of the file; without one there is nothing to keep
 
+    Returns:
+        the copy
+
     Raises:
         OSError: it could not be copied; the message names the copy
     """
     if not path.is_file():
-        return
+        return None
     copies = (path.with_suffix(f".{number}{path.suffix}") for number in itertools.count(1))
     copy, partial = next(copies), partial_path(path)
     with naming(copy):
@@ -64,6 +82,7 @@ def keep_earlier(path: Path) -> None:
                 copy = next(copies)
         finally:
             partial.unlink(missing_ok=True)
+    return copy
 
 
 def place_new(partial: Path, path: Path) -> bool:
@@ -91,22 +110,36 @@ def place_new(partial: Path, path: Path) -> bool:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole, then rename it into place."""
     with write_whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n")
+        partial.write_text(to_json(content))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read an object from a JSON file; it is empty if there is no file.
+def read_result(path: Path) -> dict[str, Any]:
+    """Read a result.json; it is empty if there is no file.
 
     Raises:
-        ValueError: the file is damaged; the message names it
+        DamagedFileError: its content has changed, or a field is missing
+    """
+    if not path.is_file():
+        return {}
+    content = read_json(path, RESULT_WAY_OUT)
+    check_fields(content, RESULT, path, RESULT_WAY_OUT)
+    return content
+
+
+def or_put_aside(read: Callable[[Path], dict[str, T]], path: Path) -> dict[str, T]:
+    """Read a file that is about to be written anew; a damaged one is put aside with a warning, and counts as empty.
+
+    Args:
+        read: raises a DamagedFileError
+        path: of the file
     """
     try:
-        content = json.loads(path.read_text()) if path.is_file() else {}
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): restore it, or move it away") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged (it holds no object): restore it, or move it away")
-    return content
+        return read(path)
+    except DamagedFileError as error:
+        copy = keep_earlier(path)
+        path.unlink()
+        rank_zero_warn(f"{error}. It is put aside as {copy}, and written anew without what was in it")
+        return {}
 
 
 def leakage_allowed(leakage: Leakage | None) -> dict[str, str]:
@@ -126,9 +159,21 @@ def write_predictions(
             and `group`
         metadata: what the file says of itself
     """
-    earlier = load_file(path) if path.is_file() else {}
+    earlier = or_put_aside(read_predictions, path)
     tensors = {name: column for name, column in earlier.items() if name.partition("/")[0] not in predictions}
     for split, columns in predictions.items():
         tensors |= {f"{split}/{name}": column.detach().cpu().contiguous() for name, column in columns.items()}
     with write_whole(path) as partial:
-        save_tensors(partial, tensors, metadata)
+        save_tensors(partial, tensors, with_checksum(tensors, metadata))
+
+
+def read_predictions(path: Path) -> dict[str, Tensor]:
+    """Read a predictions.safetensors; it is empty if there is no file.
+
+    Returns:
+        columns by `split/name`
+
+    Raises:
+        DamagedFileError: it cannot be read, or its content has changed
+    """
+    return read_tensors(path, "evaluate again by test or validate, or copy it again")[0] if path.is_file() else {}

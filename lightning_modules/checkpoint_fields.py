@@ -1,18 +1,12 @@
 """What a checkpoint must hold: one table, checked wherever one is read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from common.damaged import damaged
-
-# a name that ends so need not be there; ANY stands for every name
-OPTIONAL, ANY = "?", "*"
-# problems that a message names
-NAMED = 3
+from common.fields import ANY
 
 DATA_INFO = {
     "num_classes": int,
@@ -65,24 +59,6 @@ RESUMED = {
 }
 
 
-def check_fields(checkpoint: Mapping[Any, Any], wanted: Mapping[str, Any], path: Path | str, way_out: str) -> None:
-    """Refuse a checkpoint that lacks something, or holds something else in its place.
-
-    Args:
-        checkpoint: its content
-        wanted: a table such as `CHECKPOINT`
-        path: its file
-        way_out: what to do then
-
-    Raises:
-        DamagedFileError: the message names the first few problems
-    """
-    found = list(problems(checkpoint, wanted, ""))
-    if found:
-        more = f", and {len(found) - NAMED} more" if len(found) > NAMED else ""
-        raise damaged(path, ", ".join(found[:NAMED]) + more, way_out)
-
-
 def check_kinds(state: Mapping[str, Tensor], model: nn.Module, path: Path | str) -> None:
     """Refuse weights that would be turned into numbers of another kind without a word.
 
@@ -114,50 +90,3 @@ def other_kind(given: Tensor, wanted: Tensor) -> str:
     if given.is_complex() or given.is_floating_point() != wanted.is_floating_point():
         return f"is of {given.dtype}, and must be of {wanted.dtype}".replace("torch.", "")
     return ""
-
-
-def problems(value: Any, wanted: Any, place: str) -> Iterator[str]:
-    """Yield what is wrong with a value.
-
-    Args:
-        value: from a file
-        wanted: a type, a list with what each element must be, or what a dict must hold by name
-        place: what to call it
-
-    Example:
-        >>> list(problems({"a": [1, "x"], "c": 1.5}, {"a": [int], "b": str, "c?": float}, ""))
-        ['a[1] is of type str and must be of type int', 'b is missing']
-    """
-    if isinstance(wanted, dict):
-        yield from problems_of_dict(value, wanted, place)
-    elif isinstance(wanted, list):
-        if isinstance(value, list | tuple):
-            for number, element in enumerate(value):
-                yield from problems(element, wanted[0], f"{place}[{number}]")
-        else:
-            yield wrong(place, value, "list")
-    # bool is an int, and an int will do for a float
-    elif isinstance(value, bool) or not isinstance(value, int | float if wanted is float else wanted):
-        yield wrong(place, value, wanted.__name__)
-
-
-def problems_of_dict(value: Any, wanted: Mapping[str, Any], place: str) -> Iterator[str]:
-    """Yield what is missing in a dict, and what is wrong with what is there."""
-    if not isinstance(value, dict):
-        yield wrong(place or "it", value, "dict")
-        return
-    named = {name.removesuffix(OPTIONAL): inner for name, inner in wanted.items() if name != ANY}
-    for name, inner in named.items():
-        where = f"{place}.{name}" if place else name
-        if name in value:
-            yield from problems(value[name], inner, where)
-        elif name + OPTIONAL not in wanted:
-            yield f"{where} is missing"
-    if ANY in wanted:
-        for name in value.keys() - named.keys():
-            yield from problems(value[name], wanted[ANY], f"{place}.{name}")
-
-
-def wrong(place: str, value: Any, wanted: str) -> str:
-    """Say what stands in the place of something else."""
-    return f"{place} is of type {type(value).__name__} and must be of type {wanted}"

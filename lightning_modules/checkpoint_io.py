@@ -14,8 +14,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from common.archive import ArchiveError, check_archive
 from common.damaged import damaged
+from common.fields import check_fields
 from common.partial_files import partial_path, remove_abandoned
-from lightning_modules.checkpoint_fields import CHECKPOINT, OF_LIGHTNING, check_fields
+from lightning_modules.checkpoint_fields import CHECKPOINT, OF_LIGHTNING
 
 # with what torch's files began before version 1.6, which have no checksums
 LEGACY = b"\x80"

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.fields import check_fields
 from datamodules.info import DataInfo
 from datamodules.provenance import Provenance
-from lightning_modules.checkpoint_fields import CHECKPOINT, check_fields, check_kinds
+from lightning_modules.checkpoint_fields import CHECKPOINT, check_kinds
 from lightning_modules.checkpoint_io import file_sha256, read_archive, way_out
 from lightning_modules.classifier import ImageClassifier
 

@@ -10,9 +10,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from common.damaged import DamagedFileError
+from common.fields import check_fields
 from common.tensor_files import read_tensors
 from datamodules.provenance import Provenance
-from lightning_modules.checkpoint_fields import CHECKPOINT, check_fields, other_kind
+from lightning_modules.checkpoint_fields import CHECKPOINT, other_kind
 from lightning_modules.checkpoint_io import file_sha256, is_legacy, read_archive, way_out
 from lightning_modules.timm_backbones import pretrained_network, pretrained_statistics
 

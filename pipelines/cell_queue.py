@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from callbacks import StoppedError
+from common.damaged import DamagedFileError
 from pipelines.cells import CellFiles, CellJob, Outcome, is_running, run_cell, stop_file
 from pipelines.executors import CellExecutor
 
@@ -120,8 +121,9 @@ def _outcome(future: Future[Outcome], job: CellJob) -> Outcome:
     try:
         return future.result()
     except Exception as error:
-        # the worker was lost, with its node perhaps
-        return Outcome(job.name, "failed", 0.0, f"{job.name} failed: {type(error).__name__}: {error}")
+        # a file of it is damaged, or the worker was lost, with its node perhaps
+        kind = "" if isinstance(error, DamagedFileError) else f"{type(error).__name__}: "
+        return Outcome(job.name, "failed", 0.0, f"{job.name} failed: {kind}{error}")
 
 
 def _stop(pending: dict[Future[Outcome], Attempt]) -> None:

@@ -5,7 +5,6 @@ Workers on other machines import this module: it must not import what is slow to
 
 import contextlib
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -19,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from common.fields import check_fields
+from common.json_files import read_json, to_json
 from pipelines import tied
 from pipelines.cell_settings import changed, named
 from pipelines.run_dir import ENVIRONMENT_VARIABLE, RunDir
@@ -34,6 +35,9 @@ POLL = 0.5
 TAIL = 8
 # what a process ends with after Ctrl-C
 INTERRUPTED = (130, -2)
+
+# what a record of a cell holds
+RECORD = {"status": str, "started?": float, "seconds?": float, "settings?": {}}
 
 # what a thread's own cells see of the machine, such as one GPU
 SLOT = threading.local()
@@ -71,15 +75,24 @@ class CellFiles:
         """What its process prints."""
         return self.folder / "logs" / f"{self.name}.log"
 
+    @property
+    def way_out(self) -> str:
+        """What to do where a file of it is damaged."""
+        return f"copy it again, or remove {self.record} and {self.run.folder}/: the same command then trains it anew"
+
     def read(self) -> dict[str, Any]:
         """Return its record; empty if it has never been started."""
-        return json.loads(self.record.read_text()) if self.record.is_file() else {}
+        if not self.record.is_file():
+            return {}
+        record = read_json(self.record, self.way_out)
+        check_fields(record, RECORD, self.record, self.way_out)
+        return record
 
     def write(self, record: dict[str, Any]) -> None:
         """Write its record whole, then rename it into place."""
         self.record.parent.mkdir(parents=True, exist_ok=True)
         partial = self.record.with_name(f".{self.record.name}.{socket.gethostname()}.{os.getpid()}")
-        partial.write_text(json.dumps(record, indent=2) + "\n")
+        partial.write_text(to_json(record))
         partial.replace(self.record)
 
     @property
@@ -94,7 +107,11 @@ class CellFiles:
     @property
     def has_result(self) -> bool:
         """Whether its process has written what a whole fit ends with."""
-        return self.run.result.is_file() and "fit" in json.loads(self.run.result.read_text())
+        return self.run.result.is_file() and "fit" in self.result()
+
+    def result(self) -> dict[str, Any]:
+        """Return what its run has written of itself."""
+        return read_json(self.run.result, self.way_out)
 
     def refusal(self, settings: Mapping[str, Any]) -> str:
         """Say why the cell cannot be gone on with; nothing if it can.
@@ -114,6 +131,7 @@ class CellFiles:
         if not (self.run.resumable or self.run.weights.is_file()):
             # nothing is lost by another start
             return ""
+        check_fields(record, {"settings": {}, "seconds": float}, self.record, self.way_out)
         changes = changed(record["settings"], settings)
         if not changes:
             return ""
@@ -190,7 +208,7 @@ def is_running(record: Mapping[str, Any], earlier: float | None) -> bool:
         record: of the cell
         earlier: when its process before that was started: one that was lost, with its node perhaps, has left "running"
     """
-    return record.get("status") == "running" and record["started"] != earlier
+    return record.get("status") == "running" and record.get("started") != earlier
 
 
 def run_cell(job: CellJob) -> Outcome:
@@ -220,7 +238,7 @@ def run_cell(job: CellJob) -> Outcome:
         if files.is_done:
             if record["status"] != "done":
                 # lost on its way out, it was not timed
-                fit = json.loads(files.run.result.read_text())["fit"]
+                fit = files.result()["fit"]
                 record |= {"status": "done", "seconds": fit.get("seconds", record["seconds"])}
                 files.write(record)
             return Outcome(job.name, "done", record["seconds"])

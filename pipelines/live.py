@@ -1,7 +1,7 @@
 """A stack's cells while they run: a live table on a terminal, one line a cell elsewhere."""
 
+import contextlib
 import csv
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from common.damaged import DamagedFileError
 from pipelines.cells import CellFiles, Outcome, is_running
 from pipelines.plan import Cell
 
@@ -116,15 +117,16 @@ def last_metric(path: Path, name: str) -> tuple[int, float] | None:
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        names = next(csv.reader([file.readline().decode()]), [])
+        names = next(csv.reader([file.readline().decode(errors="replace")]), [])
         file.seek(max(file.tell(), path.stat().st_size - TAIL_BYTES))
         rows = file.read().decode(errors="replace").splitlines()
     if name not in names or "epoch" not in names:
         return None
     for row in reversed(list(csv.reader(rows))):
-        # the file's last row may be half written, and the first that was read cut
-        if len(row) == len(names) and row[names.index(name)]:
-            return int(row[names.index("epoch")]) + 1, float(row[names.index(name)])
+        # the file's last row may be half written, and the first that was read cut; a number may be damaged
+        with contextlib.suppress(ValueError):
+            if len(row) == len(names) and row[names.index(name)]:
+                return int(row[names.index("epoch")]) + 1, float(row[names.index(name)])
     return None
 
 
@@ -259,8 +261,10 @@ def line(watch: CellWatch, outcome: Outcome, again: bool) -> str:
     if outcome.status == "stopped":
         return f"[yellow]{name} stopped[/]"
     # the best epoch's, which the last one's need not be
-    result = json.loads(watch.files.run.result.read_text())
-    reached = result.get("val", {}).get(watch.monitor.removeprefix("val/"))
+    try:
+        reached = watch.files.result().get("val", {}).get(watch.monitor.removeprefix("val/"))
+    except DamagedFileError as error:
+        return f"{name}: [yellow]{escape(str(error))}[/]"
     told = "" if reached is None else f"{watch.monitor} {reached:.4f}, "
     return f"{name}: {told}{outcome.seconds:.0f} s"
 

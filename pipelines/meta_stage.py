@@ -1,12 +1,16 @@
 """The second stage of `python train.py stack`: from finished members to a tested stack."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import yaml
 from rich.console import Console
 
+from callbacks.result_files import read_result
+from common.damaged import damaged
+from common.recorded import check_recorded
 from ensembling.calibration import calibrated_bases
 from ensembling.heads import cross_fit, fit_head
 from ensembling.selection import mean_score, prune_to_budget
@@ -57,6 +61,7 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
         for member in plan.members
     ]
     run = RunDir(folder / plan.stack_name)
+    check_configs(members)
     config = yaml.safe_load(members[0].held_out[0].files.config.read_text())
     data = build_data(config["data"])
     for member in members:
@@ -99,6 +104,23 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
         console.print(f"figures: {run.figures}/", soft_wrap=True, highlight=False)
     console.print(f"next:  python train.py predict --ckpt_path {run.stack}", soft_wrap=True, highlight=False)
     return 0
+
+
+def check_configs(members: Sequence[Member]) -> None:
+    """Refuse configs that are no longer those that their runs were trained with: the data of the first is built anew.
+
+    Args:
+        members: with their runs
+
+    Raises:
+        DamagedFileError: one has changed
+    """
+    for member in members:
+        for run in (*member.held_out, *member.tested):
+            way_out = "copy it again, or remove its folder and train it anew by the same command"
+            if not run.files.config.is_file():
+                raise damaged(run.files.config, "it is missing", way_out)
+            check_recorded(run.files.config, read_result(run.files.result), way_out)
 
 
 def fit_heads(plan: StackPlan, meta: MemberLogits, test: MemberLogits, console: Console) -> dict[str, FittedHead]:

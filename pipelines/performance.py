@@ -10,7 +10,7 @@ from common.csv_files import read_rows, write_rows
 from common.locks import one_at_a_time
 from datamodules.whole_file import naming
 from pipelines.errors import UsageError
-from pipelines.report_files import part, read_metrics
+from pipelines.report_files import part
 from pipelines.report_runs import FoundRun
 
 COLUMNS = (
@@ -48,7 +48,7 @@ def performance_row(run: FoundRun) -> dict[str, str]:
     fit, test = part(result, "fit"), run.metrics("test")
     last = part(fit, "last")
     seconds = fit.get("seconds")
-    logged = read_metrics(run.files.metrics) if run.files.metrics.is_file() else {}
+    logged = run.logged()
     rates = [values[1][-1] for name, values in logged.items() if name.startswith("lr-")]
     # of runs from before it stood in their results, what was logged last
     rate = next((value for name, value in last.items() if name.startswith("lr-")), rates[0] if rates else None)

@@ -1,9 +1,9 @@
 """Where a stack repaired and broke its members' decisions, for the report, from the logits that the stack has kept."""
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
+from common.damaged import DamagedFileError
+from common.tensor_files import read_tensors
 from figures.stack import class_decisions, stack_decisions
 from pipelines.report_files import part
 from pipelines.report_metrics import ComparedRun
@@ -26,10 +26,13 @@ def decision_pictures(run: ComparedRun, members: list[str], anchor: str, leaks: 
     if found is None or not members or not path.is_file():
         return []
     try:
-        tensors = load_file(path)
-        ids, logits = tensors["test/id"], tensors["test/logits"]
-    except (OSError, SafetensorError, KeyError) as error:
-        run.run.problems.append(f"{path} cannot be read: {error}")
+        tensors = read_tensors(path, "run the same stack command again, which finds its members trained")[0]
+    except DamagedFileError as error:
+        run.run.problems.append(str(error))
+        return []
+    ids, logits = tensors.get("test/id"), tensors.get("test/logits")
+    if ids is None or logits is None or logits.ndim != 3 or ids.shape != logits.shape[:1]:
+        run.run.problems.append(f"{path}: the columns of test do not fit together")
         return []
     order = ids.argsort()
     if not torch.equal(ids[order], found.ids) or logits.shape[1] != len(members):

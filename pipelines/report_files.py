@@ -1,7 +1,6 @@
 """Files of runs, read so that what is damaged is told and not raised."""
 
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,17 +8,23 @@ from typing import Any
 import numpy as np
 import yaml
 
+from callbacks.result_files import RESULT_WAY_OUT
+from common.damaged import DamagedFileError, damaged
+from common.json_files import read_json
+
+METRICS_WAY_OUT = "its curves are left out; copy it again from where it is whole"
 # ten times faster where there is libyaml
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def read_json(path: Path) -> tuple[dict[str, Any], str]:
+def read_json_or_say(path: Path) -> tuple[dict[str, Any], str]:
     """Read a JSON file that holds an object; return it and what is wrong with the file, if anything."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        return {}, f"{path} cannot be read: {' '.join(str(error).split())}"
-    return (content, "") if isinstance(content, dict) else ({}, f"{path} cannot be read: it does not hold an object")
+        return read_json(path, RESULT_WAY_OUT), ""
+    except DamagedFileError as error:
+        return {}, str(error)
+    except OSError as error:
+        return {}, f"{path} cannot be read: {error.strerror}"
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], str]:
@@ -39,23 +44,25 @@ def read_metrics(path: Path) -> dict[str, tuple[list[float], list[float]]]:
     after a stop, the later values count.
 
     Args:
-        path: of metrics.csv; empty, if it cannot be read
+        path: of metrics.csv
+
+    Raises:
+        DamagedFileError: it is no table of numbers
     """
     found: dict[str, list[tuple[float, float]]] = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                for name, text in row.items():
-                    if name in ("epoch", "step", None) or not text or not isinstance(text, str):
-                        continue
-                    try:
-                        epoch, value = float(row.get("epoch") or "nan"), float(text)
-                    except ValueError:
-                        continue
-                    if np.isfinite(value):
-                        found.setdefault(name, []).append((epoch, value))
-    except (OSError, ValueError, csv.Error):
-        return {}
+            rows = list(csv.DictReader(file))
+        for number, row in enumerate(rows):
+            for name, text in row.items():
+                # a killed run leaves half of its last row
+                if name in ("epoch", "step", None) or not text or (None in row and number + 1 == len(rows)):
+                    continue
+                epoch, value = float(row.get("epoch") or "nan"), float(text)
+                if np.isfinite(value):
+                    found.setdefault(name, []).append((epoch, value))
+    except (TypeError, ValueError, csv.Error) as error:
+        raise damaged(path, str(error), METRICS_WAY_OUT) from error
     return {name: by_epoch(logged) for name, logged in found.items()}
 
 

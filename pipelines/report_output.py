@@ -1,10 +1,11 @@
 """The report's folder: replaced if it is a report, and never anything else."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from callbacks.result_files import write_json
+from common.fields import check_fields
+from common.json_files import read_json
 from datamodules.whole_file import write_whole
 from pipelines.errors import UsageError
 
@@ -29,10 +30,12 @@ def check_out(out: Path) -> list[str]:
     if not out.is_dir() or not any(out.iterdir()):
         return []
     try:
-        content = json.loads((out / MANIFEST).read_text())
-        if content["made_by"] == MADE_BY:
-            return [str(name) for name in content["files"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_json(out / MANIFEST, "remove this earlier report, or choose another folder by --out")
+        if content.get("made_by") == MADE_BY:
+            check_fields(content, {"files": [str]}, out / MANIFEST, "choose another folder by --out")
+            return list(content["files"])
+    except FileNotFoundError:
+        # nothing says what these files are
         pass
     raise UsageError(f"{out}/ holds something that is not a report: choose another folder by --out")
 

@@ -14,7 +14,6 @@ from figures.radar import radar
 from figures.reliabilities import reliabilities
 from figures.statistics import class_report, confusion_counts, reliability_bins, softmax
 from lightning_modules.metrics import LOWER_IS_BETTER
-from pipelines.report_files import read_metrics
 from pipelines.report_metrics import ComparedRun, Comparison, Configuration
 from pipelines.report_page import Picture, Section, drawn
 from pipelines.report_study import SHOWN_VALUES, Axis
@@ -92,7 +91,7 @@ def curves_picture(configurations: Sequence[Configuration], name: str) -> Pictur
     for run in (found.runs[0] for found in configurations):
         if drawn_runs == CURVES:
             break
-        logged = read_metrics(run.run.files.metrics) if run.run.files.metrics.is_file() else {}
+        logged = run.run.logged()
         found = {quantity: logged[quantity] for quantity in QUANTITIES if quantity in logged}
         # one point is no curve
         found = {quantity: curve for quantity, curve in found.items() if len(curve[0]) > 1}

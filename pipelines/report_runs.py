@@ -9,12 +9,22 @@ from shlex import quote
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 from torch import Tensor
 
+from callbacks.result_files import read_predictions
+from common.damaged import DamagedFileError
+from common.recorded import check_recorded
 from common.spelling import nearest
 from pipelines.errors import UsageError
-from pipelines.report_files import is_number, part, printable, read_json, read_yaml
+from pipelines.report_files import (
+    METRICS_WAY_OUT,
+    is_number,
+    part,
+    printable,
+    read_json_or_say,
+    read_metrics,
+    read_yaml,
+)
 from pipelines.run_dir import RunDir, of_checkpoint
 
 # folders that hold no runs, however deep
@@ -96,6 +106,18 @@ class FoundRun:
         found = part(self.result, split).items()
         return {name: float(value) for name, value in found if is_number(value) and np.isfinite(value)}
 
+    def logged(self) -> dict[str, tuple[list[float], list[float]]]:
+        """Return what it logged, as `read_metrics` does; nothing of a damaged file, which is then a problem."""
+        path = self.files.metrics
+        if not path.is_file():
+            return {}
+        try:
+            check_recorded(path, self.result, METRICS_WAY_OUT, may_grow=True)
+            return read_metrics(path)
+        except DamagedFileError as error:
+            self.problems += [str(error)] if str(error) not in self.problems else []
+            return {}
+
     def predictions(self, split: str) -> Predictions | None:
         """Read the predictions of a split; None if there are none.
 
@@ -108,12 +130,7 @@ class FoundRun:
         path = self.files.predictions
         if not path.is_file():
             return None
-        try:
-            with safe_open(path, "pt") as file:
-                names = [name for name in file.keys() if name.startswith(f"{split}/")]  # noqa: SIM118
-                tensors = {name: file.get_tensor(name) for name in names}
-        except Exception as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
+        tensors = read_predictions(path)
         if f"{split}/logits" not in tensors:
             return None
         columns = [tensors.get(f"{split}/{name}") for name in ("id", "label", "logits")]
@@ -229,7 +246,7 @@ def planned_runs(folder: Path) -> list[Missing]:
         if problem:
             states["plan.yaml"] = problem
     for path in sorted((folder / "cells").glob("*.json")):
-        record, problem = read_json(path)
+        record, problem = read_json_or_say(path)
         status = record.get("status")
         if problem or status is not None:
             states[path.stem] = problem or f"planned; its last state was: {status}"
@@ -239,12 +256,22 @@ def planned_runs(folder: Path) -> list[Missing]:
 def read_run(files: RunDir) -> FoundRun:
     """Read a run's result and config; what cannot be read is told, not raised."""
     run = FoundRun(files)
-    for path, reader, name in ((files.result, read_json, "result"), (files.config, read_yaml, "config")):
-        if path.is_file():
-            content, problem = reader(path)
-            setattr(run, name, content)
-            run.problems += [problem] if problem else []
+    if files.result.is_file():
+        run.result, problem = read_json_or_say(files.result)
+        run.problems += [problem] if problem else []
+    if files.config.is_file():
+        run.config, problem = read_config(files.config, run.result)
+        run.problems += [problem] if problem else []
     return run
+
+
+def read_config(path: Path, result: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Read a run's config; return it and what is wrong with the file, if anything."""
+    try:
+        check_recorded(path, result, "its options are left out; copy it again, or run the fit again")
+    except DamagedFileError as error:
+        return {}, str(error)
+    return read_yaml(path)
 
 
 def name_runs(runs: Iterable[FoundRun]) -> None:

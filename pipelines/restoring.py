@@ -12,7 +12,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from callbacks import RandomState, RunRecorder
 from common.damaged import damaged
-from lightning_modules.checkpoint_fields import RESUMED, check_fields, check_kinds
+from common.fields import check_fields
+from lightning_modules.checkpoint_fields import RESUMED, check_kinds
 from lightning_modules.checkpoint_io import way_out
 
 

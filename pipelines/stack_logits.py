@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,8 +13,10 @@ from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-from callbacks.result_files import device_name, read_json, write_json
+from callbacks.result_files import device_name, or_put_aside, write_json
 from common.few import few
+from common.fields import ANY, check_fields
+from common.json_files import read_json
 from datamodules import ImageDataModule
 from datamodules.names import names_differ, shown
 from datamodules.provenance import Provenance
@@ -322,13 +325,26 @@ def member_speed(members: Sequence[Member], data: ImageDataModule, source: Logit
     for member in members:
         total = 0.0
         for run in member.tested:
-            known = read_json(run.files.speed)
+            known = or_put_aside(read_speed, run.files.speed)
             if setting not in known:
                 known[setting] = run_speed(run, images, source)
                 write_json(run.files.speed, known)
             total += known[setting]
         costs[member.name] = total
     return costs
+
+
+def read_speed(path: Path) -> dict[str, float]:
+    """Read how many ms an image takes in which setting; nothing if there is no file.
+
+    Raises:
+        DamagedFileError: its content has changed
+    """
+    if not path.is_file():
+        return {}
+    known, way_out = read_json(path, "remove it, and it is measured anew"), "remove it, and it is measured anew"
+    check_fields(known, {ANY: float}, path, way_out)
+    return known
 
 
 def run_speed(run: MemberRun, images: Tensor, source: LogitSource) -> float:

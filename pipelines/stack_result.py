@@ -14,11 +14,13 @@ from callbacks.result_files import (
     device_name,
     keep_earlier,
     leakage_allowed,
-    read_json,
+    or_put_aside,
+    read_result,
     says_the_same,
     write_json,
     write_predictions,
 )
+from common.tensor_files import with_checksum
 from datamodules import ImageDataModule
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.whole_file import save_tensors, write_whole
@@ -270,11 +272,8 @@ def put_earlier_aside(run: RunDir, result: dict[str, Any]) -> None:
     Args:
         run: the stack's folder
         result: what is to be written
-
-    Raises:
-        ValueError: the earlier result.json is damaged
     """
-    if not _is_repeated(read_json(run.result), json.loads(json.dumps(result))):
+    if not _is_repeated(or_put_aside(read_result, run.result), json.loads(json.dumps(result))):
         # the result last: by it the next command knows that there is something to put aside
         for path in (run.predictions, run.logits, run.stack, run.result):
             keep_earlier(path)
@@ -292,5 +291,6 @@ def _is_repeated(earlier: dict[str, Any], now: dict[str, Any]) -> bool:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file whole, then rename it into place."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with write_whole(path) as partial:
-        save_tensors(partial, {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+        save_tensors(partial, plain, with_checksum(plain, metadata))

@@ -1,16 +1,18 @@
 """What a person reads after a run."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from callbacks.result_files import read_result
+from common.damaged import DamagedFileError
 from lightning_modules import ImageClassifier, StackingModule
 from pipelines import run_dir
 from pipelines.run_dir import RunDir
@@ -27,7 +29,7 @@ def print_fit(console: Console, run: RunDir, model: ImageClassifier) -> None:
     """
     if not run.result.is_file():
         return
-    result = json.loads(run.result.read_text())
+    result = read_result(run.result)
     fit, val = result["fit"], result.get("val", {})
     reached = f"val/accuracy {val['accuracy']:.4f} (epoch {fit['best_epoch']})" if val else "no validation"
     console.print(f"\n[bold]{reached}[/] after {fit['epochs']} epochs and {fit['seconds']:.1f} s: {run.folder}/")
@@ -52,7 +54,7 @@ def print_test(console: Console, run: RunDir) -> None:
     """Say where the results lie, and show a stack beside its members."""
     if not run.result.is_file():
         return
-    result = json.loads(run.result.read_text())
+    result = read_result(run.result)
     if "members" in result:
         console.print(stack_table(result))
     if "leakage" in result:
@@ -167,5 +169,9 @@ def fit_seconds(checkpoint: str | None) -> float | None:
     run = run_dir.of_checkpoint(Path(checkpoint)) if checkpoint else None
     if run is None or not run.result.is_file():
         return None
-    seconds = json.loads(run.result.read_text()).get("fit", {}).get("seconds")
+    try:
+        seconds = read_result(run.result).get("fit", {}).get("seconds")
+    except DamagedFileError as error:
+        rank_zero_warn(str(error))
+        return None
     return None if seconds is None else float(seconds)

@@ -9,7 +9,8 @@ import yaml
 from rich.console import Console
 from safetensors.torch import load_file
 
-from callbacks.result_files import device_name, read_json
+from callbacks.result_files import device_name, read_result
+from common.damaged import DamagedFileError
 from ensembling.heads import GreedyHead, LogisticHead
 from ensembling.leakage import LeakageError
 from ensembling.pooling import TunedMeanHead, WeightedMean, set_weights
@@ -178,6 +179,8 @@ def test_device__another_one_where_the_members_accelerator_is_not_there(oof, mon
     config = folder / "small-fold0/config.yaml"
     trained = config.read_text()
     config.write_text(trained.replace("accelerator: cpu", "accelerator: gpu"))
+    # as if it had been so when the run ended
+    monkeypatch.setattr("pipelines.meta_stage.check_configs", lambda members: None)
     try:
         printed, result = stacked(make(root, stack_name="elsewhere", **changes), folder)
     finally:
@@ -223,9 +226,9 @@ def test_same_stack_again__after_its_test(oof):
     run = RunDir(folder / "tested")
     command = ["test", "--ckpt_path", str(run.folder), "--figures.draw", "false", "--trainer.accelerator", "cpu"]
     assert main([*command, "--data.batch_size", "7"]) == 0
-    assert read_json(run.result)["evaluations"]["test"]["fingerprint"] == first["fingerprints"]["test"]
+    assert read_result(run.result)["evaluations"]["test"]["fingerprint"] == first["fingerprints"]["test"]
     _, second = stacked(plan, folder)
-    assert "evaluations" not in read_json(run.result)
+    assert "evaluations" not in read_result(run.result)
     assert second["test"] == first["test"]
     assert not [*run.folder.glob("**/*.1.*")]
 
@@ -249,14 +252,40 @@ def test_write__that_stops_mixes_no_two_stacks(oof, monkeypatch, broken):
     assert not run.stack.is_file()
 
 
-def test_write__a_damaged_result_is_named(oof):
+def test_write__a_damaged_result_is_named_and_put_aside(oof):
     root, folder, changes = oof
     plan = make(root, stack_name="damaged", **changes)
     stacked(plan, folder)
     path = folder / "damaged/result.json"
     path.write_text('{"a":')
-    with pytest.raises(ValueError, match=r"damaged/result\.json is damaged .*move it away"):
+    (folder / "damaged/logits.safetensors").write_bytes(b"cut")
+    with pytest.warns(UserWarning, match=r"damaged/result\.json is damaged .*put aside as .*result\.1\.json"):
         stacked(plan, folder)
+    assert (folder / "damaged/result.1.json").read_text() == '{"a":'
+    assert (folder / "damaged/logits.1.safetensors").read_bytes() == b"cut"
+    assert "test" in read_result(path)
+
+
+def test_meta_stage__a_members_config_that_has_changed_is_named(oof):
+    root, folder, changes = oof
+    config = folder / "linear-fold1/config.yaml"
+    trained = config.read_text()
+    for text in (trained.replace("batch_size: 256", "batch_size: 257"), trained[:-20]):
+        config.write_text(text)
+        assert text != trained
+        with pytest.raises(DamagedFileError, match=r"linear-fold1/config\.yaml is damaged .*copy it again, or remove"):
+            stacked(make(root, stack_name="changed", **changes), folder)
+    config.write_text(trained)
+    assert not (folder / "changed").exists()
+
+
+def test_speed__a_damaged_file_is_measured_anew(oof):
+    root, folder, changes = oof
+    stacked(make(root, stack_name="fast", **changes), folder)
+    speed = folder / "small-fold0/speed.json"
+    speed.write_text(speed.read_text().replace(": 0.", ": 9."))
+    with pytest.warns(UserWarning, match=r"small-fold0/speed\.json is damaged .*put aside"):
+        stacked(make(root, stack_name="fast", **changes), folder)
 
 
 def test_folds_false__the_heads_see_the_first_fold_alone(oof):
@@ -274,7 +303,7 @@ def test_budget__leaves_members_out_and_says_so(oof):
     for name, cost in (("small", 5.0), ("linear", 1.0)):
         for fold in (0, 1):
             known = json.loads((folder / f"{name}-fold{fold}/speed.json").read_text())
-            text = json.dumps(dict.fromkeys(known, cost))
+            text = json.dumps(dict.fromkeys(known.keys() - {"digest"}, cost))
             (folder / f"{name}-fold{fold}/speed.json").write_text(text)
     _, result = stacked(make(root, max_ms_per_image=3.0, stack_name="cheap", **changes), folder)
     assert "left out for max_ms_per_image 3: small" in result["stack"]["notes"]

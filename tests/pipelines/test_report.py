@@ -136,7 +136,7 @@ def test_report__cells_of_a_stack_that_failed(study, tmp_path, capsys):
     states = {row["run"]: row["state"] for row in rows(tmp_path / "out/comparison.csv")}
     assert states["w8-seed0"] == "tested"
     assert states["exp/cnn"] == "planned; its last state was: failed"
-    assert "odd.json cannot be read" in states["exp/odd"]
+    assert "odd.json is damaged" in states["exp/odd"]
 
 
 def leaking(folder, strength=9.0):
@@ -189,9 +189,10 @@ def test_report__damaged_files_are_named_and_the_rest_goes_on(study, tmp_path, c
     (tmp_path / "runs/exp/w16-seed1/metrics.csv").write_bytes(b"\xff\xfe\x00epoch,\n\x80")
     page = report(tmp_path / "out", tmp_path / "runs")
     printed = capsys.readouterr().out
-    assert "w8-seed0/result.json cannot be read" in printed
-    assert "w8-seed1/predictions.safetensors cannot be read" in page
+    assert "w8-seed0/result.json is damaged" in printed
+    assert "w8-seed1/predictions.safetensors is damaged" in page
     assert "w16-seed0/config.yaml cannot be read" in printed
+    assert "w16-seed1/metrics.csv is damaged" in printed
     table = {row["run"]: row for row in rows(tmp_path / "out/comparison.csv")}
     assert not table["w8-seed0"]["accuracy"]
     # result.json says so, but nothing says how sure it is
