@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import yaml
 from rich.console import Console
 
 from callbacks.result_files import read_result
+from common import yaml_files
 from common.damaged import damaged
 from common.recorded import check_recorded
 from ensembling.calibration import calibrated_bases
@@ -62,7 +62,7 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     ]
     run = RunDir(folder / plan.stack_name)
     check_configs(members)
-    config = yaml.safe_load(members[0].held_out[0].files.config.read_text())
+    config = yaml_files.read_mapping(members[0].held_out[0].files.config)
     data = build_data(config["data"])
     for member in members:
         member.check_data(data)

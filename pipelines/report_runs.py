@@ -13,18 +13,11 @@ from torch import Tensor
 
 from callbacks.result_files import read_predictions
 from common.damaged import DamagedFileError
+from common.printable import printable
 from common.recorded import check_recorded
 from common.spelling import nearest
 from pipelines.errors import UsageError
-from pipelines.report_files import (
-    METRICS_WAY_OUT,
-    is_number,
-    part,
-    printable,
-    read_json_or_say,
-    read_metrics,
-    read_yaml,
-)
+from pipelines.report_files import METRICS_WAY_OUT, is_number, part, read_json_or_say, read_metrics, read_yaml
 from pipelines.run_dir import RunDir, of_checkpoint
 
 # folders that hold no runs, however deep
