@@ -12,7 +12,8 @@ import numpy as np
 from safetensors import safe_open
 from torch import Tensor
 
-from pipelines.errors import UsageError, nearest
+from pipelines.class_errors import nearest
+from pipelines.errors import UsageError
 from pipelines.report_files import is_number, part, printable, read_json, read_yaml
 from pipelines.run_dir import RunDir, of_checkpoint
 

@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 
 from callbacks.result_files import device_name, keep_earlier
+from common import class_paths
 from datamodules.whole_file import write_whole
 from figures import lr_curve
 from lightning_modules import StackingModule
@@ -183,14 +184,14 @@ class TuneCLI(ImageCLI):
         path = run.tuned if tune.out is None else Path(tune.out)
         keep_earlier(path)
         # one line: it is a comment
-        command = " ".join(shlex.join(["python", "train.py", "tune", *self.given]).split())
+        command = " ".join(shlex.join(["python", "train.py", "tune", *self.given, *class_paths.options()]).split())
         text = f"# found by {command}\n# on {device}\n" + yaml.safe_dump(fragment(config, found), sort_keys=False)
         with write_whole(path) as partial:
             partial.write_text(text, encoding="utf-8")
         if curve is not None and curve.losses:
             self._draw(run, curve)
         given = without(self.given, ["tune", *options_of(fragment(config, found))])
-        fit = shlex.join(["python", "train.py", "fit", *given, "--config", str(path)])
+        fit = shlex.join(["python", "train.py", "fit", *given, "--config", str(path), *class_paths.options()])
         self.console.print(f"{path}\nnext:  {fit}", soft_wrap=True, highlight=False, markup=False)
 
     def _draw(self, run: RunDir, curve: RangeTest) -> None:

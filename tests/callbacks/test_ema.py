@@ -6,6 +6,7 @@ from lightning.pytorch.callbacks import BackboneFinetuning, Callback
 from torch import nn
 
 from callbacks import EMA
+from common import class_paths
 from lightning_modules import MLP
 from lightning_modules.checkpoints import load_classifier
 from tests.helpers.cli import result, run
@@ -95,6 +96,7 @@ class StopAfterTwoEpochs(Callback):
 
 def test_ema__is_what_is_saved(tmp_path):
     half, _, _ = fit(tmp_path, [EMA(decay=0.9), StopAfterTwoEpochs()], max_epochs=4)
+    class_paths.trust("tests")
     saved = load_classifier(tmp_path / "half.ckpt")
     expected = average(half.history, 0.9, warmup=True)
     assert torch.allclose(saved.head.weight.double(), expected["head.weight"], atol=1e-6)

@@ -1,6 +1,7 @@
 import pytest
 
-from pipelines.errors import explain, nearest
+from pipelines.class_errors import nearest
+from pipelines.errors import explain
 from tests.helpers.cli import run
 
 
