@@ -108,6 +108,11 @@ def options() -> list[str]:
     return ["--allow", ",".join(_trust.allowed)] if _trust.allowed else []
 
 
+def suffix() -> str:
+    """Return the same as the end of a command that is printed."""
+    return "".join(f" {word}" for word in options())
+
+
 def judge(path: str) -> None:
     """Refuse a name that may not be imported.
 
