@@ -22,6 +22,7 @@ from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import Strategy
 from torch.optim import Optimizer
 
+import callbacks
 import datamodules
 import ensembling.heads
 import lightning_modules
@@ -89,10 +90,10 @@ def offered(option: str) -> list[str]:
     """
     base, module = CLASS_OPTIONS[option]
     bases = base if isinstance(base, tuple) else (base,)
-    public = {name: value for name, value in vars(module).items() if not name.startswith("_")}
-    if hasattr(module, "__all__") and module is not torch.optim:
-        # that of torch.optim leaves some out
-        public = {name: public[name] for name in module.__all__}
+    public = {name: value for name, value in vars(module).items() if name in public_names(module)}
+    if option == "trainer.callbacks":
+        # those that draw are given options of their own there
+        public |= {name: value for name, value in vars(callbacks).items() if name in callbacks.__all__}
     return sorted(
         name
         for name, value in public.items()
@@ -102,6 +103,13 @@ def offered(option: str) -> list[str]:
         and not inspect.isabstract(value)
         and not instead_of(value)
     )
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """Return what a module says that it offers, or else all that is not private."""
+    # the list of torch.optim leaves some out
+    said = getattr(module, "__all__", None) if module is not torch.optim else None
+    return [name for name in vars(module) if not name.startswith("_")] if said is None else said
 
 
 def explain_class(key: str, message: str) -> str | None:

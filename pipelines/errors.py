@@ -54,7 +54,7 @@ def explain(error: BaseException) -> str:
         error: what was raised
     """
     # jsonargparse wraps what a class raises when it is built
-    while error.__cause__ is not None and "Union subtypes" in str(error):
+    while error.__cause__ is not None and re.search("Union subtypes|Problem with given class_path", str(error)):
         error = error.__cause__
     text = str(error).strip() or type(error).__name__
     if isinstance(error, EXPECTED):
@@ -88,7 +88,8 @@ def explain_parsing(message: str, parser: ArgumentParser, args: Sequence[str] = 
     if found := re.search(r"File does not exist: '?(.+?)'?$", message, re.M):
         path = Path(found[1])
         others = [other.name for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        return f"config file {found[1]!r} does not exist{nearest(path.name, others)}"
+        remote = "; a config is a file of this machine: download it before" if "://" in found[1] else ""
+        return f"config file {found[1]!r} does not exist{remote or nearest(path.name, others)}"
     found = re.search(r"unrecognized arguments: (\S+)", message)
     if found and not key:
         name = found[1].partition("=")[0]
@@ -112,10 +113,12 @@ def explain_parsing(message: str, parser: ArgumentParser, args: Sequence[str] = 
 
 
 def named_by(name: str, args: Sequence[str]) -> list[str]:
-    """Return the config files of a command line that hold a name, each with a comma."""
+    """Return the config files of a command line that hold a name, each with a comma; the only one in any case."""
     words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith(("--config=", "-c=")) else [arg])]
     files = [Path(path) for option, path in pairwise(words) if option in ("--config", "-c")]
-    return [f"{path}," for path in files if path.is_file() and name in path.read_text(errors="replace")]
+    files = [path for path in dict.fromkeys(files) if path.is_file()]
+    holding = [path for path in files if name in path.read_text(errors="replace")]
+    return [f"{path}," for path in (files if len(files) == 1 else holding)]
 
 
 def wrong_value(key: str, message: str) -> str:

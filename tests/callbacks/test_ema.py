@@ -9,6 +9,7 @@ from callbacks import EMA
 from common import class_paths
 from lightning_modules import MLP
 from lightning_modules.checkpoints import load_classifier
+from lightning_modules.compute import settle_precision
 from tests.helpers.cli import result, run
 from tests.helpers.data import Blobs
 from tests.helpers.training import trainer
@@ -87,6 +88,13 @@ def test_ema__validates_with_the_average_and_trains_on_without(tmp_path):
     assert seen[-1] == pytest.approx(seen[-2])
 
 
+class FollowPrecision(Callback):
+    """As the command line does."""
+
+    def setup(self, trainer, pl_module, stage):
+        settle_precision(trainer, pl_module)
+
+
 class StopAfterTwoEpochs(Callback):
     def on_train_epoch_end(self, trainer, pl_module):
         if trainer.current_epoch == 1:
@@ -109,6 +117,35 @@ def test_ema__a_resumed_run_ends_alike(tmp_path):
     resumed, _, _ = fit(tmp_path, [EMA(decay=0.9)], ckpt_path=tmp_path / "half.ckpt", max_epochs=4)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "16-true"])
+@pytest.mark.parametrize("averages", [True, False])
+def test_ema__follows_the_precision_of_the_weights(precision, averages, tmp_path):
+    def callbacks(*more):
+        return [*([EMA(decay=0.9)] if averages else []), FollowPrecision(), *more]
+
+    whole, _, _ = fit(tmp_path, callbacks(), max_epochs=4, precision=precision)
+    fit(tmp_path, callbacks(StopAfterTwoEpochs()), max_epochs=4, precision=precision)
+    saved = torch.load(tmp_path / "half.ckpt", weights_only=True)["state_dict"]
+    assert saved["head.weight"].dtype == whole.head.weight.dtype != torch.float32
+    resumed, _, _ = fit(tmp_path, callbacks(), ckpt_path=tmp_path / "half.ckpt", max_epochs=4, precision=precision)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    if averages:
+        rounding = torch.finfo(whole.head.weight.dtype).eps
+        expected = average(whole.history, 0.9, warmup=True)["head.weight"]
+        assert torch.allclose(whole.head.weight.double(), expected, rtol=rounding, atol=rounding**2)
+
+
+def test_ema__a_small_share_is_not_rounded_away(tmp_path):
+    # 16 bits hold less than three digits: in them an average of a thousand steps does not move
+    model, _, _ = fit(tmp_path, [EMA(decay=0.999, warmup=False)], max_epochs=4, precision="bf16-true")
+    expected = average(model.history, 0.999)["head.weight"]
+    start = model.history[0]["head.weight"].double()
+    assert (expected - start).abs().max() > 1e-3
+    moved = model.head.weight.double() - start
+    assert torch.allclose(moved, expected - start, atol=2**-8 * start.abs().max())
 
 
 def test_ema__averages_what_is_unfrozen_also_in_a_resumed_run(tmp_path):

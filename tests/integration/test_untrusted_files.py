@@ -3,12 +3,16 @@
 import json
 import sys
 
+import fsspec
 import pytest
 import torch
 import yaml
 
+from common.class_paths import take_options
 from ensembling.heads import LogisticHead, head_plain
 from lightning_modules.stacked_classifier import wrapped
+from pipelines.plan_check import check
+from pipelines.stack import parse
 from tests.helpers.cli import run
 
 NOTES = """
@@ -133,11 +137,15 @@ def test_config__of_other_commands(command, ran, tmp_path, capsys):
     refused(capsys, ran, "--data", "notes.Data")
 
 
-def test_config__a_url_is_not_fetched(ran, tmp_path, capsys):
-    (tmp_path / "a.yaml").write_text("trainer: {max_epochs: 1}\n")
-    for url in (f"file://{tmp_path}/a.yaml", "https://example.invalid/a.yaml", "memory://a.yaml"):
-        assert run("fit", "--config", url, root=tmp_path / "runs") == 2
-        assert url in capsys.readouterr().err
+@pytest.mark.parametrize("command", ["fit", "stack", "inspect"])
+def test_config__a_url_is_not_fetched(command, capsys):
+    # fsspec's own file system, which would be found
+    with fsspec.open("memory://a.yaml", "w") as file:
+        file.write("seed: 1\n")
+    for url in ("https://example.invalid/a.yaml", "memory://a.yaml"):
+        assert run(command, "--config", url, quick=False) == 2
+        expected = f"config file '{url}' does not exist; a config is a file of this machine: download it before"
+        assert expected in capsys.readouterr().err
 
 
 PLANS = [
@@ -178,7 +186,6 @@ def poison(run_folder, target, *places):
 
 ARCHITECTURE = ("architecture/class_path", "notes.Net")
 CHECKPOINTS = [
-    [ARCHITECTURE],
     [("config/model/class_path", "notes.Net")],
     [("config/data/class_path", "notes.Data")],
     [("config/model/init_args/optimizer/class_path", "notes.Steps")],
@@ -191,13 +198,10 @@ CHECKPOINTS = [
 @pytest.mark.parametrize("places", CHECKPOINTS, ids=str)
 def test_checkpoint__names_what_is_not_imported(places, trained, ran, tmp_path, capsys):
     path = poison(trained, tmp_path / "evil.ckpt", *places)
-    for command in ("test", "predict", "validate", "fit"):
-        status = run(command, "--ckpt_path", path, root=tmp_path / "runs")
-        assert not ran.exists()
-        # the command line's parser reads the config that a checkpoint holds, not its architecture
-        if places != [ARCHITECTURE]:
-            assert status == 2
-            refused(capsys, ran, "evil.ckpt")
+    for command in ("test", "predict", "fit"):
+        assert run(command, "--ckpt_path", path, root=tmp_path / "runs") == 2
+        refused(capsys, ran, "evil.ckpt")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_checkpoint__of_a_base(trained, ran, tmp_path, capsys):
@@ -248,18 +252,20 @@ def test_typed__a_class_of_ones_own_works_and_its_files_need_allow(ran, tmp_path
         assert "add --allow notes if you trust it" in said
         assert run(*command, "--allow", "notes", root=tmp_path / "runs") == 0
     # typed again, it needs no more
-    assert run(*words, "--ckpt_path", folder, "--trainer.max_epochs", "2", root=tmp_path / "runs") == 0
+    assert run("test", "--model", "notes.Net", "--ckpt_path", folder, root=tmp_path / "runs") == 0
 
 
-def test_typed__reaches_the_cells_of_a_stack(ran, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    plan = {
-        "root": "runs",
-        "members": [{"name": name, "options": {"model": "notes.Net"}} for name in ("a", "b")],
-        "options": {"data.stack_fraction": 0.2, "trainer": {"max_epochs": 1, "accelerator": "cpu"}},
-        "executor": {"class_path": "LocalExecutor", "init_args": {"jobs": 1, "threads": 1}},
-    }
+def test_allow__reaches_the_cells_of_a_stack(ran, tmp_path):
+    plan = {"members": [{"name": name, "options": {"model": "notes.Net"}} for name in ("a", "b")], "mode": "val"}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
-    assert run("stack", "--config", "plan.yaml", "--allow", "notes", quick=False) == 0
-    record = json.loads((tmp_path / "runs/stack/cells/a.json").read_text())
-    assert record["command"][-2:] == ["--allow", "notes"]
+    parsed = parse(take_options(["--config", "plan.yaml", "--allow", "notes"]))
+    check(parsed)
+    for cell in parsed.cells:
+        assert cell.command(tmp_path)[-2:] == ["--allow", "notes"]
+
+
+def test_typed__a_member_of_a_stack_reaches_its_cells(ran, tmp_path):
+    members = "[{name: a, options: {model: notes.Net}}, {name: b}]"
+    parsed = parse(take_options(["--members", members, "--mode", "val"]))
+    check(parsed)
+    assert parsed.cells[1].command(tmp_path)[-2:] == ["--allow", "notes"]
