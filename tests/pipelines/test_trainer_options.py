@@ -29,15 +29,14 @@ def test_as_list():
     assert as_list(("a", "b")) == ["a", "b"]
 
 
-TIMER = {"class_path": "lightning.pytorch.callbacks.DeviceStatsMonitor", "init_args": {"cpu_stats": False}}
+MONITOR = {"class_path": "lightning.pytorch.callbacks.DeviceStatsMonitor", "init_args": {"cpu_stats": False}}
 
 
-@pytest.mark.parametrize("given", ["DeviceStatsMonitor", TIMER, [TIMER]], ids=["name", "mapping", "list"])
+@pytest.mark.parametrize("given", ["DeviceStatsMonitor", MONITOR, [MONITOR]], ids=["name", "mapping", "list"])
 def test_cli__one_callback_needs_no_list(given, tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": given}}))
     assert run(*FIT, "--config", tmp_path / "a.yaml", root=tmp_path) == 0
     assert "DeviceStatsMonitor" in str(config(tmp_path)["trainer"]["callbacks"])
-    assert "DeviceStatsMonitor" in (tmp_path / "digits/mlp/metrics.csv").read_text()
     # the saved config runs again
     assert run("fit", "--config", tmp_path / "digits/mlp/config.yaml", "--run.name", "again", root=tmp_path) == 0
 
