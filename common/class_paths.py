@@ -123,15 +123,15 @@ def judge(path: str) -> None:
         UntrustedNameError: neither this project, its libraries nor the user vouch for it; the message says what would
     """
     root = _root(path)
-    own = root in sys.stdlib_module_names
-    if path in _trust.typed and not own and not _within(path, _trust.allowed):
+    is_ours = root in (*PROJECT, *LIBRARIES)
+    if _within(path, _trust.allowed) or (is_ours and not _within(path, REFUSED)):
+        return
+    can_be_trusted = not is_ours and root not in sys.stdlib_module_names
+    if can_be_trusted and path in _trust.typed:
         # the command line is no file: from here on the code of that package runs, with what its classes are made of
         trust(root)
-    if _within(path, _trust.allowed):
         return
-    if not _within(path, REFUSED) and _within(path, (*PROJECT, *LIBRARIES)):
-        return
-    if own or root in (*PROJECT, *LIBRARIES):
+    if not can_be_trusted:
         why = (
             ", because no model is built from it: name a class of this project, torch, torchvision, timm, lightning "
             "or torchmetrics"
@@ -216,7 +216,9 @@ def _typed(args: Sequence[str]) -> Iterator[str]:
             content = yaml.safe_load(value) if value[0] in "[{" else value
         except yaml.YAMLError:
             continue
-        yield from (text for text in _texts(content) if "." in text and NAME.fullmatch(text) and not _is_file(text))
+        yield from (
+            text for text in _texts(content) if "." in text and NAME.fullmatch(text) and not Path(text).exists()
+        )
 
 
 def _texts(content: Any) -> Iterator[str]:
@@ -225,10 +227,6 @@ def _texts(content: Any) -> Iterator[str]:
     elif isinstance(content, dict | list):
         for value in content.values() if isinstance(content, dict) else content:
             yield from _texts(value)
-
-
-def _is_file(text: str) -> bool:
-    return Path(text).exists()
 
 
 def _root(path: str) -> str:
@@ -252,7 +250,7 @@ def guard_parser() -> None:
     if asks is None or asks.default is not True or not all(hasattr(module, "check_import_path") for module in modules):
         raise RuntimeError("this version of jsonargparse imports classes unasked: install the one in constraints.txt")
     for module in modules:
-        module.check_import_path = judge
+        module.check_import_path = judge  # type: ignore[attr-defined]
 
 
 guard_parser()

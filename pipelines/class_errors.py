@@ -125,7 +125,7 @@ def explain_class(key: str, message: str) -> str | None:
     of_class = key in CLASS_OPTIONS or not key
     # the last line repeats the whole value of an option above
     inner = message.split("Given value type")[0] if of_class and "Got value: " in message else message
-    name = next((found[-1] for pattern in NAMED if (found := re.findall(pattern, inner, re.M))), None)
+    name = next((names[-1] for pattern in NAMED if (names := re.findall(pattern, inner, re.M))), None)
     if found := re.search(r"Multiple subclasses with name (\w+)\.[^:]*: (.+?)\.?$", message, re.M):
         paths = found[2].replace(", ", " or ")
         return f"--{key} {found[1]}: several classes have this name; give the whole name, {paths}"

@@ -146,10 +146,13 @@ def test_judge__a_typed_file_is_no_class(words, tmp_path, monkeypatch):
             judge(name)
 
 
-def test_judge__typing_does_not_open_the_standard_library():
-    class_paths.take_options(["fit", "--model", "os.system"])
-    with pytest.raises(UntrustedNameError):
-        judge("os.system")
+@pytest.mark.parametrize("typed", ["os.system", "torch.hub.load", "torch.optim.SGD", "lightning_modules.MLP"])
+def test_judge__typing_opens_neither_the_standard_library_nor_a_whole_library(typed):
+    class_paths.take_options(["fit", "--model", typed])
+    for name in ("os.system", "torch.hub.load"):
+        with pytest.raises(UntrustedNameError):
+            judge(name)
+    assert class_paths.options() == []
 
 
 def test_judge_all__names_the_file():
