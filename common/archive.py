@@ -78,7 +78,7 @@ def check_archive(path: Path) -> None:
 
 def check_content(view: memoryview) -> None:
     """Check an archive that is in memory; see `check_archive`."""
-    if view[:4] != b"PK\3\4":
+    if bytes(view[:4]) != b"PK\3\4":
         raise ArchiveError("it does not begin as a file of torch.save does")
     try:
         check_members(view)

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -72,4 +73,7 @@ def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 
 def as_bytes(tensor: Tensor) -> memoryview:
     """Return the bytes of a tensor, whatever its type."""
-    return memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy()) if tensor.numel() else memoryview(b"")
+    if not tensor.numel():
+        return memoryview(b"")
+    flat: Any = tensor.contiguous().flatten().view(torch.uint8).numpy()
+    return memoryview(flat)

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from callbacks.result_files import read_result
-from common import yaml_files
+from common import class_paths, yaml_files
 from common.damaged import damaged
 from common.recorded import check_recorded
 from ensembling.calibration import calibrated_bases
@@ -102,7 +102,8 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     console.print(f"kept: {stack.chosen}, {run.stack}", soft_wrap=True, highlight=False)
     if drawn:
         console.print(f"figures: {run.figures}/", soft_wrap=True, highlight=False)
-    console.print(f"next:  python train.py predict --ckpt_path {run.stack}", soft_wrap=True, highlight=False)
+    command = f"python train.py predict --ckpt_path {run.stack}{class_paths.suffix()}"
+    console.print(f"next:  {command}", soft_wrap=True, highlight=False)
     return 0
 
 

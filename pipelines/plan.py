@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from jsonargparse import lazy_instance
 
+from common import class_paths
 from common.ranges import SEEDS, check_range
 from common.yaml_files import one_line
 from ensembling.cache import LOGIT_CACHE
@@ -123,7 +124,7 @@ class Cell:
             folder: the experiment's
         """
         place = ["--run.root", str(folder.parent), "--run.experiment", folder.name, "--run.name", self.name]
-        return ["fit", *self.settings, *place]
+        return ["fit", *self.settings, *place, *class_paths.options()]
 
 
 @dataclass(eq=False)

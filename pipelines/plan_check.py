@@ -11,9 +11,10 @@ from datamodules import ImageDataModule
 from pipelines.cli import ImageCLI
 from pipelines.errors import explain
 from pipelines.option_checks import check_seed, check_trainer
-from pipelines.parsing import check_configs, in_order, plain_config
+from pipelines.parsing import check_classes, check_configs, in_order, plain_config
 from pipelines.plan import Cell, Member, StackPlan
 from pipelines.stack_logits import meta_samples, tested_samples
+from pipelines.trainer_options import check_trainer_classes
 
 # settings of the data that change neither the held-out samples nor their pixels, but only how a member is trained or
 # how images are read
@@ -55,9 +56,12 @@ class FitParser(ImageCLI):
         pass
 
     def parse(self, args: list[str]) -> Namespace:
-        """Parse a command line without its command."""
+        """Parse a command line without its command, and refuse what a Trainer of ours does not take."""
         check_configs(args)
-        return self._parse(self.parser, in_order(["fit", *args])).fit
+        config = self._parse(self.parser, in_order(["fit", *args])).fit
+        check_classes(config)
+        check_trainer_classes(config.trainer)
+        return config
 
     def plain(self, config: Namespace) -> dict[str, Any]:
         """Return a configuration as plain types."""
