@@ -59,6 +59,33 @@ class LastCheckpoint(ModelCheckpoint):
         if trainer.world_size > 1:
             # in place of this, which waits for the device at every step
             trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+        self._save_after_logging(trainer)
+
+    def _save_after_logging(self, trainer: pl.Trainer) -> None:
+        """Have the end of an epoch saved once its metrics are logged: Lightning has no hook for it.
+
+        What is logged after a state was saved is lost if the process is killed right then: a run that goes on from that
+        state begins with the next epoch.
+        """
+        connector, loop = trainer._logger_connector, trainer.fit_loop.epoch_loop
+        log = connector.update_train_epoch_metrics
+
+        def log_and_save() -> None:
+            log()
+            if getattr(trainer, "fast_dev_run", False):
+                return
+            # while it logs, Lightning counts a step less
+            loop._batches_that_stepped += 1
+            try:
+                self._save(trainer)
+            finally:
+                loop._batches_that_stepped -= 1
+
+        connector.update_train_epoch_metrics = log_and_save  # type: ignore[method-assign]
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Let the Trainer log as before."""
+        vars(trainer._logger_connector).pop("update_train_epoch_metrics", None)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -84,9 +111,7 @@ class LastCheckpoint(ModelCheckpoint):
             raise StoppedError(self.stop)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the epoch's end, which holds its validation."""
-        if not getattr(trainer, "fast_dev_run", False):
-            self._save(trainer)
+        """Save nothing yet: the epoch's metrics are logged after this."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop between two epochs, if a signal asks for it.
@@ -121,13 +146,13 @@ class LastCheckpoint(ModelCheckpoint):
         self.due, self.until_talk, self.talked = bool(due), self.batches, now
 
     def _save(self, trainer: pl.Trainer) -> None:
+        # first: what is logged after the state is logged again by a run that goes on from it, but nothing before it is
+        for logger in trainer.loggers:
+            logger.save()
         path = self.format_checkpoint_name({})
         self.best_model_path = self.last_model_path = path
         self._save_checkpoint(trainer, path)
         self.due, self.next_save = False, time.monotonic() + self.seconds
-        # a killed run must not leave what was logged before this state in memory
-        for logger in trainer.loggers:
-            logger.save()
 
 
 def validation_follows(trainer: pl.Trainer, batch_idx: int) -> bool:

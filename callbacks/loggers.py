@@ -1,19 +1,19 @@
 """A CSV logger that keeps what a resumed run logged before."""
 
-import csv
 from pathlib import Path
+from typing import Any, cast
 
-from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
 
-from datamodules.whole_file import write_whole
+from callbacks.metrics_file import MetricsFile
 
 
 class ResumableCSVLogger(CSVLogger):
     """Write metrics to `metrics.csv` in a run's folder, after the rows that are there already.
 
-    Lightning's own deletes them.
+    Lightning's own deletes them, and a process that is killed while it writes them anew leaves none.
 
     Args:
         folder: the run's folder
@@ -24,15 +24,13 @@ class ResumableCSVLogger(CSVLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> _ExperimentWriter:
-        """The writer of the file, opened at first use."""
+    def experiment(self) -> Any:
+        """The file, opened at first use."""
         if self._experiment is None:
-            path = Path(self.log_dir) / "metrics.csv"
-            earlier = path.read_text() if path.is_file() else ""
-            writer = super().experiment
-            if earlier:
-                with write_whole(path) as partial:
-                    partial.write_text(earlier)
-                writer.metrics_keys = next(csv.reader(earlier.splitlines()))
-            self._experiment = writer
+            self._experiment = cast(Any, MetricsFile(Path(self.log_dir) / "metrics.csv"))
         return self._experiment
+
+    @rank_zero_only
+    def cut(self, step: int) -> None:
+        """Leave out what was logged after the state that a run goes on from; see `MetricsFile.cut`."""
+        self.experiment.cut(step)

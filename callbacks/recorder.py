@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from callbacks.loggers import ResumableCSVLogger
 from callbacks.result_files import (
     device_name,
     keep_earlier,
@@ -64,6 +65,8 @@ class RunRecorder(Callback):
         # whether this process has replaced what the folder held before
         self.replaced = False
         self.trained = False
+        # the metrics of the last epoch that was saved
+        self.last: dict[str, float] = {}
         self.seconds_before = 0.0
         self.started = time.monotonic()
 
@@ -80,12 +83,16 @@ class RunRecorder(Callback):
         # a run that starts from another one's checkpoint has a best.ckpt of its own
         if state_dict["folder"] == str(self.result.parent.resolve()):
             self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
+            # those of an earlier version do not have it
+            self.last = state_dict.get("last", {})
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Put the configuration into the checkpoint, so that it can be tested by its path alone."""
+        """Put the configuration into the checkpoint, so that it can be tested by its path alone; and metrics so far."""
         checkpoint["config"] = {name: self.config[name] for name in ("model", "data") if name in self.config}
+        # a run that is killed after its last epoch, and goes on, logs none
+        checkpoint["callbacks"][self.state_key]["last"] = last_metrics(trainer) or self.last
 
     def _seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self.started
@@ -99,6 +106,11 @@ class RunRecorder(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note that the weights change; a run that is resumed after its end does not come here."""
         self.trained = True
+        loop = trainer.fit_loop.epoch_loop
+        for logger in trainer.loggers:
+            if isinstance(logger, ResumableCSVLogger):
+                # a step whose end was not counted yet when the state was saved is in it
+                logger.cut(loop._batches_that_stepped + int(loop.restarted_on_train_batch_end))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the metrics and predictions of the best epoch so far."""
@@ -129,7 +141,7 @@ class RunRecorder(Callback):
         if self.trained and not self.best and trainer.is_global_zero:
             # without validation the last weights are those that count
             self._replace_earlier()
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        metrics = last_metrics(trainer) or self.last
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         speed = next((c.summary() for c in callbacks if isinstance(c, Throughput)), {})
         fit = {
@@ -266,6 +278,11 @@ def what_is_special(data: ImageDataModule) -> dict[str, Any]:
     facts = {"source_names": found.source_names, "skipped_files": found.skipped, "data_notes": found.notes}
     left_out = {"left_out_files": dict(found.left_out)} if found.left_out else {}
     return {name: list(values) for name, values in facts.items() if values} | left_out
+
+
+def last_metrics(trainer: pl.Trainer) -> dict[str, float]:
+    """Return the newest value of each metric."""
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
 def circumstances(trainer: pl.Trainer) -> dict[str, Any]:

@@ -287,7 +287,7 @@ class ImageCLI(LightningCLI):
         if config.trainer.fast_dev_run:
             # a rehearsal leaves nothing behind
             return RunDir(folder / name)
-        run = self.held.enter_context(run_dir.new_run(folder, name, WORKS[self.subcommand]))
+        run = self.held.enter_context(run_dir.new_run(folder, name, WORKS[str(self.subcommand)]))
         if self.subcommand == "fit" and config.ckpt_path is None and run_dir.was_restarted():
             # Lightning finds by itself what it saved when SLURM ended the job
             config.ckpt_path = str(run.last) if run.last.is_file() and not run.requeue_is_newest else None
