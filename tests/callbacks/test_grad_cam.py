@@ -6,6 +6,7 @@ from torch import nn
 from callbacks import GradCam
 from callbacks.grad_cam import grad_cam, last_feature_map
 from lightning_modules import MLP, VGG, ConvNeXt, CustomCNN, EfficientNet, ResNet, SmallCNN
+from lightning_modules.stacked_classifier import StackedClassifier
 from tests.helpers.data import Blobs, data_info, random_images
 from tests.helpers.training import trainer
 
@@ -73,3 +74,14 @@ def test_test__an_mlp_has_no_maps(tmp_path):
     data = Blobs()
     with pytest.warns(UserWarning, match="figure not drawn: Grad-CAM: MLP has no feature maps"):
         trainer(tmp_path, callbacks=[GradCam()]).test(MLP(data_info=data.info), datamodule=data, verbose=False)
+
+
+def test_grad_cam__says_what_a_model_lacks():
+    whole = SmallCNN(data_info=Blobs().info)
+    images = torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
+    del whole.preprocessing
+    with pytest.raises(ValueError, match="SmallCNN has no preprocessing to look through"):
+        grad_cam(whole, images, np.array([0]))
+    stack = StackedClassifier.__new__(StackedClassifier)
+    with pytest.raises(ValueError, match="a stack looks through its members' eyes"):
+        grad_cam(stack, images, np.array([0]))

@@ -115,3 +115,22 @@ def test_batches__from_the_middle_are_those_that_were_left():
     sampler = EpochSampler(Shuffled(50), 16, 3, 0, 1)
     left = list(sampler.batches(2))
     assert all(torch.equal(a, b) for a, b in zip(left, list(sampler.batches())[2:], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "world_size", "smallest"),
+    [
+        (10, 4, 1, 2),
+        (9, 4, 1, 4),
+        (10, 1, 1, 1),
+        (1, 4, 1, 1),
+        (10, 2, 2, 1),
+        (10, 4, 2, 2),
+        (3, 8, 2, 1),
+        (8, 4, 1, 4),
+    ],
+)
+def test_smallest__of_all_batches_and_processes(samples, batch_size, world_size, smallest):
+    samplers = [EpochSampler(InOrder(samples), batch_size, 0, rank, world_size) for rank in range(world_size)]
+    assert {sampler.smallest for sampler in samplers} == {smallest}
+    assert min(len(batch) for sampler in samplers for batch in sampler.batches()) == smallest

@@ -23,7 +23,7 @@ from tests.helpers.data import blobs, write_image_folder
 LONG = bool(os.environ.get("FAULTS_LONG"))
 SEED = int(os.environ.get("FAULTS_SEED", "0"))
 # command lines of a test, and how many tests
-EACH, BLOCKS = 20, 150 if LONG else 8
+EACH, BLOCKS, PARTS = 20, 150 if LONG else 5, 10
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.accelerator=cpu"]
 # one that runs long by nature is cut short by the first of these
 WATCHED = ["--trainer.max_epochs=1", "--data.subsample=0.2"]
@@ -166,12 +166,12 @@ def test_drawn_options__run_or_are_refused_in_words(block, data, tmp_path):
     check([draw(rng, data) for _ in range(EACH)], tmp_path / "runs")
 
 
-@pytest.mark.parametrize("part", range(20))
+@pytest.mark.parametrize("part", range(PARTS))
 def test_each_value_alone__runs_or_is_refused_in_words(part, data, tmp_path):
     every = list(singles(data))
-    lines = every[part::20]
+    lines = every[part::PARTS]
     # the short version looks at some of them, of each table
-    check(lines if LONG else random.Random(part).sample(lines, 3), tmp_path / "runs")
+    check(lines if LONG else random.Random(part).sample(lines, 4), tmp_path / "runs")
 
 
 def test_faults__are_found(tmp_path):

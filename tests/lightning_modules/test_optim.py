@@ -136,3 +136,9 @@ def test_schedule__goes_on_from_a_saved_state(schedule):
 def test_schedule__impossible_options(schedule, options):
     with pytest.raises(ValueError, match=next(iter(options))):
         schedule(**options)
+
+
+@pytest.mark.parametrize("growth", [1e-300, 0.5, 1.0, 2.0, 1e300])
+def test_warm_restarts__of_any_growth_stay_in_bounds(growth):
+    schedule = WarmRestarts(warmup=0.0, cycles=900, growth=growth)
+    assert all(0 <= schedule.factor(step, 50) <= 1 for step in range(51))

@@ -28,3 +28,12 @@ def test_preprocessing__is_saved_with_the_weights():
 def test_preprocessing__floats_are_refused():
     with pytest.raises(TypeError, match="uint8"):
         Preprocessing((8, 8), [0.0], [1.0])(torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_preprocessing__resizes_in_any_precision(dtype):
+    images = random_images(2, 3, 16)
+    expected = Preprocessing((8, 8), [0.5] * 3, [0.25] * 3)(images)
+    prepared = Preprocessing((8, 8), [0.5] * 3, [0.25] * 3).to(dtype)(images)
+    assert prepared.dtype == dtype
+    assert (prepared.float() - expected).abs().max() < 0.05

@@ -203,3 +203,15 @@ def test_without_fresh__goes_on_in_the_folder_that_was_made(tmp_path):
     path.write_text(json.dumps({"members": [{"name": "one"}]}))
     plan = stack.parse(stack.without_fresh(["--config", str(path), "--fresh", "true"], tmp_path / "stack-2"))
     assert (plan.fresh, plan.experiment) == (False, "stack-2")
+
+
+def test_parse__names_the_option_of_a_head(tmp_path, capsys):
+    head = {"class_path": "LogisticHead", "init_args": {"C": -1.0}}
+    assert main(arguments(tmp_path, {"name": "one", "options": {"model": "Linear"}}, heads=[head])) == 2
+    assert "error: --heads: C must be above 0, not -1.0" in capsys.readouterr().err
+
+
+def test_check__names_the_member_whose_trainer_cannot_work(tmp_path, capsys):
+    member = {"name": "one", "options": {"model": "Linear", "trainer.accumulate_grad_batches": 0}}
+    assert main(arguments(tmp_path, member)) == 2
+    assert "member 'one': --trainer.accumulate_grad_batches must be at least 1" in capsys.readouterr().err
