@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import safe_open
 from torch import Tensor
 
+from ensembling.leakage import unknown_images
 from pipelines.errors import UsageError, nearest
 from pipelines.report_files import is_number, part, printable, read_json, read_yaml
 from pipelines.run_dir import RunDir, of_checkpoint
@@ -84,6 +85,23 @@ class FoundRun:
         if overlap:
             sentences.append(f"the model was fitted on copies of {overlap} of the {split} samples")
         return sentences
+
+    def marks(self, split: str) -> dict[str, str]:
+        """Return what stands beside its name wherever that is shown, with a sentence for each.
+
+        Args:
+            split: which is reported on
+        """
+        unknown = [str(text) for text in part(self.result, "leakage").get("unknown") or []]
+        files = self.result.get("unknown_images")
+        if not unknown and isinstance(files, list) and files:
+            unknown = [f"the model was {unknown_images(map(str, files))}"]
+        changed = part(part(self.result, "evaluations"), split).get("data_changed")
+        members = [str(text) for text in part(self.result, "leakage").get("changed") or []]
+        if isinstance(changed, list) and changed:
+            members.append(f"the data has changed since it was trained on it: {'; '.join(map(str, changed))}")
+        found = {"unknown images": "; ".join(unknown), "data changed": "; ".join(members)}
+        return {mark: sentence for mark, sentence in found.items() if sentence}
 
     def fingerprint(self, split: str) -> str | None:
         """Return what identifies the samples of a split, if it says so."""

@@ -1,4 +1,5 @@
 import pytest
+import torch
 from rich.console import Console
 
 from pipelines import dry_run
@@ -15,9 +16,9 @@ def plan(tmp_path=None, **changes):
     return StackPlan(**{"members": members, "options": options, "root": str(tmp_path), **changes})
 
 
-def test_costs__count_what_is_trained():
+def test_costs__count_what_is_trained(tmp_path):
     planned = plan()
-    costs = dry_run.costs(planned, check(planned))
+    costs = dry_run.costs(planned, check(planned), tmp_path)
     # 64 pixels, 8 hidden with BatchNorm, 10 classes
     assert costs["one"].parameters == 16 * 16 * 8 + 8 + 2 * 8 + 8 * 10 + 10
     # of 1,438 training images, a tenth for validation and a fifth for the heads
@@ -32,7 +33,7 @@ def test_print_costs__tells_the_seconds_of_cells_that_are_done(tmp_path):
     files = CellFiles(tmp_path / "x", "one-fold0")
     files.write({"status": "done", "seconds": 50.0})
     files.run.checkpoints.mkdir(parents=True)
-    files.run.best.touch()
+    torch.save({"architecture": {}}, files.run.best)
     before = sorted(tmp_path.rglob("*"))
     console = Console(record=True, width=100, quiet=False)
     dry_run.print_costs(console, planned, check(planned), tmp_path / "x")

@@ -1,6 +1,8 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from pipelines import stack
 from pipelines.cells import CellFiles, Outcome, run_command
@@ -31,7 +33,7 @@ def finished(folder, name):
     """Leave what a finished cell leaves, as far as a rerun looks."""
     files = CellFiles(folder, name)
     files.run.checkpoints.mkdir(parents=True)
-    files.run.last.touch()
+    torch.save({"architecture": {}}, files.run.last)
     files.write({"status": "done", "seconds": 5.0, "settings": {"trainer.max_epochs": 1}})
 
 
@@ -203,3 +205,17 @@ def test_without_fresh__goes_on_in_the_folder_that_was_made(tmp_path):
     path.write_text(json.dumps({"members": [{"name": "one"}]}))
     plan = stack.parse(stack.without_fresh(["--config", str(path), "--fresh", "true"], tmp_path / "stack-2"))
     assert (plan.fresh, plan.experiment) == (False, "stack-2")
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_main__weights_of_unknown_images_are_refused_before_any_cell(allowed, tmp_path, meta, monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr(stack, "run_queue", lambda jobs, *more: ran.append(jobs) or [])
+    save_file({"weight": torch.ones(1)}, tmp_path / "x.safetensors")
+    member = {"name": "a", "options": {"model": "Linear", "model.weights": str(tmp_path / "x.safetensors")}}
+    status = main(arguments(tmp_path, member, {"name": "b", "options": {"model": "Linear"}}, allow_unknown=allowed))
+    assert (status, len(ran)) == ((0, 1) if allowed else (2, 0))
+    if not allowed:
+        error = capsys.readouterr().err
+        assert f"a would be fitted on unknown images: {tmp_path}/x.safetensors" in error
+        assert "option allow_unknown true" in error
