@@ -1,11 +1,11 @@
 import pytest
-import torch
 from rich.console import Console
 
 from pipelines import dry_run
 from pipelines.cells import CellFiles
 from pipelines.plan import Member, StackPlan
 from pipelines.plan_check import check
+from tests.helpers.runs import write_checkpoint
 
 SMALL = {"model": "MLP", "model.hidden": [8]}
 
@@ -33,7 +33,7 @@ def test_print_costs__tells_the_seconds_of_cells_that_are_done(tmp_path):
     files = CellFiles(tmp_path / "x", "one-fold0")
     files.write({"status": "done", "seconds": 50.0})
     files.run.checkpoints.mkdir(parents=True)
-    torch.save({"architecture": {}}, files.run.best)
+    write_checkpoint(files.run.best)
     before = sorted(tmp_path.rglob("*"))
     console = Console(record=True, width=100, quiet=False)
     dry_run.print_costs(console, planned, check(planned), tmp_path / "x")

@@ -10,6 +10,7 @@ from pipelines.executors import LocalExecutor
 from pipelines.main import main
 from pipelines.stack_folder import CellError, held
 from tests.helpers.data import write_image_folder
+from tests.helpers.runs import write_checkpoint
 
 SHARED = {"data.stack_fraction": 0.2, "trainer.enable_progress_bar": False, "trainer.accelerator": "cpu"}
 
@@ -33,7 +34,7 @@ def finished(folder, name):
     """Leave what a finished cell leaves, as far as a rerun looks."""
     files = CellFiles(folder, name)
     files.run.checkpoints.mkdir(parents=True)
-    torch.save({"architecture": {}}, files.run.last)
+    write_checkpoint(files.run.last)
     files.write({"status": "done", "seconds": 5.0, "settings": {"trainer.max_epochs": 1}})
 
 
