@@ -1,7 +1,8 @@
 """RunRecorder: the run's result.json, predictions and provenance."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,13 @@ from callbacks.result_files import (
     write_predictions,
 )
 from callbacks.throughput import Throughput
+from common.damaged import DamagedFileError
 from common.recorded import sums_of
 from datamodules.base import ImageDataModule
+from datamodules.data_record import DataRecord, changes, is_meant, only_numbered, refuse_changed
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.samples import Samples
+from ensembling.label_check import label_notes
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.metrics import metrics_by_source, pairwise_source_auroc
 from lightning_modules.stacking import StackingModule
@@ -51,6 +55,8 @@ class RunRecorder(Callback):
         facts: what the caller knows of the run, for result.json
         monitor: the metric that chooses the best epoch
         mode: max or min
+        data: path of the record of the data that the run is trained on; None keeps none
+        changed: what has changed of the data since the model was trained, for result.json
     """
 
     def __init__(
@@ -61,8 +67,11 @@ class RunRecorder(Callback):
         facts: Mapping[str, Any],
         monitor: str = "val/accuracy",
         mode: str = "max",
+        data: Path | None = None,
+        changed: Sequence[str] = (),
     ) -> None:
         self.result, self.predictions, self.config, self.facts = result, predictions, config, facts
+        self.data, self.changed = data, list(changed)
         self.monitor, self.sign = monitor, 1 if mode == "max" else -1
         self.best: dict[str, float] = {}
         self.best_epoch = -1
@@ -98,6 +107,19 @@ class RunRecorder(Callback):
         # a run that is killed after its last epoch, and goes on, logs none
         checkpoint["callbacks"][self.state_key]["last"] = last_metrics(trainer) or self.last
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse to go on with data that has changed; a job that was queued again comes here first.
+
+        Raises:
+            DataChangedError: it has
+        """
+        before, data = checkpoint.get("data_record"), getattr(trainer, "datamodule", None)
+        fits = trainer.state.fn == "fit"
+        if fits and before and isinstance(data, ImageDataModule) and is_meant(before, data):
+            refuse_changed(changes(before, self.data, data), str(trainer.ckpt_path))
+
     def _seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self.started
 
@@ -108,13 +130,27 @@ class RunRecorder(Callback):
         self.started = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note that the weights change; a run that is resumed after its end does not come here."""
+        """Note that the weights change, and on what; a run that is resumed after its end does not come here."""
         self.trained = True
         loop = trainer.fit_loop.epoch_loop
         for logger in trainer.loggers:
             if isinstance(logger, ResumableCSVLogger):
                 # a step whose end was not counted yet when the state was saved is in it
                 logger.cut(loop._batches_that_stepped + int(loop.restarted_on_train_batch_end))
+        data = getattr(trainer, "datamodule", None)
+        if self.data is not None and trainer.is_global_zero and isinstance(data, ImageDataModule):
+            self._write_data(self.data, data.record, is_rehearsal(trainer))
+
+    def _write_data(self, path: Path, record: DataRecord, rehearsal: bool) -> None:
+        if rehearsal:
+            return
+        if path.is_file():
+            with suppress(DamagedFileError):
+                if DataRecord.read(path).digests == record.digests:
+                    return
+            # damaged, or of the same data, split otherwise
+            keep_earlier(path)
+        record.write(path)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the metrics and predictions of the best epoch so far."""
@@ -186,7 +222,7 @@ class RunRecorder(Callback):
             return
         earlier = or_put_aside(read_result, self.result)
         data = trainer.datamodule  # type: ignore[attr-defined]
-        this = {} if evaluated is None else {evaluated: evaluation(trainer, model, evaluated)}
+        this = {} if evaluated is None else {evaluated: evaluation(trainer, model, evaluated, self.changed)}
         before = earlier.get("evaluations", {}).get(evaluated)
         changed = any(name in earlier and not says_the_same(earlier[name], entry) for name, entry in entries.items())
         if evaluated is not None and before is not None:
@@ -202,6 +238,7 @@ class RunRecorder(Callback):
             "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "samples": {name: len(samples) for name, samples in splits.items()},
             "fingerprints": {name: data.fingerprint(name) for name in splits},
+            "data_record": data.record.plain(),
             "split_seed": data.split_seed,
             "class_names": model.info.class_names,
             **what_is_special(data),
@@ -211,6 +248,8 @@ class RunRecorder(Callback):
             facts["parameters"] += sum(base.parameters for base in model.known_bases)
         if model.leakage is not None:
             facts["leakage"] = model.leakage.plain()
+        # a stack that is being fitted has the record of its bases
+        facts |= Provenance.of().union(model.provenance, model.current_provenance()).origins()
         # what a fit wrote of itself stands when the run is tested later, perhaps elsewhere
         facts = {**earlier, **facts} if "fit" in entries else {**facts, **earlier}
         if evaluated is not None:
@@ -230,7 +269,7 @@ class RunRecorder(Callback):
         write_json(self.result, {**facts, **entries})
 
 
-def evaluation(trainer: pl.Trainer, model: ImageClassifier, split: str) -> dict[str, Any]:
+def evaluation(trainer: pl.Trainer, model: ImageClassifier, split: str, changed: Sequence[str]) -> dict[str, Any]:
     """Say what was evaluated, on what, and how many of its samples the model had been fitted on."""
     data = trainer.datamodule  # type: ignore[attr-defined]
     samples = data.served(split)
@@ -249,12 +288,21 @@ def evaluation(trainer: pl.Trainer, model: ImageClassifier, split: str) -> dict[
                 f"the model was fitted on other samples of the groups of {related} of the {int(evaluated.sum())} "
                 f"{split} samples"
             )
+    predictions = {name: model.predictions[name] for name in ("logits", "label")}
+    notes = label_notes(predictions["logits"].argmax(1), predictions["label"], model.info.class_names)
+    trained = {"the model": model.trained_on} if model.trained_on else {}
+    notes += only_numbered(model.info.class_names, trained, data)
+    for note in notes:
+        rank_zero_warn(note)
     return {
         "data": f"{type(data).__module__}.{type(data).__qualname__}",
         "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,
         "samples": int(evaluated.sum()),
         "fingerprint": fingerprint(samples.ids, samples.keys, samples.labels),
+        "digests": data.record.digests,
         "fitted_on": overlap,
+        **({"data_changed": list(changed)} if changed else {}),
+        **({"notes": notes} if notes else {}),
         **({"fitted_on_groups": related} if samples.groups is not None else {}),
         **({"logit_adjustment": model.logit_adjustment} if model.logit_adjustment else {}),
         **what_is_special(data),

@@ -143,9 +143,15 @@ def or_put_aside(read: Callable[[Path], dict[str, T]], path: Path) -> dict[str, 
 
 
 def leakage_allowed(leakage: Leakage | None) -> dict[str, str]:
-    """Return what a file of tensors says of a stack that was trained on what its bases knew; else nothing."""
-    problems = leakage.problems() if leakage is not None else []
-    return {"leakage_allowed": "; ".join(problems)} if problems else {}
+    """Return what a file of tensors says of a stack that was trained on what its bases knew, or may have known."""
+    if leakage is None:
+        return {}
+    told = {
+        "leakage_allowed": leakage.problems(),
+        "unknown_images": leakage.unknown_images(),
+        "data_changed": leakage.changed,
+    }
+    return {name: "; ".join(sentences) for name, sentences in told.items() if sentences}
 
 
 def write_predictions(

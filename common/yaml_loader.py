@@ -87,7 +87,7 @@ def look_through(text: str, kind: Any) -> None:
         elif isinstance(event, yaml.NodeEvent):
             size = 1
             if isinstance(event, yaml.AliasEvent):
-                size = sizes.get(event.anchor, 1)
+                size = sizes.get(event.anchor or "", 1)
                 aliased += size
                 if any(frame.anchor == event.anchor for frame in frames):
                     raise refused(f"*{event.anchor} lies inside of what it stands for", event)

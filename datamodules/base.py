@@ -12,6 +12,7 @@ from lightning.pytorch.trainer.states import RunningStage
 from torch import Tensor
 
 from common.few import few
+from datamodules.data_record import DataRecord
 from datamodules.dataset import Dataset, channel_statistics
 from datamodules.hold_out import hold_out, thin_out
 from datamodules.info import DataInfo
@@ -171,6 +172,11 @@ class ImageDataModule(pl.LightningDataModule):
         """Name the content of a split: 16 hex digits over ids, content keys and labels."""
         samples = self.splits[split]
         return fingerprint(samples.ids, samples.keys, samples.labels)
+
+    @cached_property
+    def record(self) -> DataRecord:
+        """All samples by id, content, label, group, source and split: what a later run is compared with."""
+        return DataRecord.of(self)
 
     @cached_property
     def provenance(self) -> Provenance:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from torch import Tensor
 from datamodules.samples import Samples
 
 BLOCK = 10_000
+# columns of a record of what a model has seen
+ROLES = ("fitted", "selected", "calibrated", "fitted_groups", "selected_groups", "calibrated_groups")
 
 
 def _hash64(*parts: bytes) -> int:
@@ -88,6 +90,8 @@ class Provenance:
         fitted_groups: groups of the samples in `fitted`, where the data has groups
         selected_groups: likewise of those in `selected`
         calibrated_groups: likewise of those in `calibrated`
+        unknown: weights that it goes back to and that do not say what they were fitted on, by their files
+        published: data sets that it goes back to, whose samples have no keys here, such as ImageNet
     """
 
     fitted: Tensor
@@ -96,6 +100,8 @@ class Provenance:
     fitted_groups: Tensor
     selected_groups: Tensor
     calibrated_groups: Tensor
+    unknown: tuple[str, ...] = ()
+    published: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -106,10 +112,14 @@ class Provenance:
         fitted_groups: Iterable[Tensor] = (),
         selected_groups: Iterable[Tensor] = (),
         calibrated_groups: Iterable[Tensor] = (),
+        unknown: Iterable[str] = (),
+        published: Iterable[str] = (),
     ) -> "Provenance":
         """Join several lists a role."""
         roles = (fitted, selected, calibrated, fitted_groups, selected_groups, calibrated_groups)
-        return cls(*(torch.cat([torch.empty(0, dtype=torch.int64), *lists]).unique() for lists in roles))
+        columns = [torch.cat([torch.empty(0, dtype=torch.int64), *lists]).unique() for lists in roles]
+        record = cls(**dict(zip(ROLES, columns, strict=True)))
+        return replace(record, unknown=tuple(dict.fromkeys(unknown)), published=tuple(dict.fromkeys(published)))
 
     @classmethod
     def of_samples(
@@ -117,24 +127,44 @@ class Provenance:
     ) -> "Provenance":
         """Record the samples of each role, with their groups."""
         roles = [list(samples) for samples in (fitted, selected, calibrated)]
-        keys = ([part.keys for part in samples] for samples in roles)
-        return cls.of(*keys, *([p.groups for p in samples if p.groups is not None] for samples in roles))
+        keys = [[part.keys for part in samples] for samples in roles]
+        groups = [[part.groups for part in samples if part.groups is not None] for samples in roles]
+        return cls.of(keys[0], keys[1], keys[2], groups[0], groups[1], groups[2])
 
     @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> "Provenance":
-        """Rebuild from a checkpoint's entry."""
-        return cls.of(**{f.name: [values[f.name]] for f in fields(cls) if f.name in values})
+    def from_plain(cls, values: Mapping[str, Any] | None, origin: str = "a checkpoint") -> "Provenance":
+        """Rebuild from a checkpoint's entry.
 
-    def plain(self) -> dict[str, Tensor]:
+        Args:
+            values: the entry; one that is missing, or names no sample that the weights were fitted on, says that they
+                were fitted on unknown images
+            origin: what to call the checkpoint
+        """
+        values = values or {}
+        columns = {name: [values[name]] for name in ROLES if name in values}
+        texts = {name: list(values[name]) for name in ("unknown", "published") if name in values}
+        if not texts.get("unknown") and not any(len(keys) for keys in columns.get("fitted", [])):
+            texts["unknown"] = [origin]
+        return cls.of(**columns, **texts)
+
+    def plain(self) -> dict[str, Any]:
         """Return the record as it stands in a checkpoint."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        columns: dict[str, Any] = {name: getattr(self, name) for name in ROLES}
+        return columns | {"unknown": list(self.unknown), "published": list(self.published)}
+
+    def origins(self) -> dict[str, list[str]]:
+        """Return what result.json says of weights that a model goes back to beyond its samples, where there are any."""
+        found = {"unknown_images": self.unknown, "published_data": self.published}
+        return {name: list(values) for name, values in found.items() if values}
 
     def union(self, *others: "Provenance | None") -> "Provenance":
         """Add the samples of other records, for a run that continues one or a model that is made of several."""
         records = [self, *(record for record in others if record is not None)]
         if len(records) == 1:
             return self
-        return Provenance.of(**{f.name: [getattr(record, f.name) for record in records] for f in fields(self)})
+        columns = {name: [getattr(record, name) for record in records] for name in ROLES}
+        texts = {n: [text for record in records for text in getattr(record, n)] for n in ("unknown", "published")}
+        return Provenance.of(**columns, **texts)
 
 
 def fingerprint(*arrays: Tensor) -> str:

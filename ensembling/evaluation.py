@@ -195,7 +195,7 @@ def stack_report(
             **draw,
         ),
         "recommendation": asdict(recommendation),
-        "leakage": {key: list((leakage or {}).get(key, ())) for key in ("allowed", "warnings")},
+        "leakage": {"allowed": [], "warnings": [], **(leakage or {})},
         "notes": [*notes, *against, *notes_on_samples(test, held_out, raw, chosen_on, present)],
     }
 

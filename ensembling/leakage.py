@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,15 @@ from datamodules.provenance import Provenance
 
 class LeakageError(ValueError):
     """The meta-model would train on samples that a base was fitted on."""
+
+
+def unknown_images(files: Iterable[str]) -> str:
+    """Say that a model may have been fitted on any image.
+
+    Args:
+        files: the weights that it goes back to and that do not say what they were fitted on
+    """
+    return f"fitted on unknown images: {', '.join(files)}"
 
 
 @dataclass(frozen=True)
@@ -25,12 +35,15 @@ class Leakage:
         fitted: by base, the number of meta-training samples it was fitted on
         selected: by base, the number of meta-training samples that chose its checkpoint
         validated: by base, the number of samples it was fitted on among those that the meta-model is validated on
-        unknown: bases whose checkpoints do not say what they were fitted on
+        unknown: bases whose checkpoints do not say at all what they were fitted on; in stacks made before `history`
         calibrated: by base, the number of meta-training samples it was calibrated on
         fitted_groups: as `fitted`, by group alone
         selected_groups: as `selected`, by group alone
         validated_groups: as `validated`, by group alone
         calibrated_groups: as `calibrated`, by group alone
+        history: by base, the weights that it goes back to and that do not say what they were fitted on
+        changed: what has changed of the data since bases were trained on it, one sentence each
+        notes: what else is to be known of the bases, one sentence each
     """
 
     fitted: dict[str, int] = field(default_factory=dict)
@@ -42,6 +55,9 @@ class Leakage:
     selected_groups: dict[str, int] = field(default_factory=dict)
     validated_groups: dict[str, int] = field(default_factory=dict)
     calibrated_groups: dict[str, int] = field(default_factory=dict)
+    history: dict[str, list[str]] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """Return one sentence for each base that the meta-model must not be trained over."""
@@ -51,7 +67,13 @@ class Leakage:
                 f"{name} was fitted on other samples of the groups of {count} meta-training samples"
                 for name, count in self.fitted_groups.items()
             ),
-            *(f"{name} does not say what it was fitted on" for name in self.unknown),
+        ]
+
+    def unknown_images(self) -> list[str]:
+        """Return one sentence for each base that may have been fitted on any image."""
+        return [
+            *(f"{name} was {unknown_images(['its own checkpoint'])}" for name in self.unknown),
+            *(f"{name} was {unknown_images(files)}" for name, files in self.history.items()),
         ]
 
     def warnings(self) -> list[str]:
@@ -65,17 +87,20 @@ class Leakage:
             (self.validated, "was fitted on {} of the samples that the stack is validated on"),
             (self.validated_groups, f"was fitted on {of} {{}} of the samples that the stack is validated on"),
         )
-        return [f"{name} {text.format(count)}" for counts, text in sentences for name, count in counts.items()]
+        found = [f"{name} {text.format(count)}" for counts, text in sentences for name, count in counts.items()]
+        return [*found, *self.notes]
 
     def plain(self) -> dict[str, list[str]]:
-        """Return the sentences as they stand in result.json."""
-        return {"allowed": self.problems(), "warnings": self.warnings()}
+        """Return the sentences as they stand in result.json; of unknown images and changed data where there are any."""
+        found = {"unknown": self.unknown_images(), "changed": self.changed}
+        rare = {name: sentences for name, sentences in found.items() if sentences}
+        return {"allowed": self.problems(), **rare, "warnings": self.warnings()}
 
 
 def find_leakage(
     keys: Tensor,
     val_keys: Tensor,
-    bases: Mapping[str, Provenance | None],
+    bases: Mapping[str, Provenance],
     groups: Tensor | None = None,
     val_groups: Tensor | None = None,
 ) -> Leakage:
@@ -84,17 +109,15 @@ def find_leakage(
     Args:
         keys: content keys of the meta-training samples, shape `(sample,)`
         val_keys: content keys of the samples that the meta-model is validated on, shape `(sample,)`
-        bases: the record of each base by its name; None where its checkpoint has none
+        bases: the record of each base by its name
         groups: group of each meta-training sample, shape `(sample,)`; None where the data has none
         val_groups: likewise of the samples that the meta-model is validated on
 
     Returns:
         the overlaps; empty if there are none
     """
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, Any] = {}
     for name, record in bases.items():
-        if record is None:
-            continue
         for role, seen, seen_groups, ours, our_groups in (
             ("fitted", record.fitted, record.fitted_groups, keys, groups),
             ("selected", record.selected, record.selected_groups, keys, groups),
@@ -108,7 +131,8 @@ def find_leakage(
             for kind, mask in ((role, shared), (f"{role}_groups", related)):
                 if mask.any():
                     counts.setdefault(kind, {})[name] = int(mask.sum())
-    return Leakage(unknown=[name for name, record in bases.items() if record is None], **counts)
+    found = Leakage(history={name: list(record.unknown) for name, record in bases.items() if record.unknown})
+    return replace(found, **counts)
 
 
 def join_leakage(parts: Iterable[Leakage]) -> Leakage:
@@ -119,27 +143,44 @@ def join_leakage(parts: Iterable[Leakage]) -> Leakage:
     """
     counts: dict[str, Counter[str]] = {}
     unknown: dict[str, None] = {}
+    history: dict[str, dict[str, None]] = {}
+    changed: dict[str, None] = {}
+    notes: dict[str, None] = {}
     for part in parts:
         unknown |= dict.fromkeys(part.unknown)
+        changed |= dict.fromkeys(part.changed)
+        notes |= dict.fromkeys(part.notes)
+        for name, found in part.history.items():
+            history.setdefault(name, {}).update(dict.fromkeys(found))
         for f in fields(part):
-            if f.name != "unknown":
+            if f.name not in ("unknown", "history", "changed", "notes"):
                 counts.setdefault(f.name, Counter()).update(getattr(part, f.name))
-    return Leakage(unknown=list(unknown), **{name: dict(count) for name, count in counts.items()})
+    files = {name: list(names) for name, names in history.items()}
+    joined = Leakage(unknown=list(unknown), history=files, changed=list(changed), notes=list(notes))
+    totals: dict[str, Any] = {name: dict(count) for name, count in counts.items()}
+    return replace(joined, **totals)
 
 
-def refuse_leakage(leakage: Leakage, allow: bool) -> None:
-    """Stop a meta-model from training on what its bases know by heart.
+def refuse_leakage(leakage: Leakage, allow: bool, allow_unknown: bool = False) -> None:
+    """Stop a meta-model from training on what its bases know by heart, or may know.
 
     Args:
         leakage: the overlaps found
         allow: go on all the same; the results must then say so
+        allow_unknown: go on over bases that may have been fitted on any image; the results must then say so
 
     Raises:
-        LeakageError: there is an overlap with fitted samples, or a base without a record
+        LeakageError: there is an overlap with fitted samples, or a base that was fitted on unknown images
     """
-    problems = leakage.problems()
+    problems, unknown = leakage.problems(), leakage.unknown_images()
     if problems and not allow:
         raise LeakageError(
             "; ".join(problems) + ": train the bases without these samples, on data that is split as the stack's is "
             "(fractions, split_seed and groups), or set the option allow_leakage true and have every table say so"
+        )
+    if unknown and not (allow or allow_unknown):
+        raise LeakageError(
+            "; ".join(unknown) + ": the samples of the stack may be among them. Start the bases from weights that say "
+            "what they were fitted on, such as a checkpoint of this project, or set the option allow_unknown true and "
+            "have every table say so"
         )

@@ -33,7 +33,9 @@ CHECKPOINT = {
     "state_dict": {ANY: Tensor},
     "parameters?": int,
     "class_counts?": [int],
-    "provenance?": {"fitted": Tensor, "selected": Tensor, ANY: Tensor},
+    # an empty one says that nobody knows what the weights were fitted on
+    "provenance?": {"unknown?": [str], "published?": [str], ANY: Tensor},
+    "data_record?": {"samples": int, "place": {}, "draw": {}, "digests": {ANY: str}},
     "leakage?": {},
     "train_sums?": {"sums": Tensor, "count": int},
     "bases?": [{"path": str, "relative": str, "sha256": str}],

@@ -12,6 +12,9 @@ from lightning_modules.checkpoint_fields import CHECKPOINT, check_kinds
 from lightning_modules.checkpoint_io import file_sha256, read_archive, way_out
 from lightning_modules.classifier import ImageClassifier
 
+# the best epoch's checkpoint, and the state to go on from
+BEST, LAST = "best.ckpt", "last.ckpt"
+
 
 @dataclass(frozen=True)
 class Base:
@@ -21,15 +24,17 @@ class Base:
         path: the checkpoint
         sha256: of its bytes
         info: what its data knows
-        provenance: which samples it has seen; None if the checkpoint does not say
+        provenance: which samples it has seen, or that this is not known
         parameters: how many it has
+        data: what `DataRecord.plain` says of the data that it was trained on; None if the checkpoint does not say
     """
 
     path: Path
     sha256: str
     info: DataInfo
-    provenance: Provenance | None
+    provenance: Provenance
     parameters: int
+    data: dict[str, Any] | None = None
 
 
 def read_base(path: Path) -> Base:
@@ -50,14 +55,14 @@ def read_base(path: Path) -> Base:
         )
     if "parameters" not in checkpoint:
         raise ValueError(f"{path} was written by an earlier version of this project: train its model again")
-    record = checkpoint.get("provenance")
     return Base(
         path,
         file_sha256(path),
         DataInfo.from_plain(checkpoint["architecture"]["init_args"]["data_info"]),
         # of its own, because what is mapped goes with the file
-        Provenance.from_plain(record) if record is not None else None,
+        Provenance.from_plain(checkpoint.get("provenance"), str(path)),
         checkpoint["parameters"],
+        checkpoint.get("data_record"),
     )
 
 
@@ -89,6 +94,31 @@ def read_checkpoint(path: Path, mapped: bool = False, digest: str | None = None)
     return checkpoint
 
 
+def refuse_lost_best(path: Path) -> Path:
+    """Stop where the last epoch would stand for a best one whose checkpoint is lost.
+
+    Args:
+        path: of the checkpoint that stands for a run: best.ckpt, or last.ckpt where validation has chosen none
+
+    Returns:
+        the same path
+
+    Raises:
+        FileNotFoundError: validation had chosen a best one
+    """
+    best = path.with_name(BEST)
+    if path.name != LAST or best.is_file() or not path.is_file():
+        return path
+    states = read_checkpoint(path, mapped=True).get("callbacks", {})
+    kept = [state.get("best_model_path") for name, state in states.items() if name.startswith("ModelCheckpoint")]
+    if any(Path(str(file)).name == BEST for file in kept):
+        raise FileNotFoundError(
+            f"{best} is missing, though validation has chosen it: restore it, or train the run anew; {path} is another "
+            f"epoch, and stands for the run only where it is named itself"
+        )
+    return path
+
+
 def load_classifier(path: Path | str, digest: str | None = None) -> ImageClassifier:
     """Rebuild a classifier from its checkpoint, on the CPU and in evaluation mode.
 
@@ -109,6 +139,7 @@ def load_classifier(path: Path | str, digest: str | None = None) -> ImageClassif
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit {type(model).__name__}: {error}") from error
+    checkpoint["provenance"] = Provenance.from_plain(checkpoint.get("provenance"), str(path)).plain()
     model.on_load_checkpoint(checkpoint)
     return model.eval()
 

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 from jsonargparse import lazy_instance
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
@@ -17,7 +17,7 @@ from datamodules.base import ImageDataModule
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
-from ensembling.leakage import Leakage
+from ensembling.leakage import Leakage, unknown_images
 from lightning_modules.compute import check_compiler, compile_module
 from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.evaluated import Evaluated
@@ -28,6 +28,7 @@ from lightning_modules.freezing import (
     follow_unfreezing,
     freeze_backbone,
     unfreezing,
+    warn_of_random,
 )
 from lightning_modules.losses import CrossEntropy, Loss, log_shares
 from lightning_modules.optim import Schedule, WarmupCosine
@@ -116,6 +117,10 @@ class ImageClassifier(Evaluated):
         super().__init__()
         self._check_options()
         self.provenance: Provenance | None = None
+        # what its checkpoint says of the data that it was trained on
+        self.trained_on: dict[str, Any] | None = None
+        # names of the backbone's tensors that do not start at random; None without a backbone of its own
+        self._loaded: frozenset[str] | None = None
         # of a stack: what its bases had seen of the samples that its head was fitted on
         self.leakage: Leakage | None = None
         self._train_sums = EpochSums()
@@ -173,11 +178,17 @@ class ImageClassifier(Evaluated):
         if dim is None:
             raise ValueError(self._size_error(self.backbone))
         self.head: nn.Module = nn.Linear(dim[0], self.info.num_classes)
+        self._loaded = frozenset()
         if weights is not None:
-            rank_zero_info(load_weights(self.backbone, weights, self.new_parts))
+            told, loaded = load_weights(self.backbone, weights, self.new_parts)
+            self._loaded = frozenset(loaded)
+            rank_zero_info(told)
             rank_zero_info(f"weights: images are normalised by mean {mean}, std {std} (--model.normalization)")
             # what they were fitted on has been seen by this model too
             self.provenance = weights.provenance
+            if unknown := self.provenance.unknown:
+                told = f"weights: {unknown_images(unknown)}"
+                rank_zero_warn(f"{told} (every result says so, and a stack over this model needs allow_unknown true)")
         freeze_backbone(self.backbone, self.freeze)
         self.train()
 
@@ -260,6 +271,11 @@ class ImageClassifier(Evaluated):
             self.train(self.training)
 
     # steps
+
+    def on_fit_start(self) -> None:
+        """Warn of layers that are frozen at random; a run that goes on has loaded all of them."""
+        if self._loaded is not None:
+            warn_of_random(self.backbone, self._loaded)
 
     def on_train_start(self) -> None:
         """Take the sums to the device: an epoch that is resumed half-way goes on with them."""
@@ -356,6 +372,9 @@ class ImageClassifier(Evaluated):
         checkpoint["train_sums"] = self._train_sums.state_dict()
         if self._plateau is not None:
             checkpoint["plateau"] = self._plateau[0].state_dict()
+        data = getattr(self._trainer, "datamodule", None)
+        if isinstance(data, ImageDataModule):
+            checkpoint["data_record"] = data.record.plain()
         now = self.current_provenance()
         record = now.union(self.provenance) if now else self.provenance
         if record is not None:
@@ -366,7 +385,10 @@ class ImageClassifier(Evaluated):
         if "train_sums" in checkpoint:
             self._train_sums.load_state_dict(checkpoint["train_sums"])
         self._plateau_state = checkpoint.get("plateau", {})
-        if "provenance" in checkpoint:
-            self.provenance = Provenance.from_plain(checkpoint["provenance"])
+        self.trained_on = checkpoint.get("data_record")
+        # its weights replace those that the run had started from
+        self._loaded = None
+        path = getattr(self._trainer, "ckpt_path", None)
+        self.provenance = Provenance.from_plain(checkpoint.get("provenance"), str(path or "a checkpoint"))
         if "leakage" in checkpoint:
             self.leakage = Leakage(**checkpoint["leakage"])

@@ -1,12 +1,15 @@
 """Parts of a network that are not trained, for a whole run or for its first epochs."""
 
 import difflib
+from collections.abc import Collection
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import BackboneFinetuning
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from lightning_modules.stages import stages
+from lightning_modules.weights import some
 
 
 def freeze_backbone(backbone: nn.Module, choice: str) -> None:
@@ -37,6 +40,22 @@ def freeze_backbone(backbone: nn.Module, choice: str) -> None:
             return
         for module in modules:
             module.requires_grad_(False)
+
+
+def warn_of_random(backbone: nn.Module, loaded: Collection[str]) -> None:
+    """Warn of layers that are not trained and whose weights were drawn at random.
+
+    Args:
+        backbone: from images to embeddings
+        loaded: names of its tensors that come from a file
+    """
+    names = [name for name, p in backbone.named_parameters() if not p.requires_grad and name not in loaded]
+    if names:
+        layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+        rank_zero_warn(
+            f"{len(layers)} frozen layers have random weights, which are not trained ({some(layers)}): give "
+            f"--model.weights FILE or --model.pretrained true, or freeze less by --model.freeze"
+        )
 
 
 def known(names: list[str]) -> str:

@@ -120,6 +120,7 @@ def stack_checkpoint(
     leakage: Leakage,
     data: dict[str, Any],
     normalized: bool,
+    data_record: dict[str, Any],
 ) -> dict[str, Any]:
     """Put a whole stack into one checkpoint, which needs no other file.
 
@@ -135,6 +136,7 @@ def stack_checkpoint(
         leakage: what the bases had seen of the samples that the head was fitted on
         data: the data section of the resolved configuration
         normalized: whether the head gets logarithms of probabilities
+        data_record: what `DataRecord.plain` says of the data
 
     Returns:
         what `torch.save` writes and `load_classifier` reads
@@ -166,6 +168,7 @@ def stack_checkpoint(
         "config": {"data": data},
         "provenance": provenance.plain(),
         "leakage": asdict(leakage),
+        "data_record": data_record,
     }
 
 

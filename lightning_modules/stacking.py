@@ -1,8 +1,8 @@
 """StackingModule: a meta-model on the logits of frozen bases."""
 
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from datamodules.base import ImageDataModule
+from datamodules.data_record import DataChangedError, changes, is_meant, only_numbered, record_of
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from datamodules.samples import Samples, TensorSource
@@ -24,7 +25,7 @@ from ensembling.heads import Head, LogisticHead, head_plain
 from ensembling.leakage import Leakage, find_leakage, refuse_leakage
 from ensembling.logits import mean_logits
 from ensembling.tta import TTA, tta_logits
-from lightning_modules.checkpoints import read_base
+from lightning_modules.checkpoints import BEST, LAST, Base, read_base, refuse_lost_best
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.losses import Focal
 from lightning_modules.member_logits import load_frozen, stack_logits
@@ -61,6 +62,9 @@ class StackingModule(ImageClassifier):
         meta_model: the head on the bases' logits
         train_on: the split that the head is trained on
         allow_leakage: train on samples that a base was fitted on; every table then says so
+        allow_unknown: take bases that were fitted on unknown images, as those that started from a file of weights that
+            does not say on which; every table then says so
+        allow_changed: take bases whose data has changed since they were trained on it; every table then says so
         logit_cache: folder that keeps the bases' logits, for all runs; null keeps none, and computes them each time
         tta: views of each image that a base's logits are averaged over: none, flip (the image and its mirror image), or
             flip_shift (both, also shifted up, down, left and right)
@@ -70,6 +74,8 @@ class StackingModule(ImageClassifier):
     meta_model: Head = lazy_instance(LogisticHead)
     train_on: Literal["stack", "val"] = "stack"
     allow_leakage: bool = False
+    allow_unknown: bool = False
+    allow_changed: bool = False
     logit_cache: str | None = LOGIT_CACHE
     tta: TTA = "none"
 
@@ -166,11 +172,16 @@ class StackingModule(ImageClassifier):
         if self.meta_model.solved and data.sampler != "none":
             raise ValueError(f"--data.sampler {data.sampler} is for a head trained in epochs, such as MLPHead")
         train, val = self.meta_splits(data)
-        records = {n: b.provenance for n, b in zip(self.base_names, self.known_bases, strict=True)}
+        bases = dict(zip(self.base_names, self.known_bases, strict=True))
+        changed = changed_bases(bases, data, self.allow_changed)
+        records = {name: base.provenance for name, base in bases.items()}
         self.leakage = find_leakage(train.keys, val.keys, records, train.groups, val.groups)
-        refuse_leakage(self.leakage, self.allow_leakage)
-        for sentence in (*self.leakage.problems(), *self.leakage.warnings()):
-            rank_zero_warn(sentence)
+        refuse_leakage(self.leakage, self.allow_leakage, self.allow_unknown)
+        notes = only_numbered(self.info.class_names, {name: base.data for name, base in bases.items()}, data)
+        self.leakage = replace(self.leakage, changed=changed, notes=notes)
+        for sentences in self.leakage.plain().values():
+            for sentence in sentences:
+                rank_zero_warn(sentence)
         logits = self._logits(data, train)
         data.serve("train", train.with_source(TensorSource(logits, "logits")))
         data.serve("val", val.with_source(TensorSource(self._logits(data, val), "logits")))
@@ -287,6 +298,34 @@ class StackingModule(ImageClassifier):
         self.criterion = self.loss.build(checkpoint["class_counts"]).to(self.device)
 
 
+def changed_bases(bases: Mapping[str, Base], data: ImageDataModule, allow: bool) -> list[str]:
+    """Say whose data has changed since; a base of other data is none of these, and a base's splits are its own.
+
+    Args:
+        bases: by name
+        data: that the head is trained on
+        allow: go on all the same; the results must then say so
+
+    Returns:
+        one sentence a base
+
+    Raises:
+        DataChangedError: there is one
+    """
+    found = []
+    for name, base in bases.items():
+        if base.data is None or not is_meant(base.data, data):
+            continue
+        if phrases := changes(base.data, record_of(base.path), data, of_splits=False):
+            found.append(f"{name} was trained on data that has changed since: {'; '.join(phrases)}")
+    if found and not allow:
+        raise DataChangedError(
+            f"{'. '.join(found)}. Put the data back, train the bases anew, or set the option allow_changed true and "
+            f"have every table say so"
+        )
+    return found
+
+
 class _Solver(Optimizer):
     """An optimizer whose one step solves the problem.
 
@@ -330,9 +369,9 @@ def find_base(base: str) -> Path:
     """
     path = Path(base)
     if path.is_dir():
-        best, last = (path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+        best, last = (path / "checkpoints" / name for name in (BEST, LAST))
         # without a validation split there is no best
-        path = last if last.is_file() and not best.is_file() else best
+        path = refuse_lost_best(last) if last.is_file() and not best.is_file() else best
     if not path.is_file():
         raise FileNotFoundError(f"base {path} does not exist: was it moved? Name its checkpoint with --model.bases")
     return path

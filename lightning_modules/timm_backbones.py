@@ -41,6 +41,19 @@ def pretrained_network(name: str) -> nn.Module:
         ) from error
 
 
+def pretrained_origin(name: str) -> str:
+    """Name timm's weights of an architecture as timm does.
+
+    Args:
+        name: timm's name of the architecture
+    """
+    import timm
+
+    known = timm.get_pretrained_cfg(name)
+    assert known is not None
+    return f"timm's {name}.{known.tag}" if known.tag else f"timm's {name}"
+
+
 def pretrained_statistics(name: str) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation of each channel that timm's weights of an architecture were trained with.
 

@@ -15,7 +15,7 @@ from common.tensor_files import read_tensors
 from datamodules.provenance import Provenance
 from lightning_modules.checkpoint_fields import CHECKPOINT, other_kind
 from lightning_modules.checkpoint_io import file_sha256, is_legacy, read_archive, way_out
-from lightning_modules.timm_backbones import pretrained_network, pretrained_statistics
+from lightning_modules.timm_backbones import pretrained_network, pretrained_origin, pretrained_statistics
 
 Normalization = Literal["auto", "data", "imagenet"]
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -36,16 +36,16 @@ class Weights:
     Args:
         source: what to call them in messages
         tensors: by name, in the order in which the network holds them
+        provenance: which samples they were fitted and selected on, or that this is not known
         ordered: whether that order is known
         statistics: mean and standard deviation of each channel that images were normalised by, on the scale [0, 1]
-        provenance: which samples they were fitted and selected on, if that is known
     """
 
     source: str
     tensors: dict[str, Tensor]
+    provenance: Provenance
     ordered: bool = True
     statistics: tuple[list[float], list[float]] | None = None
-    provenance: Provenance | None = None
 
 
 def initial_weights(path: str | None, pretrained: bool, timm_name: str | None) -> Weights | None:
@@ -70,7 +70,9 @@ def initial_weights(path: str | None, pretrained: bool, timm_name: str | None) -
     if timm_name is None:
         raise ValueError("--model.pretrained: timm has no weights for this model; use --model.weights FILE, or neither")
     network = pretrained_network(timm_name)
-    return Weights(f"timm's {timm_name}", dict(network.state_dict()), statistics=pretrained_statistics(timm_name))
+    record = Provenance.of(published=[f"ImageNet ({pretrained_origin(timm_name)})"])
+    statistics = pretrained_statistics(timm_name)
+    return Weights(f"timm's {timm_name}", dict(network.state_dict()), record, statistics=statistics)
 
 
 def read_weights(path: Path, timm_name: str | None = None) -> Weights:
@@ -103,7 +105,8 @@ def read_weights(path: Path, timm_name: str | None = None) -> Weights:
     # torchvision's scale of a ConvNeXt layer comes in the shape (channel, 1, 1)
     tensors = {name: t.flatten() if name.endswith(".layer_scale") else t for name, t in tensors.items()}
     # safetensors sorts them by name
-    return Weights(str(path), without_prefixes(tensors), path.suffix != ".safetensors", statistics)
+    record = Provenance.of(unknown=[str(path)])
+    return Weights(str(path), without_prefixes(tensors), record, path.suffix != ".safetensors", statistics)
 
 
 def read_content(path: Path) -> Mapping[str, Any]:
@@ -139,11 +142,11 @@ def from_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> Weights:
     if "bases" in checkpoint:
         raise ValueError(f"--model.weights {path} holds a stack, which has no backbone: name the checkpoint of a base")
     check_fields(checkpoint, CHECKPOINT, f"--model.weights {path}", way_out(path))
-    state, record = checkpoint["state_dict"], checkpoint.get("provenance")
+    state, record = checkpoint["state_dict"], Provenance.from_plain(checkpoint.get("provenance"), str(path))
     tensors = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
     check_fields(state, NORMALIZED, f"--model.weights {path}", way_out(path))
     mean, std = (state[f"preprocessing.{name}"].flatten().tolist() for name in ("mean", "std"))
-    return Weights(str(path), tensors, True, (mean, std), Provenance.from_plain(record) if record else None)
+    return Weights(str(path), tensors, record, True, (mean, std))
 
 
 def without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -166,7 +169,7 @@ def is_shared(prefix: str, names: Collection[str]) -> bool:
 # matching
 
 
-def load_weights(backbone: nn.Module, weights: Weights, new_parts: Collection[str] = ()) -> str:
+def load_weights(backbone: nn.Module, weights: Weights, new_parts: Collection[str] = ()) -> tuple[str, set[str]]:
     """Load a backbone's weights by name and shape, or by order and shape where no name is the same.
 
     Args:
@@ -175,7 +178,7 @@ def load_weights(backbone: nn.Module, weights: Weights, new_parts: Collection[st
         new_parts: children of the backbone that need not be among them
 
     Returns:
-        what was loaded and what was not, for the user
+        what was loaded and what was not, for the user; and the names of the backbone's tensors that were loaded
 
     Raises:
         ValueError: something else that the backbone needs is missing or has another shape, or they hold more of it
@@ -227,10 +230,11 @@ def load_weights(backbone: nn.Module, weights: Weights, new_parts: Collection[st
         )
     backbone.load_state_dict(loaded, strict=False)
     new = list(dict.fromkeys([name.partition(".")[0] if name in optional else name for name in fresh]))
-    return (
+    told = (
         f"weights: {len(loaded)} of {len(needed)} tensors of the backbone from {weights.source}; left out of it: "
         f"{some(left) or 'nothing'}; new here: {', '.join([*new, 'head'])}"
     )
+    return told, set(loaded)
 
 
 def oddity(given: Tensor, wanted: Tensor) -> str:

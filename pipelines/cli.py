@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
@@ -41,12 +41,14 @@ from common import class_paths, yaml_files
 from common.parser_yaml import use_project_yaml
 from common.ranges import check_range
 from datamodules import DataInfo, ImageDataModule
+from datamodules.data_record import refuse_changed
 from datamodules.whole_file import write_whole
 from lightning_modules import ImageClassifier
 from lightning_modules.checkpoint_io import WholeFileIO
-from lightning_modules.checkpoints import read_checkpoint
+from lightning_modules.checkpoints import read_checkpoint, refuse_lost_best
 from lightning_modules.compute import settle_precision
 from pipelines import run_dir, table
+from pipelines.changed_data import changed_since
 from pipelines.errors import FullDiskError, UsageError, explain_parsing, naming_full_disk
 from pipelines.option_checks import check_seed, check_trainer, naming_options
 from pipelines.out_of_memory import naming_smaller_batch
@@ -98,6 +100,8 @@ class ImageCLI(LightningCLI):
         self.checkpoint: dict[str, Any] | None = None
         # whether results go into the checkpoint's run, rather than into a new one
         self.in_place = False
+        # what has changed of the data since the checkpoint was trained on it
+        self.changed: list[str] = []
         parser_kwargs = {
             "default_config_files": [str(DEFAULTS)],
             "exit_on_error": False,
@@ -194,14 +198,14 @@ class ImageCLI(LightningCLI):
         if name not in (None, "last", "best"):
             path = Path(str(name))
             run = RunDir(path)
-            return path if not path.is_dir() else run.last if subcommand == "fit" else run.weights
+            return path if not path.is_dir() else run.last if subcommand == "fit" else refuse_lost_best(run.weights)
         folder, run_name = run_names(self.config[subcommand])
         found = run_dir.newest(folder, run_name)
         if found is None:
             raise FileNotFoundError(
                 f"no run of {folder / run_name} has a checkpoint: train one with fit, or name one by --ckpt_path FILE"
             )
-        return found.last if name == "last" else found.weights
+        return found.last if name == "last" else refuse_lost_best(found.weights)
 
     # instantiation
 
@@ -245,6 +249,7 @@ class ImageCLI(LightningCLI):
                 # older models were trained on all that a pixel can hold
                 config.data.init_args.value_range = trained.value_range or "full"
         self.datamodule = parser.instantiate(Namespace(data=config.data)).data
+        self._compare_data()
         given = config.model.init_args.get("data_info")
         if trained is None:
             info = self.datamodule.info
@@ -255,7 +260,8 @@ class ImageCLI(LightningCLI):
             fits = self.subcommand == "fit"
             info = replace(trained, class_counts=self.datamodule.info.class_counts) if fits else trained
             if self.subcommand != "predict":
-                info.check_compatible(self.datamodule.info, str(config.ckpt_path), "--data")
+                changed = f" (the data has changed since: {'; '.join(self.changed)})" if self.changed else ""
+                info.check_compatible(self.datamodule.info, str(config.ckpt_path), f"--data{changed}")
         config.model.init_args.data_info = Namespace(info.plain())
         model = config.model.clone()
         if self.checkpoint is not None:
@@ -263,6 +269,21 @@ class ImageCLI(LightningCLI):
             model.init_args.weights, model.init_args.pretrained = None, False
         self.model = parser.instantiate(Namespace(model=model)).model
         check_imbalance(self.model, self.datamodule)
+
+    def _compare_data(self) -> None:
+        """Look for what has changed of the data since the checkpoint was trained on it; a run does not go on with it.
+
+        Raises:
+            DataChangedError: the run is to be trained on
+        """
+        if self.checkpoint is None or self.subcommand == "predict":
+            return
+        path, fits = Path(self.config[self.subcommand].ckpt_path), self.subcommand == "fit"
+        self.changed = changed_since(self.checkpoint, path, self.datamodule, same=fits and self.in_place)
+        if fits:
+            refuse_changed(self.changed, str(path))
+        elif self.changed:
+            rank_zero_warn(f"{path} was trained on data that has changed since: {'; '.join(self.changed)}")
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the Trainer over the run's folder."""
@@ -346,7 +367,8 @@ class ImageCLI(LightningCLI):
     def _kept(self, callbacks: list[Callback], trainer: dict[str, Any], logged: bool) -> list[Callback]:
         resolved, config = self.resolved, self.config[self.subcommand]
         best = config.best_checkpoint
-        recorder = RunRecorder(self.run.result, self.run.predictions, resolved, self._facts(), best.monitor, best.mode)
+        files, watched = (self.run.result, self.run.predictions), (best.monitor, best.mode)
+        recorder = RunRecorder(*files, resolved, self._facts(), *watched, self.run.data, self.changed)
         kept = [callback for callback in callbacks if logged or not isinstance(callback, LearningRateMonitor)]
         kept = [callback for callback in kept if self._is_wanted(callback)]
         for callback in kept:
@@ -412,7 +434,12 @@ class ImageCLI(LightningCLI):
         """Say what was reached, where it lies and what to run next."""
         if self.config.fit.trainer.fast_dev_run:
             return
-        table.print_fit(Console(), self.run, self.model)
+        table.print_fit(Console(), self.run)
+
+    @rank_zero_only
+    def after_validate(self) -> None:
+        """Say what is to be borne in mind."""
+        table.print_validation(Console(), self.run)
 
     @rank_zero_only
     def after_test(self) -> None:

@@ -14,6 +14,7 @@ from pipelines.cells import CellFiles
 from pipelines.live import duration
 from pipelines.plan import Member, StackPlan
 from pipelines.plan_check import Checked, FitParser, check_samples
+from pipelines.stack_data import refuse_changed_cells
 
 
 @dataclass
@@ -42,7 +43,7 @@ def print_costs(console: Console, plan: StackPlan, checked: Checked, folder: Pat
         checked: its configurations
         folder: the experiment's
     """
-    found = costs(plan, checked)
+    found = costs(plan, checked, folder)
     slots = plan.executor.slots(len(plan.cells))
     console.print(cost_table(plan, folder, found))
     left = [_left(plan, member, folder) for member in plan.members]
@@ -102,12 +103,13 @@ def _left(plan: StackPlan, member: Member, folder: Path) -> float | None:
     return None if measured is None else measured * len(waiting)
 
 
-def costs(plan: StackPlan, checked: Checked) -> dict[str, Cost]:
+def costs(plan: StackPlan, checked: Checked, folder: Path) -> dict[str, Cost]:
     """Build each cell's data and each member's model, and count.
 
     Args:
         plan: the plan
         checked: its configurations
+        folder: the experiment's
 
     Returns:
         the cost of each cell by its name
@@ -127,6 +129,7 @@ def costs(plan: StackPlan, checked: Checked) -> dict[str, Cost]:
             if first is not data:
                 data.__dict__["dataset"] = first.dataset
             if not found:
+                refuse_changed_cells(folder, plan.cells, data, plan.allow_changed)
                 check_samples(plan, data)
             if not parameters:
                 parameters = _parameters(checked.parser, config, first.info)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,9 +14,11 @@ from common.damaged import damaged
 from common.recorded import check_recorded
 from ensembling.calibration import calibrated_bases
 from ensembling.heads import cross_fit, fit_head
+from ensembling.label_check import label_notes
 from ensembling.selection import mean_score, prune_to_budget
 from pipelines.plan import StackPlan
 from pipelines.run_dir import RunDir
+from pipelines.stack_data import refuse_changed_cells
 from pipelines.stack_figures import draw_stack
 from pipelines.stack_logits import (
     LogitSource,
@@ -64,20 +67,23 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     check_configs(members)
     config = yaml_files.read_mapping(members[0].held_out[0].files.config)
     data = build_data(config["data"])
+    # also where all cells were finished before, and where the data has changed while they were trained
+    changed = refuse_changed_cells(folder, plan.cells, data, plan.allow_changed)
     for member in members:
         member.check_data(data)
     source = LogitSource(plan, config["trainer"])
     if source.note:
         console.print(f"[yellow]note:[/] {source.note}", soft_wrap=True, highlight=False)
     folds = meta_samples(plan, data)
-    leakage = check_leakage(plan, members, folds)
+    leakage = replace(check_leakage(plan, members, folds), changed=changed)
     overlaps = overlaps_with_test(members, folds, tested_samples(data))
     console.print(f"{sum(map(len, folds)):,} samples for the heads, {len(data.samples('test')):,} for the test")
     meta = source.held_out(members, data, folds)
     test = source.tested(members, data)
     console.print(str(source.counts))
     speed = member_speed(members, data, source)
-    names, notes = [member.name for member in members], overlaps
+    names = [member.name for member in members]
+    notes = overlaps + notes_on_labels(names, test, list(data.dataset.class_names))
     if plan.max_ms_per_image is not None:
         # else the NLL of a mean tells how unsure its members are, rather than how often they err
         sure = calibrated_bases(meta.logits, meta.labels) if plan.calibrate else meta.logits
@@ -122,6 +128,19 @@ def check_configs(members: Sequence[Member]) -> None:
             if not run.files.config.is_file():
                 raise damaged(run.files.config, "it is missing", way_out)
             check_recorded(run.files.config, read_result(run.files.result), way_out)
+
+
+def notes_on_labels(names: list[str], test: MemberLogits, class_names: list[str]) -> list[str]:
+    """Say whose predictions fit other labels than those of the test much better.
+
+    Args:
+        names: of the members
+        test: the members' logits for the test samples
+        class_names: the name of each class, in label order
+    """
+    predicted = {name: test.logits[:, number].argmax(1) for number, name in enumerate(names)}
+    found = {name: label_notes(classes, test.labels, class_names) for name, classes in predicted.items()}
+    return [f"{name}: {note}" for name, notes in found.items() for note in notes]
 
 
 def fit_heads(plan: StackPlan, meta: MemberLogits, test: MemberLogits, console: Console) -> dict[str, FittedHead]:

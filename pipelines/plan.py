@@ -155,6 +155,9 @@ class StackPlan:
             keeps all
         keep: the model that is written to stack.ckpt, by its name in the report; null keeps the recommended one
         allow_leakage: fit heads on samples that a member was fitted on; every table then says so
+        allow_unknown: take members that were fitted on unknown images, as those that start from a file of weights that
+            does not say on which; every table then says so
+        allow_changed: use finished cells that were trained on data which has changed since; every table then says so
         logit_cache: folder that keeps the members' logits, for all runs; null keeps none, and computes them each time
         seed: of the heads, their folds and the bootstrap
         stack_name: folder of the result, beside those of the cells
@@ -179,6 +182,8 @@ class StackPlan:
     max_ms_per_image: float | None = None
     keep: str | None = None
     allow_leakage: bool = False
+    allow_unknown: bool = False
+    allow_changed: bool = False
     logit_cache: str | None = LOGIT_CACHE
     seed: int = 0
     stack_name: str = "stack"

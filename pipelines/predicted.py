@@ -12,7 +12,7 @@ from datamodules.whole_file import write_whole
 from lightning_modules import ImageClassifier
 from lightning_modules.stacked_classifier import StackedClassifier
 from pipelines.run_dir import RunDir
-from pipelines.table import print_leakage
+from pipelines.table import print_history
 
 
 def write_predicted(run: RunDir, samples: Samples, model: ImageClassifier) -> str:
@@ -55,7 +55,8 @@ def print_predicted(console: Console, path: str, model: ImageClassifier, notes: 
         notes: lines on the files that were predicted on
     """
     console.print(f"{len(model.predictions['id'])} predictions: {path}", soft_wrap=True)
-    if model.leakage is not None:
-        print_leakage(console, {"leakage": model.leakage.plain()})
+    leakage = {"leakage": model.leakage.plain()} if model.leakage is not None else {}
+    origins = model.provenance.origins() if model.provenance is not None else {}
+    print_history(console, {**origins, **leakage})
     for note in (*notes, *(model.rejection_notes if isinstance(model, StackedClassifier) else ())):
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)

@@ -33,6 +33,7 @@ class ComparedRun:
         run: as found
         metrics: by name, with intervals where there are any
         leaks: why its numbers look better than they are
+        marks: what else stands beside its name wherever that is shown, with a sentence for each
         notes: what else is to be known of its numbers
         predicted: whether it has predictions that can be used
         key: what tells its samples from others
@@ -46,6 +47,7 @@ class ComparedRun:
     run: FoundRun
     metrics: dict[str, Interval]
     leaks: list[str]
+    marks: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     predicted: bool = False
     key: tuple[str, str] = ("", "")
@@ -58,8 +60,7 @@ class ComparedRun:
     @property
     def label(self) -> str:
         """Its name among the runs that it is compared with; a leak is never left out."""
-        name = self.name or self.run.label
-        return f"{name} (LEAKAGE)" if self.leaks else name
+        return marked(self.name or self.run.label, [self])
 
     def value(self, metric: str) -> float | None:
         """Return a metric, or None where it is not defined."""
@@ -184,8 +185,11 @@ def evaluate(run: FoundRun, split: str) -> ComparedRun:
     """
     stated = run.metrics(split)
     metrics: dict[str, Interval] = {name: {"value": value, "low": None, "high": None} for name, value in stated.items()}
-    tested = ComparedRun(run, metrics, run.leaks(split), settings=settings_of(run.config))
+    tested = ComparedRun(run, metrics, run.leaks(split), run.marks(split), settings=settings_of(run.config))
     warnings = run.result.get("leakage")
+    tested.notes += tested.marks.values()
+    own_notes = part(part(run.result, "evaluations"), split).get("notes")
+    tested.notes += [str(text) for text in own_notes] if isinstance(own_notes, list) else []
     tested.notes += [str(text) for text in (warnings if isinstance(warnings, dict) else {}).get("warnings") or []]
     tested.notes += run.problems
     tested.notes += how_tested(run, split, tested.settings)
@@ -296,4 +300,10 @@ def common_label(runs: Sequence[ComparedRun]) -> str:
     if len(runs) == 1:
         return runs[0].label
     label = min((SEED.sub("", run.name or run.run.label) for run in runs), key=len)
-    return f"{label} (LEAKAGE)" if any(run.leaks for run in runs) else label
+    return marked(label, runs)
+
+
+def marked(label: str, runs: Sequence[ComparedRun]) -> str:
+    """Add to a name what is never left out beside the numbers of some runs."""
+    marks = ["LEAKAGE"] * any(run.leaks for run in runs) + [mark for run in runs for mark in run.marks]
+    return f"{label} ({', '.join(dict.fromkeys(marks))})" if marks else label

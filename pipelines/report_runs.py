@@ -16,6 +16,7 @@ from common.damaged import DamagedFileError
 from common.printable import printable
 from common.recorded import check_recorded
 from common.spelling import nearest
+from ensembling.leakage import unknown_images
 from pipelines.errors import UsageError
 from pipelines.report_files import METRICS_WAY_OUT, is_number, part, read_json_or_say, read_metrics, read_yaml
 from pipelines.run_dir import RunDir, of_checkpoint
@@ -88,6 +89,23 @@ class FoundRun:
         if overlap:
             sentences.append(f"the model was fitted on copies of {overlap} of the {split} samples")
         return sentences
+
+    def marks(self, split: str) -> dict[str, str]:
+        """Return what stands beside its name wherever that is shown, with a sentence for each.
+
+        Args:
+            split: which is reported on
+        """
+        unknown = [str(text) for text in part(self.result, "leakage").get("unknown") or []]
+        files = self.result.get("unknown_images")
+        if not unknown and isinstance(files, list) and files:
+            unknown = [f"the model was {unknown_images(map(str, files))}"]
+        changed = part(part(self.result, "evaluations"), split).get("data_changed")
+        members = [str(text) for text in part(self.result, "leakage").get("changed") or []]
+        if isinstance(changed, list) and changed:
+            members.append(f"the data has changed since it was trained on it: {'; '.join(map(str, changed))}")
+        found = {"unknown images": "; ".join(unknown), "data changed": "; ".join(members)}
+        return {mark: sentence for mark, sentence in found.items() if sentence}
 
     def fingerprint(self, split: str) -> str | None:
         """Return what identifies the samples of a split, if it says so."""

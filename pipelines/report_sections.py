@@ -103,6 +103,8 @@ def add_remarks(section: Section, group: Comparison, split: str) -> None:
             section.say(
                 f"LEAKAGE in {run.name or run.run.label}: {leak}. Its numbers look better than they are.", "warn"
             )
+        for text in run.marks.values():
+            section.say(f"{run.name or run.run.label}: {text}.", "warn")
     names, support = group.class_names, group.support
     absent = [names[number] for number in (support == 0).nonzero()[0]]
     if absent:

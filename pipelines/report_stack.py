@@ -48,6 +48,8 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
     allowed = [str(text) for text in part(report, "leakage").get("allowed") or []]
     for text in dict.fromkeys([*run.leaks, *allowed]):
         section.say(f"LEAKAGE ALLOWED: {text}. These numbers look better than they are.", "warn")
+    for text in run.marks.values():
+        section.say(f"{text[0].upper()}{text[1:]}.", "warn")
     if not report:
         section.blocks.append(members_table(run))
         return section, []

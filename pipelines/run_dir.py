@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.locks import alone
+from common.run_files import DATA_FILE
 
 # the process that chose the folder tells those that Lightning launches
 ENVIRONMENT_VARIABLE = "FRANCESINHA_RUN_DIR"
 # files that a run has from its start, beside TensorBoard's
-UNUSED = ("config.yaml", "hparams.yaml", ".run.lock", ".run.owner")
+UNUSED = ("config.yaml", "hparams.yaml", DATA_FILE, ".run.lock", ".run.owner")
 # what may be done with a run beside training: it takes a moment, and who comes second waits
 SHORT_WORKS = ("evaluated",)
 # seconds for which a job that was started again waits for the locks of its lost node
@@ -114,6 +115,11 @@ class RunDir:
     def logits(self) -> Path:
         """Members' logits that a stack's heads were fitted and tested on."""
         return self.folder / "logits.safetensors"
+
+    @property
+    def data(self) -> Path:
+        """What data the run was trained on, sample by sample."""
+        return self.folder / DATA_FILE
 
     @property
     def speed(self) -> Path:

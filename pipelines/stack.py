@@ -22,6 +22,7 @@ from pipelines.live import CellTable
 from pipelines.parsing import check_configs
 from pipelines.plan import StackPlan
 from pipelines.plan_check import Checked, check, check_samples
+from pipelines.stack_data import refuse_changed_cells, refuse_unknown_weights
 from pipelines.stack_folder import CellError, check_unchanged, held, open_folder, planned_folder
 
 
@@ -74,6 +75,7 @@ def run_cells(plan: StackPlan, checked: Checked, folder: Path, console: Console)
     # looked at first: one that is not done yet is compared once more, when its process has it for itself
     done = {cell.name for cell in cells if CellFiles(folder, cell.name).is_done}
     check_unchanged(folder, cells, settings)
+    refuse_unknown_weights(plan, settings)
     jobs = [
         CellJob(
             cell.name,
@@ -89,7 +91,9 @@ def run_cells(plan: StackPlan, checked: Checked, folder: Path, console: Console)
     ]
     if jobs:
         # in a second, rather than after the training of all
-        check_samples(plan, checked.parser.build(data=checked.configs[cells[0].name].data).data)
+        data = checked.parser.build(data=checked.configs[cells[0].name].data).data
+        refuse_changed_cells(folder, cells, data, plan.allow_changed)
+        check_samples(plan, data)
     told = f", {len(cells) - len(jobs)} of them done" if len(jobs) < len(cells) else ""
     console.print(f"{len(plan.members)} members, {len(cells)} cells{told}: {folder}/", soft_wrap=True, highlight=False)
     with CellTable(console, folder, cells, settings, plan.executor.slots(len(jobs))) as shown:

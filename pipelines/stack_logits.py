@@ -26,7 +26,7 @@ from ensembling.folds import join_copies
 from ensembling.leakage import Leakage, find_leakage, join_leakage, refuse_leakage
 from ensembling.logits import mean_logits
 from ensembling.tta import TTA, tta_logits
-from lightning_modules.checkpoints import Base, load_classifier, read_base
+from lightning_modules.checkpoints import Base, load_classifier, read_base, refuse_lost_best
 from lightning_modules.member_logits import precision_context, stack_logits
 from lightning_modules.speed import ms_per_image
 from pipelines.plan import StackPlan
@@ -52,7 +52,7 @@ class MemberRun:
     @classmethod
     def of(cls, files: RunDir) -> "MemberRun":
         """Read the checkpoint of a run."""
-        return cls(files, read_base(files.weights))
+        return cls(files, read_base(refuse_lost_best(files.weights)))
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def check_leakage(plan: StackPlan, members: Sequence[Member], folds: Sequence[Sa
         records = {member.name: member.held_out[number].base.provenance for member in members}
         parts.append(find_leakage(samples.keys, empty, records, samples.groups, None))
     leakage = join_leakage(parts)
-    refuse_leakage(leakage, plan.allow_leakage)
+    refuse_leakage(leakage, plan.allow_leakage, plan.allow_unknown)
     return leakage
 
 

@@ -139,7 +139,7 @@ class Stack:
             ms_per_image=self._speed(),
             greedy_weights=dict(zip(self.names, shares, strict=True)),
             thresholds=self.thresholds,
-            leakage={"allowed": self.leakage.problems(), "warnings": self.leakage.warnings()},
+            leakage=self.leakage.plain(),
             notes=self.notes,
             keep=self.plan.keep,
             seed=self.plan.seed,
@@ -194,6 +194,7 @@ class Stack:
             self.leakage,
             self.config["data"],
             averages_folds(self.plan),
+            self.data.record.plain(),
         )
 
     def result(self, seconds: float, device: torch.device) -> dict[str, Any]:
@@ -218,12 +219,14 @@ class Stack:
                 split: fingerprint(part.ids, part.keys, part.labels)
                 for split, part in (("meta", self.meta), ("test", self.test))
             },
+            "data_record": self.data.record.plain(),
             "split_seed": self.data.split_seed,
             "class_names": self.data.dataset.class_names,
             "device": device_name(device),
             "processes": 1,
             "precision": str(self.config["trainer"]["precision"] or "32-true"),
             "leakage": self.leakage.plain(),
+            **Provenance.of().union(*(run.base.provenance for m in self.members for run in m.tested)).origins(),
             "fit": {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")},
             "val": classification_metrics(self._kept(self.held_out), self.meta.labels),
             "test": classification_metrics(self._kept(self.tested), self.test.labels),
@@ -260,6 +263,7 @@ class Stack:
             },
             told,
         )
+        self.data.record.write(run.data)
         write_json(run.result, result)
         WholeFileIO().save_checkpoint(checkpoint, run.stack)
 
@@ -275,7 +279,7 @@ def put_earlier_aside(run: RunDir, result: dict[str, Any]) -> None:
     """
     if not _is_repeated(or_put_aside(read_result, run.result), json.loads(json.dumps(result))):
         # the result last: by it the next command knows that there is something to put aside
-        for path in (run.predictions, run.logits, run.stack, run.result):
+        for path in (run.predictions, run.logits, run.data, run.stack, run.result):
             keep_earlier(path)
             path.unlink(missing_ok=True)
 

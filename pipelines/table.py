@@ -14,19 +14,18 @@ from rich.table import Table
 from callbacks.result_files import read_result
 from common import class_paths
 from common.damaged import DamagedFileError
-from lightning_modules import ImageClassifier, StackingModule
+from ensembling.leakage import unknown_images
 from pipelines import run_dir
 from pipelines.run_dir import RunDir
 from pipelines.timing import MARGIN, Measurement, choose, keeps_loss
 
 
-def print_fit(console: Console, run: RunDir, model: ImageClassifier) -> None:
+def print_fit(console: Console, run: RunDir) -> None:
     """Say what a fit reached, where it lies and what to run next.
 
     Args:
         console: where to print
         run: the run's folder
-        model: what was trained
     """
     if not run.result.is_file():
         return
@@ -34,8 +33,7 @@ def print_fit(console: Console, run: RunDir, model: ImageClassifier) -> None:
     fit, val = result["fit"], result.get("val", {})
     reached = f"val/accuracy {val['accuracy']:.4f} (epoch {fit['best_epoch']})" if val else "no validation"
     console.print(f"\n[bold]{reached}[/] after {fit['epochs']} epochs and {fit['seconds']:.1f} s: {run.folder}/")
-    if isinstance(model, StackingModule):
-        print_leakage(console, result)
+    print_history(console, result)
     if run.weights.is_file():
         command = f"python train.py test --ckpt_path {quote(str(run.weights))}{class_paths.suffix()}"
         console.print(f"next:  {command}", soft_wrap=True)
@@ -60,31 +58,79 @@ def print_test(console: Console, run: RunDir) -> None:
     result = read_result(run.result)
     if "members" in result:
         console.print(stack_table(result))
-    if "leakage" in result:
-        print_leakage(console, result)
+    print_history(console, result)
+    print_evaluation(console, result)
     if "test_by_source" in result:
         console.print(source_table(result))
     console.print(f"results: {run.result}", soft_wrap=True)
+
+
+def print_validation(console: Console, run: RunDir) -> None:
+    """Say what is to be borne in mind of a validation.
+
+    Args:
+        console: where to print
+        run: the run's folder
+    """
+    if run.result.is_file():
+        result = read_result(run.result)
+        print_history(console, result)
+        print_evaluation(console, result, "val")
 
 
 def print_leakage(console: Console, result: dict[str, Any]) -> None:
     """Print each overlap between the bases' samples and the meta-model's."""
     for sentence in result["leakage"]["allowed"]:
         console.print(f"[bold red]LEAKAGE ALLOWED:[/] {escape(sentence)}")
+    for sentence in result["leakage"].get("unknown", []):
+        console.print(f"[bold red]UNKNOWN IMAGES:[/] {escape(sentence)}", soft_wrap=True)
+    for sentence in result["leakage"].get("changed", []):
+        console.print(f"[bold red]DATA CHANGED:[/] {escape(sentence)}", soft_wrap=True)
     for sentence in result["leakage"]["warnings"]:
         console.print(f"[yellow]note:[/] {escape(sentence)}")
 
 
-def leakage_mark(result: dict[str, Any]) -> str:
-    """Return what the title of every table of a result says of overlaps; nothing if there are none.
+def print_history(console: Console, result: dict[str, Any]) -> None:
+    """Print what a model goes back to that nobody knows, or that others have published, and a stack's overlaps."""
+    if "leakage" in result:
+        print_leakage(console, result)
+    elif files := result.get("unknown_images"):
+        console.print(f"[bold red]UNKNOWN IMAGES:[/] the model was {escape(unknown_images(files))}", soft_wrap=True)
+    if published := result.get("published_data"):
+        console.print(f"[yellow]note:[/] goes back to weights of {escape(', '.join(published))}", soft_wrap=True)
+
+
+def print_evaluation(console: Console, result: dict[str, Any], split: str = "test") -> None:
+    """Print what an evaluation says of its own data.
 
     Args:
-        result: with its `leakage`, whose sentences `print_leakage` prints
+        console: where to print
+        result: a run's result.json
+        split: test or val
+    """
+    tested = result.get("evaluations", {}).get(split, {})
+    if changes := tested.get("data_changed"):
+        told = f"the data has changed since the model was trained on it: {'; '.join(changes)}"
+        console.print(f"[bold red]DATA CHANGED:[/] {escape(told)}", soft_wrap=True)
+    for note in tested.get("notes", []):
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+
+
+def leakage_mark(result: dict[str, Any]) -> str:
+    """Return what the title of every table of a result says of overlaps, of unknown images and of changed data.
+
+    Args:
+        result: with its `leakage`, whose sentences `print_leakage` prints, perhaps `unknown_images` and `evaluations`
     """
     leakage = result.get("leakage") or {}
-    if leakage.get("allowed"):
-        return " — LEAKAGE ALLOWED"
-    return " — overlaps: see the notes" if leakage.get("warnings") else ""
+    marks = ["LEAKAGE ALLOWED"] if leakage.get("allowed") else []
+    if leakage.get("unknown") or result.get("unknown_images"):
+        marks.append("FITTED ON UNKNOWN IMAGES")
+    if leakage.get("changed") or result.get("evaluations", {}).get("test", {}).get("data_changed"):
+        marks.append("DATA CHANGED SINCE TRAINING")
+    if leakage.get("warnings") and not leakage.get("allowed"):
+        marks.append("overlaps: see the notes")
+    return "".join(f" — {mark}" for mark in marks)
 
 
 def kind_of_samples(leaks: bool) -> str:

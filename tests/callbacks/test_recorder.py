@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from safetensors.torch import load_file
 from callbacks import RunRecorder
 from callbacks.result_files import says_the_same
 from datamodules import ImageFolder, Manifest
+from datamodules.data_record import DataChangedError, DataRecord
+from datamodules.provenance import Provenance
 from lightning_modules import MLP
 from lightning_modules.checkpoints import load_classifier
 from lightning_modules.metrics import classification_metrics
@@ -48,6 +51,52 @@ def test_fit__the_result_is_the_best_checkpoints(tmp_path):
     assert result["fit"]["learning_rate"] == 0.05
     assert result["fingerprints"]["train"] == data.fingerprint("train")
     assert "test" not in result
+
+
+def test_fit__the_data_is_recorded_sample_by_sample(tmp_path):
+    data = Blobs(count=90, val_fraction=0.3)
+    model = MLP(data_info=data.info, hidden=[8])
+    recording = recorder(tmp_path, data=tmp_path / "data.safetensors")
+    trainer(tmp_path, callbacks=[recording], max_epochs=1, fast_dev_run=True).fit(model, datamodule=data)
+    assert not (tmp_path / "data.safetensors").exists()
+    trainer(tmp_path, callbacks=[recording], max_epochs=1).fit(model, datamodule=data)
+    record = DataRecord.read(tmp_path / "data.safetensors")
+    assert record.digests == data.record.digests == read(tmp_path)["data_record"]["digests"]
+    assert len(record.columns["id"]) == 90 + 46
+
+
+def test_fit__a_job_that_is_queued_again_refuses_changed_data(tmp_path, monkeypatch):
+    data = Blobs(count=30, val_fraction=0.3)
+    fitting = trainer(tmp_path, callbacks=[recorder(tmp_path)], max_epochs=1)
+    fitting.fit(MLP(data_info=data.info, hidden=[8]), datamodule=data)
+    fitting.save_checkpoint(tmp_path / "hpc.ckpt")
+    now = Blobs(count=30, val_fraction=0.3)
+    monkeypatch.setitem(vars(now), "dataset", replace(data.dataset, class_names=["left", "right", "middle"]))
+    again = trainer(tmp_path, callbacks=[recorder(tmp_path)], max_epochs=2)
+    # the command line has not read what Lightning finds by itself
+    with pytest.raises(DataChangedError, match=r"hpc\.ckpt was trained on data that has changed since: class names"):
+        again.fit(MLP(data_info=data.info, hidden=[8]), datamodule=now, ckpt_path=tmp_path / "hpc.ckpt")
+
+
+def test_test__labels_in_another_order_are_told(tmp_path):
+    data = Blobs(count=90, val_fraction=0.3)
+    model, _ = fitted(tmp_path)
+    test = data.dataset.test
+    shifted = replace(test, labels=(test.labels + 1) % 3)
+    vars(data)["dataset"] = replace(data.dataset, test=shifted)
+    with pytest.warns(match="it would be .* were classes renamed"):
+        trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+    (note,) = read(tmp_path)["evaluations"]["test"]["notes"]
+    assert "is below the 0.33" in note
+    assert "(left -> middle, middle -> right, right -> left)" in note
+
+
+def test_test__unknown_images_are_recorded(tmp_path):
+    model, data = fitted(tmp_path)
+    assert "unknown_images" not in read(tmp_path)
+    model.provenance = Provenance.of(unknown=["x.safetensors"])
+    trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+    assert read(tmp_path)["unknown_images"] == ["x.safetensors"]
 
 
 def test_test__adds_to_the_result(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.provenance import Provenance, array_keys, bytes_key, fingerprint, sample_ids
+from datamodules.provenance import ROLES, Provenance, array_keys, bytes_key, fingerprint, sample_ids
 from datamodules.samples import Samples, TensorSource
 
 
@@ -69,7 +69,7 @@ def test_provenance__of_samples_holds_keys_and_groups():
     samples = Samples(source, number, number, number, number + 10, list("abcd"), groups=torch.tensor([7, 7, 8, 9]))
     plain = replace(samples, groups=None)
     record = Provenance.of_samples([samples.subset([0, 1])], [samples.subset([2]), plain.subset([3])], [plain])
-    assert {name: values.tolist() for name, values in record.plain().items()} == {
+    assert {name: getattr(record, name).tolist() for name in ROLES} == {
         "fitted": [10, 11],
         "selected": [12, 13],
         "calibrated": [10, 11, 12, 13],
@@ -94,3 +94,21 @@ def test_provenance__an_entry_without_groups_has_none():
 
 def test_fingerprint__changes_with_content():
     assert fingerprint(torch.tensor([1, 2])) != fingerprint(torch.tensor([2, 1]))
+
+
+def test_provenance__a_missing_or_emptied_entry_says_unknown():
+    whole = Provenance.of([torch.tensor([1])], [torch.tensor([2])])
+    emptied = whole.plain() | {"fitted": torch.empty(0, dtype=torch.int64)}
+    for entry in (None, {}, emptied, Provenance.of().plain()):
+        assert Provenance.from_plain(entry, "x.ckpt").unknown == ("x.ckpt",)
+    assert Provenance.from_plain(whole.plain(), "x.ckpt").unknown == ()
+
+
+def test_provenance__what_is_unknown_is_handed_on(tmp_path):
+    start = Provenance.of(unknown=["x.pt"], published=["ImageNet"])
+    record = Provenance.of([torch.tensor([1])]).union(start, start)
+    torch.save(record.plain(), tmp_path / "p.pt")
+    loaded = Provenance.from_plain(torch.load(tmp_path / "p.pt", weights_only=True))
+    assert loaded.origins() == {"unknown_images": ["x.pt"], "published_data": ["ImageNet"]}
+    # it says itself what it does not know
+    assert Provenance.from_plain(start.plain(), "y.ckpt").unknown == ("x.pt",)

@@ -33,9 +33,28 @@ def test_leakage__selection_is_a_warning():
     assert leakage.warnings() == ["a was selected on 1 meta-training samples"]
 
 
-def test_leakage__a_base_without_a_record_is_refused():
-    with pytest.raises(LeakageError, match="a does not say what it was fitted on"):
-        refuse_leakage(find_leakage(torch.tensor([5]), NONE, {"a": None}), allow=False)
+def test_leakage__unknown_images_are_refused_and_allowed_by_an_option_of_their_own():
+    known = record([1])
+    bases = {"a": known.union(Provenance.of(unknown=["x.safetensors"])), "b": known}
+    leakage = find_leakage(torch.tensor([5]), NONE, bases)
+    with pytest.raises(LeakageError, match=r"a was fitted on unknown images: x\.safetensors: .* option allow_unknown"):
+        refuse_leakage(leakage, allow=False)
+    refuse_leakage(leakage, allow=False, allow_unknown=True)
+    refuse_leakage(leakage, allow=True)
+    assert leakage.plain() == {
+        "allowed": [],
+        "unknown": ["a was fitted on unknown images: x.safetensors"],
+        "warnings": [],
+    }
+
+
+def test_leakage__allowing_unknown_images_allows_no_overlap():
+    with pytest.raises(LeakageError, match="a was fitted on 1 of the meta-training samples"):
+        refuse_leakage(find_leakage(torch.tensor([1]), NONE, {"a": record([1])}), allow=False, allow_unknown=True)
+
+
+def test_leakage__a_stack_from_before_says_that_bases_have_no_record():
+    assert Leakage(unknown=["a"]).unknown_images() == ["a was fitted on unknown images: its own checkpoint"]
 
 
 def test_leakage__validating_on_fitted_samples_is_a_warning():

@@ -116,7 +116,9 @@ def test_leak__a_checkpoint_without_provenance_is_refused(tmp_path, images, trai
     del saved["provenance"]
     torch.save(saved, tmp_path / "base.ckpt")
     assert fit_stack(tmp_path, tmp_path / "base.ckpt", {"root": images, **SPLIT}) == 2
-    assert "base does not say what it was fitted on" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"base was fitted on unknown images: {tmp_path / 'base.ckpt'}" in error
+    assert "option allow_unknown true" in error
 
 
 def write_patients(folder, patients, seed):

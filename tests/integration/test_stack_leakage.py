@@ -14,6 +14,7 @@ from rich.console import Console
 from safetensors import safe_open
 
 from datamodules import ImageFolder
+from datamodules.data_record import DataChangedError
 from ensembling.heads import LogisticHead
 from ensembling.leakage import LeakageError
 from lightning_modules import MLP
@@ -120,30 +121,20 @@ def renamed_files(tmp_path, images):
     return plan, ["first", "second"]
 
 
-def without_provenance(tmp_path, images):
-    plan = train(make(tmp_path, {"data.root": str(images), **SPLIT}))
-    weights = cells_of(plan) / "second/checkpoints/best.ckpt"
-    saved = torch.load(weights, weights_only=True)
-    del saved["provenance"]
-    torch.save(saved, weights)
-    return plan, ["second"]
-
-
 PLANTS = [
     own_training_samples,
     through_initial_weights,
     copy_under_another_name,
     other_images_of_a_patient,
     renamed_files,
-    without_provenance,
 ]
 
 
 @pytest.mark.parametrize("plant", PLANTS)
 def test_leak__is_refused_or_told_in_all_that_stack_writes(tmp_path, images, plant):
     plan, known = plant(tmp_path, images)
-    plan.allow_leakage = False
-    with pytest.raises(LeakageError, match=f"^{known[0]} (was fitted on|does not say)"):
+    plan.allow_leakage, plan.allow_changed = False, True
+    with pytest.raises(LeakageError, match=f"^{known[0]} was fitted on"):
         stacked(plan)
     assert not (cells_of(plan) / "stack").exists()
     plan.allow_leakage = True
@@ -159,9 +150,62 @@ def test_leak__is_refused_or_told_in_all_that_stack_writes(tmp_path, images, pla
     assert "held-out samples" not in recommended
     for name in ("predictions", "logits"):
         with safe_open(folder / f"{name}.safetensors", "pt") as file:
-            assert file.metadata() == {"leakage_allowed": "; ".join(sentences)}
+            assert file.metadata()["leakage_allowed"] == "; ".join(sentences)
     model = load_classifier(folder / "checkpoints/stack.ckpt")
     assert model.leakage.problems() == sentences
+
+
+def test_unknown_images__are_refused_or_told_in_all_that_stack_writes(tmp_path, images, capsys):
+    plan = train(make(tmp_path, {"data.root": str(images), **SPLIT}))
+    weights = cells_of(plan) / "second/checkpoints/best.ckpt"
+    saved = torch.load(weights, weights_only=True)
+    saved["provenance"]["fitted"] = torch.empty(0, dtype=torch.int64)
+    torch.save(saved, weights)
+    with pytest.raises(LeakageError, match=r"^second was fitted on unknown images: .*best\.ckpt.* allow_unknown true"):
+        stacked(plan)
+    plan.allow_unknown = True
+    printed, folder = stacked(plan)
+    sentence = f"second was fitted on unknown images: {weights}"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["leakage"]["unknown"] == result["stack"]["leakage"]["unknown"] == [sentence]
+    assert result["unknown_images"] == [str(weights)]
+    printed = " ".join(printed.split())
+    assert printed.count("— FITTED ON UNKNOWN IMAGES") == 5
+    assert f"UNKNOWN IMAGES: {sentence}" in printed
+    with safe_open(folder / "predictions.safetensors", "pt") as file:
+        assert file.metadata() == {"unknown_images": sentence}
+    path = shutil.copy(folder / "checkpoints/stack.ckpt", tmp_path / "copy.ckpt")
+    capsys.readouterr()
+    assert run("test", "--ckpt_path", path, "--run.experiment", "tested", root=tmp_path) == 0
+    assert f"UNKNOWN IMAGES: {sentence}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_changed_data__is_refused_or_told_in_all_that_stack_writes(tmp_path, images, capsys):
+    root = shutil.copytree(images, tmp_path / "images")
+    plan = train(make(tmp_path, {"data.root": str(root), **SPLIT}))
+    held = ImageFolder(root=str(root), val_fraction=0.2, stack_fraction=0.3).splits["stack"].sample_names()
+    cat, dog = (next(root / name for name in held if f"/{kind}/" in name) for kind in ("cat", "dog"))
+    content = cat.read_bytes()
+    cat.write_bytes(dog.read_bytes())
+    dog.write_bytes(content)
+    with pytest.raises(
+        DataChangedError, match=r"2 of 2 cells .* 2 images have other content, first: train/cat/"
+    ) as error:
+        stacked(plan)
+    assert "allow_changed true" in str(error.value)
+    assert not (cells_of(plan) / "stack").exists()
+    plan.allow_changed = True
+    printed, folder = stacked(plan)
+    (sentence,) = json.loads((folder / "result.json").read_text())["leakage"]["changed"]
+    assert sentence.startswith("first, second: trained on data that has changed since: 2 images have other content")
+    printed = " ".join(printed.split())
+    assert printed.count("— DATA CHANGED SINCE TRAINING") == 5
+    assert f"DATA CHANGED: {sentence}" in printed
+    # the file says it itself, wherever it is
+    path = shutil.copy(folder / "checkpoints/stack.ckpt", tmp_path / "copy.ckpt")
+    capsys.readouterr()
+    assert run("predict", "--ckpt_path", path, "--run.experiment", "predicted", root=tmp_path) == 0
+    assert f"DATA CHANGED: {sentence}" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("place", ["in its folder", "copied elsewhere"])

@@ -3,13 +3,14 @@ import random
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from common.damaged import DamagedFileError
 from lightning_modules import MLP
 from lightning_modules.checkpoint_io import file_sha256
-from lightning_modules.checkpoints import load_classifier, read_checkpoint
+from lightning_modules.checkpoints import load_classifier, read_checkpoint, refuse_lost_best
 from tests.helpers.data import Blobs
-from tests.helpers.training import fit
+from tests.helpers.training import fit, trainer
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_load_classifier__every_cut_and_flipped_bit_is_told(checkpoint):
         ["architecture", "init_args"],
         ["architecture", "init_args", "data_info"],
         ["architecture", "init_args", "data_info", "class_names"],
-        ["provenance", "fitted"],
+        ["data_record", "digests"],
         ["train_sums", "count"],
     ],
 )
@@ -155,3 +156,27 @@ def test_read_checkpoint__a_known_digest_stands_for_the_checksums(checkpoint):
     assert read_checkpoint(checkpoint, digest=digest)["epoch"] == 1
     with pytest.raises(ValueError, match="model.ckpt was written anew while it was read"):
         read_checkpoint(checkpoint, digest=digest[::-1])
+
+
+def last_of_a_run(folder, **options):
+    """The checkpoint of a run's last epoch, beside that of its best one if validation has chosen one."""
+    data = Blobs(**options)
+    best = ModelCheckpoint(folder, filename="best", monitor="val/accuracy", mode="max", enable_version_counter=False)
+    fitting = trainer(folder, callbacks=[best] if len(data.splits["val"]) else [], max_epochs=1)
+    fitting.fit(MLP(data_info=data.info, hidden=[8]), datamodule=data)
+    fitting.save_checkpoint(folder / "last.ckpt")
+    return folder / "last.ckpt"
+
+
+def test_lost_best__the_last_epoch_does_not_stand_for_it(tmp_path):
+    last = last_of_a_run(tmp_path, val_fraction=0.3)
+    assert refuse_lost_best(last) == last
+    (tmp_path / "best.ckpt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"best\.ckpt is missing, though validation has chosen it: restore it"):
+        refuse_lost_best(last)
+
+
+def test_lost_best__without_validation_the_last_epoch_is_meant(tmp_path):
+    last = last_of_a_run(tmp_path, val_fraction=0)
+    (tmp_path / "best.ckpt").unlink(missing_ok=True)
+    assert refuse_lost_best(last) == last

@@ -1,3 +1,5 @@
+import warnings
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -205,3 +207,30 @@ def test_gradual_unfreezing__goes_with_a_schedule(tmp_path):
     rates = [group["lr"] for group in fitting.optimizers[0].param_groups]
     assert rates[0] < 0.01
     assert len(rates) == 2
+
+
+def warned(caught):
+    return [str(w.message) for w in caught if "random weights" in str(w.message)]
+
+
+def test_random__frozen_layers_without_weights_are_told(tmp_path):
+    data = Blobs(val_fraction=0.2)
+    with pytest.warns(match=r"^2 frozen layers have random weights, which are not trained \(1, 2\): give --model"):
+        path = fit(small(data, freeze="until:5"), data, tmp_path, max_epochs=1).rename(tmp_path / "first.ckpt")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        # all that is frozen comes from the file, or from the checkpoint that is gone on from
+        fit(small(data, freeze="backbone", weights=str(path)), data, tmp_path, max_epochs=1)
+        again = trainer(tmp_path, enable_checkpointing=False, max_epochs=2)
+        again.fit(small(data, freeze="until:5"), datamodule=data, ckpt_path=path)
+        fit(small(data), data, tmp_path, max_epochs=1)
+    assert warned(caught) == []
+
+
+def test_random__a_new_first_layer_under_frozen_ones_is_told(tmp_path):
+    data = Blobs(val_fraction=0.2, size=32)
+    first = ResNet(data_info=data.info, stem="imagenet")
+    torch.save(first.backbone.state_dict(), tmp_path / "weights.pt")
+    model = ResNet(data_info=data.info, stem="cifar", freeze="until:layer2", weights=str(tmp_path / "weights.pt"))
+    with pytest.warns(match=r"^1 frozen layers have random weights, which are not trained \(conv1\)"):
+        fit(model, data, tmp_path, max_epochs=1, limit_train_batches=1, limit_val_batches=1)

@@ -6,10 +6,11 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from datamodules.data_record import DataChangedError
 from ensembling import logistic
 from ensembling.folds import meta_folds
 from ensembling.heads import LogisticHead, MLPHead
-from ensembling.leakage import LeakageError
+from ensembling.leakage import Leakage, LeakageError
 from ensembling.logits import to_features
 from lightning_modules import MLP, CustomCNN, SmallCNN, StackingModule, member_logits
 from lightning_modules.checkpoint_io import file_sha256
@@ -303,3 +304,51 @@ def test_leakage__validating_on_what_a_base_was_fitted_on_is_a_warning(checkpoin
     data.splits["val"] = data.splits["train"]
     with pytest.warns(UserWarning, match="fitted on 75 of the samples that the stack is validated on"):
         fit(stack(checkpoints, data), data, tmp_path)
+
+
+def relabelled(data):
+    """The same data, of which one label has changed."""
+    train = data.dataset.train
+    labels = train.labels.clone()
+    labels[7] = (labels[7] + 1) % 3
+    now = blobs()
+    vars(now)["dataset"] = replace(data.dataset, train=replace(train, labels=labels))
+    return now
+
+
+def test_changed_data__is_refused_before_the_leak_guard_looks(checkpoints, tmp_path):
+    now = relabelled(blobs())
+    with pytest.raises(DataChangedError, match=r"MLP was trained on data that has changed since: labels differ"):
+        fit(stack(checkpoints[:1], now), now, tmp_path)
+    model = stack(checkpoints[:1], now, allow_changed=True, allow_leakage=True)
+    path = fit(model, now, tmp_path)
+    (sentence,) = leakage_of(path).changed
+    assert sentence.startswith("MLP was trained on data that has changed since: labels differ")
+
+
+def leakage_of(path):
+    return Leakage(**torch.load(path, weights_only=True)["leakage"])
+
+
+def test_unknown_images__are_refused_and_told_where_they_are_allowed(checkpoints, tmp_path):
+    data = blobs()
+    saved = torch.load(checkpoints[0], weights_only=True)
+    saved["provenance"] |= {"unknown": ["x.safetensors"]}
+    torch.save(saved, tmp_path / "base.ckpt")
+    with pytest.raises(LeakageError, match=r"base was fitted on unknown images: x\.safetensors.* allow_unknown true"):
+        fit(stack([tmp_path / "base.ckpt"], data), data, tmp_path)
+    path = fit(stack([tmp_path / "base.ckpt"], data, allow_unknown=True), data, tmp_path)
+    assert leakage_of(path).unknown_images() == ["base was fitted on unknown images: x.safetensors"]
+    assert torch.load(path, weights_only=True)["provenance"]["unknown"] == ["x.safetensors"]
+
+
+def test_classes_by_number_alone__are_told_of_bases_of_other_data(checkpoints, tmp_path):
+    data = blobs()
+    saved = torch.load(checkpoints[0], weights_only=True)
+    saved["data_record"]["place"] = {"class": "datamodules.npz.Npz", "path": "other.npz"}
+    saved["architecture"]["init_args"]["data_info"]["class_names"] = ["0", "1", "2"]
+    torch.save(saved, tmp_path / "base.ckpt")
+    vars(data)["dataset"] = replace(data.dataset, class_names=["0", "1", "2"])
+    path = fit(stack([tmp_path / "base.ckpt"], data), data, tmp_path)
+    note = leakage_of(path).warnings()[-1]
+    assert note.startswith("base: trained on other data, and its classes are known by number alone")

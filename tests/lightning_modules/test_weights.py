@@ -14,7 +14,7 @@ from lightning_modules.checkpoints import load_classifier
 from lightning_modules.weights import IMAGENET, read_weights
 from tests.helpers.data import Blobs, random_images
 from tests.helpers.families import build
-from tests.helpers.training import fit
+from tests.helpers.training import fit, trainer
 
 
 def randomised(network, seed=0):
@@ -405,6 +405,8 @@ def test_pretrained__comes_from_timm(stem, online, caplog):
     assert torch.equal(model.backbone.layer4[1].conv2.weight, online["resnet18"]["layer4.1.conv2.weight"])
     assert model.preprocessing.mean.flatten().tolist() == pytest.approx([sum(IMAGENET[0]) / 3])
     assert "tensors of the backbone from timm's resnet18; left out of it: " in report(caplog)[0]
+    # a known origin, though none of its images are
+    assert model.provenance.origins() == {"published_data": ["ImageNet (timm's resnet18.a1_in1k)"]}
 
 
 @pytest.mark.parametrize("error", [OSError("[Errno -3] no name"), RuntimeError("offline\nmore"), KeyError()])
@@ -457,3 +459,41 @@ def test_stack__takes_none_of_the_options(option):
 def test_normalization__without_weights(choice, channels, mean):
     model = build(SmallCNN, channels=channels, normalization=choice)
     assert model.preprocessing.mean.flatten().tolist() == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "state dict", "no record", "empty record"])
+def test_unknown_images__are_those_of_weights_without_a_record(tmp_path, kind):
+    data = Blobs(val_fraction=0.2)
+    first = fit(MLP(data_info=data.info, hidden=[8]), data, tmp_path, max_epochs=1)
+    saved = torch.load(first, weights_only=True)
+    state = {name.removeprefix("backbone."): t for name, t in saved["state_dict"].items() if "backbone" in name}
+    path = tmp_path / ("weights.safetensors" if kind == "safetensors" else "weights.pt")
+    if kind == "safetensors":
+        save_file(state, path)
+    elif kind == "state dict":
+        torch.save(state, path)
+    else:
+        saved["provenance"] = {}
+        if kind == "no record":
+            del saved["provenance"]
+        torch.save(saved, path)
+    with pytest.warns(match=f"^weights: fitted on unknown images: {path} "):
+        model = MLP(data_info=data.info, hidden=[8], weights=str(path))
+    second = fit(model, data, tmp_path, max_epochs=1)
+    # its own record says so, and that of what starts from it
+    assert read_weights(second).provenance.unknown == (str(path),)
+    assert len(read_weights(second).provenance.fitted) == len(data.splits["train"])
+    third = fit(MLP(data_info=data.info, hidden=[8], weights=str(second)), data, tmp_path, max_epochs=1)
+    assert load_classifier(third).provenance.unknown == (str(path),)
+
+
+def test_unknown_images__a_run_resumed_from_a_checkpoint_without_a_record(tmp_path):
+    data = Blobs(val_fraction=0.2)
+    path = fit(MLP(data_info=data.info, hidden=[8]), data, tmp_path, max_epochs=1)
+    saved = torch.load(path, weights_only=True)
+    del saved["provenance"]
+    torch.save(saved, tmp_path / "bare.ckpt")
+    again = trainer(tmp_path, enable_checkpointing=False, max_epochs=2)
+    again.fit(MLP(data_info=data.info, hidden=[8]), datamodule=data, ckpt_path=tmp_path / "bare.ckpt")
+    again.save_checkpoint(tmp_path / "more.ckpt")
+    assert load_classifier(tmp_path / "more.ckpt").provenance.unknown == (str(tmp_path / "bare.ckpt"),)

@@ -5,6 +5,7 @@ from pipelines import dry_run
 from pipelines.cells import CellFiles
 from pipelines.plan import Member, StackPlan
 from pipelines.plan_check import check
+from tests.helpers.runs import write_checkpoint
 
 SMALL = {"model": "MLP", "model.hidden": [8]}
 
@@ -15,9 +16,9 @@ def plan(tmp_path=None, **changes):
     return StackPlan(**{"members": members, "options": options, "root": str(tmp_path), **changes})
 
 
-def test_costs__count_what_is_trained():
+def test_costs__count_what_is_trained(tmp_path):
     planned = plan()
-    costs = dry_run.costs(planned, check(planned))
+    costs = dry_run.costs(planned, check(planned), tmp_path)
     # 64 pixels, 8 hidden with BatchNorm, 10 classes
     assert costs["one"].parameters == 16 * 16 * 8 + 8 + 2 * 8 + 8 * 10 + 10
     # of 1,438 training images, a tenth for validation and a fifth for the heads
@@ -32,7 +33,7 @@ def test_print_costs__tells_the_seconds_of_cells_that_are_done(tmp_path):
     files = CellFiles(tmp_path / "x", "one-fold0")
     files.write({"status": "done", "seconds": 50.0})
     files.run.checkpoints.mkdir(parents=True)
-    files.run.best.touch()
+    write_checkpoint(files.run.best)
     before = sorted(tmp_path.rglob("*"))
     console = Console(record=True, width=100, quiet=False)
     dry_run.print_costs(console, planned, check(planned), tmp_path / "x")

@@ -1,6 +1,8 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from pipelines import stack
 from pipelines.cells import CellFiles, Outcome, run_command
@@ -8,6 +10,7 @@ from pipelines.executors import LocalExecutor
 from pipelines.main import main
 from pipelines.stack_folder import CellError, held
 from tests.helpers.data import write_image_folder
+from tests.helpers.runs import write_checkpoint
 
 SHARED = {"data.stack_fraction": 0.2, "trainer.enable_progress_bar": False, "trainer.accelerator": "cpu"}
 
@@ -31,7 +34,7 @@ def finished(folder, name):
     """Leave what a finished cell leaves, as far as a rerun looks."""
     files = CellFiles(folder, name)
     files.run.checkpoints.mkdir(parents=True)
-    files.run.last.touch()
+    write_checkpoint(files.run.last)
     files.write({"status": "done", "seconds": 5.0, "settings": {"trainer.max_epochs": 1}})
 
 
@@ -215,3 +218,17 @@ def test_check__names_the_member_whose_trainer_cannot_work(tmp_path, capsys):
     member = {"name": "one", "options": {"model": "Linear", "trainer.accumulate_grad_batches": 0}}
     assert main(arguments(tmp_path, member)) == 2
     assert "member 'one': --trainer.accumulate_grad_batches must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_main__weights_of_unknown_images_are_refused_before_any_cell(allowed, tmp_path, meta, monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr(stack, "run_queue", lambda jobs, *more: ran.append(jobs) or [])
+    save_file({"weight": torch.ones(1)}, tmp_path / "x.safetensors")
+    member = {"name": "a", "options": {"model": "Linear", "model.weights": str(tmp_path / "x.safetensors")}}
+    status = main(arguments(tmp_path, member, {"name": "b", "options": {"model": "Linear"}}, allow_unknown=allowed))
+    assert (status, len(ran)) == ((0, 1) if allowed else (2, 0))
+    if not allowed:
+        error = capsys.readouterr().err
+        assert f"a would be fitted on unknown images: {tmp_path}/x.safetensors" in error
+        assert "option allow_unknown true" in error

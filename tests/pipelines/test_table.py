@@ -88,3 +88,27 @@ def test_compute_table__says_why_not():
     for line, verdict in zip(lines, expected, strict=True):
         assert verdict in line
     assert "1.50" in lines[-1]
+
+
+def test_marks__unknown_images_and_changed_data_stand_in_titles_and_below(tmp_path):
+    found = result(tmp_path) | {"unknown_images": ["x.pt"], "published_data": ["ImageNet (timm's resnet18)"]}
+    found["leakage"] = {"allowed": [], "unknown": ["mlp was fitted on unknown images: x.pt"], "warnings": []}
+    found["evaluations"]["test"] |= {"data_changed": ["2 labels differ"], "notes": ["labels are shifted"]}
+    mark = table.leakage_mark(found)
+    assert mark == " — FITTED ON UNKNOWN IMAGES — DATA CHANGED SINCE TRAINING"
+    console = Console(width=120, record=True, file=io.StringIO())
+    table.print_history(console, found)
+    table.print_evaluation(console, found)
+    text = " ".join(console.export_text().split())
+    assert "UNKNOWN IMAGES: mlp was fitted on unknown images: x.pt" in text
+    assert "note: goes back to weights of ImageNet (timm's resnet18)" in text
+    assert "DATA CHANGED: the data has changed since the model was trained on it: 2 labels differ" in text
+    assert "note: labels are shifted" in text
+
+
+def test_marks__a_single_model_says_it_too():
+    found = {"unknown_images": ["x.pt"]}
+    assert table.leakage_mark(found) == " — FITTED ON UNKNOWN IMAGES"
+    console = Console(width=120, record=True, file=io.StringIO())
+    table.print_history(console, found)
+    assert "UNKNOWN IMAGES: the model was fitted on unknown images: x.pt" in console.export_text()
