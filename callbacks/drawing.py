@@ -17,6 +17,7 @@ from torch import Tensor
 
 from callbacks.figure_folder import FigureFolder
 from callbacks.recorder import RunRecorder, is_rehearsal
+from common.printable import printable
 from datamodules.base import SPLITS, ImageDataModule
 from datamodules.samples import Samples
 from lightning_modules.classifier import ImageClassifier
@@ -61,13 +62,13 @@ class Evaluated:
 
     @property
     def class_names(self) -> list[str]:
-        """Name of each class."""
-        return self.model.info.class_names
+        """Name of each class, as a picture can show it."""
+        return [printable(name) for name in self.model.info.class_names]
 
     @property
     def title(self) -> str:
         """Say what was evaluated on what."""
-        run = Path(self.trainer.default_root_dir).name
+        run = printable(Path(self.trainer.default_root_dir).name)
         return f"{run}: {len(self.labels):,} {'validation' if self.split == 'val' else self.split} images"
 
     def images(self, rows: NDArray[np.integer]) -> Tensor:

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
+from common.printable import printable
+
 # Okabe and Ito (2008), Color Universal Design, without the yellow, which is faint on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 RIGHT, WRONG, NEUTRAL = COLORS[0], COLORS[1], "#8C8C8C"
@@ -67,12 +69,13 @@ def bar(number: int) -> dict[str, Any]:
 
 
 def shortened(name: str, limit: int = NAME_LIMIT) -> str:
-    """Cut a long name in the middle: names that begin or end alike stay apart.
+    """Cut a long name in the middle, so that names which begin or end alike stay apart; see also `printable`.
 
     Example:
         >>> shortened("a long name of some class", 11)
         'a lon…class'
     """
+    name = printable(name)
     if len(name) <= limit:
         return name
     end = (limit - 1) // 2

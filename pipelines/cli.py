@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import (
     Callback,
@@ -38,6 +37,8 @@ from callbacks import (
 )
 from callbacks.figure_options import with_figures
 from callbacks.result_files import keep_earlier
+from common import yaml_files
+from common.parser_yaml import use_project_yaml
 from common.ranges import check_range
 from datamodules import DataInfo, ImageDataModule
 from datamodules.whole_file import write_whole
@@ -50,14 +51,17 @@ from pipelines.option_checks import check_seed, check_trainer, naming_options
 from pipelines.out_of_memory import naming_smaller_batch
 from pipelines.parsing import (
     check_average,
+    check_configs,
     check_imbalance,
     check_monitor,
+    check_reruns,
     check_resumed,
     check_validation,
     given_checkpoint,
     in_order,
     no_validation,
     options_elsewhere,
+    plain_config,
     reset_options_with_class,
     run_names,
     trained_with,
@@ -85,6 +89,8 @@ class ImageCLI(LightningCLI):
 
     def __init__(self, args: list[str]) -> None:
         reset_options_with_class()
+        use_project_yaml()
+        check_configs(args)
         self.arguments = in_order(args)
         self.checkpoint: dict[str, Any] | None = None
         # whether results go into the checkpoint's run, rather than into a new one
@@ -145,7 +151,7 @@ class ImageCLI(LightningCLI):
         # of its tensors none is looked at
         self.checkpoint = read_checkpoint(path, mapped=True)
         trained = trained_with(self.checkpoint, path)
-        beneath = [subcommand, "--config", yaml.safe_dump(trained)]
+        beneath = [subcommand, "--config", yaml_files.dump(trained)]
         self.config = self._parse(parser, [*beneath, *args[1:]])
         self.in_place = subcommand != "fit" or name == "last" or Path(str(name)).is_dir()
         if name not in (None, "last", "best"):
@@ -255,7 +261,11 @@ class ImageCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the Trainer over the run's folder."""
         config = self.config[self.subcommand]
+        # before there is a folder
+        self._resolve()
         self.run = self._choose_run(config)
+        # with --ckpt_path last it goes on with this very run
+        self.resolved["run"] |= {"experiment": self.run.folder.parent.name, "name": self.run.folder.name}
         self._dump()
         built = self.config_init[self.subcommand]
         options: dict[str, Any] = {**vars(built.trainer), **kwargs}
@@ -294,23 +304,25 @@ class ImageCLI(LightningCLI):
             self.config_init.fit.ckpt_path = config.ckpt_path
         return run
 
+    @property
+    def _saves_config(self) -> bool:
+        return self.subcommand == "fit" and not self.config.fit.trainer.fast_dev_run
+
+    def _resolve(self) -> None:
+        parser = self._parser(self.subcommand)
+        resolved = plain_config(parser, self.config[self.subcommand])
+        # a saved config starts a run of its own
+        self.resolved = {name: value for name, value in resolved.items() if name not in ("ckpt_path", "config")}
+        if self._saves_config:
+            check_reruns(parser, self.resolved)
+
     @rank_zero_only
     def _dump(self) -> None:
-        config = self.config[self.subcommand].clone()
-        self.resolved = yaml.safe_load(
-            self._parser(self.subcommand).dump(config, skip_unset=False, skip_validation=True)
-        )
-        # a saved config starts a run of its own
-        saved = {name: value for name, value in self.resolved.items() if name not in ("ckpt_path", "config")}
-        # with --ckpt_path last it goes on with this very run
-        saved["run"] |= {"experiment": self.run.folder.parent.name, "name": self.run.folder.name}
-        self.resolved = saved
-        if self.subcommand == "fit" and not self.config[self.subcommand].trainer.fast_dev_run:
-            text = yaml.safe_dump(saved, sort_keys=False)
-            if self.run.config.is_file() and self.run.config.read_text() != text:
-                keep_earlier(self.run.config)
+        if self._saves_config:
             with write_whole(self.run.config) as partial:
-                partial.write_text(text)
+                yaml_files.write(partial, self.resolved)
+                if self.run.config.is_file() and self.run.config.read_bytes() != partial.read_bytes():
+                    keep_earlier(self.run.config)
 
     def _loggers(self, given: Any) -> list[Logger]:
         if given is False:
@@ -326,8 +338,7 @@ class ImageCLI(LightningCLI):
         return [*forced, *others]
 
     def _kept(self, callbacks: list[Callback], trainer: dict[str, Any], logged: bool) -> list[Callback]:
-        resolved = getattr(self, "resolved", {})
-        config = self.config[self.subcommand]
+        resolved, config = self.resolved, self.config[self.subcommand]
         best = config.best_checkpoint
         recorder = RunRecorder(self.run.result, self.run.predictions, resolved, self._facts(), best.monitor, best.mode)
         kept = [callback for callback in callbacks if logged or not isinstance(callback, LearningRateMonitor)]

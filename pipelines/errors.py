@@ -164,11 +164,30 @@ def wrong_value(key: str, message: str) -> str:
     # the outermost choice of an optional class says nothing to the user
     wanted = wanted[:1] if re.search(r"Got value: ", inner) else wanted
     if not (key and wanted and value):
-        return re.sub(r"\s+", " ", message).strip()
+        return re.sub(r'Parser key "([^"]+)":', r"--\1:", re.sub(r"\s+", " ", message).strip())
     if wanted == ["tuple"]:
         return f"--{key} takes a list such as [{value[1].strip()}], not {value[1].strip()!r}"
+    if "str" in wanted and (taken := taken_for(value[1].strip())):
+        return f"--{key} takes text, and without quotes YAML takes yours for {taken}: put it in quotes"
     choices = [re.sub(r"^Literal\[(.*)\]$", r"one of \1", name) for name in wanted]
     return f"--{key} takes {' or '.join(choices)}, not {value[1].strip()!r}"
+
+
+def taken_for(value: str) -> str:
+    """Say what YAML took a text without quotes for; empty if it is something else.
+
+    Args:
+        value: as Python writes it
+
+    Example:
+        >>> taken_for("False"), taken_for("120000.0"), taken_for("[0]")
+        ('the truth value False', 'the number 120000.0', '')
+    """
+    if value in ("True", "False"):
+        return f"the truth value {value}"
+    if value == "None":
+        return "no value (null)"
+    return f"the number {value}" if re.fullmatch(r"-?(\d+(\.\d*)?(e[-+]?\d+)?|inf|nan)", value) else ""
 
 
 def unknown_class(key: str, name: str) -> str:

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from callbacks.result_files import write_json
+from common import yaml_files
+from common.parser_yaml import use_project_yaml
+from common.printable import printable
 from common.ranges import check_range
 from datamodules import ImageDataModule
 from datamodules.base import SPLITS
@@ -29,7 +31,7 @@ from datamodules.samples import Samples
 from figures import class_distribution, image_pairs
 from pipelines import run_dir
 from pipelines.errors import UsageError, explain_parsing
-from pipelines.parsing import in_order, reset_options_with_class
+from pipelines.parsing import in_order, is_file, reset_options_with_class
 from pipelines.run_dir import RunDir, RunOptions
 
 # what the JSON file lists of each finding; the counts are of all
@@ -217,7 +219,8 @@ def draw(
 
 
 def shortened(name: str) -> str:
-    """Keep the end of a long name."""
+    """Keep the end of a long name, as a picture can show it."""
+    name = printable(name)
     return name if len(name) <= 24 else f"…{name[-23:]}"
 
 
@@ -278,14 +281,10 @@ def sentences(findings: dict[str, Any]) -> list[tuple[str, str]]:
 
 def data_config(path: str) -> str:
     """Return the data section of a config file as text, if it has one; the others are for training."""
-    file = Path(path)
-    if not file.is_file():
+    if not is_file(path):
         return path
-    try:
-        content = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {error}") from error
-    return yaml.safe_dump({"data": content["data"]}) if isinstance(content, dict) and "data" in content else "{}"
+    content = yaml_files.read_mapping(Path(path))
+    return yaml_files.dump({"data": content["data"]}) if "data" in content else "{}"
 
 
 def main(args: list[str]) -> int:
@@ -298,6 +297,7 @@ def main(args: list[str]) -> int:
         the exit status
     """
     reset_options_with_class()
+    use_project_yaml()
     parser = ArgumentParser(prog="train.py inspect", description=__doc__, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="A config with a data section; its others are left out.")
     parser.add_subclass_arguments(ImageDataModule, "data", required=True)

@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 
 import torch
-import yaml
 from rich.console import Console
 
+from common import yaml_files
 from ensembling.calibration import calibrated_bases
 from ensembling.heads import cross_fit, fit_head
 from ensembling.selection import mean_score, prune_to_budget
@@ -57,7 +57,7 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
         for member in plan.members
     ]
     run = RunDir(folder / plan.stack_name)
-    config = yaml.safe_load(members[0].held_out[0].files.config.read_text())
+    config = yaml_files.read_mapping(members[0].held_out[0].files.config)
     data = build_data(config["data"])
     for member in members:
         member.check_data(data)

@@ -1,13 +1,20 @@
 """What a command line asks for: the order in which options win, and what follows from them."""
 
+import itertools
+import os
 import re
+import warnings
+from argparse import ArgumentError
 from pathlib import Path
 from typing import Any
 
 import jsonargparse._typehints
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 
+from common import yaml_files
 from common.spelling import nearest
+from common.yaml_files import NoYAMLFormError
+from common.yaml_loader import load
 from datamodules import ImageDataModule
 from lightning_modules import ImageClassifier, StackingModule
 from lightning_modules.metrics import VALIDATION_METRICS, better
@@ -60,6 +67,63 @@ def in_order(args: list[str]) -> list[str]:
     classes = [group for group in options if name(group) in CLASSES]
     others = sorted((group for group in options if group not in configs), key=depth)
     return [*command, *(arg for group in (*classes, *configs, *others) for arg in group)]
+
+
+def check_configs(args: list[str]) -> None:
+    """Look at each config file that a command line names: the parser's own errors do not name the file.
+
+    Args:
+        args: the command line
+
+    Raises:
+        YAMLFileError: one is not text, not YAML, or holds no options by name
+    """
+    for arg, following in itertools.pairwise([*args, ""]):
+        name, equals, value = arg.partition("=")
+        value = value if equals else following
+        if name in ("--config", "-c") and is_file(value):
+            yaml_files.read_mapping(Path(value))
+
+
+def is_file(name: str) -> bool:
+    """Tell whether a word of a command line names a file; it may be a text of any length instead."""
+    return os.path.isfile(name)  # noqa: PTH113
+
+
+def plain_config(parser: ArgumentParser, config: Namespace) -> dict[str, Any]:
+    """Return a configuration as plain types, as a config file holds them.
+
+    Args:
+        parser: that has parsed it
+        config: what it parsed
+
+    Raises:
+        NoYAMLFormError: it holds an object that no config can hold
+    """
+    with warnings.catch_warnings():
+        # jsonargparse would write this sentence in place of the value
+        warnings.filterwarnings("error", r"\s*Unable to serialize instance")
+        text = parser.dump(config.clone(), skip_unset=False, skip_validation=True)
+    return load(text)
+
+
+def check_reruns(parser: ArgumentParser, saved: dict[str, Any]) -> None:
+    """Refuse a configuration that would be another one when it is read from its file.
+
+    Args:
+        parser: of the command
+        saved: the configuration, of plain types
+
+    Raises:
+        NoYAMLFormError: a value is not what it was; the message names its option
+    """
+    try:
+        again = plain_config(parser, parser.parse_string(yaml_files.dump(saved), defaults=False))
+    except ArgumentError as error:
+        raise NoYAMLFormError(f"the run's config.yaml could not be read back: {error}") from error
+    for name, value in saved.items():
+        if changed := yaml_files.difference(value, again.get(name), name):
+            raise NoYAMLFormError(f"the run's config.yaml would not repeat the run: {changed}")
 
 
 def given_checkpoint(args: list[str]) -> str | None:

@@ -1,6 +1,5 @@
 """What a stack is made of: members, and the cells that train them."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from jsonargparse import lazy_instance
 
 from common.ranges import SEEDS, check_range
+from common.yaml_files import one_line
 from ensembling.cache import LOGIT_CACHE
 from ensembling.heads import Head, LogisticHead, MeanHead, TunedMeanHead
 from ensembling.rejection import Reject
@@ -67,7 +67,8 @@ class Member:
 
     name: str
     fragments: list[str] = field(default_factory=list)
-    options: dict[str, Any] = field(default_factory=dict)
+    # a mapping of anything would make numbers of quoted text
+    options: dict = field(default_factory=dict)
     seed: int | None = None
     epochs: int | None = None
     folds: bool = True
@@ -111,8 +112,8 @@ class Cell:
     def settings(self) -> list[str]:
         """Its fragments and options as a command line."""
         args = [word for fragment in self.fragments for word in ("--config", fragment)]
-        # JSON is YAML: the command line reads lists and null from it
-        options = {name: value if isinstance(value, str) else json.dumps(value) for name, value in self.options.items()}
+        # the command line reads lists and null from YAML
+        options = {name: value if isinstance(value, str) else one_line(value) for name, value in self.options.items()}
         return [*args, *(f"--{name}={value}" for name, value in options.items())]
 
     def command(self, folder: Path) -> list[str]:
@@ -168,7 +169,7 @@ class StackPlan:
     num_folds: int = 5
     test_with: Literal["folds", "refit"] = "folds"
     fragments: list[str] = field(default_factory=list)
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict = field(default_factory=dict)
     executor: CellExecutor = lazy_instance(LocalExecutor)
     retries: int = 1
     tta: TTA = "none"

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from jsonargparse import Namespace
 
 from common.few import few
@@ -12,7 +11,7 @@ from datamodules import ImageDataModule
 from pipelines.cli import ImageCLI
 from pipelines.errors import explain
 from pipelines.option_checks import check_seed, check_trainer
-from pipelines.parsing import in_order
+from pipelines.parsing import check_configs, in_order, plain_config
 from pipelines.plan import Cell, Member, StackPlan
 from pipelines.stack_logits import meta_samples, tested_samples
 
@@ -57,12 +56,12 @@ class FitParser(ImageCLI):
 
     def parse(self, args: list[str]) -> Namespace:
         """Parse a command line without its command."""
+        check_configs(args)
         return self._parse(self.parser, in_order(["fit", *args])).fit
 
     def plain(self, config: Namespace) -> dict[str, Any]:
         """Return a configuration as plain types."""
-        text = self._parser("fit").dump(config.clone(), skip_unset=False, skip_validation=True)
-        return yaml.safe_load(text)
+        return plain_config(self._parser("fit"), config)
 
     def build(self, **parts: Namespace) -> Any:
         """Build a part of a configuration, such as the data."""
@@ -130,6 +129,14 @@ def _check_member(plan: StackPlan, member: Member, checked: Checked) -> None:
             # refuses ranges and conflicts; reads no image
             parser.build(data=own.data)
         checked.configs[cell.name], checked.settings[cell.name] = own, flat(parser.plain(own))
+    _check_texts({**plan.options, **member.settings}, checked.settings[cells[0].name])
+
+
+def _check_texts(options: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse a number that became another text than the one that the user typed, such as 12e4."""
+    for name, value in options.items():
+        if isinstance(value, float | bool) and isinstance(settings.get(name), str):
+            raise ValueError(f"{name} takes a text, and YAML reads yours as {value}: put it in quotes")
 
 
 def _check_data(plan: StackPlan, data: Namespace) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-# ten times faster where there is libyaml
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from common import yaml_files
+from common.yaml_files import YAMLFileError
 
 
 def read_json(path: Path) -> tuple[dict[str, Any], str]:
@@ -25,10 +24,9 @@ def read_json(path: Path) -> tuple[dict[str, Any], str]:
 def read_yaml(path: Path) -> tuple[dict[str, Any], str]:
     """Read a YAML file that holds a mapping; return it and what is wrong with the file, if anything."""
     try:
-        # a safe loader, whichever it is
-        content = yaml.load(path.read_text(encoding="utf-8"), LOADER)  # noqa: S506
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        return {}, f"{path} cannot be read: {' '.join(str(error).split())}"
+        content = yaml_files.read(path)
+    except YAMLFileError as error:
+        return {}, str(error)
     return (content, "") if isinstance(content, dict) else ({}, f"{path} cannot be read: it does not hold a mapping")
 
 
@@ -70,16 +68,6 @@ def by_epoch(logged: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
     by_epochs = {epoch: value for epoch, value in logged if not np.isnan(epoch)}
     pairs = [*by_steps, *sorted(by_epochs.items())]
     return [epoch for epoch, _ in pairs], [value for _, value in pairs]
-
-
-def printable(text: str) -> str:
-    r"""Replace what neither a page nor a picture can hold: control characters and halves of characters.
-
-    Example:
-        >>> printable("a\x01b")
-        'a�b'
-    """
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def part(content: dict[str, Any], name: str) -> dict[str, Any]:

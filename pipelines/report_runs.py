@@ -12,9 +12,10 @@ import numpy as np
 from safetensors import safe_open
 from torch import Tensor
 
+from common.printable import printable
 from common.spelling import nearest
 from pipelines.errors import UsageError
-from pipelines.report_files import is_number, part, printable, read_json, read_yaml
+from pipelines.report_files import is_number, part, read_json, read_yaml
 from pipelines.run_dir import RunDir, of_checkpoint
 
 # folders that hold no runs, however deep

@@ -11,12 +11,14 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from callbacks import StoppedError
+from common.parser_yaml import TYPED_OPTIONS, use_project_yaml
 from common.ranges import OptionError
 from ensembling.base import HEAD_OPTION
 from pipelines.cell_queue import run_queue
 from pipelines.cells import CellFiles, CellJob, Outcome, run_command
 from pipelines.errors import UsageError, explain_parsing
 from pipelines.live import CellTable
+from pipelines.parsing import check_configs
 from pipelines.plan import StackPlan
 from pipelines.plan_check import Checked, check, check_samples
 from pipelines.stack_folder import CellError, check_unchanged, held, open_folder, planned_folder
@@ -31,7 +33,15 @@ def parse(args: list[str]) -> StackPlan:
     Raises:
         UsageError: it asks for what does not exist
     """
-    parser = ArgumentParser(prog="train.py stack", description=__doc__, exit_on_error=False, allow_abbrev=False)
+    use_project_yaml()
+    check_configs(args)
+    parser = ArgumentParser(
+        prog="train.py stack",
+        description=__doc__,
+        exit_on_error=False,
+        allow_abbrev=False,
+        parser_mode=TYPED_OPTIONS,
+    )
     parser.add_argument("--config", action="config", help="A plan such as configs/stack/digits.yaml.")
     parser.add_class_arguments(StackPlan)
     try:

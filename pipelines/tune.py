@@ -10,12 +10,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 
 from callbacks.result_files import device_name, keep_earlier
+from common import yaml_files
 from common.locks import one_at_a_time
 from common.ranges import check_ranges
 from datamodules.whole_file import write_whole
@@ -187,14 +187,13 @@ class TuneCLI(ImageCLI):
         experiment = config.run.experiment or run_dir.snake_case(type(self.datamodule).__name__)
         # one line: it is a comment
         command = " ".join(shlex.join(["python", "train.py", "tune", *self.given]).split())
-        text = f"# found by {command}\n# on {device}\n" + yaml.safe_dump(fragment(config, found), sort_keys=False)
         # made when there is something to put into it
         with run_dir.new_run(Path(config.run.root) / experiment, config.run.name or "tune") as run:
             path = run.tuned if tune.out is None else Path(tune.out)
             with nullcontext() if tune.out is None else one_at_a_time(path.with_name(f".{path.name}.lock")):
-                keep_earlier(path)
                 with write_whole(path) as partial:
-                    partial.write_text(text, encoding="utf-8")
+                    yaml_files.write(partial, fragment(config, found), (f"found by {command}", f"on {device}"))
+                    keep_earlier(path)
             if curve is not None and curve.losses:
                 self._draw(run, curve)
         given = without(self.given, ["tune", *options_of(fragment(config, found))])
