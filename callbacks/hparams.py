@@ -7,6 +7,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from common.printable import printable
+
 
 class HParamsMetrics(Callback):
     """Log the run's options with the metrics that it ends with.
@@ -54,5 +56,5 @@ def flatten(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= flatten(value, f"{name}.")
         else:
-            flat[name] = value if isinstance(value, bool | int | float | str) else str(value)
+            flat[name] = value if isinstance(value, bool | int | float) else printable(str(value))
     return flat

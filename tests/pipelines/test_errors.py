@@ -60,7 +60,11 @@ def test_message__names_the_option_and_the_way_out(args, expected, capsys, tmp_p
         ("trainer: {max_epoch: 3}", "unknown key 'trainer.max_epoch' in a config; did you mean trainer.max_epochs?"),
         ("model: {class_path: MLP, init_args: {hiden: [3]}}", "unknown option --model.hiden; did you mean hidden?"),
         ("modle: 3", "unknown key 'modle' in a config; did you mean model?"),
-        ("data: [1", "Problems parsing config"),
+        ("data: [1", "a.yaml, line 2: did not find expected ',' or ']'"),
+        ("- data", "a.yaml, line 1: the file must hold options by name"),
+        ("data: Digits\ndata: CIFAR10", "a.yaml, line 2: the key 'data' comes twice"),
+        ("run: {name: 12e4}", "--run.name takes text, and without quotes YAML takes yours for the number 120000.0: put"),
+        ("data: {class_path: Manifest, init_args: {class_names: [no, yes]}}", "--data.class_names takes text, and "),
     ],
 )
 def test_message__of_a_config(content, expected, capsys, tmp_path):
