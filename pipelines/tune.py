@@ -190,10 +190,10 @@ class TuneCLI(ImageCLI):
         # made when there is something to put into it
         with run_dir.new_run(Path(config.run.root) / experiment, config.run.name or "tune") as run:
             path = run.tuned if tune.out is None else Path(tune.out)
-            with nullcontext() if tune.out is None else one_at_a_time(path.with_name(f".{path.name}.lock")):
-                with write_whole(path) as partial:
-                    yaml_files.write(partial, fragment(config, found), (f"found by {command}", f"on {device}"))
-                    keep_earlier(path)
+            alone = nullcontext() if tune.out is None else one_at_a_time(path.with_name(f".{path.name}.lock"))
+            with alone, write_whole(path) as partial:
+                yaml_files.write(partial, fragment(config, found), (f"found by {command}", f"on {device}"))
+                keep_earlier(path)
             if curve is not None and curve.losses:
                 self._draw(run, curve)
         given = without(self.given, ["tune", *options_of(fragment(config, found))])

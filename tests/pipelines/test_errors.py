@@ -63,7 +63,10 @@ def test_message__names_the_option_and_the_way_out(args, expected, capsys, tmp_p
         ("data: [1", "a.yaml, line 2: did not find expected ',' or ']'"),
         ("- data", "a.yaml, line 1: the file must hold options by name"),
         ("data: Digits\ndata: CIFAR10", "a.yaml, line 2: the key 'data' comes twice"),
-        ("run: {name: 12e4}", "--run.name takes text, and without quotes YAML takes yours for the number 120000.0: put"),
+        (
+            "run: {name: 12e4}",
+            "--run.name takes text, and without quotes YAML takes yours for the number 120000.0: put",
+        ),
         ("data: {class_path: Manifest, init_args: {class_names: [no, yes]}}", "--data.class_names takes text, and "),
     ],
 )
