@@ -347,10 +347,10 @@ class ImageCLI(LightningCLI):
     @rank_zero_only
     def _dump(self) -> None:
         if self._saves_config:
+            if self.run.config.is_file() and self.run.config.read_bytes() != yaml_files.dump(self.resolved).encode():
+                keep_earlier(self.run.config)
             with write_whole(self.run.config) as partial:
                 yaml_files.write(partial, self.resolved)
-                if self.run.config.is_file() and self.run.config.read_bytes() != partial.read_bytes():
-                    keep_earlier(self.run.config)
 
     def _loggers(self, given: Any) -> list[Logger]:
         if given is False:

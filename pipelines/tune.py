@@ -191,9 +191,10 @@ class TuneCLI(ImageCLI):
         with run_dir.new_run(Path(config.run.root) / experiment, config.run.name or "tune") as run:
             path = run.tuned if tune.out is None else Path(tune.out)
             alone = nullcontext() if tune.out is None else one_at_a_time(path.with_name(f".{path.name}.lock"))
-            with alone, write_whole(path) as partial:
-                yaml_files.write(partial, fragment(config, found), (f"found by {command}", f"on {device}"))
+            with alone:
                 keep_earlier(path)
+                with write_whole(path) as partial:
+                    yaml_files.write(partial, fragment(config, found), (f"found by {command}", f"on {device}"))
             if curve is not None and curve.losses:
                 self._draw(run, curve)
         given = without(self.given, ["tune", *options_of(fragment(config, found))])
