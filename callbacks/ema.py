@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from common.ranges import check_range
+from lightning_modules.compute import settle_precision
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 class EMA(WeightAveraging):
@@ -18,7 +21,8 @@ class EMA(WeightAveraging):
     Validation, test and checkpoints use the average; training goes on with the plain weights, which last.ckpt holds
     too. Lightning's EMAWeightAveraging does the same, but averages on the CPU where the model is when training is set
     up, tensor by tensor in Python, waits for the device in each step, and averages BatchNorm's counters as if they were
-    weights: this class keeps its swapping and saving, and replaces the update.
+    weights: this class keeps its swapping and saving, and replaces the update. In 16 bits a small share of a weight is
+    rounded away, and the average would stand still: there it is kept in 32 bits, and rounded where it is used.
 
     Args:
         decay: share of the average that is kept at each step, such as 0.999; null keeps no average
@@ -33,8 +37,20 @@ class EMA(WeightAveraging):
             raise ValueError("--ema.warmup and --ema.every_n_steps need --ema.decay")
         super().__init__(use_buffers=True)
         self.decay, self.warmup, self.every_n_steps = decay, warmup, every_n_steps
+        # what follows what
         self._averaged: list[Tensor] = []
         self._current: list[Tensor] = []
+        # of 16 bits: the average as the model holds it and the plain weights; both in 32 bits are in the lists above
+        self._halves: list[tuple[Tensor, Tensor]] = []
+        self._exact: list[Tensor] = []
+        self._widened: list[Tensor] = []
+        self._restored: list[Tensor] = []
+        self._swapped = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Copy the model in the precision that it is trained in."""
+        settle_precision(trainer, pl_module)
+        super().setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the average to where the model is by now, and find what is averaged."""
@@ -48,16 +64,21 @@ class EMA(WeightAveraging):
 
     def _pair(self, model: nn.Module) -> None:
         assert self._average_model is not None
-        self._current, self._averaged = [], []
+        pairs: list[tuple[Tensor, Tensor]] = []
         for ours, theirs in zip(self._average_model.module.modules(), model.modules(), strict=True):
-            found: list[tuple[Tensor, Tensor]] = [
-                (average, now) for average, now in zip(ours.parameters(False), theirs.parameters(False), strict=True)
-            ]
+            pairs += zip(ours.parameters(False), theirs.parameters(False), strict=True)
             if isinstance(theirs, _NormBase):
                 names = ("running_mean", "running_var")
-                found += [(getattr(ours, n), getattr(theirs, n)) for n in names if getattr(theirs, n) is not None]
-            self._averaged += [average.data for average, _ in found]
-            self._current += [now.data for _, now in found]
+                pairs += [(getattr(ours, n), getattr(theirs, n)) for n in names if getattr(theirs, n) is not None]
+        pairs = [(average.data, now.data) for average, now in pairs]
+        whole = [pair for pair in pairs if pair[0].dtype not in HALF]
+        self._halves = [pair for pair in pairs if pair[0].dtype in HALF]
+        self._exact = [average.float() for average, _ in self._halves]
+        self._widened = [now.float() for _, now in self._halves]
+        for exact, restored in zip(self._exact, self._restored, strict=bool(self._restored)):
+            exact.copy_(restored)
+        self._averaged = [*(average for average, _ in whole), *self._exact]
+        self._current = [*(now for _, now in whole), *self._widened]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -75,6 +96,8 @@ class EMA(WeightAveraging):
 
     @torch.no_grad()
     def _follow(self, decay: float) -> None:
+        if self._halves:
+            torch._foreach_copy_(self._widened, [now for _, now in self._halves])
         # what torch's get_ema_multi_avg_fn returns does, without making a function for each step's decay
         torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
 
@@ -82,10 +105,15 @@ class EMA(WeightAveraging):
         """Do nothing: steps are what is averaged over."""
 
     @torch.no_grad()
-    def _copy_the_rest(self, model: nn.Module) -> None:
-        """Copy what is not averaged, such as counters."""
+    def _complete(self, model: nn.Module) -> None:
+        """Round what is averaged in 32 bits, and copy what is not averaged, such as counters."""
         assert self._average_model is not None
-        averaged = {tensor.data_ptr() for tensor in self._averaged}
+        if self._swapped:
+            # it holds the plain weights just now
+            return
+        if self._halves:
+            torch._foreach_copy_([average for average, _ in self._halves], self._exact)
+        averaged = {tensor.data_ptr() for tensor in (*self._averaged, *(average for average, _ in self._halves))}
         ours, theirs = self._average_model.module, model
         pairs = zip(chain(ours.parameters(), ours.buffers()), chain(theirs.parameters(), theirs.buffers()), strict=True)
         for average, now in pairs:
@@ -95,18 +123,33 @@ class EMA(WeightAveraging):
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate with the average."""
         if self._average_model is not None:
-            self._copy_the_rest(pl_module)
+            self._complete(pl_module)
             super().on_validation_epoch_start(trainer, pl_module)
+            self._swapped = True
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Train on with the plain weights."""
+        super().on_validation_epoch_end(trainer, pl_module)
+        self._swapped = False
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the model with the average."""
-        self._copy_the_rest(pl_module)
+        self._complete(pl_module)
         super().on_train_end(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the average has come, and what of it the weights of a checkpoint are too coarse for."""
+        return {**super().state_dict(), **({"exact": self._exact} if self._exact else {})}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        super().load_state_dict(state_dict)
+        self._restored = state_dict.get("exact", [])
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Save the average as the weights, and the plain weights beside it."""
         if self._average_model is not None:
-            self._copy_the_rest(pl_module)
+            self._complete(pl_module)
             super().on_save_checkpoint(trainer, pl_module, checkpoint)

@@ -1,12 +1,12 @@
 """Meta-models: fitted, cross-fitted, and written as plain types."""
 
 from dataclasses import asdict, is_dataclass
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from common import class_paths
 from ensembling.base import Head, check_meta_samples
 from ensembling.folds import meta_folds
 from ensembling.logistic import LogisticHead
@@ -116,11 +116,12 @@ def head_from_plain(plain: dict[str, Any]) -> Head:
     """Build the options that `head_plain` wrote.
 
     Raises:
-        ValueError: the name of something that is no head
+        ValueError: the name of something that is no head, or may not be imported
     """
-    module, _, name = plain["class_path"].rpartition(".")
     try:
-        kind = getattr(import_module(module), name)
+        kind = class_paths.import_class(plain["class_path"])
+    except class_paths.UntrustedNameError:
+        raise
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"the head {plain['class_path']} is not installed here") from error
     if not (isinstance(kind, type) and issubclass(kind, Head)):

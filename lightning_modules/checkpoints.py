@@ -1,10 +1,10 @@
 """Models rebuilt from checkpoints, loaded safely."""
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common import class_paths
 from datamodules.info import DataInfo
 from datamodules.provenance import Provenance
 from lightning_modules.checkpoint_fields import CHECKPOINT, check_fields, check_kinds
@@ -120,13 +120,14 @@ def build_classifier(architecture: dict[str, Any], where: str) -> ImageClassifie
         where: what to call its place in errors
 
     Raises:
-        ValueError: it does not describe a classifier that is installed here
+        ValueError: it does not describe a classifier that is installed here and may be imported
     """
     class_path, options = architecture["class_path"], dict(architecture["init_args"])
-    module, _, name = class_path.rpartition(".")
     try:
-        model_class = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        model_class = class_paths.import_class(class_path)
+    except class_paths.UntrustedNameError as error:
+        raise class_paths.UntrustedNameError(f"{where}: {error}") from None
+    except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{where} holds a {class_path}, which is not installed here") from error
     if not (isinstance(model_class, type) and issubclass(model_class, ImageClassifier)):
         raise ValueError(f"{where} holds a {class_path}, which is not an ImageClassifier")

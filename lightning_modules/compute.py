@@ -4,7 +4,9 @@ import os
 import shutil
 import sys
 
+import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins import DoublePrecision, HalfPrecision
 from torch import Tensor, nn
 
 
@@ -42,3 +44,16 @@ def check_compiler(device: torch.device) -> None:
             f"--model.torch_compile true needs a C++ compiler on a CPU, and there is no {name}: install it, name "
             f"another by the variable CXX, or leave the option out"
         )
+
+
+def settle_precision(trainer: pl.Trainer, model: pl.LightningModule) -> None:
+    """Give a model the precision of its weights before they are restored from a checkpoint.
+
+    Lightning does it afterwards: weights of 64 bits are rounded to 32 on the way, and a resumed run ends elsewhere.
+
+    Args:
+        trainer: whose precision it is
+        model: is changed in place
+    """
+    if isinstance(trainer.precision_plugin, DoublePrecision | HalfPrecision):
+        trainer.precision_plugin.convert_module(model)

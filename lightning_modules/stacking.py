@@ -206,7 +206,7 @@ class StackingModule(ImageClassifier):
         """Train the head in epochs with the injected optimizer, or solve it in one step."""
         if not self.meta_model.solved:
             return super().configure_optimizers()
-        return Solver(self.head.parameters(), self._solve)
+        return _Solver(self.head.parameters(), self._solve)
 
     def _solve(self) -> None:
         assert self._meta is not None
@@ -287,7 +287,7 @@ class StackingModule(ImageClassifier):
         self.criterion = self.loss.build(checkpoint["class_counts"]).to(self.device)
 
 
-class Solver(Optimizer):
+class _Solver(Optimizer):
     """An optimizer whose one step solves the problem.
 
     Checkpoints, loggers and limits of the Trainer count optimizer steps: a solved head takes part as any other.

@@ -38,18 +38,22 @@ from callbacks import (
 )
 from callbacks.figure_options import with_figures
 from callbacks.result_files import keep_earlier
+from common import class_paths
 from common.ranges import check_range
 from datamodules import DataInfo, ImageDataModule
 from datamodules.whole_file import write_whole
 from lightning_modules import ImageClassifier
 from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.checkpoints import read_checkpoint
+from lightning_modules.compute import settle_precision
 from pipelines import run_dir, table
+from pipelines.callback_options import as_list, check_callbacks
 from pipelines.errors import FullDiskError, UsageError, explain_parsing, naming_full_disk
 from pipelines.option_checks import check_seed, check_trainer, naming_options
 from pipelines.out_of_memory import naming_smaller_batch
 from pipelines.parsing import (
     check_average,
+    check_classes,
     check_imbalance,
     check_monitor,
     check_resumed,
@@ -145,6 +149,7 @@ class ImageCLI(LightningCLI):
         # of its tensors none is looked at
         self.checkpoint = read_checkpoint(path, mapped=True)
         trained = trained_with(self.checkpoint, path)
+        class_paths.judge_all(trained, str(path))
         beneath = [subcommand, "--config", yaml.safe_dump(trained)]
         self.config = self._parse(parser, [*beneath, *args[1:]])
         self.in_place = subcommand != "fit" or name == "last" or Path(str(name)).is_dir()
@@ -174,7 +179,7 @@ class ImageCLI(LightningCLI):
         try:
             return parser.parse_args(args)
         except ArgumentError as error:
-            raise UsageError(explain_parsing(str(error), self._subcommand_parsers[args[0]])) from error
+            raise UsageError(explain_parsing(str(error), self._subcommand_parsers[args[0]], args)) from error
 
     def _parse_ckpt_path(self) -> None:
         # Lightning's own lets the checkpoint win over the command line; parse_arguments has done it the other way
@@ -204,11 +209,13 @@ class ImageCLI(LightningCLI):
         parser, config = self._parser(self.subcommand), self.config[self.subcommand]
         check_trainer(config.trainer, str(self.subcommand))
         check_range("--model_summary.max_depth", config.model_summary.max_depth, "[-1, inf)")
+        check_classes(config)
         check_monitor(config.best_checkpoint)
         if config.early_stopping.patience is not None:
             config.early_stopping.monitor = config.early_stopping.monitor or config.best_checkpoint.monitor
         if config.trainer.default_root_dir is not None:
             raise ValueError("--trainer.default_root_dir is the run's folder: choose it by --run.root and --run.name")
+        check_callbacks(config.trainer)
         self.link_data_to_model(parser, config)
         if self.subcommand == "fit":
             check_validation(config, self.model, self.datamodule)
@@ -261,7 +268,7 @@ class ImageCLI(LightningCLI):
         options: dict[str, Any] = {**vars(built.trainer), **kwargs}
         loggers = self._loggers(options["logger"])
         forced = [built[key] for key in self._parser(self.subcommand).callback_keys]
-        callbacks = [*self._kept(forced, options, bool(loggers)), *(options["callbacks"] or [])]
+        callbacks = [*self._kept(forced, options, bool(loggers)), *as_list(options["callbacks"])]
         options |= {
             "default_root_dir": str(self.run.folder),
             "logger": loggers or False,
@@ -273,6 +280,7 @@ class ImageCLI(LightningCLI):
             trainer = pl.Trainer(**options)
         use_lean_loop(trainer)
         trainer._checkpoint_connector = CheckedRestore(trainer)
+        settle_precision(trainer, self.model)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             # the default, and no plugin of the user's
             trainer.strategy.checkpoint_io = WholeFileIO()
@@ -322,8 +330,7 @@ class ImageCLI(LightningCLI):
                 TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
                 ResumableCSVLogger(folder),
             ]
-        others = [] if given in (None, True) else given if isinstance(given, list) else [given]
-        return [*forced, *others]
+        return [*forced, *([] if given is True else as_list(given))]
 
     def _kept(self, callbacks: list[Callback], trainer: dict[str, Any], logged: bool) -> list[Callback]:
         resolved = getattr(self, "resolved", {})

@@ -1,43 +1,25 @@
 """Errors in one or two lines for the person at the prompt."""
 
 import errno
-import importlib
 import inspect
 import re
 import traceback
 from argparse import ArgumentError
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from torch.optim import Optimizer
 
+from common import class_paths
 from common.spelling import nearest
-from datamodules import ImageDataModule
-from ensembling.heads import Head
-from lightning_modules import ImageClassifier
-from lightning_modules.losses import Loss
-from lightning_modules.optim import Schedule
-from pipelines.executors import CellExecutor
+from pipelines.class_errors import explain_class
 from pipelines.option_checks import as_options
 from pipelines.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
 
-# what an option that takes a class takes
-BASE_CLASSES: dict[str, type] = {
-    "model": ImageClassifier,
-    "data": ImageDataModule,
-    "model.optimizer": Optimizer,
-    "model.loss": Loss,
-    "model.schedule": Schedule,
-    "model.meta_model": Head,
-    "heads": Head,
-    "executor": CellExecutor,
-}
-PACKAGES = frozenset(
-    {"callbacks", "common", "datamodules", "ensembling", "figures", "lightning_modules", "pipelines", "train"}
-)
+PACKAGES = frozenset({*class_paths.PROJECT, "train"})
 FAULT = "this is a fault of francesinha, not yours: please report it with what --debug shows"
 # raised with a message for the user; all others are mistakes of ours
 EXPECTED = (ValueError, OSError, ArgumentError, MisconfigurationException)
@@ -77,7 +59,7 @@ def explain(error: BaseException) -> str:
         error: what was raised
     """
     # jsonargparse wraps what a class raises when it is built
-    while error.__cause__ is not None and "Union subtypes" in str(error):
+    while error.__cause__ is not None and re.search("Union subtypes|Problem with given class_path", str(error)):
         error = error.__cause__
     text = str(error).strip()
     first = text.splitlines()[0] if text else ""
@@ -111,22 +93,28 @@ def place_of(error: BaseException) -> str:
     return f" in {'.'.join(ours[-1])}" if ours else ""
 
 
-def explain_parsing(message: str, parser: ArgumentParser) -> str:
+def explain_parsing(message: str, parser: ArgumentParser, args: Sequence[str] = ()) -> str:
     """Put jsonargparse's account of a bad command line or config into one line.
 
     Args:
         message: its account
         parser: of the subcommand, which knows the options
+        args: the command line, which says which configs were read
 
     Returns:
         the option, what is wrong with it, and the nearest name or the values that it takes
     """
     key = ".".join(re.findall(r'Parser key "([^"]+)":', message))
     known = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+    known.append("--allow")
+    if refused := class_paths.refusal(message):
+        name, said = refused
+        return " ".join([*named_by(name, args), f"--{key}: {said}" if key else said])
     if found := re.search(r"File does not exist: '?(.+?)'?$", message, re.M):
         path = Path(found[1])
         others = [other.name for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        return f"config file {found[1]!r} does not exist{nearest(path.name, others)}"
+        remote = "; a config is a file of this machine: download it before" if "://" in found[1] else ""
+        return f"config file {found[1]!r} does not exist{remote or nearest(path.name, others)}"
     found = re.search(r"unrecognized arguments: (\S+)", message)
     if found and not key:
         name = found[1].partition("=")[0]
@@ -140,21 +128,29 @@ def explain_parsing(message: str, parser: ArgumentParser) -> str:
     if found := re.search(r"Option '([^']+)' is not accepted|unrecognized arguments: --([^\s=]+)", message):
         name = (found[1] or found[2]).split(".")[0]
         owner = re.findall(r"class_path[ =]'([^']+)'", message.split("Given value type")[0])
-        options = list(inspect.signature(import_class(owner[-1])).parameters) if owner else []
+        options = list(inspect.signature(class_paths.import_class(owner[-1])).parameters) if owner else []
         if not owner and not key:
             return f"unknown option {name}{nearest(f'--{name}', known).replace('--', '')}"
         where = f"--{key}.{name}" if key else name
         whose = f" ({owner[-1].rpartition('.')[2]} has {', '.join(options)})" if options else ""
         return f"unknown option {where}{nearest(name, options) or whose}"
-    if found := re.search(r"Expected a dot import path string: (.+)|Expected a path but (\S+)", message):
-        return unknown_class(key, (found[1] or found[2]).strip())
-    if "does not correspond to a subclass" in message:
-        return unknown_class(key, message.rpartition("Given value: ")[2].strip())
-    return wrong_value(key, message)
+    return explain_class(key, message) or wrong_value(key, message)
+
+
+def named_by(name: str, args: Sequence[str]) -> list[str]:
+    """Return the config files of a command line that hold a name, each with a comma; the only one in any case."""
+    words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith(("--config=", "-c=")) else [arg])]
+    files = [Path(path) for option, path in pairwise(words) if option in ("--config", "-c")]
+    files = [path for path in dict.fromkeys(files) if path.is_file()]
+    holding = [path for path in files if name in path.read_text(errors="replace")]
+    return [f"{path}," for path in (files if len(files) == 1 else holding)]
 
 
 def wrong_value(key: str, message: str) -> str:
     """Say what an option takes instead of the value that it was given."""
+    if found := re.search(r'Unable to load config "?(.+?)"?$', message, re.M):
+        group, value = key.partition(".")[0], found[1].strip("'")
+        return f"--{group} {value}: this takes a config file; its options are set one by one, as --{group}.NAME VALUE"
     inner = message.split("Given value type")[0]
     wanted = [
         found.removeprefix("<class '").removesuffix("'>").replace("typing.", "").replace("NoneType", "null")
@@ -165,39 +161,13 @@ def wrong_value(key: str, message: str) -> str:
     wanted = wanted[:1] if re.search(r"Got value: ", inner) else wanted
     if not (key and wanted and value):
         return re.sub(r"\s+", " ", message).strip()
-    if wanted == ["tuple"]:
-        return f"--{key} takes a list such as [{value[1].strip()}], not {value[1].strip()!r}"
+    given = value[1].partition(". Got value: ")[0].strip()
+    if nested := re.fullmatch(r"NestedArg\(key='([^']*)', val='?(.*?)'?\)", given):
+        given = nested[2]
+    if wanted[0] in ("tuple", "list") or (nested and nested[1].isdecimal()):
+        return f"--{key} takes a list such as [{given}], not {given!r}"
     choices = [re.sub(r"^Literal\[(.*)\]$", r"one of \1", name) for name in wanted]
-    return f"--{key} takes {' or '.join(choices)}, not {value[1].strip()!r}"
-
-
-def unknown_class(key: str, name: str) -> str:
-    """Say which classes an option takes instead of one that it does not know."""
-    base = BASE_CLASSES.get(key)
-    if base is None and not key:
-        # of `--model.help NAME`, which does not say of which option
-        names = sorted({cls.__name__ for each in BASE_CLASSES.values() for cls in subclasses(each)})
-        return f"there is no class {name!r}{nearest(name, names)}"
-    if base is None:
-        return f"--{key}: there is no class {name!r}"
-    names = sorted(cls.__name__ for cls in subclasses(base))
-    hint = nearest(name.rpartition(".")[2], names) or f" (known: {', '.join(names)})"
-    return f"--{key}: there is no {base.__name__} {name!r}{hint}"
-
-
-def subclasses(base: type) -> set[type]:
-    """Return all classes below one that a user can name."""
-    below: set[type] = set()
-    children: list[type] = type.__subclasses__(base)
-    for child in children:
-        below |= {child, *subclasses(child)}
-    return {cls for cls in below if not cls.__name__.startswith(("_", "LazyInstance"))}
-
-
-def import_class(path: str) -> type:
-    """Import a class by its dotted path."""
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
+    return f"--{key} takes {' or '.join(choices)}, not {given!r}"
 
 
 def unknown_command(command: str, known: list[str]) -> UsageError:

@@ -313,7 +313,7 @@ def main(args: list[str]) -> int:
     try:
         parsed = parser.parse_args(ordered)
     except ArgumentError as error:
-        raise UsageError(explain_parsing(str(error), parser)) from error
+        raise UsageError(explain_parsing(str(error), parser, words)) from error
     built = parser.instantiate(parsed)
     data = built.data
     if isinstance(data, ImageFiles):

@@ -22,7 +22,8 @@ usage: python train.py COMMAND [options]      python train.py COMMAND --help
   stack      train members, stack and test them  python train.py stack --config configs/stack/digits.yaml
   report     compare runs in one page            python train.py report runs
 
-Options of every command: --debug (full traces of errors; or set FRANCESINHA_DEBUG=1), --version.
+Options of every command: --debug (full traces of errors; or set FRANCESINHA_DEBUG=1), --version, and
+--allow NAME (a module or class beyond this project that checkpoints, configs and plans may name; NAME,NAME for more).
 `python train.py fit` alone trains a small CNN on the embedded digits."""
 
 # each a module of this package with a main of its own
@@ -88,6 +89,7 @@ def run(args: list[str]) -> int:
         return 0
     keep_large_blocks()
     # the heavy imports come after the cheap answers
+    from common import class_paths
     from pipelines.cli import SUBCOMMANDS, ImageCLI
     from pipelines.errors import unknown_command
     from pipelines.gpu_check import settle_that_there_is_none
@@ -95,12 +97,12 @@ def run(args: list[str]) -> int:
 
     settle_that_there_is_none()
 
-    command = args[0]
+    command, *options = class_paths.take_options(args) or [""]
     if command in PIPELINES:
-        return int(import_module(f"pipelines.{command}").main(args[1:]))
+        return int(import_module(f"pipelines.{command}").main(options))
     if command not in SUBCOMMANDS:
         raise unknown_command(command, [*SUBCOMMANDS, *PIPELINES])
-    ImageCLI(args)
+    ImageCLI([command, *options])
     end_process_group()
     return 0
 

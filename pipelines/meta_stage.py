@@ -7,6 +7,7 @@ import torch
 import yaml
 from rich.console import Console
 
+from common import class_paths
 from ensembling.calibration import calibrated_bases
 from ensembling.heads import cross_fit, fit_head
 from ensembling.selection import mean_score, prune_to_budget
@@ -97,7 +98,8 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     console.print(f"kept: {stack.chosen}, {run.stack}", soft_wrap=True, highlight=False)
     if drawn:
         console.print(f"figures: {run.figures}/", soft_wrap=True, highlight=False)
-    console.print(f"next:  python train.py predict --ckpt_path {run.stack}", soft_wrap=True, highlight=False)
+    command = f"python train.py predict --ckpt_path {run.stack}{class_paths.suffix()}"
+    console.print(f"next:  {command}", soft_wrap=True, highlight=False)
     return 0
 
 

@@ -5,14 +5,25 @@ from pathlib import Path
 from typing import Any
 
 import jsonargparse._typehints
-from jsonargparse import Namespace
 
+# lets jsonargparse read configs from URLs, which is taken back here
+import lightning.pytorch.cli  # noqa: F401
+from jsonargparse import Namespace, set_parsing_settings
+
+from common import class_paths
 from common.spelling import nearest
 from datamodules import ImageDataModule
+from datamodules.image_files import ImageFiles
 from lightning_modules import ImageClassifier, StackingModule
 from lightning_modules.metrics import VALIDATION_METRICS, better
 from lightning_modules.optim import Plateau
 from pipelines import run_dir
+from pipelines.class_errors import unknown_class
+
+# a config is a file of this machine, and a value that may be anything is left as it is written
+set_parsing_settings(
+    config_read_mode_urls_enabled=False, config_read_mode_fsspec_enabled=False, instantiate_subclass_spec_in_any=False
+)
 
 CLASSES = ("--model", "--data")
 # numbers of which the first is below 0
@@ -135,6 +146,18 @@ def trained_with(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
             str(there if there.is_file() else here) for here, there in zip(bases, moved, strict=True)
         ]
     return parts
+
+
+def check_classes(config: Namespace) -> None:
+    """Refuse a class that others are built upon, which the parser takes for one that can be built.
+
+    Raises:
+        ValueError: the model or the data is one
+    """
+    for option, bases in (("model", (ImageClassifier,)), ("data", (ImageDataModule, ImageFiles))):
+        path = config[option].class_path
+        if class_paths.import_class(path) in bases:
+            raise ValueError(unknown_class(option, path))
 
 
 def check_resumed(config: Namespace, trained: Namespace, path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from jsonargparse import lazy_instance
 
+from common import class_paths
 from common.ranges import SEEDS, check_range
 from ensembling.cache import LOGIT_CACHE
 from ensembling.heads import Head, LogisticHead, MeanHead, TunedMeanHead
@@ -67,7 +68,8 @@ class Member:
 
     name: str
     fragments: list[str] = field(default_factory=list)
-    options: dict[str, Any] = field(default_factory=dict)
+    # a dict of Any would be taken for classes to import and complete
+    options: dict = field(default_factory=dict)
     seed: int | None = None
     epochs: int | None = None
     folds: bool = True
@@ -122,7 +124,7 @@ class Cell:
             folder: the experiment's
         """
         place = ["--run.root", str(folder.parent), "--run.experiment", folder.name, "--run.name", self.name]
-        return ["fit", *self.settings, *place]
+        return ["fit", *self.settings, *place, *class_paths.options()]
 
 
 @dataclass(eq=False)
@@ -168,7 +170,7 @@ class StackPlan:
     num_folds: int = 5
     test_with: Literal["folds", "refit"] = "folds"
     fragments: list[str] = field(default_factory=list)
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict = field(default_factory=dict)
     executor: CellExecutor = lazy_instance(LocalExecutor)
     retries: int = 1
     tta: TTA = "none"

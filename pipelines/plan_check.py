@@ -9,10 +9,11 @@ from jsonargparse import Namespace
 
 from common.few import few
 from datamodules import ImageDataModule
+from pipelines.callback_options import check_callbacks
 from pipelines.cli import ImageCLI
 from pipelines.errors import explain
 from pipelines.option_checks import check_seed, check_trainer
-from pipelines.parsing import in_order
+from pipelines.parsing import check_classes, in_order
 from pipelines.plan import Cell, Member, StackPlan
 from pipelines.stack_logits import meta_samples, tested_samples
 
@@ -56,8 +57,11 @@ class FitParser(ImageCLI):
         pass
 
     def parse(self, args: list[str]) -> Namespace:
-        """Parse a command line without its command."""
-        return self._parse(self.parser, in_order(["fit", *args])).fit
+        """Parse a command line without its command, and refuse what a Trainer of ours does not take."""
+        config = self._parse(self.parser, in_order(["fit", *args])).fit
+        check_classes(config)
+        check_callbacks(config.trainer)
+        return config
 
     def plain(self, config: Namespace) -> dict[str, Any]:
         """Return a configuration as plain types."""

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from callbacks import StoppedError
+from common import class_paths
 from common.ranges import OptionError
 from ensembling.base import HEAD_OPTION
 from pipelines.cell_queue import run_queue
@@ -37,7 +38,7 @@ def parse(args: list[str]) -> StackPlan:
     try:
         parsed = parser.parse_args(args)
     except ArgumentError as error:
-        raise UsageError(explain_parsing(str(error), parser)) from error
+        raise UsageError(explain_parsing(str(error), parser, args)) from error
     try:
         options = vars(parser.instantiate(parsed))
     except OptionError as error:
@@ -119,7 +120,7 @@ def print_resume(console: Console, args: list[str], folder: Path) -> None:
         args: the command line after `stack`
         folder: the experiment's
     """
-    command = shlex.join(["python", "train.py", "stack", *args])
+    command = shlex.join(["python", "train.py", "stack", *args, *class_paths.options()])
     console.print(f"\nstopped; finished cells are kept, and the others go on from what they have saved in {folder}/")
     console.print(f"go on:  {command}", soft_wrap=True, highlight=False, markup=False)
 
@@ -175,7 +176,7 @@ def stack_elsewhere(plan: StackPlan, args: list[str], folder: Path, console: Con
     Raises:
         CellError: it failed
     """
-    command = ("stack", *args, "--executor", "LocalExecutor")
+    command = ("stack", *args, "--executor", "LocalExecutor", *class_paths.options())
     job = CellJob(plan.stack_name, folder.absolute(), command, cwd=Path.cwd(), tied=True)
     log = CellFiles(folder, job.name).log
     before = log.stat().st_size if log.is_file() else 0

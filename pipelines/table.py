@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from common import class_paths
 from lightning_modules import ImageClassifier, StackingModule
 from pipelines import run_dir
 from pipelines.run_dir import RunDir
@@ -34,7 +35,8 @@ def print_fit(console: Console, run: RunDir, model: ImageClassifier) -> None:
     if isinstance(model, StackingModule):
         print_leakage(console, result)
     if run.weights.is_file():
-        console.print(f"next:  python train.py test --ckpt_path {quote(str(run.weights))}", soft_wrap=True)
+        command = f"python train.py test --ckpt_path {quote(str(run.weights))}{class_paths.suffix()}"
+        console.print(f"next:  {command}", soft_wrap=True)
     console.print(f"       tensorboard --logdir {run.folder.parent.parent}", soft_wrap=True)
 
 
@@ -45,7 +47,8 @@ def print_resume(console: Console, run: RunDir) -> None:
         return
     console.print(f"\nstopped; the last state saved is {run.last}", soft_wrap=True)
     config, folder = quote(str(run.config)), quote(str(run.folder))
-    console.print(f"go on:  python train.py fit --config {config} --ckpt_path {folder}", soft_wrap=True)
+    command = f"python train.py fit --config {config} --ckpt_path {folder}{class_paths.suffix()}"
+    console.print(f"go on:  {command}", soft_wrap=True)
 
 
 def print_test(console: Console, run: RunDir) -> None:

@@ -16,6 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 
 from callbacks.result_files import device_name, keep_earlier
+from common import class_paths
 from common.locks import one_at_a_time
 from common.ranges import check_ranges
 from datamodules.whole_file import write_whole
@@ -186,7 +187,7 @@ class TuneCLI(ImageCLI):
         config = self.config.fit
         experiment = config.run.experiment or run_dir.snake_case(type(self.datamodule).__name__)
         # one line: it is a comment
-        command = " ".join(shlex.join(["python", "train.py", "tune", *self.given]).split())
+        command = " ".join(shlex.join(["python", "train.py", "tune", *self.given, *class_paths.options()]).split())
         text = f"# found by {command}\n# on {device}\n" + yaml.safe_dump(fragment(config, found), sort_keys=False)
         # made when there is something to put into it
         with run_dir.new_run(Path(config.run.root) / experiment, config.run.name or "tune") as run:
@@ -198,7 +199,7 @@ class TuneCLI(ImageCLI):
             if curve is not None and curve.losses:
                 self._draw(run, curve)
         given = without(self.given, ["tune", *options_of(fragment(config, found))])
-        fit = shlex.join(["python", "train.py", "fit", *given, "--config", str(path)])
+        fit = shlex.join(["python", "train.py", "fit", *given, "--config", str(path), *class_paths.options()])
         self.console.print(f"{path}\nnext:  {fit}", soft_wrap=True, highlight=False, markup=False)
 
     def _draw(self, run: RunDir, curve: RangeTest) -> None:

@@ -3,6 +3,7 @@ import os
 import pytest
 import torch
 
+from common import class_paths
 from pipelines import run_dir
 from tests.helpers.data import write_image_folder
 
@@ -15,6 +16,12 @@ def clean_environment(monkeypatch):
     """A run in this process must not hand its folder to the next."""
     for name in (run_dir.ENVIRONMENT_VARIABLE, "LOCAL_RANK", "SLURM_JOB_ID", "SLURM_STEP_ID", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def trust_nobody():
+    """What one test trusts is nothing to the next."""
+    class_paths.take_options([])
 
 
 @pytest.fixture

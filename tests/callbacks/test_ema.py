@@ -6,8 +6,10 @@ from lightning.pytorch.callbacks import BackboneFinetuning, Callback
 from torch import nn
 
 from callbacks import EMA
+from common import class_paths
 from lightning_modules import MLP
 from lightning_modules.checkpoints import load_classifier
+from lightning_modules.compute import settle_precision
 from tests.helpers.cli import result, run
 from tests.helpers.data import Blobs
 from tests.helpers.training import trainer
@@ -86,6 +88,13 @@ def test_ema__validates_with_the_average_and_trains_on_without(tmp_path):
     assert seen[-1] == pytest.approx(seen[-2])
 
 
+class FollowPrecision(Callback):
+    """As the command line does."""
+
+    def setup(self, trainer, pl_module, stage):
+        settle_precision(trainer, pl_module)
+
+
 class StopAfterTwoEpochs(Callback):
     def on_train_epoch_end(self, trainer, pl_module):
         if trainer.current_epoch == 1:
@@ -95,6 +104,7 @@ class StopAfterTwoEpochs(Callback):
 
 def test_ema__is_what_is_saved(tmp_path):
     half, _, _ = fit(tmp_path, [EMA(decay=0.9), StopAfterTwoEpochs()], max_epochs=4)
+    class_paths.trust("tests")
     saved = load_classifier(tmp_path / "half.ckpt")
     expected = average(half.history, 0.9, warmup=True)
     assert torch.allclose(saved.head.weight.double(), expected["head.weight"], atol=1e-6)
@@ -107,6 +117,38 @@ def test_ema__a_resumed_run_ends_alike(tmp_path):
     resumed, _, _ = fit(tmp_path, [EMA(decay=0.9)], ckpt_path=tmp_path / "half.ckpt", max_epochs=4)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "16-true"])
+@pytest.mark.parametrize("averages", [True, False])
+def test_ema__follows_the_precision_of_the_weights(precision, averages, tmp_path):
+    def callbacks(*more):
+        return [*([EMA(decay=0.9)] if averages else []), FollowPrecision(), *more]
+
+    whole, _, _ = fit(tmp_path, callbacks(), max_epochs=4, precision=precision)
+    fit(tmp_path, callbacks(StopAfterTwoEpochs()), max_epochs=4, precision=precision)
+    saved = torch.load(tmp_path / "half.ckpt", weights_only=True)["state_dict"]
+    assert saved["head.weight"].dtype == whole.head.weight.dtype != torch.float32
+    resumed, _, _ = fit(tmp_path, callbacks(), ckpt_path=tmp_path / "half.ckpt", max_epochs=4, precision=precision)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    if averages:
+        rounding = torch.finfo(whole.head.weight.dtype).eps
+        expected = average(whole.history, 0.9, warmup=True)["head.weight"]
+        assert torch.allclose(whole.head.weight.double(), expected, rtol=rounding, atol=rounding**2)
+
+
+def test_ema__a_small_share_is_not_rounded_away(tmp_path):
+    ema = EMA(decay=0.999)
+    model, _, _ = fit(tmp_path, [ema], max_epochs=1, precision="bf16-true")
+    start = model.head.weight.double()
+    # a thousandth of this is less than what 16 bits tell apart
+    model.head.weight.data.add_(0.1)
+    for _ in range(1000):
+        ema._follow(0.999)
+    ema._complete(model)
+    moved = ema._average_model.module.head.weight.double() - start
+    assert moved.mean().item() == pytest.approx(0.1 * (1 - 0.999**1000), rel=0.05)
 
 
 def test_ema__averages_what_is_unfrozen_also_in_a_resumed_run(tmp_path):

@@ -42,9 +42,11 @@ def change(path, **entries):
 @pytest.mark.parametrize(
     ("class_path", "message"),
     [
-        ("no_such_package.Model", "not installed here"),
         ("lightning_modules.mlp.NoSuch", "not installed here"),
-        ("subprocess.Popen", "not an ImageClassifier"),
+        ("torch.no_such_module.Model", "not installed here"),
+        ("torch.nn.Linear", "not an ImageClassifier"),
+        ("no_such_package.Model", "model.ckpt: no_such_package.Model is not imported.*add --allow no_such_package"),
+        ("subprocess.Popen", "model.ckpt: subprocess.Popen is not imported"),
     ],
 )
 def test_load_classifier__other_classes_are_refused(checkpoint, class_path, message):

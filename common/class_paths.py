@@ -1,0 +1,256 @@
+"""Names of classes that files give: judged before anything is imported, because an import runs code.
+
+Checkpoints, configs and plans name classes. A file may name those of this project and of the libraries that models are
+built from; the user may trust more, by `--allow NAME` or by typing a class on the command line.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import jsonargparse._typehints
+import jsonargparse._util
+import yaml
+
+PROJECT = ("callbacks", "common", "datamodules", "ensembling", "figures", "lightning_modules", "pipelines")
+LIBRARIES = ("lightning", "timm", "torch", "torchmetrics", "torchvision")
+# what of them starts processes, or runs what it is given
+REFUSED = (
+    "lightning.fabric.cli",
+    "lightning.pytorch.cli",
+    "torch.classes",
+    "torch.distributed.elastic",
+    "torch.distributed.launch",
+    "torch.distributed.launcher",
+    "torch.distributed.rpc",
+    "torch.distributed.run",
+    "torch.export",
+    "torch.hub",
+    "torch.jit",
+    "torch.load",
+    "torch.multiprocessing",
+    "torch.ops",
+    "torch.package",
+    "torch.serialization",
+    "torch.utils.cpp_extension",
+)
+# options whose values are files
+FILE_OPTIONS = ("--config", "-c", "--ckpt_path")
+NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+# what a refusal says, to find it inside the account of a parser, which may leave the name out
+REFUSAL = "is not imported"
+
+
+class UntrustedNameError(ImportError, ValueError):
+    """A file names what may not be imported. Parsers report errors of both kinds."""
+
+
+class _Trust:
+    """What the user trusts beyond the project and its libraries, for one command."""
+
+    def __init__(self, allowed: Sequence[str] = (), typed: Iterable[str] = ()) -> None:
+        self.allowed = list(dict.fromkeys(allowed))
+        self.typed = frozenset(typed)
+        # the last name that was refused, and what was said of it
+        self.refused = ("", "")
+
+
+_trust = _Trust()
+
+
+def take_options(args: Sequence[str]) -> list[str]:
+    """Trust what a command line allows and the classes that are typed on it, and nothing that an earlier one has.
+
+    Args:
+        args: the command line
+
+    Returns:
+        it without `--allow`
+
+    Raises:
+        ValueError: what `--allow` is given is not the name of a module or class, or is Python's own
+    """
+    global _trust
+    rest: list[str] = []
+    allowed: list[str] = []
+    words = iter(args)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option != "--allow":
+            rest.append(word)
+            continue
+        names = [name.strip() for name in (value if equals else next(words, "")).split(",")]
+        wrong = next((name for name in names if not NAME.fullmatch(name)), None)
+        if wrong is not None:
+            raise ValueError(f"--allow takes the name of a module or class, such as my_nets, not {wrong!r}")
+        if own := next((name for name in names if _root(name) in sys.stdlib_module_names), None):
+            raise ValueError(f"--allow {own}: this is Python's own, and nothing that a model is built from")
+        allowed += names
+    _trust = _Trust(allowed, _typed(rest))
+    return rest
+
+
+def trust(*names: str) -> None:
+    """Let files name more modules or classes, as `--allow` does, until the next command line is read.
+
+    Args:
+        names: dotted
+    """
+    _trust.allowed.extend(name for name in names if name not in _trust.allowed)
+
+
+def options() -> list[str]:
+    """Return the option `--allow` that another command needs to trust what this one does; empty if it needs none."""
+    return ["--allow", ",".join(_trust.allowed)] if _trust.allowed else []
+
+
+def suffix() -> str:
+    """Return the same as the end of a command that is printed."""
+    return "".join(f" {word}" for word in options())
+
+
+def judge(path: str) -> None:
+    """Refuse a name that may not be imported.
+
+    Args:
+        path: dotted, of a class or function
+
+    Raises:
+        UntrustedNameError: neither this project, its libraries nor the user vouch for it; the message says what would
+    """
+    root = _root(path)
+    is_ours = root in (*PROJECT, *LIBRARIES)
+    if _within(path, _trust.allowed) or (is_ours and not _within(path, REFUSED)):
+        return
+    can_be_trusted = not is_ours and root not in sys.stdlib_module_names
+    if can_be_trusted and path in _trust.typed:
+        # the command line is no file: from here on the code of that package runs, with what its classes are made of
+        trust(root)
+        return
+    if not can_be_trusted:
+        why = (
+            ", because no model is built from it: name a class of this project, torch, torchvision, timm, lightning "
+            "or torchmetrics"
+        )
+    else:
+        why = f", because a file names it and its code would run: add --allow {root} if you trust it"
+    _trust.refused = path, f"{path} {REFUSAL}{why}"
+    raise UntrustedNameError(_trust.refused[1])
+
+
+def refusal(message: str) -> tuple[str, str] | None:
+    """Find a refusal inside a parser's account of an error.
+
+    Args:
+        message: the account
+
+    Returns:
+        the name that was refused, and what was said of it; None if the account is of something else
+    """
+    return _trust.refused if REFUSAL in message else None
+
+
+def import_class(path: str) -> Any:
+    """Import what a file names, if it may be imported.
+
+    Args:
+        path: dotted, of a class
+
+    Raises:
+        UntrustedNameError: it may not
+        ImportError: there is no such module
+        AttributeError: there is no such name in it
+    """
+    judge(path)
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def named_in(content: Any) -> Iterator[str]:
+    """Yield the class paths that a config names, nested ones too.
+
+    Args:
+        content: of plain types
+    """
+    if isinstance(content, dict):
+        if isinstance(content.get("class_path"), str):
+            yield content["class_path"]
+        content = list(content.values())
+    if isinstance(content, list | tuple):
+        for value in content:
+            yield from named_in(value)
+
+
+def judge_all(content: Any, where: str) -> None:
+    """Refuse a config that names a class which may not be imported.
+
+    Args:
+        content: of plain types
+        where: the file that it is from
+
+    Raises:
+        UntrustedNameError: with the file's name
+    """
+    for path in named_in(content):
+        # short names are of classes that are loaded already
+        if "." in path:
+            try:
+                judge(path)
+            except UntrustedNameError as error:
+                raise UntrustedNameError(f"{where}: {error}") from None
+
+
+def _typed(args: Sequence[str]) -> Iterator[str]:
+    """Yield the dotted names that stand as values on a command line."""
+    option = ""
+    for word in args:
+        option, _, value = word.partition("=") if word.startswith("-") else (option, "", word)
+        if option in FILE_OPTIONS or not value:
+            continue
+        try:
+            # lists and mappings are typed as YAML
+            content = yaml.safe_load(value) if value[0] in "[{" else value
+        except yaml.YAMLError:
+            continue
+        yield from (
+            text for text in _texts(content) if "." in text and NAME.fullmatch(text) and not Path(text).exists()
+        )
+
+
+def _texts(content: Any) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict | list):
+        for value in content.values() if isinstance(content, dict) else content:
+            yield from _texts(value)
+
+
+def _root(path: str) -> str:
+    return path.partition(".")[0]
+
+
+def _within(path: str, names: Iterable[str]) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in names)
+
+
+def guard_parser() -> None:
+    """Let jsonargparse ask us before it imports what a value names.
+
+    It has a list of what is refused and none of what is allowed, and says nothing of the way out.
+
+    Raises:
+        RuntimeError: this version of it does not ask before it imports
+    """
+    asks = inspect.signature(jsonargparse._util.import_object).parameters.get("check_path")
+    modules = (jsonargparse._util, jsonargparse._typehints)
+    if asks is None or asks.default is not True or not all(hasattr(module, "check_import_path") for module in modules):
+        raise RuntimeError("this version of jsonargparse imports classes unasked: install the one in constraints.txt")
+    for module in modules:
+        module.check_import_path = judge  # type: ignore[attr-defined]
+
+
+guard_parser()
