@@ -22,8 +22,8 @@ def use_project_yaml() -> None:
 
     jsonargparse writes by PyYAML, which leaves `12e4` without quotes, and reads by a loader that takes it for a number.
     """
-    jsonargparse._loaders_dumpers.yaml_default_loader = checked_loader
-    jsonargparse._paths.Path.read_text = _read_text
+    jsonargparse._loaders_dumpers.yaml_default_loader = checked_loader  # type: ignore[assignment]
+    jsonargparse._paths.Path.read_text = _read_text  # type: ignore[assignment,method-assign]
     set_dumper("yaml", yaml_files.dump)
     set_loader(TYPED_OPTIONS, load_typed_options, (yaml.YAMLError,))
 

@@ -219,4 +219,4 @@ def difference(wanted: Any, found: Any, where: str = "") -> str:
         return ""
     else:
         return f"{where or 'it'}: {wanted!r:.80} reads back as {found!r:.80}"
-    return next((told for name, *pair in pairs if (told := difference(*pair, name))), "")
+    return next((told for name, one, other in pairs if (told := difference(one, other, name))), "")

@@ -132,7 +132,7 @@ class Frame:
 
 def refused(reason: str, event: yaml.NodeEvent) -> yaml.YAMLError:
     """Return the error for a place in a text."""
-    return yaml.MarkedYAMLError(problem=reason, problem_mark=event.start_mark)
+    return yaml.MarkedYAMLError(problem=reason, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
 
 def keep_typed(node: yaml.Node, keys: Collection[str]) -> None:

@@ -33,8 +33,8 @@ from ensembling.heads import Head
 from lightning_modules import ImageClassifier
 from lightning_modules.losses import Loss
 from lightning_modules.optim import Schedule
+from pipelines.callback_options import instead_of
 from pipelines.executors import CellExecutor
-from pipelines.refused_callbacks import instead_of
 
 # what an option that takes a class takes, and the module that offers such classes
 CLASS_OPTIONS: dict[str, tuple[type | tuple[type, ...], ModuleType]] = {

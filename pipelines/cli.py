@@ -48,6 +48,7 @@ from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.checkpoints import read_checkpoint, refuse_lost_best
 from lightning_modules.compute import settle_precision
 from pipelines import run_dir, table
+from pipelines.callback_options import as_list, check_callbacks
 from pipelines.changed_data import changed_since
 from pipelines.errors import FullDiskError, UsageError, explain_parsing, naming_full_disk
 from pipelines.option_checks import check_seed, check_trainer, naming_options
@@ -73,7 +74,6 @@ from pipelines.parsing import (
 from pipelines.predicted import print_predicted, write_predicted
 from pipelines.restoring import CheckedRestore
 from pipelines.run_dir import RunDir, RunOptions
-from pipelines.trainer_options import as_list, check_trainer_classes
 from pipelines.training_loop import use_lean_loop
 from pipelines.versions import REPOSITORY, git_commit, versions
 
@@ -219,12 +219,13 @@ class ImageCLI(LightningCLI):
         check_classes(config)
         check_trainer(config.trainer, str(self.subcommand))
         check_range("--model_summary.max_depth", config.model_summary.max_depth, "[-1, inf)")
+        check_classes(config)
         check_monitor(config.best_checkpoint)
         if config.early_stopping.patience is not None:
             config.early_stopping.monitor = config.early_stopping.monitor or config.best_checkpoint.monitor
         if config.trainer.default_root_dir is not None:
             raise ValueError("--trainer.default_root_dir is the run's folder: choose it by --run.root and --run.name")
-        check_trainer_classes(config.trainer)
+        check_callbacks(config.trainer)
         self.link_data_to_model(parser, config)
         if self.subcommand == "fit":
             check_validation(config, self.model, self.datamodule)

@@ -19,9 +19,7 @@ from pipelines.class_errors import explain_class
 from pipelines.option_checks import as_options
 from pipelines.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
 
-PACKAGES = frozenset(
-    {"callbacks", "common", "datamodules", "ensembling", "figures", "lightning_modules", "pipelines", "train"}
-)
+PACKAGES = frozenset({*class_paths.PROJECT, "train"})
 FAULT = "this is a fault of francesinha, not yours: please report it with what --debug shows"
 # raised with a message for the user; all others are mistakes of ours
 EXPECTED = (ValueError, OSError, ArgumentError, MisconfigurationException)

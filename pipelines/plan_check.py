@@ -8,13 +8,13 @@ from jsonargparse import Namespace
 
 from common.few import few
 from datamodules import ImageDataModule
+from pipelines.callback_options import check_callbacks
 from pipelines.cli import ImageCLI
 from pipelines.errors import explain
 from pipelines.option_checks import check_seed, check_trainer
 from pipelines.parsing import check_classes, check_configs, in_order, plain_config
 from pipelines.plan import Cell, Member, StackPlan
 from pipelines.stack_logits import meta_samples, tested_samples
-from pipelines.trainer_options import check_trainer_classes
 
 # settings of the data that change neither the held-out samples nor their pixels, but only how a member is trained or
 # how images are read
@@ -60,7 +60,7 @@ class FitParser(ImageCLI):
         check_configs(args)
         config = self._parse(self.parser, in_order(["fit", *args])).fit
         check_classes(config)
-        check_trainer_classes(config.trainer)
+        check_callbacks(config.trainer)
         return config
 
     def plain(self, config: Namespace) -> dict[str, Any]:

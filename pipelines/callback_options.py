@@ -1,5 +1,8 @@
-"""Callbacks of `--trainer.callbacks` that a run of ours does not take, and what does the same."""
+"""The option `--trainer.callbacks`: one or a list, and which a run of ours does not take."""
 
+from typing import Any
+
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
     Callback,
@@ -10,8 +13,11 @@ from lightning.pytorch.callbacks import (
 )
 
 from callbacks import EarlyStopping, HParamsMetrics, LastCheckpoint, RandomState, RunRecorder, Throughput
+from common import class_paths
+from common.ranges import OptionError
 
 EVERY_RUN = "every run has it: "
+# those that are refused, and what does the same
 INSTEAD: dict[type[Callback], str] = {
     LearningRateFinder: "a rate that is found within a run is in no record: run `python train.py tune` before",
     BatchSizeFinder: "a batch size that is found within a run is in no record: run `python train.py tune "
@@ -34,3 +40,25 @@ def instead_of(kind: object) -> str | None:
     """
     refused = [text for base, text in INSTEAD.items() if isinstance(kind, type) and issubclass(kind, base)]
     return refused[0] if refused else None
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return an option that takes one thing or a list of them as a list; nothing for null and false."""
+    if value is None or value is False:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def check_callbacks(trainer: Namespace) -> None:
+    """Refuse callbacks that every run has, or that break what a run keeps.
+
+    Args:
+        trainer: its options, as they were parsed
+
+    Raises:
+        OptionError: one is refused; the message says what does the same
+    """
+    for entry in as_list(trainer.callbacks):
+        kind = class_paths.import_class(entry["class_path"])
+        if instead := instead_of(kind):
+            raise OptionError("--trainer.callbacks", f"{kind.__name__}: {instead}")
