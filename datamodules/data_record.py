@@ -36,7 +36,19 @@ DRAWN_BY = (
     "imbalance_ratio",
 )
 # options of a data set's own class that do not say which data is meant
-READ_BY = ("cache", "cache_dir", "download", "predict_root", "on_unreadable", "channels", "value_range")
+READ_BY = (
+    "cache",
+    "cache_dir",
+    "download",
+    "predict_root",
+    "on_unreadable",
+    "channels",
+    "value_range",
+    "class_names",
+    "alike_names",
+    "encoding",
+    "outside_links",
+)
 WAY_OUT = "move it away; it only says which samples have changed"
 # what a digest covers, in words
 COVERED = {

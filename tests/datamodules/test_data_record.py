@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from common.damaged import DamagedFileError
+from datamodules import CIFAR10, MNIST, Digits, ImageFolder, Manifest, Npz
 from datamodules.base import ImageDataModule
-from datamodules.data_record import DataRecord, changes, is_meant, only_numbered
+from datamodules.data_record import DataRecord, changes, is_meant, only_numbered, options_of
 from datamodules.dataset import Dataset
 from datamodules.provenance import sample_ids, text_hashes
 from datamodules.samples import Samples, TensorSource
@@ -178,3 +179,9 @@ def test_only_numbered__asks_only_where_numbers_are_all_that_is_known():
     (note,) = only_numbered(names, {"x": elsewhere, "same": Listed().record.plain(), "old": None}, Listed())
     assert note.startswith("x: trained on other data, and its classes are known by number alone")
     assert only_numbered(["left", "right"], {"x": elsewhere}, Listed()) == []
+
+
+@pytest.mark.parametrize("data", [Digits(), ImageFolder(), Manifest(), Npz(), CIFAR10(), MNIST()])
+def test_place__is_where_the_data_lies_and_its_class(data):
+    place, _ = options_of(data)
+    assert place.keys() <= {"class", "root", "path"}
