@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from common.fields import check_fields
 from common.json_files import read_json, to_json
+from common.partial_files import partial_path, remove_abandoned
 from pipelines import tied
 from pipelines.cell_settings import changed, named
 from pipelines.run_dir import ENVIRONMENT_VARIABLE, RunDir
@@ -91,7 +92,8 @@ class CellFiles:
     def write(self, record: dict[str, Any]) -> None:
         """Write its record whole, then rename it into place."""
         self.record.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.record.with_name(f".{self.record.name}.{socket.gethostname()}.{os.getpid()}")
+        remove_abandoned(self.record)
+        partial = partial_path(self.record)
         partial.write_text(to_json(record))
         partial.replace(self.record)
 

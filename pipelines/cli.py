@@ -51,6 +51,7 @@ from pipelines import run_dir, table
 from pipelines.callback_options import as_list, check_callbacks
 from pipelines.changed_data import changed_since
 from pipelines.errors import FullDiskError, UsageError, explain_parsing, naming_full_disk
+from pipelines.held_run import WORKS, hold, new_run, refuse_stale, stamp
 from pipelines.option_checks import check_seed, check_trainer, naming_options
 from pipelines.out_of_memory import naming_smaller_batch
 from pipelines.parsing import (
@@ -78,8 +79,6 @@ from pipelines.training_loop import use_lean_loop
 from pipelines.versions import REPOSITORY, git_commit, versions
 
 DEFAULTS = REPOSITORY / "configs" / "defaults.yaml"
-# what each command does with a run, as it is told to others that want to write into the run's folder
-WORKS = {"fit": "trained", "validate": "evaluated", "test": "evaluated", "predict": "evaluated"}
 SUBCOMMANDS = tuple(WORKS)
 
 
@@ -180,9 +179,8 @@ class ImageCLI(LightningCLI):
         run = run_dir.of_checkpoint(path)
         if run is None or not self.in_place or self.config[subcommand].trainer.fast_dev_run:
             return
-        self.held.enter_context(run_dir.hold(run, WORKS[subcommand]))
-        if stamp(path) != before:
-            raise UsageError(f"another process has written {path} while this one read it: run the same command again")
+        self.held.enter_context(hold(run, WORKS[subcommand]))
+        refuse_stale(path, before)
 
     def _parse(self, parser: LightningArgumentParser, args: list[str]) -> Namespace:
         try:
@@ -326,7 +324,7 @@ class ImageCLI(LightningCLI):
         if config.trainer.fast_dev_run:
             # a rehearsal leaves nothing behind
             return RunDir(folder / name)
-        run = self.held.enter_context(run_dir.new_run(folder, name, WORKS[str(self.subcommand)]))
+        run = self.held.enter_context(new_run(folder, name, WORKS[str(self.subcommand)]))
         if self.subcommand == "fit" and config.ckpt_path is None and run_dir.was_restarted():
             # Lightning finds by itself what it saved when SLURM ended the job
             config.ckpt_path = str(run.last) if run.last.is_file() and not run.requeue_is_newest else None
@@ -452,11 +450,3 @@ class ImageCLI(LightningCLI):
         """Write the predictions as a table."""
         path = write_predicted(self.run, self.datamodule.samples("predict"), self.model)
         print_predicted(Console(), path, self.model, self.datamodule.predict_notes)
-
-
-def stamp(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file is written anew; nothing where there is none."""
-    if not path.is_file():
-        return ()
-    status = path.stat()
-    return (status.st_ino, status.st_mtime_ns, status.st_size)

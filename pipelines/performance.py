@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.csv_files import read_rows, write_rows
+from common.folders import make_folder, take_back
 from common.locks import one_at_a_time
 from datamodules.whole_file import naming
 from pipelines.errors import UsageError
@@ -99,20 +100,29 @@ def append_rows(path: Path, rows: Iterable[dict[str, str]]) -> int:
     Raises:
         UsageError: the file has other columns; nothing is written
     """
-    with one_at_a_time(path.with_name(f".{path.name}.lock")):
-        text = _read(path) if path.is_file() else ""
-        known = check_columns(path, text) if text.strip() else set()
-        new = list(dict.fromkeys(tuple(row[name] for name in COLUMNS) for row in rows))
-        new = [row for row in new if row not in known]
-        written = io.StringIO()
-        # a file that another program left without its last line's end
-        written.write("" if not text or text.endswith("\n") else "\n")
-        write_rows(written, [*([] if text.strip() else [COLUMNS]), *new])
-        if new or not text.strip():
-            with naming(path), path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                file.write(written.getvalue())
-                file.flush()
-                os.fsync(file.fileno())
+    made, lock = make_folder(path.parent), path.with_name(f".{path.name}.lock")
+    with one_at_a_time(lock):
+        try:
+            return _append(path, rows)
+        except BaseException:
+            take_back(made, lambda file: file == lock)
+            raise
+
+
+def _append(path: Path, rows: Iterable[dict[str, str]]) -> int:
+    text = _read(path) if path.is_file() else ""
+    known = check_columns(path, text) if text.strip() else set()
+    new = list(dict.fromkeys(tuple(row[name] for name in COLUMNS) for row in rows))
+    new = [row for row in new if row not in known]
+    written = io.StringIO()
+    # a file that another program left without its last line's end
+    written.write("" if not text or text.endswith("\n") else "\n")
+    write_rows(written, [*([] if text.strip() else [COLUMNS]), *new])
+    if new or not text.strip():
+        with naming(path), path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(written.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
     return len(new)
 
 

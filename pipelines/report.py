@@ -181,7 +181,6 @@ def main(args: list[str]) -> int:
     runs, planned = find_runs([Path(path) for path in parsed.runs])
     groups, absent, files = build(runs, planned, options)
     write_report(out, files)
-    performance.parent.mkdir(parents=True, exist_ok=True)
     tested = [performance_row(run) for run in runs if run.metrics("test")]
     appended = append_rows(performance, tested)
     print_summary(console, groups, absent)

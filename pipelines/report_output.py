@@ -1,15 +1,17 @@
 """The report's folder: replaced if it is a report, and never anything else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from callbacks.result_files import write_json
 from common.fields import check_fields
+from common.folders import make_folder, take_back
 from common.json_files import read_json
+from common.locks import one_at_a_time
 from datamodules.whole_file import write_whole
 from pipelines.errors import UsageError
 
-PAGE, MANIFEST = "index.html", "report.json"
+PAGE, MANIFEST, LOCK = "index.html", "report.json", ".report.lock"
 MADE_BY = "python train.py report"
 
 
@@ -27,7 +29,7 @@ def check_out(out: Path) -> list[str]:
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: choose a folder by --out")
-    if not out.is_dir() or not any(out.iterdir()):
+    if not out.is_dir() or all(path.name == LOCK for path in out.iterdir()):
         return []
     try:
         content = read_json(out / MANIFEST, "remove this earlier report, or choose another folder by --out")
@@ -50,11 +52,20 @@ def write_report(out: Path, files: Mapping[str, bytes]) -> None:
     Raises:
         UsageError: there is a file in the way that no report has made
     """
-    earlier = check_out(out)
+    made = make_folder(out)
+    # two at once: the page of one with the pictures of the other
+    with one_at_a_time(out / LOCK):
+        try:
+            _replace(out, files, check_out(out))
+        except BaseException:
+            take_back(made, lambda path: path.name == LOCK)
+            raise
+
+
+def _replace(out: Path, files: Mapping[str, bytes], earlier: Sequence[str]) -> None:
     for name in files:
         if (out / name).exists() and name not in earlier:
             raise UsageError(f"{out / name} is in the way: move it, or choose another folder by --out")
-    out.mkdir(parents=True, exist_ok=True)
     # what is there is ours from here on, should this be interrupted
     write_json(out / MANIFEST, {"made_by": MADE_BY, "files": sorted({*earlier, *files})})
     for name, content in files.items():

@@ -3,23 +3,15 @@
 import itertools
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.locks import alone
+from common import folders
 from common.run_files import DATA_FILE
 
 # the process that chose the folder tells those that Lightning launches
 ENVIRONMENT_VARIABLE = "FRANCESINHA_RUN_DIR"
-# files that a run has from its start, beside TensorBoard's
-UNUSED = ("config.yaml", "hparams.yaml", DATA_FILE, ".run.lock", ".run.owner")
-# what may be done with a run beside training: it takes a moment, and who comes second waits
-SHORT_WORKS = ("evaluated",)
-# seconds for which a job that was started again waits for the locks of its lost node
-PATIENCE = 120.0
 
 
 @dataclass
@@ -209,103 +201,13 @@ def make_folder(path: Path, exist_ok: bool = True) -> list[Path]:
         OSError: it cannot be made; the message names the option
     """
     try:
-        return _make(path, exist_ok)
+        return folders.make_folder(path, exist_ok)
     except OSError as error:
         if isinstance(error, FileExistsError) and not exist_ok:
             raise
         file = next((above for above in (path, *path.parents) if above.is_file()), None)
         reason = f"{file} is a file" if file else error.strerror
         raise OSError(f"the run's folder cannot be made in {path}: {reason}; choose another by --run.root") from error
-
-
-def _make(path: Path, exist_ok: bool, tries: int = 3) -> list[Path]:
-    try:
-        path.mkdir()
-    except FileNotFoundError:
-        # the one above is missing, and another process may take it back once more
-        if not tries:
-            raise
-        return _make(path.parent, exist_ok=True) + _make(path, exist_ok, tries - 1)
-    except OSError:
-        # a file system that cannot be written to says so of folders that are there, too
-        if not exist_ok or not path.is_dir():
-            raise
-        return []
-    return [path]
-
-
-def take_back(made: Sequence[Path], is_unused: Callable[[Path], bool]) -> None:
-    """Remove the folders that a command has made and then not used.
-
-    Args:
-        made: the folders, those above first
-        is_unused: whether a file is of no use by itself; one other than these in the last folder keeps all of them
-    """
-    if not made or not made[-1].is_dir():
-        return
-    if not all(is_unused(path) for path in made[-1].rglob("*") if not path.is_dir()):
-        return
-    shutil.rmtree(made[-1])
-    for above in reversed(made[:-1]):
-        try:
-            above.rmdir()
-        except OSError:
-            # it holds something else
-            break
-
-
-def is_unused(path: Path) -> bool:
-    """Tell whether a file of a run's folder is there before the run has logged, saved or evaluated anything."""
-    if path.name in UNUSED or path.name.startswith("events.out.tfevents") or path.parent.name == "figures":
-        return True
-    return path.name == "metrics.csv" and not path.stat().st_size
-
-
-@contextmanager
-def new_run(folder: Path, name: str, work: str = "") -> Iterator[RunDir]:
-    """Choose the folder of a new run; one that was refused before it began leaves none, and no folder above it.
-
-    Args:
-        folder: the experiment's
-        name: of the run
-        work: what is done with it, such as `trained`, which keeps other processes out; empty for what takes a moment
-
-    Yields:
-        the run
-    """
-    run = choose(folder, name)
-    with hold(run, work) if work else nullcontext():
-        try:
-            yield run
-        except BaseException:
-            # before another process can come
-            take_back(run.made, is_unused)
-            raise
-        take_back(run.made, lambda file: False)
-
-
-@contextmanager
-def hold(run: RunDir, work: str) -> Iterator[None]:
-    """Keep other processes from writing into a run's folder; of those that train together, the first one does.
-
-    Args:
-        run: the run
-        work: what is done with it: trained, evaluated or stacked
-
-    Raises:
-        BusyError: another process writes into it, and will for long
-    """
-    if not is_first_process():
-        yield
-        return
-    way_out = (
-        f"stop it, or start a run of its own with --ckpt_path {run.last}"
-        if work == "trained"
-        else "or keep the results in a run of their own by --run.name NAME"
-    )
-    patience = PATIENCE if was_restarted() else 0.0
-    with alone(run.lock, f"run {run.folder}", work, way_out, SHORT_WORKS, patience):
-        yield
 
 
 def newest(folder: Path, name: str) -> RunDir | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.folders import take_back
 from common.locks import alone
 from pipelines import run_dir
 from pipelines.cells import CellFiles, stop_file
@@ -61,7 +62,7 @@ def held(folder: Path, made: Sequence[Path] = ()) -> Iterator[None]:
             yield
         finally:
             # before another command can come
-            run_dir.take_back(made, lambda file: file.name in UNUSED)
+            take_back(made, lambda file: file.name in UNUSED)
 
 
 def check_unchanged(folder: Path, cells: Sequence[Cell], settings: Mapping[str, Mapping[str, Any]]) -> None:

@@ -33,8 +33,9 @@ from ensembling.rejection import Thresholds, fit_thresholds
 from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.metrics import classification_metrics
 from lightning_modules.stacked_classifier import StackedClassifier, stack_checkpoint
+from pipelines.held_run import hold
 from pipelines.plan import StackPlan
-from pipelines.run_dir import RunDir
+from pipelines.run_dir import RunDir, make_folder
 from pipelines.stack_logits import Member, MemberLogits, averages_folds
 from pipelines.versions import git_commit, versions
 
@@ -244,7 +245,13 @@ class Stack:
             seconds: that the heads took
             device: that the members ran on
         """
-        run, checkpoint, result = self.run, self.checkpoint(), self.result(seconds, device)
+        checkpoint, result = self.checkpoint(), self.result(seconds, device)
+        make_folder(self.run.folder)
+        with hold(self.run, "stacked"):
+            self._write(checkpoint, result)
+
+    def _write(self, checkpoint: dict[str, Any], result: dict[str, Any]) -> None:
+        run = self.run
         put_earlier_aside(run, result)
         told = leakage_allowed(self.leakage)
         rows = {"val": (self.meta, self.held_out), "test": (self.test, self.tested)}

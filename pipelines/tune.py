@@ -24,6 +24,7 @@ from lightning_modules import StackingModule
 from pipelines import run_dir, table
 from pipelines.cli import ImageCLI
 from pipelines.finders import RangeTest, find_batch_size, find_learning_rate
+from pipelines.held_run import new_run
 from pipelines.out_of_memory import naming_smaller_batch
 from pipelines.run_dir import RunDir
 from pipelines.timing import Bench, Candidate, candidates, choose, quiet
@@ -188,7 +189,7 @@ class TuneCLI(ImageCLI):
         # one line: it is a comment
         command = " ".join(shlex.join(["python", "train.py", "tune", *self.given, *class_paths.options()]).split())
         # made when there is something to put into it
-        with run_dir.new_run(Path(config.run.root) / experiment, config.run.name or "tune") as run:
+        with new_run(Path(config.run.root) / experiment, config.run.name or "tune") as run:
             path = run.tuned if tune.out is None else Path(tune.out)
             alone = nullcontext() if tune.out is None else one_at_a_time(path.with_name(f".{path.name}.lock"))
             with alone:

@@ -15,7 +15,8 @@ import torch
 
 from callbacks import ResumableCSVLogger
 from common import locks
-from pipelines import cli, run_dir
+from pipelines import cli
+from pipelines.held_run import hold
 from pipelines.run_dir import RunDir
 from tests.helpers.cli import result, run
 
@@ -37,7 +38,7 @@ def content(folder):
 @pytest.mark.parametrize("command", ["fit", "test", "validate", "predict"])
 def test_busy__a_run_that_is_being_trained_is_left_alone(command, trained, capsys):
     before = content(trained.folder)
-    with run_dir.hold(trained, "trained"):
+    with hold(trained, "trained"):
         assert run(command, "--ckpt_path", trained.folder) == 2
     told = capsys.readouterr().err
     assert f"run {trained.folder} is being trained by process {os.getpid()} on host " in told
@@ -48,7 +49,7 @@ def test_busy__a_run_that_is_being_trained_is_left_alone(command, trained, capsy
 
 
 def test_busy__the_ways_out_work(trained, tmp_path):
-    with run_dir.hold(trained, "trained"):
+    with hold(trained, "trained"):
         assert run("test", "--ckpt_path", trained.folder, "--run.name", "elsewhere", root=tmp_path) == 0
         assert run(*FIT, "--ckpt_path", trained.last, "--trainer.max_epochs", "2", root=tmp_path) == 0
         # nor does a rehearsal ask
@@ -59,7 +60,7 @@ def test_busy__the_ways_out_work(trained, tmp_path):
 
 def test_busy__an_evaluation_is_waited_for_and_none_is_lost(trained, monkeypatch, capsys):
     with ExitStack() as other:
-        other.enter_context(run_dir.hold(trained, "evaluated"))
+        other.enter_context(hold(trained, "evaluated"))
 
         def end(seconds):
             written = json.loads(trained.result.read_text())

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from common.locks import BusyError
 from pipelines import run_dir
 from pipelines.run_dir import RunDir, RunOptions
 
@@ -105,71 +104,6 @@ def test_of_checkpoint__from_inside_the_folder(tmp_path, monkeypatch):
 def test_unclaimed__is_what_would_be_claimed(tmp_path):
     for _ in range(2):
         assert run_dir.unclaimed(tmp_path, "mlp") == run_dir.claim(tmp_path, "mlp")[-1]
-
-
-@pytest.mark.parametrize("file", ["checkpoints/last.ckpt", "result.json", "notes.txt", "metrics.csv"])
-def test_new_run__one_that_was_refused_leaves_what_anything_was_written_to(tmp_path, file):
-    (tmp_path / "runs").mkdir()
-
-    def refuse(*files):
-        with run_dir.new_run(tmp_path / "runs/digits", "mlp", "trained") as run:
-            run.metrics.touch()
-            for name in ("config.yaml", "hparams.yaml", "events.out.tfevents.1.host", "figures/batch.png", *files):
-                (run.folder / name).parent.mkdir(exist_ok=True)
-                (run.folder / name).write_text("x")
-            raise KeyboardInterrupt
-
-    def refused(*files):
-        with pytest.raises(KeyboardInterrupt):
-            refuse(*files)
-        return tmp_path / "runs/digits/mlp"
-
-    refused()
-    # but for what was there before
-    assert [*tmp_path.rglob("*")] == [tmp_path / "runs"]
-    (tmp_path / "runs/digits").mkdir()
-    refused()
-    assert [*(tmp_path / "runs").rglob("*")] == [tmp_path / "runs/digits"]
-    assert (refused(file) / file).is_file()
-
-
-def test_new_run__what_was_not_used_goes_also_without_an_error(tmp_path):
-    with run_dir.new_run(tmp_path / "digits", "tune"):
-        pass
-    assert not list(tmp_path.iterdir())
-    with run_dir.new_run(tmp_path / "digits", "tune") as run:
-        (run.folder / "figures").mkdir()
-        (run.folder / "figures/lr_curve.png").touch()
-    assert (run.folder / "figures/lr_curve.png").is_file()
-
-
-def test_new_run__a_requeued_job_that_is_refused_keeps_its_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "abc")
-    (tmp_path / "mlp-abc").mkdir()
-    (tmp_path / "mlp-abc/config.yaml").touch()
-    with pytest.raises(ValueError, match="refused"), run_dir.new_run(tmp_path, "mlp", "trained"):
-        raise ValueError("refused")
-    assert (tmp_path / "mlp-abc/config.yaml").is_file()
-
-
-def test_hold__only_the_first_of_processes_that_train_together(tmp_path, monkeypatch):
-    run, told = RunDir(tmp_path), f"run {tmp_path} is being trained by process {os.getpid()} on host"
-    with run_dir.hold(run, "trained"):
-        for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID", "NODE_RANK"):
-            with monkeypatch.context() as patched:
-                patched.setenv(name, "1")
-                with run_dir.hold(run, "trained"):
-                    pass
-        with pytest.raises(BusyError, match=told), run_dir.hold(run, "evaluated"):
-            pass
-
-
-def test_make_folder__tells_what_it_made(tmp_path):
-    assert run_dir.make_folder(tmp_path / "a/b") == [tmp_path / "a", tmp_path / "a/b"]
-    assert run_dir.make_folder(tmp_path / "a/b") == []
-    assert run_dir.make_folder(tmp_path / "a/c", exist_ok=False) == [tmp_path / "a/c"]
-    with pytest.raises(FileExistsError):
-        run_dir.make_folder(tmp_path / "a/c", exist_ok=False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a folder in which none can be made")
