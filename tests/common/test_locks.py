@@ -1,5 +1,6 @@
 import errno
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -57,6 +58,28 @@ def ends_when_waited_for(monkeypatch, lock):
     waited = SimpleNamespace(sleep=lambda seconds: stack.close(), monotonic=time.monotonic)
     monkeypatch.setattr(locks, "time", waited)
     return stack
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process that forks")
+def test_alone__a_killed_process_frees_it_though_its_workers_live_on(tmp_path):
+    """As workers that load data do for some seconds."""
+    path = tmp_path / ".run.lock"
+    code = (
+        "import os, time; from pathlib import Path; from common.locks import alone\n"
+        f"with alone(Path({str(path)!r}), 'run a', 'trained', 'or stop it'):\n"
+        "    child = os.fork()\n"
+        "    if child: print(child, flush=True)\n"
+        "    time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    worker = int(process.stdout.readline())
+    try:
+        process.kill()
+        process.wait()
+        os.kill(worker, 0)
+        assert "trained by" in take(path)
+    finally:
+        os.kill(worker, signal.SIGKILL)
 
 
 def test_alone__short_works_are_waited_for(tmp_path, monkeypatch, capsys):

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from callbacks import ResumableCSVLogger
+from callbacks.result_files import read_result, write_json
 from common import locks
 from pipelines import cli
 from pipelines.held_run import hold
@@ -21,6 +22,8 @@ from pipelines.run_dir import RunDir
 from tests.helpers.cli import result, run
 
 FIT = ("fit", "--data", "tests.helpers.data.Blobs", "--model", "MLP", "--model.hidden", "[8]", "--run.experiment", "x")
+# a checkpoint names a class of the tests
+ON = ("--allow", "tests", "--ckpt_path")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ def content(folder):
 def test_busy__a_run_that_is_being_trained_is_left_alone(command, trained, capsys):
     before = content(trained.folder)
     with hold(trained, "trained"):
-        assert run(command, "--ckpt_path", trained.folder) == 2
+        assert run(command, *ON, trained.folder) == 2
     told = capsys.readouterr().err
     assert f"run {trained.folder} is being trained by process {os.getpid()} on host " in told
     assert "wait for it, " in told
@@ -50,10 +53,10 @@ def test_busy__a_run_that_is_being_trained_is_left_alone(command, trained, capsy
 
 def test_busy__the_ways_out_work(trained, tmp_path):
     with hold(trained, "trained"):
-        assert run("test", "--ckpt_path", trained.folder, "--run.name", "elsewhere", root=tmp_path) == 0
-        assert run(*FIT, "--ckpt_path", trained.last, "--trainer.max_epochs", "2", root=tmp_path) == 0
+        assert run("test", *ON, trained.folder, "--run.name", "elsewhere", root=tmp_path) == 0
+        assert run(*FIT, *ON, trained.last, "--trainer.max_epochs", "2", root=tmp_path) == 0
         # nor does a rehearsal ask
-        assert run("fit", "--ckpt_path", trained.folder, "--trainer.fast_dev_run", "true") == 0
+        assert run("fit", *ON, trained.folder, "--trainer.fast_dev_run", "true") == 0
     assert result(tmp_path, "blobs", "elsewhere")["test"]
     assert result(tmp_path, "x")["fit"]["epochs"] == 2
 
@@ -63,12 +66,11 @@ def test_busy__an_evaluation_is_waited_for_and_none_is_lost(trained, monkeypatch
         other.enter_context(hold(trained, "evaluated"))
 
         def end(seconds):
-            written = json.loads(trained.result.read_text())
-            trained.result.write_text(json.dumps(written | {"of_another": 1}))
+            write_json(trained.result, read_result(trained.result) | {"of_another": 1})
             other.close()
 
         monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=end, monotonic=time.monotonic))
-        assert run("test", "--ckpt_path", trained.folder) == 0
+        assert run("test", *ON, trained.folder) == 0
     assert "is being evaluated by process" in capsys.readouterr().err
     assert {"of_another", "test", "fit"} <= json.loads(trained.result.read_text()).keys()
 
@@ -83,14 +85,14 @@ def test_busy__a_checkpoint_that_was_written_meanwhile_is_not_gone_on_with(train
         return checkpoint
 
     monkeypatch.setattr(cli, "read_checkpoint", late)
-    assert run("fit", "--ckpt_path", trained.folder) == 2
+    assert run("fit", *ON, trained.folder) == 2
     assert "another process has written" in capsys.readouterr().err
 
 
 def test_busy__a_run_that_has_ended_lets_others_in(trained):
     assert not trained.lock.with_suffix(".owner").exists()
     for _ in range(2):
-        assert run("validate", "--ckpt_path", trained.folder) == 0
+        assert run("validate", *ON, trained.folder) == 0
 
 
 def refuse_full(*args, **kwargs):
@@ -149,7 +151,7 @@ def test_refused__a_full_disk_before_the_first_step(owner, name, tmp_path, monke
 
 @pytest.mark.parametrize("command", ["test", "validate", "predict"])
 def test_refused__evaluations_elsewhere(command, trained, tmp_path, capsys):
-    args = ("--ckpt_path", trained.folder, "--run.name", "elsewhere", "--trainer.strategy", "nonsense")
+    args = (*ON, trained.folder, "--run.name", "elsewhere", "--trainer.strategy", "nonsense")
     assert run(command, *args, root=tmp_path / "runs") == 2
     assert "nonsense" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -157,7 +159,7 @@ def test_refused__evaluations_elsewhere(command, trained, tmp_path, capsys):
 
 def test_refused__a_run_that_is_gone_on_with_stays(trained):
     before = content(trained.folder)
-    assert run("fit", "--ckpt_path", trained.folder, "--trainer.strategy", "nonsense") == 2
+    assert run("fit", *ON, trained.folder, "--trainer.strategy", "nonsense") == 2
     assert {path for path in content(trained.folder) if "config" not in path.name} == {
         path for path in before if "config" not in path.name
     }
