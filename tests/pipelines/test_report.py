@@ -170,6 +170,23 @@ def test_report__a_model_fitted_on_test_samples_leaks(tmp_path):
     assert "fitted on copies of 7 of the test samples" in report(tmp_path / "out", tmp_path / "runs")
 
 
+def test_report__unknown_images_and_changed_data_stand_beside_the_name(tmp_path, capsys):
+    changed = {"samples": 120, "fingerprint": "x", "fitted_on": 0, "data_changed": ["2 labels differ"]}
+    facts = {"evaluations": {"test": changed | {"notes": ["are the labels shifted?"]}}, "unknown_images": ["x.pt"]}
+    write_run(tmp_path / "runs/exp/mlp", logits_for(LABELS, 4), LABELS, **facts)
+    page = report(tmp_path / "out", tmp_path / "runs")
+    assert "mlp (unknown images, data changed)" in page
+    assert "mlp (unknown images, data" in " ".join(capsys.readouterr().out.split())
+    (row,) = rows(tmp_path / "out/comparison.csv")
+    for sentence in (
+        "the model was fitted on unknown images: x.pt",
+        "the data has changed since it was trained on it: 2 labels differ",
+        "are the labels shifted?",
+    ):
+        assert sentence in page
+        assert sentence in row["notes"]
+
+
 def test_report__other_samples_are_not_compared(tmp_path):
     write_run(tmp_path / "runs/one/mlp", logits_for(LABELS, 4), LABELS)
     write_run(tmp_path / "runs/two/mlp", logits_for(LABELS[:60], 4, 9), LABELS[:60])
