@@ -5,16 +5,18 @@ built from; the user may trust more, by `--allow NAME` or by typing a class on t
 """
 
 import inspect
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import jsonargparse._typehints
 import jsonargparse._util
 import yaml
+
+from common.yaml_loader import load
 
 PROJECT = ("callbacks", "common", "datamodules", "ensembling", "figures", "lightning_modules", "pipelines")
 LIBRARIES = ("lightning", "timm", "torch", "torchmetrics", "torchvision")
@@ -170,19 +172,18 @@ def import_class(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def named_in(content: Any) -> Iterator[str]:
-    """Yield the class paths that a config names, nested ones too.
+def named_in(content: Any) -> list[str]:
+    """Return the class paths that a config names, nested ones too.
 
     Args:
         content: of plain types
+
+    Example:
+        >>> named_in({"model": {"class_path": "my.Net", "init_args": {"loss": {"class_path": "my.Loss"}}}})
+        ['my.Net', 'my.Loss']
     """
-    if isinstance(content, dict):
-        if isinstance(content.get("class_path"), str):
-            yield content["class_path"]
-        content = list(content.values())
-    if isinstance(content, list | tuple):
-        for value in content:
-            yield from named_in(value)
+    mappings = [value for value in _inside(content) if isinstance(value, dict)]
+    return [mapping["class_path"] for mapping in mappings if isinstance(mapping.get("class_path"), str)]
 
 
 def judge_all(content: Any, where: str) -> None:
@@ -213,20 +214,26 @@ def _typed(args: Sequence[str]) -> Iterator[str]:
             continue
         try:
             # lists and mappings are typed as YAML
-            content = yaml.safe_load(value) if value[0] in "[{" else value
+            content = load(value) if value[0] in "[{" else value
         except yaml.YAMLError:
             continue
-        yield from (
-            text for text in _texts(content) if "." in text and NAME.fullmatch(text) and not Path(text).exists()
-        )
+        texts = (text for text in _inside(content) if isinstance(text, str))
+        # a file of this name is what was meant
+        yield from (text for text in texts if "." in text and NAME.fullmatch(text) and not os.path.exists(text))  # noqa: PTH110
 
 
-def _texts(content: Any) -> Iterator[str]:
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, dict | list):
-        for value in content.values() if isinstance(content, dict) else content:
-            yield from _texts(value)
+def _inside(content: Any) -> Iterator[Any]:
+    """Yield a value and all inside it, each once: one that is held many times must not take forever."""
+    waiting, seen = [content], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list | tuple):
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            inner = value.values() if isinstance(value, dict) else value
+            waiting += reversed(list(inner))
+        yield value
 
 
 def _root(path: str) -> str:

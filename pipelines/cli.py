@@ -217,7 +217,6 @@ class ImageCLI(LightningCLI):
         check_classes(config)
         check_trainer(config.trainer, str(self.subcommand))
         check_range("--model_summary.max_depth", config.model_summary.max_depth, "[-1, inf)")
-        check_classes(config)
         check_monitor(config.best_checkpoint)
         if config.early_stopping.patience is not None:
             config.early_stopping.monitor = config.early_stopping.monitor or config.best_checkpoint.monitor

@@ -65,7 +65,9 @@ def meta_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     ]
     run = RunDir(folder / plan.stack_name)
     check_configs(members)
-    config = yaml_files.read_mapping(members[0].held_out[0].files.config)
+    path = members[0].held_out[0].files.config
+    config = yaml_files.read_mapping(path)
+    class_paths.judge_all(config, str(path))
     data = build_data(config["data"])
     # also where all cells were finished before, and where the data has changed while they were trained
     changed = refuse_changed_cells(folder, plan.cells, data, plan.allow_changed)

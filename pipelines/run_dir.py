@@ -33,6 +33,10 @@ class RunOptions:
             value = getattr(self, option)
             if value is not None and (not value.strip() or re.search(r"[/\\\0]", value) or value in (".", "..")):
                 raise ValueError(f"--run.{option} must be a plain folder name, not {value!r}")
+        for option in ("root", "experiment", "name"):
+            value = getattr(self, option) or ""
+            if re.search(r"[\ud800-\udfff]", value):
+                raise ValueError(f"--run.{option} {value!r} must be UTF-8, for TensorBoard: choose another folder")
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,8 @@ def test_judge__a_typed_class_is_trusted_with_its_package(words):
         ["--data.root", "./notes.Note"],
         ["--data.manifest", "table.csv"],
         ["--run.name", "notes"],
+        ["--run.name", "a" * 5000 + ".b"],
+        ["--data.root", "[1"],
     ],
 )
 def test_judge__a_typed_file_is_no_class(words, tmp_path, monkeypatch):
@@ -160,6 +162,13 @@ def test_judge_all__names_the_file():
     with pytest.raises(UntrustedNameError, match="^a.ckpt: notes.Loss is not imported"):
         class_paths.judge_all(config, "a.ckpt")
     class_paths.judge_all({"a": {"class_path": "MLP"}, "b": [1, None, {"class_path": "torch.optim.SGD"}]}, "a.ckpt")
+
+
+def test_named_in__values_that_are_held_many_times_are_looked_at_once():
+    content = [{"class_path": "notes.Note"}]
+    for _ in range(100):
+        content = [content, content]
+    assert class_paths.named_in(content) == ["notes.Note"]
 
 
 def test_guard_parser__jsonargparse_asks_before_it_imports(notes):

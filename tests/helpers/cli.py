@@ -8,8 +8,10 @@ from pipelines.main import main
 
 
 def run(*args, root=None, quick=True):
-    """Run a command and return its exit status."""
+    """Run a command and return its exit status; checkpoints and configs may name the tests' own classes."""
     words = [str(arg) for arg in args]
+    if quick:
+        words += ["--allow", "tests"]
     if root is not None:
         words += ["--run.root", str(root)]
     if quick:
