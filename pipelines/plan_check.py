@@ -122,7 +122,7 @@ def _check_member(plan: StackPlan, member: Member, checked: Checked) -> None:
     free = Cell(member.name, member.name, cells[0].fragments, {**plan.options, **member.settings})
     config = parser.parse(free.settings)
     check_seed(config.seed_everything)
-    check_trainer(config.trainer, "fit", here=not plan.executor.elsewhere)
+    check_trainer(config.trainer, "fit", here=not (plan.executor.elsewhere or plan.dry_run))
     data = config.data.init_args
     _check_data(plan, data)
     for cell in cells:

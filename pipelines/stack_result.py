@@ -284,7 +284,10 @@ def put_earlier_aside(run: RunDir, result: dict[str, Any]) -> None:
         run: the stack's folder
         result: what is to be written
     """
-    if not _is_repeated(or_put_aside(read_result, run.result), json.loads(json.dumps(result))):
+    was_there = run.result.is_file()
+    earlier = or_put_aside(read_result, run.result)
+    # of a damaged result nobody knows what it said
+    if (was_there and not earlier) or not _is_repeated(earlier, json.loads(json.dumps(result))):
         # the result last: by it the next command knows that there is something to put aside
         for path in (run.predictions, run.logits, run.data, run.stack, run.result):
             keep_earlier(path)

@@ -172,4 +172,4 @@ def test_augment__no_step_changes_nothing():
 )
 def test_check_steps__what_does_not_go_together_is_named(steps, message):
     with pytest.raises(ValueError, match=message):
-        check_steps(steps)
+        check_steps("--data.augmentation", steps)

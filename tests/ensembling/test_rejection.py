@@ -33,8 +33,8 @@ def reached(thresholds, probabilities, labels):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"accuracy": 0.9, "coverage": 0.8}, "reject.accuracy 0.9 and reject.coverage 0.8"),
-        ({"per_class": True}, "reject.per_class needs reject.accuracy or reject.coverage"),
+        ({"accuracy": 0.9, "coverage": 0.8}, "--reject.accuracy 0.9 and --reject.coverage 0.8"),
+        ({"per_class": True}, "--reject.per_class needs --reject.accuracy or --reject.coverage"),
         ({"accuracy": 0.0}, "reject.accuracy must be in"),
         ({"coverage": 1.5}, "reject.coverage must be in"),
     ],

@@ -217,7 +217,7 @@ def test_monitor__the_mode_must_fit(tmp_path, capsys):
 )
 def test_best_checkpoint__is_the_best_and_nothing_else(tmp_path, capsys, name, value):
     assert run("fit", *MLP, f"--best_checkpoint.{name}", value, root=tmp_path) == 2
-    assert f"--best_checkpoint.{name} {value}: best.ckpt holds the best" in capsys.readouterr().err
+    assert f"--best_checkpoint.{name} {value!r}: best.ckpt holds the best" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -232,7 +232,9 @@ def test_switches__loggers_and_checkpoints_off(tmp_path):
     args = ("--trainer.logger", "false", "--trainer.enable_checkpointing", "false")
     assert run("fit", *MLP, *args, root=tmp_path) == 0
     assert {p.name for p in (tmp_path / "digits/mlp").iterdir()} == {
+        ".run.lock",
         "config.yaml",
+        "data.safetensors",
         "result.json",
         "predictions.safetensors",
     }

@@ -102,7 +102,7 @@ def test_local__no_two_cells_at_once_share_a_slot(tmp_path, monkeypatch):
         (lambda: ParslExecutor(max_blocks=0), "executor.max_blocks must be at least 1"),
         (
             lambda: ParslExecutor(gpus_per_node=4),
-            "executor.cells_per_node 1 would leave some of executor.gpus_per_node 4",
+            "--executor.cells_per_node 1 would leave some of --executor.gpus_per_node 4",
         ),
         (lambda: ParslExecutor(provider="local", nodes_per_block=2), "executor.provider local has one node"),
     ],

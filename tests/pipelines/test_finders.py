@@ -79,6 +79,8 @@ def test_find_learning_rate__groups_keep_their_share(tmp_path):
 
     watched = bench(tmp_path, optimizer=lambda p: Watched(p, lr=0.1), backbone_lr_factor=0.1)
     find_learning_rate(watched, REFERENCE, 20)
+    # a trial of the optimizer on stand-ins comes first, at its own rate
+    seen = [pair for pair in seen if pair[0] != 0.1]
     assert len(seen) > 5
     assert all(low == pytest.approx(0.1 * high) for high, low in seen)
     assert [high for high, _ in seen] == sorted(high for high, _ in seen)

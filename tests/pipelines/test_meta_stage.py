@@ -206,7 +206,8 @@ def test_another_stack_in_the_folder__puts_the_earlier_one_aside(oof):
         # the second time all is as it was
         _, result = stacked(other, folder)
         kept = sorted(path.name for path in run.folder.glob("**/*.1.*"))
-        assert kept == ["logits.1.safetensors", "predictions.1.safetensors", "result.1.json", "stack.1.ckpt"]
+        names = ("data.1.safetensors", "logits.1.safetensors", "predictions.1.safetensors", "result.1.json")
+        assert kept == [*names, "stack.1.ckpt"]
         assert not [*run.folder.glob("**/*.2.*")]
     for path, content in first.items():
         assert path.with_suffix(f".1{path.suffix}").read_bytes() == content

