@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.safe import different
 from tests.helpers.signals import run_all
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -36,20 +37,6 @@ def state(folder, name):
     random = checkpoint["callbacks"]["RandomState"]
     kept = {name: checkpoint[name] for name in ("state_dict", "optimizer_states", "lr_schedulers", "global_step")}
     return {**kept, "random": random, "val": result["val"], "last": result["fit"]["last"]}
-
-
-def same(one, other):
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
-
-
-def different(one, other):
-    return [key for key in one if not same(one[key], other[key])]
 
 
 @pytest.fixture(scope="module")
