@@ -9,7 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
+from common.damaged import damaged
 from datamodules.whole_file import write_whole
+
+WAY_OUT = "copy it again, or rename it, and the run goes on without the rows before"
 
 
 class MetricsFile:
@@ -20,13 +23,21 @@ class MetricsFile:
 
     Args:
         path: of the file; it is made with the first row
+
+    Raises:
+        DamagedFileError: the file that is there is no table of metrics
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         # not yet in the file
         self.metrics: list[dict[str, Any]] = []
-        self.columns = next(csv.reader(self._lines()), [])
+        try:
+            self.columns = next(csv.reader(self._lines()), [])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise damaged(path, str(error), WAY_OUT) from error
+        if self.columns and "step" not in self.columns:
+            raise damaged(path, "it has no column 'step'", WAY_OUT)
 
     def _lines(self) -> list[str]:
         """Read the lines of the file, but for half of one that a killed process has left at its end."""

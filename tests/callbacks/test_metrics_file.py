@@ -7,6 +7,7 @@ import torch
 
 from callbacks import metrics_file
 from callbacks.metrics_file import MetricsFile
+from common.damaged import DamagedFileError
 
 
 def rows(path):
@@ -98,3 +99,12 @@ def test_save__a_full_disk_leaves_whole_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(metrics_file, "table", table)
     file.save()
     assert [row["step"] for row in rows(path)] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("content", [b"epoch,st\xb7p\n0,1\n", b"epoch,stgp\n0,1\n"])
+def test_metrics_file__a_damaged_one_is_named(content, tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"metrics\.csv is damaged .*rename it, and the run goes on"):
+        MetricsFile(path)
+    assert path.read_bytes() == content

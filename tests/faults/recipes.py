@@ -23,7 +23,7 @@ EXPECTED: dict[str, tuple[list[int], list[str], list[str]]] = {
     "02_split_folders_as_classes": ([0, 0], ["glioma", "healthy"], ["Training │", "class Training"]),
     "03_formats_left_out": ([0, 0, 0], [".heic"], []),
     "06_single_callback": ([0, 0, 0], [], []),
-    "07_enum_and_device_defaults": ([0, 0, 0], [], ["Unable to"]),
+    "07_enum_and_device_defaults": ([0, 2, 2], ["average by --ema.decay"], ["Unable to"]),
     "08_latin1_terminal": ([0, 0, 0, 0, 0, 0], [], ["UnicodeEncodeError"]),
     "08b_ordinary_words_latin1": ([0, 0, 0], ["predicted.csv is there: True"], ["predicted.csv is there: False"]),
     "09_class_folder_not_utf8": ([0, 0, 0, 0], [], []),

@@ -187,7 +187,8 @@ def world(tmp_path_factory):
             outcome = run(*command)
             assert outcome.status == 0, f"{command}\n{outcome.said}"
         state = torch.load("runs/one/mlp/checkpoints/best.ckpt", weights_only=True)["state_dict"]
-        torch.save(state, "weights.pt")
+        backbone = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
+        torch.save(backbone, "weights.pt")
     return root
 
 
