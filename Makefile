@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench
+.PHONY: help install demo test faults lint format bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ demo: install ## train three classifiers on the embedded digits, stack them, sho
 
 test: install ## run the whole test suite
 	$(BIN)/python -m pytest
+
+faults: install ## damage, kill and misuse it thousands of times, which takes an hour
+	FAULTS_LONG=1 $(BIN)/python -m pytest tests/faults
 
 lint: install ## check format, style and types
 	$(BIN)/ruff format --check .
