@@ -152,6 +152,10 @@ def wrong_value(key: str, message: str) -> str:
         group, value = key.partition(".")[0], found[1].strip("'")
         return f"--{group} {value}: this takes a config file; its options are set one by one, as --{group}.NAME VALUE"
     inner = message.split("Given value type")[0]
+    if found := re.search(r"Expected a tuple with (\d+) elements. Got value: (.*?)(\. Got value|$)", inner, re.M):
+        return f"--{key} takes a list of {found[1]} values, not {found[2]}"
+    if found := re.search(r"the following arguments are required: (.*)", inner):
+        return f"--{key} needs {found[1]} too"
     wanted = [
         found.removeprefix("<class '").removesuffix("'>").replace("typing.", "").replace("NoneType", "null")
         for found in re.findall(r"Expected an? (<class '[^']+'>|[\w.]+\[.*?\]+)", inner)
@@ -160,7 +164,7 @@ def wrong_value(key: str, message: str) -> str:
     # the outermost choice of an optional class says nothing to the user
     wanted = wanted[:1] if re.search(r"Got value: ", inner) else wanted
     if not (key and wanted and value):
-        return re.sub(r'Parser key "([^"]+)":', r"--\1:", re.sub(r"\s+", " ", message).strip())
+        return re.sub(r'Parser key "([^"]+)":', r"--\1:", re.sub(r"\s+", " ", inner).strip())
     given = value[1].partition(". Got value: ")[0].strip()
     if nested := re.fullmatch(r"NestedArg\(key='([^']*)', val='?(.*?)'?\)", given):
         given = nested[2]
