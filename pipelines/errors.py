@@ -21,6 +21,8 @@ from pipelines.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
 
 PACKAGES = frozenset({*class_paths.PROJECT, "train"})
 FAULT = "this is a fault of francesinha, not yours: please report it with what --debug shows"
+# of torch on what a device lacks, and of the libraries it calls; NotImplementedError is a RuntimeError
+UNSUPPORTED = re.compile(r"not (implemented|supported) for '?(Half|BFloat16|Float8)|could not create a primitive")
 # raised with a message for the user; all others are mistakes of ours
 EXPECTED = (ValueError, OSError, ArgumentError, MisconfigurationException)
 
@@ -71,8 +73,14 @@ def explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         # without Python's number of it
         return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+    if isinstance(error, RuntimeError) and UNSUPPORTED.search(first):
+        return (
+            f"torch cannot compute this here in this precision ({first}): use --trainer.precision 32-true or bf16-mixed"
+        )
+    if origin(error).startswith("lightning.") and isinstance(error, (*EXPECTED, RuntimeError, ImportError)) and text:
+        return as_options(text)
     if isinstance(error, EXPECTED) and text:
-        return as_options(text) if origin(error).startswith("lightning.") else text
+        return text
     return f"internal error{place_of(error)}: {first or 'no reason is given'}\n{FAULT}"
 
 
