@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Iterator
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 import lightning.pytorch as pl
 from jsonargparse import Namespace
@@ -69,12 +69,12 @@ def never_null(kind: type) -> Iterator[tuple[str, Any]]:
         kind: a class; of one whose annotations cannot be read, nothing is known
     """
     try:
-        hints = {**get_type_hints(kind.__init__), **get_type_hints(kind)}
+        parameters = inspect.signature(kind, eval_str=True).parameters
     except NameError:
         return
-    for name, parameter in inspect.signature(kind).parameters.items():
-        known = name in hints and parameter.default not in (None, inspect.Parameter.empty)
-        if known and not takes_none(hints[name]):
+    for name, parameter in parameters.items():
+        annotated = parameter.annotation is not parameter.empty and not takes_none(parameter.annotation)
+        if annotated and parameter.default is not None and parameter.default is not parameter.empty:
             yield name, parameter.default
 
 
