@@ -52,6 +52,7 @@ from pipelines.callback_options import as_list, check_callbacks
 from pipelines.changed_data import changed_since
 from pipelines.errors import FullDiskError, UsageError, explain_parsing, naming_full_disk
 from pipelines.held_run import WORKS, hold, new_run, refuse_stale, stamp
+from pipelines.null_options import refuse_nulls
 from pipelines.option_checks import check_seed, check_trainer, naming_options
 from pipelines.out_of_memory import naming_smaller_batch
 from pipelines.parsing import (
@@ -184,9 +185,11 @@ class ImageCLI(LightningCLI):
 
     def _parse(self, parser: LightningArgumentParser, args: list[str]) -> Namespace:
         try:
-            return parser.parse_args(args)
+            parsed = parser.parse_args(args)
         except ArgumentError as error:
             raise UsageError(explain_parsing(str(error), self._subcommand_parsers[args[0]], args)) from error
+        refuse_nulls(parsed[args[0]])
+        return parsed
 
     def _parse_ckpt_path(self) -> None:
         # Lightning's own lets the checkpoint win over the command line; parse_arguments has done it the other way
@@ -214,7 +217,6 @@ class ImageCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build the data first, hand what it knows to the model, and then build the rest."""
         parser, config = self._parser(self.subcommand), self.config[self.subcommand]
-        check_classes(config)
         check_trainer(config.trainer, str(self.subcommand))
         check_range("--model_summary.max_depth", config.model_summary.max_depth, "[-1, inf)")
         check_monitor(config.best_checkpoint)

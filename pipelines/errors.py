@@ -21,6 +21,8 @@ from pipelines.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
 
 PACKAGES = frozenset({*class_paths.PROJECT, "train"})
 FAULT = "this is a fault of francesinha, not yours: please report it with what --debug shows"
+# of torch on what a device lacks, and of the libraries it calls; NotImplementedError is a RuntimeError
+UNSUPPORTED = re.compile(r"not (implemented|supported) for '?(Half|BFloat16|Float8)|could not create a primitive")
 # raised with a message for the user; all others are mistakes of ours
 EXPECTED = (ValueError, OSError, ArgumentError, MisconfigurationException)
 
@@ -71,8 +73,14 @@ def explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         # without Python's number of it
         return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+    if isinstance(error, RuntimeError) and UNSUPPORTED.search(first):
+        return (
+            f"torch cannot compute this here in this precision ({first}): use --trainer.precision 32-true or bf16-mixed"
+        )
+    if origin(error).startswith("lightning.") and isinstance(error, (*EXPECTED, RuntimeError, ImportError)) and text:
+        return as_options(text)
     if isinstance(error, EXPECTED) and text:
-        return as_options(text) if origin(error).startswith("lightning.") else text
+        return text
     return f"internal error{place_of(error)}: {first or 'no reason is given'}\n{FAULT}"
 
 
@@ -152,6 +160,10 @@ def wrong_value(key: str, message: str) -> str:
         group, value = key.partition(".")[0], found[1].strip("'")
         return f"--{group} {value}: this takes a config file; its options are set one by one, as --{group}.NAME VALUE"
     inner = message.split("Given value type")[0]
+    if found := re.search(r"Expected a tuple with (\d+) elements. Got value: (.*?)(\. Got value|$)", inner, re.M):
+        return f"--{key} takes a list of {found[1]} values, not {found[2]}"
+    if found := re.search(r"the following arguments are required: (.*)", inner):
+        return f"--{key} needs {found[1]} too"
     wanted = [
         found.removeprefix("<class '").removesuffix("'>").replace("typing.", "").replace("NoneType", "null")
         for found in re.findall(r"Expected an? (<class '[^']+'>|[\w.]+\[.*?\]+)", inner)
@@ -160,7 +172,7 @@ def wrong_value(key: str, message: str) -> str:
     # the outermost choice of an optional class says nothing to the user
     wanted = wanted[:1] if re.search(r"Got value: ", inner) else wanted
     if not (key and wanted and value):
-        return re.sub(r'Parser key "([^"]+)":', r"--\1:", re.sub(r"\s+", " ", message).strip())
+        return re.sub(r'Parser key "([^"]+)":', r"--\1:", re.sub(r"\s+", " ", inner).strip())
     given = value[1].partition(". Got value: ")[0].strip()
     if nested := re.fullmatch(r"NestedArg\(key='([^']*)', val='?(.*?)'?\)", given):
         given = nested[2]

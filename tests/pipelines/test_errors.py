@@ -1,8 +1,12 @@
 import pytest
+from lightning.pytorch.callbacks import EarlyStopping
 
 from common.spelling import nearest
+from lightning_modules import Linear
 from pipelines.errors import explain
 from tests.helpers.cli import run
+from tests.helpers.data import Blobs
+from tests.helpers.training import trainer
 
 
 def message(capsys):
@@ -101,3 +105,18 @@ def test_explain__an_error_of_the_system_without_its_number():
 
 def test_nearest__nothing_alike_suggests_nothing():
     assert nearest("zzz", ["fit", "test"]) == ""
+
+
+def test_explain__what_a_device_lacks_names_the_precision():
+    error = raised(NotImplementedError("\"compute_indices_weights\" not implemented for 'Half'"))
+    assert "use --trainer.precision 32-true or bf16-mixed" in explain(error)
+    assert "internal error" not in explain(error)
+
+
+def test_explain__what_lightning_refuses_while_it_runs(tmp_path):
+    stopping = EarlyStopping("val/none", check_on_train_epoch_end=True)
+    fitting = trainer(tmp_path, max_epochs=1, callbacks=[stopping], enable_checkpointing=False)
+    data = Blobs()
+    with pytest.raises(RuntimeError) as caught:
+        fitting.fit(Linear(data_info=data.info), datamodule=data)
+    assert explain(caught.value).startswith("Early stopping conditioned on metric `val/none` which is not available")
