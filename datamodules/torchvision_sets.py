@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from common.few import count_of, few
+from common.folders import make_folder, take_back
 from common.locks import one_at_a_time
 from datamodules.dataset import Dataset, array_dataset
 
@@ -50,15 +51,16 @@ def _open(name: str, root: str, download: bool, train: bool) -> Any:
     dataset, folder = getattr(datasets, name), Path(root)
     if not download or (folder.is_dir() and not os.access(folder, os.W_OK)):
         return _open_existing(dataset, folder, train, download=False)
-    folder.mkdir(parents=True, exist_ok=True)
+    made, lock = make_folder(folder), folder / f".{name}.lock"
     # processes that start together: one downloads, the others wait, rather than find half of the files
-    with one_at_a_time(folder / f".{name}.lock"):
+    with one_at_a_time(lock):
         found = _open_existing(dataset, folder, train, download)
         if found is not None:
             return found
         try:
             return dataset(root=root, train=train, download=True)
         except (OSError, RuntimeError) as error:
+            take_back(made, lambda path: path == lock)
             raise ConnectionError(
                 f"{name} could not be downloaded ({error}): download it on a machine with a network and copy "
                 f"the folder to --data.root {root!r}, or use --data Digits, which needs none"

@@ -2,6 +2,7 @@ import struct
 
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 from torchvision import datasets
 
 from datamodules import CIFAR10, MNIST
@@ -20,6 +21,23 @@ def test_download__offline_names_the_ways_out(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.CIFAR10, "download", refuse)
     with pytest.raises(ConnectionError, match=r"no network.*copy the folder.*--data Digits"):
         _ = CIFAR10(root=str(tmp_path / "new"), download=True).splits
+    assert not (tmp_path / "new").exists()
+
+
+def test_download__one_process_at_a_time_reads_or_fetches(tmp_path, monkeypatch):
+    held = []
+
+    def refuse(self, *args, **kwargs):
+        with pytest.raises(Timeout):
+            FileLock(tmp_path / ".MNIST.lock").acquire(timeout=0)
+        held.append(True)
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(datasets.MNIST, "__init__", refuse)
+    with pytest.raises(ConnectionError, match="no network"):
+        _ = MNIST(root=str(tmp_path), download=True).splits
+    # for a look at what is there, and for the download
+    assert len(held) == 2
 
 
 def test_missing__asks_for_nothing_over_the_network(tmp_path, monkeypatch):
