@@ -57,7 +57,6 @@ from pipelines.option_checks import check_seed, check_trainer, naming_options
 from pipelines.out_of_memory import naming_smaller_batch
 from pipelines.parsing import (
     check_average,
-    check_classes,
     check_configs,
     check_imbalance,
     check_monitor,

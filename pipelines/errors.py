@@ -162,8 +162,11 @@ def wrong_value(key: str, message: str) -> str:
     inner = message.split("Given value type")[0]
     if found := re.search(r"Expected a tuple with (\d+) elements. Got value: (.*?)(\. Got value|$)", inner, re.M):
         return f"--{key} takes a list of {found[1]} values, not {found[2]}"
-    if found := re.search(r"the following arguments are required: (.*)", inner):
+    if key and (found := re.search(r"the following arguments are required: (.*)", inner)):
         return f"--{key} needs {found[1]} too"
+    if found := re.search(r"the following arguments are required: (?:fit|validate|test|predict)\.(\S+)", inner):
+        # they have defaults, which only null takes away
+        return f"--{found[1]} must not be null: leave it out for its default"
     wanted = [
         found.removeprefix("<class '").removesuffix("'>").replace("typing.", "").replace("NoneType", "null")
         for found in re.findall(r"Expected an? (<class '[^']+'>|[\w.]+\[.*?\]+)", inner)

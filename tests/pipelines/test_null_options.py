@@ -28,10 +28,9 @@ def test_never_null__by_type_and_default():
         ("--data.subsample null", "--data.subsample must not be null: leave it out for its default, 1.0"),
         ("--model null", "--model must not be null: leave it out for its default"),
         ("--model.loss null", "--model.loss must not be null: leave it out for its default"),
-        ("--model.loss.label_smoothing null", "--model.loss.label_smoothing must not be null"),
-        ("--model.optimizer.lr null", "--model.optimizer.lr must not be null: leave it out for its default, 0.001"),
-        ("--trainer.max_steps null", "--trainer.max_steps must not be null: leave it out for its default, -1"),
-        ("--run.root null", "--run.root must not be null: leave it out for its default, runs"),
+        ("--model.loss.label_smoothing null", "--model.loss.label_smoothing takes float, not 'None'"),
+        ("--model.optimizer.lr null", "--model.optimizer.lr takes float, not 'None'"),
+        ("--trainer.max_steps null", "--trainer.max_steps takes int, not 'None'"),
     ],
 )
 def test_fit__names_an_option_that_is_null_and_may_not_be(words, message, tmp_path, capsys):
