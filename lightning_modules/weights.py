@@ -153,7 +153,8 @@ def without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Strip prefixes that all names share, or all but those of a head.
 
     Example:
-        >>> list(without_prefixes({"module.model.conv1.weight": torch.ones(1), "module.model.fc.bias": torch.ones(1)}))
+        >>> one = Tensor([1])
+        >>> list(without_prefixes({"module.model.conv1.weight": one, "module.model.fc.bias": one}))
         ['conv1.weight', 'fc.bias']
     """
     while prefix := next((p for p in PREFIXES if is_shared(p, tensors)), None):

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from common.tensor_files import NAME
 from datamodules import ImageFolder, Manifest
 from lightning_modules import MLP
 from tests.helpers.cli import run
@@ -215,7 +216,7 @@ def test_allow_leakage__is_said_wherever_results_appear(tmp_path, images, traine
     assert "note: base was selected on" in shown
     (sentence,) = json.loads(path.read_text())["leakage"]["allowed"]
     with safe_open(path.parent / "predictions.safetensors", framework="pt") as file:
-        assert file.metadata() == {"leakage_allowed": sentence}
+        assert {**file.metadata(), NAME: ""} == {"leakage_allowed": sentence, NAME: ""}
     assert run("predict", "--ckpt_path", weights, root=tmp_path / "runs") == 0
     assert f"LEAKAGE ALLOWED: {sentence}" in " ".join(capsys.readouterr().out.split())
 
