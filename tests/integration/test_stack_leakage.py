@@ -13,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 from safetensors import safe_open
 
+from common.tensor_files import NAME
 from datamodules import ImageFolder
 from datamodules.data_record import DataChangedError
 from ensembling.heads import LogisticHead
@@ -52,6 +53,11 @@ def train(plan):
 
 def cells_of(plan):
     return Path(plan.root) / plan.experiment
+
+
+def told_by(file):
+    """What a file of tensors says of itself, beside its checksum."""
+    return {name: text for name, text in file.metadata().items() if name != NAME}
 
 
 def stacked(plan):
