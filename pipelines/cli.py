@@ -57,6 +57,7 @@ from pipelines.option_checks import check_seed, check_trainer, naming_options
 from pipelines.out_of_memory import naming_smaller_batch
 from pipelines.parsing import (
     check_average,
+    check_classes,
     check_configs,
     check_imbalance,
     check_monitor,
@@ -216,6 +217,7 @@ class ImageCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build the data first, hand what it knows to the model, and then build the rest."""
         parser, config = self._parser(self.subcommand), self.config[self.subcommand]
+        check_classes(config)
         check_trainer(config.trainer, str(self.subcommand))
         check_range("--model_summary.max_depth", config.model_summary.max_depth, "[-1, inf)")
         check_monitor(config.best_checkpoint)
