@@ -14,6 +14,9 @@ from common.yaml_loader import checked_loader, load
 # mode of a parser whose mappings `options` hold what a command line would
 TYPED_OPTIONS = "yaml with options as typed"
 
+# how a command line says that there is no value
+NULLS = ("null", "Null", "NULL", "~")
+
 _read_any = jsonargparse._paths.Path.read_text
 
 
@@ -25,12 +28,28 @@ def use_project_yaml() -> None:
     jsonargparse._loaders_dumpers.yaml_default_loader = checked_loader  # type: ignore[assignment]
     jsonargparse._paths.Path.read_text = _read_text  # type: ignore[assignment,method-assign]
     set_dumper("yaml", yaml_files.dump)
+    set_loader("yaml", load_option, (yaml.YAMLError,))
     set_loader(TYPED_OPTIONS, load_typed_options, (yaml.YAMLError,))
 
 
+def load_option(text: str) -> Any:
+    """Read a value; a text that is a comment to YAML, such as `#1`, is no missing value.
+
+    Args:
+        text: of a command line, or of a whole config
+    """
+    value = jsonargparse._loaders_dumpers.yaml_load(text)
+    return text if value is None and text.strip() not in NULLS else value
+
+
 def load_typed_options(text: str) -> Any:
-    """Read a plan: its `options` are handed to command lines, which know best what is a number."""
-    return load(text, as_typed=("options",))
+    """Read a plan: its `options` are handed to command lines, which know best what is a number.
+
+    Args:
+        text: the plan, or a value of a command line
+    """
+    value = load(text, as_typed=("options",))
+    return text if value is None and text.strip() not in NULLS else value
 
 
 def _read_text(path: Any) -> str:

@@ -123,7 +123,8 @@ class Cell:
         Args:
             folder: the experiment's
         """
-        place = ["--run.root", str(folder.parent), "--run.experiment", folder.name, "--run.name", self.name]
+        # a name may begin with a dash
+        place = [f"--run.root={folder.parent}", f"--run.experiment={folder.name}", f"--run.name={self.name}"]
         return ["fit", *self.settings, *place, *class_paths.options()]
 
 

@@ -254,6 +254,8 @@ def planned_runs(folder: Path) -> list[Missing]:
             name = entry.get("name") if isinstance(entry, dict) else entry
             if isinstance(name, str | int):
                 states[str(name)] = "planned, not started"
+            else:
+                states["plan.yaml"] = f"planned: {name!r:.80} is no name; put it in quotes"
         if problem:
             states["plan.yaml"] = problem
     for path in sorted((folder / "cells").glob("*.json")):

@@ -31,7 +31,9 @@ class RunOptions:
     def __post_init__(self) -> None:
         for option in ("experiment", "name"):
             value = getattr(self, option)
-            if value is not None and (not value.strip() or re.search(r"[/\\\0]", value) or value in (".", "..")):
+            # the command line takes the last two for no name
+            taken = (".", "..", "~", "null")
+            if value is not None and (not value.strip() or re.search(r"[/\\\0]", value) or value.lower() in taken):
                 raise ValueError(f"--run.{option} must be a plain folder name, not {value!r}")
         for option in ("root", "experiment", "name"):
             value = getattr(self, option) or ""

@@ -253,3 +253,13 @@ def test_parser__options_as_typed(tmp_path):
     path.write_text("options: {a: 12e4, b: 'no', c: [1, 2]}")
     assert parser.parse_args(["--config", str(path)]).options == {"a": "12e4", "b": "no", "c": [1, 2]}
     assert parser.parse_args(["--options.a", "12e4"]).options == {"a": "12e4"}
+
+
+@pytest.mark.parametrize("text", ["#1", "# a comment", "---", "...", "%", "@x", "[a", "a: b"])
+def test_parser__text_that_is_nothing_to_yaml_stays(text):
+    use_project_yaml()
+    for mode in ("yaml", TYPED_OPTIONS):
+        parser = ArgumentParser(exit_on_error=False, parser_mode=mode)
+        parser.add_argument("--name", type=str | None)
+        assert parser.parse_args([f"--name={text}"]).name == text
+        assert parser.parse_args(["--name=null"]).name is None

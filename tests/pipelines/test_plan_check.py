@@ -123,3 +123,11 @@ def test_check__members_may_be_trained_differently():
     own = {"data.val_fraction": 0.2}
     members = [Member("one", options=SMALL), Member("two", options={"model": "Linear", **own})]
     check(plan(mode="oof", options={}, members=members))
+
+
+def test_check__a_number_in_place_of_a_text_is_named():
+    options = {"data": "Manifest", "data.path": 12e4}
+    with pytest.raises(
+        ValueError, match=r"member 'one': data.path takes a text, and YAML reads yours as 120000.0: put it"
+    ):
+        check(plan(members=[Member("one", options=options)], options={"data.stack_fraction": 0.2}))

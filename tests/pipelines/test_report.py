@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
 from pipelines.main import main
+from pipelines.report_runs import planned_runs
 from tests.helpers.runs import logits_for, write_run
 
 LABELS = torch.arange(120) % 4
@@ -427,3 +428,10 @@ def test_report__performance_of_something_else(study, tmp_path, capsys):
     assert "has other columns" in capsys.readouterr().err
     assert other.read_text() == "a,b\n1,2\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_planned__a_name_without_quotes_is_told(tmp_path):
+    (tmp_path / "plan.yaml").write_text("planned: [1e3, a]\n")
+    states = {missing.label: missing.state for missing in planned_runs(tmp_path)}
+    assert states[f"{tmp_path.name}/a"] == "planned, not started"
+    assert "1000.0 is no name; put it in quotes" in states[f"{tmp_path.name}/plan.yaml"]

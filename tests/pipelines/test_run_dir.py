@@ -84,7 +84,7 @@ def test_choose__torchrun(tmp_path, monkeypatch):
     assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-abc"
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "", " ", "a\\b"])
+@pytest.mark.parametrize("name", ["a/b", "..", "", " ", "a\\b", "null", "~"])
 def test_options__names_are_plain(name):
     with pytest.raises(ValueError, match="--run.name must be a plain folder name"):
         RunOptions(name=name)

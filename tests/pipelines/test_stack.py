@@ -232,3 +232,34 @@ def test_main__weights_of_unknown_images_are_refused_before_any_cell(allowed, tm
         error = capsys.readouterr().err
         assert f"a would be fitted on unknown images: {tmp_path}/x.safetensors" in error
         assert "option allow_unknown true" in error
+
+
+def test_parse__options_are_what_a_command_line_would_hold(tmp_path):
+    path = tmp_path / "plan.yaml"
+    shared = "options: {data: Manifest, data.leave_out_source: 12e4, data.class_names: ['0', 'no']}\n"
+    member = "members: [{name: '1e3', options: {model.hidden: [8, 16], trainer.benchmark: no, data.path: 1_000}}]\n"
+    path.write_text(shared + member)
+    (cell,) = stack.parse(["--config", str(path)]).cells
+    assert cell.name == "1e3"
+    wanted = ["--data=Manifest", "--data.leave_out_source=12e4", '--data.class_names=["0", "no"]']
+    assert cell.settings == [*wanted, "--model.hidden=[8, 16]", "--trainer.benchmark=no", "--data.path=1_000"]
+    (cell,) = stack.parse(["--config", str(path), "--options.data.leave_out_source", "4e12345"]).cells
+    assert "--data.leave_out_source=4e12345" in cell.settings
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("members: [{name: 1e3}]", "takes text, and without quotes YAML takes yours for the number 1000.0"),
+        ("experiment: größe".encode("cp1252"), "plan.yaml, line 1: the text is not UTF-8; save the file as UTF-8"),
+        ("- one", "plan.yaml, line 1: the file must hold options by name"),
+        ("seed: 1\nseed: 2", "plan.yaml, line 2: the key 'seed' comes twice"),
+    ],
+)
+def test_main__a_plan_that_cannot_be_read_is_named(tmp_path, capsys, text, said):
+    (tmp_path / "plan.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert main(["stack", "--config", str(tmp_path / "plan.yaml"), "--root", str(tmp_path / "runs")]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
