@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from callbacks.drawing import Drawing, Drawn
 from callbacks.recorder import is_rehearsal
 from callbacks.result_files import read_result
+from common.recorded import check_recorded
 
 
 class LearningCurves(Drawing):
@@ -52,10 +53,11 @@ class LearningCurves(Drawing):
         from figures import learning_curves
         from figures.learning_curves import series_of
 
-        with (run / "metrics.csv").open(newline="") as file:
+        result, path = read_result(run / "result.json"), run / "metrics.csv"
+        check_recorded(path, result, "copy it again from where it is whole", may_grow=True)
+        with path.open(newline="", encoding="utf-8") as file:
             curves = series_of(list(csv.DictReader(file)))
         if max((len(epochs) for name, (epochs, _) in curves.items() if name.endswith("/loss")), default=0) < 2:
             # one point is no curve
             return
-        result = read_result(run / "result.json")
         yield "fit_learning_curves", learning_curves(curves, result.get("fit", {}).get("best_epoch"), run.name)

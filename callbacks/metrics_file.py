@@ -33,11 +33,10 @@ class MetricsFile:
         # not yet in the file
         self.metrics: list[dict[str, Any]] = []
         try:
-            self.columns = next(csv.reader(self._lines()), [])
-        except (UnicodeDecodeError, csv.Error) as error:
+            self.columns, *rows = list(csv.reader(self._lines())) or [[]]
+            check_rows(self.columns, rows)
+        except (ValueError, csv.Error) as error:
             raise damaged(path, str(error), WAY_OUT) from error
-        if self.columns and "step" not in self.columns:
-            raise damaged(path, "it has no column 'step'", WAY_OUT)
 
     def _lines(self) -> list[str]:
         """Read the lines of the file, but for half of one that a killed process has left at its end."""
@@ -104,6 +103,40 @@ class MetricsFile:
     def _write_whole(self, rows: Iterable[Mapping[str, Any]], columns: list[str]) -> None:
         with write_whole(self.path) as partial:
             partial.write_text(table(rows, columns, header=True), encoding="utf-8", newline="")
+
+
+def check_rows(columns: list[str], rows: Iterable[list[str]]) -> None:
+    """Refuse what `MetricsFile` has not written.
+
+    Args:
+        columns: the first line
+        rows: those below it
+
+    Raises:
+        ValueError: a row has other columns, or something else than numbers
+    """
+    if columns and (len(set(columns)) < len(columns) or "step" not in columns):
+        raise ValueError("its first line does not name its columns, of which one is 'step'")
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(columns):
+            raise ValueError(f"line {number} has {len(row)} values for {len(columns)} columns")
+        for name, text in zip(columns, row, strict=True):
+            if not (text.isdecimal() if name == "step" else not text or is_number(text)):
+                raise ValueError(f"line {number}: {text!r} is no number")
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text is a number.
+
+    Example:
+        >>> is_number("1e-3"), is_number("nan"), is_number("0,5")
+        (True, True, False)
+    """
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: list[str], header: bool) -> str:

@@ -51,7 +51,9 @@ def problems(value: Any, wanted: Any, place: str) -> Iterator[str]:
         else:
             yield wrong(place, value, "list")
     # bool is an int, and an int will do for a float
-    elif isinstance(value, bool) or not isinstance(value, int | float if wanted is float else wanted):
+    elif isinstance(value, bool) is not (wanted is bool) or not isinstance(
+        value, int | float if wanted is float else wanted
+    ):
         yield wrong(place, value, wanted.__name__)
 
 

@@ -94,7 +94,7 @@ def _take(lock: FileLock, path: Path) -> bool | None:
 
 def _read(owner: Path) -> str:
     try:
-        return owner.read_text().strip()
+        return owner.read_text(errors="replace").strip()
     except OSError:
         # it has just ended, or has not told yet
         return ""

@@ -126,7 +126,8 @@ def read_shard(path: Path) -> tuple[Tensor, Tensor] | None:
     try:
         with safe_open(path, framework="pt") as file:
             keys, logits, noted = file.get_tensor("key"), file.get_tensor("logits"), file.metadata() or {}
-        whole = len(keys) == len(logits) > 0 and noted.get("checksum") == checksum(keys, logits)
+        kinds = (keys.dtype, keys.ndim, logits.dtype, logits.ndim) == (torch.int64, 1, torch.float32, 2)
+        whole = kinds and len(keys) == len(logits) > 0 and noted.get("checksum") == checksum(keys, logits)
         reason = "its content has changed"
     except FileNotFoundError:
         # removed since it was listed

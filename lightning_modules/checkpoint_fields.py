@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from common.fields import ANY
+from common.fields import ANY, check_fields
 
 DATA_INFO = {
     "num_classes": int,
@@ -17,17 +18,12 @@ DATA_INFO = {
     "mean?": [float],
     "std?": [float],
 }
-MODEL_IN_STACK = {"kind": str, "options": {"data_info": DATA_INFO}}
 PLAIN_CLASS = {"class_path": str, "init_args?": {}}
 CHECKPOINT = {
     "architecture": {
         "class_path": str,
         "init_args": {
             "data_info": DATA_INFO,
-            # of a whole stack
-            "members?": [{"name": str, "models": [MODEL_IN_STACK]}],
-            "meta_model?": {},
-            "temperature?": float,
         },
     },
     "state_dict": {ANY: Tensor},
@@ -41,9 +37,22 @@ CHECKPOINT = {
     "bases?": [{"path": str, "relative": str, "sha256": str}],
     "config?": {"model?": PLAIN_CLASS, "data?": PLAIN_CLASS},
 }
+# beside that, of a whole stack; an option that is missing would be taken for its default without a word
+STACK = {
+    "architecture": {
+        "init_args": {
+            "members": [{"name": str, "models": [{"kind": str, "options": {"data_info": DATA_INFO}}]}],
+            "meta_model": {"kind": str, "options": {}},
+            "normalized": bool,
+            "temperature": float,
+            "tta": str,
+        },
+    },
+}
 # what Lightning asks for, whatever it does with a checkpoint
 OF_LIGHTNING = {"pytorch-lightning_version": str, "epoch": int, "global_step": int}
-PROGRESS = {"total": {ANY: int}, "current": {ANY: int}}
+COUNTS = {"ready": int, "started": int, "processed": int, "completed": int}
+PROGRESS = {"total": COUNTS, "current": COUNTS}
 # what a fit goes on from; where a part is missing, Lightning would begin it anew without a word
 RESUMED = {
     "loops": {
@@ -59,6 +68,22 @@ RESUMED = {
     "optimizer_states": [{"state": {}, "param_groups": [{}]}],
     "lr_schedulers": [{}],
 }
+
+
+def check_checkpoint(checkpoint: Mapping[str, Any], path: Path | str, way_out: str) -> None:
+    """Refuse a checkpoint without what is needed to build its model.
+
+    Args:
+        checkpoint: its content
+        path: its file
+        way_out: what to do then
+
+    Raises:
+        DamagedFileError: a field is missing, or is something else
+    """
+    check_fields(checkpoint, CHECKPOINT, path, way_out)
+    if "members" in checkpoint["architecture"]["init_args"]:
+        check_fields(checkpoint, STACK, path, way_out)
 
 
 def check_kinds(state: Mapping[str, Tensor], model: nn.Module, path: Path | str) -> None:

@@ -16,7 +16,7 @@ from common.archive import ArchiveError, check_archive
 from common.damaged import damaged
 from common.fields import check_fields
 from common.partial_files import partial_path, remove_abandoned
-from lightning_modules.checkpoint_fields import CHECKPOINT, OF_LIGHTNING
+from lightning_modules.checkpoint_fields import OF_LIGHTNING, check_checkpoint
 
 # with what torch's files began before version 1.6, which have no checksums
 LEGACY = b"\x80"
@@ -86,7 +86,8 @@ class WholeFileIO(TorchCheckpointIO):
         if not _is_local_file_protocol(path):
             return super().load_checkpoint(path, *args, **kwargs)
         checkpoint = read_archive(Path(path))
-        check_fields(checkpoint, CHECKPOINT | OF_LIGHTNING, path, way_out(Path(path)))
+        check_fields(checkpoint, OF_LIGHTNING, path, way_out(Path(path)))
+        check_checkpoint(checkpoint, path, way_out(Path(path)))
         return checkpoint
 
 

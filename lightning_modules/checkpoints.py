@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from common import class_paths
-from common.fields import check_fields
 from datamodules.info import DataInfo
 from datamodules.provenance import Provenance
-from lightning_modules.checkpoint_fields import CHECKPOINT, check_kinds
+from lightning_modules.checkpoint_fields import check_checkpoint, check_kinds
 from lightning_modules.checkpoint_io import file_sha256, read_archive, way_out
 from lightning_modules.classifier import ImageClassifier
 
@@ -90,7 +89,7 @@ def read_checkpoint(path: Path, mapped: bool = False, digest: str | None = None)
     checkpoint = read_archive(path, mapped, digest)
     if not isinstance(checkpoint, dict) or "architecture" not in checkpoint:
         raise ValueError(f"{path} is not a checkpoint of this project: it does not say which model it holds")
-    check_fields(checkpoint, CHECKPOINT, path, way_out(path))
+    check_checkpoint(checkpoint, path, way_out(path))
     return checkpoint
 
 

@@ -13,7 +13,7 @@ from common.damaged import DamagedFileError
 from common.fields import check_fields
 from common.tensor_files import read_tensors
 from datamodules.provenance import Provenance
-from lightning_modules.checkpoint_fields import CHECKPOINT, other_kind
+from lightning_modules.checkpoint_fields import check_checkpoint, other_kind
 from lightning_modules.checkpoint_io import file_sha256, is_legacy, read_archive, way_out
 from lightning_modules.timm_backbones import pretrained_network, pretrained_origin, pretrained_statistics
 
@@ -141,7 +141,7 @@ def from_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> Weights:
     """Take the backbone out of a checkpoint of this project, with its normalisation and what it was fitted on."""
     if "bases" in checkpoint:
         raise ValueError(f"--model.weights {path} holds a stack, which has no backbone: name the checkpoint of a base")
-    check_fields(checkpoint, CHECKPOINT, f"--model.weights {path}", way_out(path))
+    check_checkpoint(checkpoint, f"--model.weights {path}", way_out(path))
     state, record = checkpoint["state_dict"], Provenance.from_plain(checkpoint.get("provenance"), str(path))
     tensors = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
     check_fields(state, NORMALIZED, f"--model.weights {path}", way_out(path))

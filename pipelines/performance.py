@@ -110,7 +110,7 @@ def append_rows(path: Path, rows: Iterable[dict[str, str]]) -> int:
 
 
 def _append(path: Path, rows: Iterable[dict[str, str]]) -> int:
-    text = _read(path) if path.is_file() else ""
+    text = read_text(path) if path.is_file() else ""
     known = check_columns(path, text) if text.strip() else set()
     new = list(dict.fromkeys(tuple(row[name] for name in COLUMNS) for row in rows))
     new = [row for row in new if row not in known]
@@ -126,7 +126,12 @@ def _append(path: Path, rows: Iterable[dict[str, str]]) -> int:
     return len(new)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a file of rows, whatever its bytes.
+
+    Raises:
+        UsageError: it cannot be read
+    """
     try:
         # as it stands, because a name may hold an end of line; a spreadsheet may have put a mark before it
         return path.read_bytes().decode("utf-8-sig", errors="surrogateescape")

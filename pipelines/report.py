@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from pipelines.errors import UsageError, explain_parsing
-from pipelines.performance import append_rows, check_columns, performance_row
+from pipelines.performance import append_rows, check_columns, performance_row, read_text
 from pipelines.report_intervals import add_intervals
 from pipelines.report_metrics import ComparedRun, Comparison, compare
 from pipelines.report_output import PAGE, check_out, write_report
@@ -200,6 +200,6 @@ def check_performance(path: Path) -> None:
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder: --performance takes a file")
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = read_text(path) if path.is_file() else ""
     if text.strip():
         check_columns(path, text)

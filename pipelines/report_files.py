@@ -50,11 +50,13 @@ def read_metrics(path: Path) -> dict[str, tuple[list[float], list[float]]]:
     found: dict[str, list[tuple[float, float]]] = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        for number, row in enumerate(rows):
+            # a killed run leaves half of its last row
+            rows = list(csv.DictReader(line for line in file if line.endswith("\n")))
+        for row in rows:
+            if None in row or None in row.values():
+                raise ValueError("a row has more or fewer values than there are columns")
             for name, text in row.items():
-                # a killed run leaves half of its last row
-                if name in ("epoch", "step", None) or not text or (None in row and number + 1 == len(rows)):
+                if name in ("epoch", "step") or not text:
                     continue
                 epoch, value = float(row.get("epoch") or "nan"), float(text)
                 if np.isfinite(value):

@@ -342,7 +342,8 @@ def read_speed(path: Path) -> dict[str, float]:
     """
     if not path.is_file():
         return {}
-    known, way_out = read_json(path, "remove it, and it is measured anew"), "remove it, and it is measured anew"
+    way_out = "remove it, and it is measured anew"
+    known = read_json(path, way_out)
     check_fields(known, {ANY: float}, path, way_out)
     return known
 

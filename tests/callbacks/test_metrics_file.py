@@ -101,10 +101,21 @@ def test_save__a_full_disk_leaves_whole_rows(tmp_path, monkeypatch):
     assert [row["step"] for row in rows(path)] == ["0", "1", "2"]
 
 
-@pytest.mark.parametrize("content", [b"epoch,st\xb7p\n0,1\n", b"epoch,stgp\n0,1\n"])
-def test_metrics_file__a_damaged_one_is_named(content, tmp_path):
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (b"step", b"stfp", "does not name its columns"),
+        (b"0.5,1", b"0.5;1", "line 3 has 1 values for 2 columns"),
+        (b"0.5,1", b"0.u,1", "line 3: '0.u' is no number"),
+        (b"0.5,1", b"0.5,q", "line 3: 'q' is no number"),
+        (b"0.5,1", b"\xb0.5,1", "can't decode"),
+    ],
+)
+def test_metrics_file__a_damaged_one_is_named(before, after, message, tmp_path):
     path = tmp_path / "metrics.csv"
+    logged(path, 0, 1, 2)
+    content = path.read_bytes().replace(before, after)
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match=r"metrics\.csv is damaged .*rename it, and the run goes on"):
+    with pytest.raises(DamagedFileError, match=rf"metrics\.csv is damaged .*{message}.*rename it, and the run goes on"):
         MetricsFile(path)
     assert path.read_bytes() == content

@@ -7,7 +7,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
 
 from callbacks import RunRecorder
-from callbacks.result_files import says_the_same
+from callbacks.result_files import read_predictions, says_the_same
+from common.damaged import DamagedFileError
+from common.recorded import check_recorded
 from datamodules import ImageFolder, Manifest
 from datamodules.data_record import DataChangedError, DataRecord
 from datamodules.provenance import Provenance
@@ -130,6 +132,35 @@ def test_test__again_in_other_batches_keeps_no_copy(tmp_path):
     data.batch_size = 7
     trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
     assert not (tmp_path / "result.1.json").exists()
+
+
+@pytest.mark.parametrize("name", ["result.json", "predictions.safetensors"])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_test__a_damaged_file_is_put_aside_with_a_word(tmp_path, name, flipped):
+    model, data = fitted(tmp_path)
+    trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+    whole = read(tmp_path)["test"]
+    path = tmp_path / name
+    content = bytearray(path.read_bytes())
+    # within a number of the result, or among the logits
+    content[-200 if name == "result.json" else -3] ^= 1
+    broken = bytes(content) if flipped else bytes(content[: len(content) // 2])
+    path.write_bytes(broken)
+    copy = path.with_suffix(f".1{path.suffix}")
+    with pytest.warns(UserWarning, match=f"{name} is damaged .*It is put aside as {copy}, and written anew"):
+        trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
+    assert copy.read_bytes() == broken
+    assert read(tmp_path)["test"] == whole
+    assert "test/logits" in read_predictions(tmp_path / "predictions.safetensors")
+
+
+def test_fit__its_result_says_what_config_and_metrics_were(tmp_path):
+    (tmp_path / "config.yaml").write_text("lr: 0.1\n")
+    fitted(tmp_path)
+    check_recorded(tmp_path / "config.yaml", read(tmp_path), "")
+    (tmp_path / "config.yaml").write_text("lr: 0.3\n")
+    with pytest.raises(DamagedFileError, match="config.yaml is damaged"):
+        check_recorded(tmp_path / "config.yaml", read(tmp_path), "")
 
 
 def test_test__other_data_with_the_same_metrics_keeps_a_copy(tmp_path):

@@ -8,8 +8,12 @@ from xml.etree import ElementTree
 import pytest
 import torch
 from matplotlib.figure import Figure
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
+from callbacks.result_files import write_json
+from common.recorded import sums_of
+from common.tensor_files import with_checksum
 from pipelines.main import main
 from pipelines.report_runs import planned_runs
 from tests.helpers.runs import logits_for, write_run
@@ -435,3 +439,31 @@ def test_planned__a_name_without_quotes_is_told(tmp_path):
     states = {missing.label: missing.state for missing in planned_runs(tmp_path)}
     assert states[f"{tmp_path.name}/a"] == "planned, not started"
     assert "1000.0 is no name; put it in quotes" in states[f"{tmp_path.name}/plan.yaml"]
+
+
+def flipped(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_report__a_flipped_bit_in_any_file_of_a_run_is_told(tmp_path, capsys):
+    # as the commands write them
+    folder = write_run(tmp_path / "runs/exp/mlp", logits_for(LABELS, 4), LABELS)
+    result = json.loads((folder / "result.json").read_text())
+    files = sums_of([folder / "config.yaml", folder / "metrics.csv"])
+    write_json(folder / "result.json", result | {"files": files})
+    columns = load_file(folder / "predictions.safetensors")
+    save_file(columns, folder / "predictions.safetensors", with_checksum(columns))
+    report(tmp_path / "whole", tmp_path / "runs")
+    assert "damaged" not in capsys.readouterr().out
+    for name, place, found in (
+        ("config.yaml", 20, "config.yaml is damaged (its content has changed since the run ended)"),
+        ("metrics.csv", -5, "metrics.csv is damaged (its content has changed since the run ended)"),
+        ("result.json", -100, "result.json is damaged"),
+        ("predictions.safetensors", -3, "predictions.safetensors is damaged (its content has changed"),
+    ):
+        shutil.copytree(tmp_path / "runs", tmp_path / name)
+        flipped(tmp_path / name / "exp/mlp" / name, place)
+        page = html.unescape(report(tmp_path / f"{name} out", tmp_path / name))
+        assert found in capsys.readouterr().out + page
