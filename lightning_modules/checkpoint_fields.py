@@ -64,10 +64,12 @@ RESUMED = {
             "epoch_loop.automatic_optimization.optim_progress": {},
         }
     },
-    "callbacks": {ANY: {}},
+    "callbacks": {"RandomState?": {"cpu": Tensor}, ANY: {}},
     "optimizer_states": [{"state": {}, "param_groups": [{}]}],
     "lr_schedulers": [{}],
 }
+# of a BatchLoader: which batches of an epoch are left
+LOADER = {"epoch": int, "batches": int, "batch_size": int, "seed": int, "samples": str, "of": int}
 
 
 def check_checkpoint(checkpoint: Mapping[str, Any], path: Path | str, way_out: str) -> None:

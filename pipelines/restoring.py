@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from callbacks import RandomState, RunRecorder
 from common.damaged import damaged
 from common.fields import check_fields
-from lightning_modules.checkpoint_fields import RESUMED, check_kinds
+from lightning_modules.checkpoint_fields import LOADER, RESUMED, check_kinds
 from lightning_modules.checkpoint_io import way_out
 
 
@@ -104,6 +104,11 @@ def check_resumable(checkpoint: dict[str, Any], path: Path, trainer: pl.Trainer)
     trained = checkpoint.get("config", {}).get("data", {}).get("class_path", "")
     if trained.rpartition(".")[2] == name and name not in checkpoint:
         raise damaged(path, f"{name} is missing, which says what batches are left", way_out(path))
+    loaders = [checkpoint.get(name), *checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])]
+    for state in loaders:
+        # loaders of other kinds have other states
+        if isinstance(state, dict) and state.keys() & LOADER.keys():
+            check_fields({name: state}, {name: LOADER}, path, way_out(path))
     ours = [callback.state_key for callback in trainer.callbacks if isinstance(callback, RandomState | RunRecorder)]  # type: ignore[attr-defined]
     unknown = [key for key in ours if key not in checkpoint["callbacks"]]
     if unknown:
