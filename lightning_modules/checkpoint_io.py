@@ -86,8 +86,8 @@ class WholeFileIO(TorchCheckpointIO):
         if not _is_local_file_protocol(path):
             return super().load_checkpoint(path, *args, **kwargs)
         checkpoint = read_archive(Path(path))
-        check_fields(checkpoint, OF_LIGHTNING, path, way_out(Path(path)))
         check_checkpoint(checkpoint, path, way_out(Path(path)))
+        check_fields(checkpoint, OF_LIGHTNING, path, way_out(Path(path)))
         return checkpoint
 
 

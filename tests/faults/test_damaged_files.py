@@ -124,13 +124,13 @@ KINDS = {
         "runs/one/mlp/predictions.safetensors", (*TEST, "runs/one/mlp"), metrics_of("runs/one/mlp")
     ),
     "result.json in a report": Kind("runs/one/mlp/result.json", REPORT, reported),
-    "metrics.csv in a report": Kind("runs/one/mlp/metrics.csv", REPORT, reported, checked=False),
+    "metrics.csv in a report": Kind("runs/one/mlp/metrics.csv", REPORT, reported),
     "metrics.csv at a resumed fit": Kind(
         "runs/one/mlp/metrics.csv",
         fit("mlp", *DIGITS, *MLP, "--trainer.max_epochs", "2", "--ckpt_path", "runs/one/mlp"),
         trained("runs/one/mlp"),
     ),
-    "config.yaml in a report": Kind("runs/one/mlp/config.yaml", REPORT, reported, checked=False),
+    "config.yaml in a report": Kind("runs/one/mlp/config.yaml", REPORT, reported),
     "config.yaml at a fit": Kind(
         "runs/one/mlp/config.yaml",
         ("fit", "--config", "runs/one/mlp/config.yaml", *QUICK, "--trainer.max_epochs", "1"),
@@ -140,7 +140,7 @@ KINDS = {
     "logits of a stack in a report": Kind("runs/stack/stack/logits.safetensors", REPORT_OF_STACK, reported),
     "result.json of a stack": Kind("runs/stack/stack/result.json", REPORT_OF_STACK, reported),
     "record of a cell": Kind("runs/stack/cells/mlp.json", STACK, metrics_of("runs/stack/stack")),
-    "config.yaml of a member": Kind("runs/stack/mlp/config.yaml", STACK, metrics_of("runs/stack/stack"), checked=False),
+    "config.yaml of a member": Kind("runs/stack/mlp/config.yaml", STACK, metrics_of("runs/stack/stack")),
     "result.json of a member": Kind("runs/stack/mlp/result.json", STACK, metrics_of("runs/stack/stack")),
     "cached logits": Kind("cache/*/*.safetensors", STACK, metrics_of("runs/stack/stack")),
     "store of decoded images": Kind("runs/.cache/*/*", (*TEST, "runs/one/folder"), metrics_of("runs/one/folder")),
