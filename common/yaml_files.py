@@ -193,8 +193,11 @@ def plain(value: Any, where: str = "") -> Any:
         return os.fspath(value)
     if f"{type(value).__module__}.{type(value).__name__}" in NAMED:
         return str(value)
+    # without the address of an object, which is another one each time
+    shown = re.sub(r" at 0x[0-9a-f]+", "", repr(value))
     raise NoYAMLFormError(
-        f"{where or 'a value'} is {value!r:.80}, a {type(value).__name__}, which a config cannot hold"
+        f"{where or 'a value'} is {shown:.80}, a {type(value).__name__}, which a config cannot hold; "
+        "give it another value"
     )
 
 

@@ -194,9 +194,11 @@ def taken_for(value: str) -> str:
         value: as Python writes it
 
     Example:
-        >>> taken_for("False"), taken_for("120000.0"), taken_for("[0]")
-        ('the truth value False', 'the number 120000.0', '')
+        >>> taken_for("False"), taken_for("120000.0"), taken_for("{True: False}"), taken_for("[0]")
+        ('the truth value False', 'the number 120000.0', 'a mapping', '')
     """
+    if value.startswith("{"):
+        return "a mapping"
     if value in ("True", "False"):
         return f"the truth value {value}"
     if value == "None":

@@ -20,10 +20,13 @@ from pipelines.cells import CellFiles, CellJob, Outcome, run_command
 from pipelines.errors import UsageError, explain_parsing
 from pipelines.live import CellTable
 from pipelines.parsing import check_configs
-from pipelines.plan import StackPlan
+from pipelines.plan import StackPlan, dotted
 from pipelines.plan_check import Checked, check, check_samples
 from pipelines.stack_data import refuse_changed_cells, refuse_unknown_weights
 from pipelines.stack_folder import CellError, check_unchanged, held, open_folder, planned_folder
+
+# how a command line names one of the plan's options
+OPTIONS = "--options."
 
 
 def parse(args: list[str]) -> StackPlan:
@@ -37,6 +40,7 @@ def parse(args: list[str]) -> StackPlan:
     """
     use_project_yaml()
     check_configs(args)
+    args, typed = take_options(args)
     parser = ArgumentParser(
         prog="train.py stack",
         description=__doc__,
@@ -56,7 +60,41 @@ def parse(args: list[str]) -> StackPlan:
         if not error.option.startswith(HEAD_OPTION):
             raise
         raise UsageError(f"--heads: {error.option.rpartition('.')[2]} {error.reason}") from error
+    options["options"] = dotted(options["options"]) | typed
     return StackPlan(**{name: value for name, value in options.items() if name != "config"})
+
+
+def take_options(args: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Take out of a command line what it sets of the plan's `options`.
+
+    The parser would put `--options.data.fold` into a mapping `data`, in place of the data that the plan names.
+
+    Args:
+        args: the command line
+
+    Returns:
+        what is left, and the options by name, as typed
+
+    Raises:
+        UsageError: one has no value
+
+    Example:
+        >>> take_options(["--options.data.fold", "1", "--seed", "2"])
+        (['--seed', '2'], {'data.fold': '1'})
+    """
+    rest: list[str] = []
+    options: dict[str, str] = {}
+    words = iter(args)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if not option.startswith(OPTIONS):
+            rest.append(word)
+            continue
+        value = value if equals else next(words, "--")
+        if not equals and value.startswith("--"):
+            raise UsageError(f"{option} needs a value")
+        options[option.removeprefix(OPTIONS)] = value
+    return rest, options
 
 
 def run_cells(plan: StackPlan, checked: Checked, folder: Path, console: Console) -> None:

@@ -8,7 +8,9 @@ import torch
 from lightning.pytorch import Callback
 from safetensors import safe_open
 
+from common import class_paths
 from common.yaml_files import NoYAMLFormError, read_mapping
+from pipelines.errors import UsageError
 from pipelines.parsing import check_reruns, plain_config
 from pipelines.plan_check import FitParser
 from tests.helpers.cli import run
@@ -28,9 +30,9 @@ LIKE_NUMBERS = (
     "on",
     "=",
     "~x",
-    "on: off",
 )
 
+CPU = torch.device("cpu")
 # nothing that YAML has
 KINDS = frozenset({object()})
 
@@ -65,7 +67,17 @@ def test_saved__text_stays_text(parser, text):
     options = content["data"]["init_args"]
     assert (options["path"], options["leave_out_source"], options["class_names"]) == (text, text, [text])
     assert (content["run"]["name"], content["run"]["experiment"]) == (text, text)
-    assert content["trainer"]["logger"]["init_args"]["name"] == text
+    options = content["trainer"]["logger"]["init_args"]
+    assert (options["save_dir"], options["name"]) == (text, text)
+
+
+def test_saved__text_that_yaml_takes_for_a_mapping_needs_quotes(parser):
+    content = saved(parser, "--data", "Manifest", "--data.path", '"on: off"', "--run.name", "on: off")
+    assert (content["data"]["init_args"]["path"], content["run"]["name"]) == ("on: off", "on: off")
+    with pytest.raises(
+        UsageError, match=r"--data\.path takes text, .* YAML takes yours for a mapping: put it in quotes"
+    ):
+        saved(parser, "--data", "Manifest", "--data.path", "on: off")
 
 
 @pytest.mark.parametrize(
@@ -110,12 +122,13 @@ def test_check_reruns__names_what_would_change(parser):
 
 
 class Odd(Callback):
-    def __init__(self, device: str | torch.device = torch.device("cpu"), what: object = None, kind: set = KINDS):
+    def __init__(self, device: str | torch.device = CPU, what: object = None, kind: set = KINDS):
         """Hold what no option should."""
 
 
 def test_saved__a_device(parser):
     odd = f"{Odd.__module__}.Odd"
+    class_paths.trust("tests")
     content = saved(parser, f"--trainer.callbacks+={odd}", "--trainer.callbacks.kind=[]")
     assert content["trainer"]["callbacks"] == [
         {"class_path": odd, "init_args": {"device": "cpu", "what": None, "kind": []}}
@@ -126,7 +139,10 @@ def test_fit__what_no_config_can_hold_leaves_no_folder(tmp_path, capsys):
     odd = (f"--trainer.callbacks+={Odd.__module__}.Odd", "--trainer.callbacks.what", "1")
     assert run("fit", *FIT, *odd, root=tmp_path / "runs") == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said == "?"
+    assert said == (
+        "error: trainer.callbacks[0].init_args.kind is {<object object>}, a set, which a config cannot hold; "
+        "give it another value"
+    )
     assert not (tmp_path / "runs").exists()
 
 

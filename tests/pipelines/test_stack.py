@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 
 from pipelines import stack
 from pipelines.cells import CellFiles, Outcome, run_command
+from pipelines.errors import UsageError
 from pipelines.executors import LocalExecutor
 from pipelines.main import main
 from pipelines.stack_folder import CellError, held
@@ -244,7 +245,9 @@ def test_parse__options_are_what_a_command_line_would_hold(tmp_path):
     wanted = ["--data=Manifest", "--data.leave_out_source=12e4", '--data.class_names=["0", "no"]']
     assert cell.settings == [*wanted, "--model.hidden=[8, 16]", "--trainer.benchmark=no", "--data.path=1_000"]
     (cell,) = stack.parse(["--config", str(path), "--options.data.leave_out_source", "4e12345"]).cells
-    assert "--data.leave_out_source=4e12345" in cell.settings
+    assert cell.settings[:2] == ["--data=Manifest", "--data.leave_out_source=4e12345"]
+    with pytest.raises(UsageError, match=r"--options\.data\.path needs a value"):
+        stack.parse(["--config", str(path), "--options.data.path", "--seed", "1"])
 
 
 @pytest.mark.parametrize(
