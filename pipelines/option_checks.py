@@ -12,6 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
+from common.machine import core_count
 from common.ranges import SEEDS, OptionError, check_range
 from common.spelling import nearest
 
@@ -80,7 +81,7 @@ def check_trainer(trainer: Namespace, command: str, here: bool = True) -> None:
     check_durations(trainer)
     if here:
         check_accelerator(trainer.accelerator)
-    check_devices(trainer)
+    check_devices(trainer, here)
     strategies = ["auto", *StrategyRegistry.available_strategies()]
     if isinstance(trainer.strategy, str) and trainer.strategy not in strategies:
         hint = nearest(trainer.strategy, strategies) or f" (known: {', '.join(strategies)})"
@@ -143,11 +144,15 @@ def check_accelerator(name: Any) -> None:
         raise OptionError("--trainer.accelerator", f"{reason}; use auto, or one of {', '.join(sorted(present))}")
 
 
-def check_devices(trainer: Namespace) -> None:
-    """Refuse a number of devices that is none; which GPUs there are, Lightning says well.
+def check_devices(trainer: Namespace, here: bool = True) -> None:
+    """Refuse a number of devices that is none, or more than there are; which GPUs there are, Lightning says well.
+
+    Args:
+        trainer: its options
+        here: whether it is this machine that has them
 
     Raises:
-        OptionError: it is none
+        OptionError: it cannot work
     """
     devices, option = trainer.devices, "--trainer.devices"
     words = devices if isinstance(devices, str) else ""
@@ -157,10 +162,24 @@ def check_devices(trainer: Namespace) -> None:
         raise OptionError(option, f"takes auto, a number or a list of them, not {words!r}")
     if devices in (0, "0", "", []):
         raise OptionError(option, f"must name at least one device, not {devices!r}")
-    if trainer.accelerator == "cpu":
-        count = int(words) if words.strip("-").isdigit() else devices
+    if trainer.accelerator == "cpu" or (here and trainer.accelerator == "auto" and not has_accelerator()):
+        count = int(words) if words.strip().strip("-").isdigit() else devices
         if not isinstance(count, int) or count < 1:
             raise OptionError(option, f"takes a number of processes on a CPU, not {devices!r}")
+        # two, to try things out, may share one core
+        cores = core_count()
+        if here and count > (most := max(2, cores)):
+            there = f"{cores} core" + "s" * (cores != 1)
+            raise OptionError(
+                option,
+                f"{count} would start {count} processes on a CPU, and this machine has {there}: use at most {most}",
+            )
+
+
+def has_accelerator() -> bool:
+    """Tell whether `--trainer.accelerator auto` finds something else than a CPU on this machine."""
+    names = AcceleratorRegistry.available_accelerators()
+    return any(AcceleratorRegistry[name]["accelerator"].is_available() for name in names if name != "cpu")
 
 
 # what Lightning refuses all the same

@@ -7,7 +7,7 @@ import torch
 
 from pipelines import cells, executors, tied
 from pipelines.cells import CellJob
-from pipelines.executors import LocalExecutor, ParslExecutor, core_count, visible_gpus
+from pipelines.executors import LocalExecutor, ParslExecutor
 from tests.pipelines.test_cells import script
 
 
@@ -60,19 +60,6 @@ def test_local__each_cell_gets_one_gpu(given, options, expected, monkeypatch):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
     environments = LocalExecutor(**options).environments(50)
     assert [environment["CUDA_VISIBLE_DEVICES"] for environment in environments] == expected
-
-
-@pytest.mark.usefixtures("machine")
-def test_visible_gpus__none_where_they_are_hidden(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert visible_gpus() == []
-
-
-@pytest.mark.usefixtures("machine")
-def test_core_count__is_what_slurm_has_given(monkeypatch):
-    assert core_count() == 8
-    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "3")
-    assert core_count() == 3
 
 
 def test_local__no_two_cells_at_once_share_a_slot(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@ import pytest
 from jsonargparse import Namespace
 
 from common.ranges import OptionError
+from pipelines import option_checks
 from pipelines.option_checks import as_options, check_seed, check_trainer, naming_options
 from tests.helpers.cli import run
 
@@ -104,6 +105,27 @@ def test_check_trainer__nothing_to_evaluate(command, limit):
 
 def test_check_trainer__another_machine_may_have_the_devices():
     check(here=False, accelerator="tpu")
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "auto"])
+@pytest.mark.parametrize(("cores", "most"), [(1, 2), (2, 2), (8, 8)])
+def test_check_trainer__no_more_processes_than_cores(accelerator, cores, most, monkeypatch):
+    monkeypatch.setattr(option_checks, "core_count", lambda: cores)
+    monkeypatch.setattr(option_checks, "has_accelerator", lambda: False)
+    for fine in (1, most, str(most)):
+        check(accelerator=accelerator, devices=fine)
+    told = f"--trainer.devices 99 would start 99 processes on a CPU, .* has {cores} cores?: use at most {most}"
+    for devices in (99, "99"):
+        with pytest.raises(OptionError, match=told):
+            check(accelerator=accelerator, devices=devices)
+    with pytest.raises(OptionError, match=f"{most + 1} processes"):
+        check(accelerator=accelerator, devices=most + 1)
+    check(here=False, accelerator=accelerator, devices=99)
+
+
+def test_check_trainer__lightning_counts_gpus(monkeypatch):
+    monkeypatch.setattr(option_checks, "has_accelerator", lambda: True)
+    check(accelerator="auto", devices=99)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
