@@ -181,6 +181,9 @@ def wrong_value(key: str, message: str) -> str:
         given = nested[2]
     if wanted[0] in ("tuple", "list") or (nested and nested[1].isdecimal()):
         return f"--{key} takes a list such as [{given}], not {given!r}"
+    if "str" in wanted and given.startswith("{"):
+        # quotes of a command line would be part of the text
+        return f"--{key} takes text, and YAML takes yours for a mapping: set it in a config file, in quotes"
     if "str" in wanted and (taken := taken_for(given)):
         return f"--{key} takes text, and without quotes YAML takes yours for {taken}: put it in quotes"
     choices = [re.sub(r"^Literal\[(.*)\]$", r"one of \1", name) for name in wanted]
@@ -194,11 +197,9 @@ def taken_for(value: str) -> str:
         value: as Python writes it
 
     Example:
-        >>> taken_for("False"), taken_for("120000.0"), taken_for("{True: False}"), taken_for("[0]")
-        ('the truth value False', 'the number 120000.0', 'a mapping', '')
+        >>> taken_for("False"), taken_for("120000.0"), taken_for("[0]")
+        ('the truth value False', 'the number 120000.0', '')
     """
-    if value.startswith("{"):
-        return "a mapping"
     if value in ("True", "False"):
         return f"the truth value {value}"
     if value == "None":

@@ -71,13 +71,14 @@ def test_saved__text_stays_text(parser, text):
     assert (options["save_dir"], options["name"]) == (text, text)
 
 
-def test_saved__text_that_yaml_takes_for_a_mapping_needs_quotes(parser):
-    content = saved(parser, "--data", "Manifest", "--data.path", '"on: off"', "--run.name", "on: off")
-    assert (content["data"]["init_args"]["path"], content["run"]["name"]) == ("on: off", "on: off")
+def test_saved__text_that_yaml_takes_for_a_mapping(parser, tmp_path):
     with pytest.raises(
-        UsageError, match=r"--data\.path takes text, .* YAML takes yours for a mapping: put it in quotes"
+        UsageError, match=r"--data\.path takes text, and YAML takes yours for a mapping: set it in a con"
     ):
         saved(parser, "--data", "Manifest", "--data.path", "on: off")
+    (tmp_path / "a.yaml").write_text("data: {class_path: Manifest, init_args: {path: 'on: off'}}")
+    content = saved(parser, "--config", str(tmp_path / "a.yaml"), "--run.name", "on: off")
+    assert (content["data"]["init_args"]["path"], content["run"]["name"]) == ("on: off", "on: off")
 
 
 @pytest.mark.parametrize(
