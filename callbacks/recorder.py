@@ -25,6 +25,7 @@ from callbacks.result_files import (
     write_predictions,
 )
 from callbacks.throughput import Throughput
+from common import class_paths
 from common.damaged import DamagedFileError
 from common.recorded import sums_of
 from datamodules.base import ImageDataModule
@@ -295,7 +296,7 @@ def evaluation(trainer: pl.Trainer, model: ImageClassifier, split: str, changed:
     for note in notes:
         rank_zero_warn(note)
     return {
-        "data": f"{type(data).__module__}.{type(data).__qualname__}",
+        "data": class_paths.public_name(type(data)),
         "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,
         "samples": int(evaluated.sum()),
         "fingerprint": fingerprint(samples.ids, samples.keys, samples.labels),

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
+import jsonargparse._actions
 import jsonargparse._typehints
 import jsonargparse._util
 import yaml
@@ -20,6 +21,42 @@ from common.yaml_loader import load
 
 PROJECT = ("callbacks", "common", "datamodules", "ensembling", "figures", "lightning_modules", "pipelines")
 LIBRARIES = ("lightning", "timm", "torch", "torchmetrics", "torchvision")
+# modules that held classes which saved files name, in earlier versions, and the packages where those are now
+MOVED = {
+    "callbacks.batch_picture": "callbacks",
+    "callbacks.calibration": "callbacks",
+    "callbacks.class_distribution": "callbacks",
+    "callbacks.confusion_matrix": "callbacks",
+    "callbacks.curves": "callbacks",
+    "callbacks.embeddings": "callbacks",
+    "callbacks.figure_options": "callbacks",
+    "callbacks.gallery": "callbacks",
+    "callbacks.grad_cam": "callbacks",
+    "callbacks.learning_curves": "callbacks",
+    "callbacks.per_class_report": "callbacks",
+    "callbacks.stack_decisions": "callbacks",
+    "datamodules.cifar": "datamodules",
+    "datamodules.digits": "datamodules",
+    "datamodules.image_folder": "datamodules",
+    "datamodules.manifest": "datamodules",
+    "datamodules.mnist": "datamodules",
+    "datamodules.npz": "datamodules",
+    "ensembling.base": "ensembling.heads",
+    "ensembling.logistic": "ensembling.heads",
+    "ensembling.mlp": "ensembling.heads",
+    "ensembling.pooling": "ensembling.heads",
+    "lightning_modules.convnext": "lightning_modules",
+    "lightning_modules.custom_cnn": "lightning_modules",
+    "lightning_modules.efficientnet": "lightning_modules",
+    "lightning_modules.losses": "lightning_modules",
+    "lightning_modules.mlp": "lightning_modules",
+    "lightning_modules.optim": "lightning_modules",
+    "lightning_modules.resnet": "lightning_modules",
+    "lightning_modules.small_cnn": "lightning_modules",
+    "lightning_modules.stacked_classifier": "lightning_modules",
+    "lightning_modules.vgg": "lightning_modules",
+    "pipelines.executors": "pipelines.cells.executors",
+}
 # what of them starts processes, or runs what it is given
 REFUSED = (
     "lightning.fabric.cli",
@@ -168,8 +205,41 @@ def import_class(path: str) -> Any:
         AttributeError: there is no such name in it
     """
     judge(path)
-    module, _, name = path.rpartition(".")
+    module, _, name = current(path).rpartition(".")
     return getattr(import_module(module), name)
+
+
+def current(path: str) -> str:
+    """Return the name of today for a class that an earlier version has named.
+
+    Args:
+        path: dotted, of a class
+
+    Example:
+        >>> current("lightning_modules.losses.Focal"), current("lightning_modules.Focal"), current("my.losses.Focal")
+        ('lightning_modules.Focal', 'lightning_modules.Focal', 'my.losses.Focal')
+    """
+    module, _, name = path.rpartition(".")
+    return f"{MOVED.get(module, module)}.{name}" if module else path
+
+
+def public_name(kind: type) -> str:
+    """Return the name by which files name a class: the shortest one, which stays when a file moves.
+
+    Args:
+        kind: a class
+
+    Example:
+        >>> from collections import OrderedDict
+        >>> public_name(OrderedDict)
+        'collections.OrderedDict'
+    """
+    packages = kind.__module__.split(".")
+    for length in range(1, len(packages)):
+        package = sys.modules.get(".".join(packages[:length]))
+        if getattr(package, kind.__qualname__, None) is kind:
+            return f"{'.'.join(packages[:length])}.{kind.__qualname__}"
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def named_in(content: Any) -> list[str]:
@@ -258,6 +328,16 @@ def guard_parser() -> None:
         raise RuntimeError("this version of jsonargparse imports classes unasked: install the one in constraints.txt")
     for module in modules:
         module.check_import_path = judge  # type: ignore[attr-defined]
+    asked = jsonargparse._util.import_object
+
+    def import_current(name: Any, check_path: bool = True) -> Any:
+        if check_path and isinstance(name, str):
+            judge(name)
+            name = current(name)
+        return asked(name, check_path)
+
+    for module in (jsonargparse._actions, jsonargparse._typehints):
+        module.import_object = import_current  # type: ignore[attr-defined]
 
 
 guard_parser()

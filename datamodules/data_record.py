@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from common import class_paths
 from common.damaged import DamagedFileError, damaged
 from common.run_files import DATA_FILE
 from common.tensor_files import read_tensors, with_checksum
@@ -154,7 +155,7 @@ def options_of(data: "ImageDataModule") -> tuple[dict[str, Any], dict[str, Any]]
     shared = {f.name for f in fields(ImageDataModule)}
     options = {f.name: json.loads(json.dumps(getattr(data, f.name), default=str)) for f in fields(data)}
     place = {n: value for n, value in options.items() if n not in shared and n not in (*DRAWN_BY, *READ_BY)}
-    place["class"] = f"{type(data).__module__}.{type(data).__qualname__}"
+    place["class"] = class_paths.public_name(type(data))
     return place, {name: options[name] for name in DRAWN_BY if name in options}
 
 
@@ -221,7 +222,8 @@ def is_meant(before: Mapping[str, Any], data: "ImageDataModule") -> bool:
         before: what `DataRecord.plain` returned then
         data: today's
     """
-    return before["place"] == data.record.place
+    place = dict(before["place"])
+    return place | {"class": class_paths.current(place.get("class", ""))} == data.record.place
 
 
 def changes(before: Mapping[str, Any], path: Path | None, data: "ImageDataModule", of_splits: bool = True) -> list[str]:

@@ -109,7 +109,7 @@ def head_plain(head: Head) -> dict[str, Any]:
     # jsonargparse's lazy default is a subclass made on the fly
     kind = kind.__mro__[1] if kind.__name__.startswith("LazyInstance_") else kind
     assert is_dataclass(head)
-    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": asdict(head)}
+    return {"class_path": class_paths.public_name(kind), "init_args": asdict(head)}
 
 
 def head_from_plain(plain: dict[str, Any]) -> Head:

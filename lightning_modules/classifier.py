@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from common import class_paths
 from common.ranges import check_ranges
 from datamodules.base import ImageDataModule
 from datamodules.info import DataInfo
@@ -352,7 +353,7 @@ class ImageClassifier(Evaluated):
         """Return what is needed to rebuild this model without its weights, as plain Python types."""
         options = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in TRAINING_FIELDS}
         options["data_info"] = self.info.plain()
-        return {"class_path": f"{type(self).__module__}.{type(self).__qualname__}", "init_args": options}
+        return {"class_path": class_paths.public_name(type(self)), "init_args": options}
 
     def current_provenance(self) -> Provenance | None:
         """Return which samples this model is being fitted and selected on; None without a DataModule."""

@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from common import class_paths
 from datamodules.info import DataInfo
 from datamodules.provenance import Provenance
 from ensembling.heads import Head, head_from_plain, head_plain
@@ -158,7 +159,7 @@ def stack_checkpoint(
         "tta": tta,
         "thresholds": thresholds.plain() if thresholds is not None else None,
     }
-    class_path = f"{StackedClassifier.__module__}.{StackedClassifier.__qualname__}"
+    class_path = class_paths.public_name(StackedClassifier)
     return {
         "pytorch-lightning_version": pl.__version__,
         "epoch": 0,

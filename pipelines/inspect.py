@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from callbacks.result_files import write_json
-from common import yaml_files
+from common import class_paths, yaml_files
 from common.parser_yaml import use_project_yaml
 from common.printable import printable
 from common.ranges import check_range
@@ -115,7 +115,7 @@ def inspect(data: ImageDataModule, options: InspectOptions) -> tuple[dict[str, A
     everything = Everything.of(data)
     classes = len(data.dataset.class_names)
     findings: dict[str, Any] = {
-        "data": f"{type(data).__module__}.{type(data).__qualname__}",
+        "data": class_paths.public_name(type(data)),
         "served_size": list(data.info.image_size),
         "channels": data.info.in_channels,
         "class_names": data.dataset.class_names,

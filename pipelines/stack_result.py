@@ -20,6 +20,7 @@ from callbacks.result_files import (
     write_json,
     write_predictions,
 )
+from common import class_paths
 from common.tensor_files import with_checksum
 from datamodules import ImageDataModule
 from datamodules.provenance import Provenance, fingerprint
@@ -204,7 +205,7 @@ class Stack:
         return {
             "experiment": run.folder.parent.name,
             "run": run.folder.name,
-            "model": f"{StackedClassifier.__module__}.{StackedClassifier.__qualname__}",
+            "model": class_paths.public_name(StackedClassifier),
             "data": self.config["data"]["class_path"],
             "seed": self.plan.seed,
             "versions": versions(),

@@ -1,0 +1,86 @@
+"""Runs of earlier versions are read: their files name classes by where those were then."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.class_paths import MOVED, import_class, public_name
+from lightning_modules import MLP, Focal, WarmupCosine
+from tests.helpers.cli import config, run
+
+EARLIER = Path(__file__).parent.parent / "data/earlier"
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch):
+    """A stack that was trained before classes had public names."""
+    shutil.copytree(EARLIER, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs/tiny"
+
+
+def test_config__of_an_earlier_version_runs(experiment, tmp_path):
+    saved = experiment / "mlp-fold0/config.yaml"
+    assert "lightning_modules.losses.Focal" in saved.read_text()
+    assert run("fit", "--config", saved, root=tmp_path / "again", quick=False) == 0
+    text = (tmp_path / "again/tiny/mlp-fold0/config.yaml").read_text()
+    assert "class_path: lightning_modules.Focal" in text
+    assert "class_path: lightning_modules.WarmupCosine" in text
+    assert config(tmp_path / "again", "tiny", "mlp-fold0")["model"]["init_args"]["hidden"] == [4]
+    # the same run, so the same weights
+    before, after = (
+        torch.load(root / "mlp-fold0/checkpoints/best.ckpt", weights_only=True)
+        for root in (experiment, tmp_path / "again/tiny")
+    )
+    assert before["architecture"]["class_path"] == "lightning_modules.mlp.MLP"
+    assert after["architecture"]["class_path"] == "lightning_modules.MLP"
+    for name, weights in before["state_dict"].items():
+        torch.testing.assert_close(after["state_dict"][name], weights)
+
+
+def test_checkpoint__of_an_earlier_version_is_tested(experiment):
+    before = json.loads((experiment / "mlp-fold0/result.json").read_text())
+    assert run("test", "--ckpt_path", experiment / "mlp-fold0/checkpoints/best.ckpt") == 0
+    after = json.loads((experiment / "mlp-fold0/result.json").read_text())
+    assert "test" not in before
+    assert after["test"]["metrics"]["loss"] > 0
+
+
+def test_checkpoint__of_an_earlier_run_is_gone_on_with(experiment):
+    assert run("fit", "--config", experiment / "mlp-fold0/config.yaml", "--ckpt_path",
+               experiment / "mlp-fold0/checkpoints/best.ckpt", "--trainer.max_epochs", "2") == 0  # fmt: skip
+
+
+def test_stack__of_an_earlier_version_is_gone_on_with(experiment, capfd):
+    """One of its cells is trained anew, the others are not; the finished stack is told and tested."""
+    times = {path: path.stat().st_mtime_ns for path in experiment.glob("*/checkpoints/best.ckpt")}
+    shutil.rmtree(experiment / "linear-fold1")
+    (experiment / "cells/linear-fold1.json").unlink()
+    assert run("test", "--ckpt_path", experiment / "stack/checkpoints/stack.ckpt") == 0
+    assert run("stack", "--config", "plan.yaml", quick=False) == 0
+    changed = [path.parent.parent.name for path, time in times.items() if path.stat().st_mtime_ns != time]
+    assert changed == ["linear-fold1"]
+    assert json.loads((experiment / "stack/result.json").read_text())["model"] == "lightning_modules.StackedClassifier"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("lightning_modules.mlp.MLP", MLP),
+        ("lightning_modules.losses.Focal", Focal),
+        ("lightning_modules.optim.WarmupCosine", WarmupCosine),
+    ],
+)
+def test_names__of_earlier_versions(path, kind):
+    assert import_class(path) is kind
+    assert public_name(kind) == f"lightning_modules.{kind.__name__}"
+
+
+def test_names__lead_to_modules_of_today():
+    from importlib import import_module
+
+    for package in set(MOVED.values()):
+        import_module(package)
