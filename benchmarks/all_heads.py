@@ -19,8 +19,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.logistic_head import generate
-from ensembling.calibration import fit_temperature
-from ensembling.heads import GreedyHead, LogisticHead, MeanHead, MLPHead, TunedMeanHead, cross_fit, fit_head
+from ensembling.heads.fitting import GreedyHead, LogisticHead, MeanHead, MLPHead, TunedMeanHead, cross_fit, fit_head
+from ensembling.judging.calibration import fit_temperature
 
 
 def peak_mib():

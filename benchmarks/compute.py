@@ -21,14 +21,14 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from callbacks.result_files import device_name
+from common.machine import device_name
 from datamodules import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
+from engine.allocator import keep_large_blocks
+from engine.gpu_check import stop_probing_for_gpus
 from lightning_modules import MLP, VGG, ConvNeXt, CustomCNN, EfficientNet, ResNet, SmallCNN
-from pipelines.allocator import keep_large_blocks
-from pipelines.gpu_check import settle_that_there_is_none
-from pipelines.table import compute_table
-from pipelines.timing import Bench, candidates, choose
+from pipelines.tune.table import compute_table
+from pipelines.tune.timing import Bench, candidates, choose
 
 # class, options, size in pixels (None takes --size), batch on a CPU, batch on a GPU
 FAMILIES = {
@@ -106,7 +106,7 @@ def main():
         options.seconds, options.loss_steps = 0.2, 4
     # as train.py does
     keep_large_blocks()
-    settle_that_there_is_none()
+    stop_probing_for_gpus()
     # of many short fits, which repeat themselves
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

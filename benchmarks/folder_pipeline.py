@@ -24,9 +24,9 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 from datamodules import ImageFolder
-from datamodules.transforms import augment
+from datamodules.augmentation.transforms import augment
+from engine.allocator import keep_large_blocks
 from lightning_modules.preprocessing import Preprocessing
-from pipelines.allocator import keep_large_blocks
 
 MEAN, STD, BATCH, SIZE = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 64, 224
 

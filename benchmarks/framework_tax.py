@@ -31,12 +31,12 @@ from torch.utils.tensorboard import SummaryWriter
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datamodules import Npz
+from engine.allocator import keep_large_blocks
+from engine.gpu_check import stop_probing_for_gpus
 from lightning_modules import MLP, ResNet, SmallCNN
-from lightning_modules.metrics import classification_metrics
-from lightning_modules.parameter_groups import build_optimizer
-from pipelines.allocator import keep_large_blocks
-from pipelines.cli import ImageCLI
-from pipelines.gpu_check import settle_that_there_is_none
+from lightning_modules.training.parameter_groups import build_optimizer
+from measures.classification import classification_metrics
+from pipelines.cli.image_cli import ImageCLI
 from pipelines.main import quieten
 
 # model, batch size, images on a CPU, images on a GPU, epochs, steps a turn on a CPU
@@ -199,7 +199,7 @@ class CropFlip:
         self.generator = torch.Generator(device).manual_seed(0)
 
     def __call__(self, images):
-        from datamodules.transforms import augment
+        from datamodules.augmentation.transforms import augment
 
         return augment(images, ("crop", "flip"), self.generator)
 
@@ -208,7 +208,7 @@ def train(side, arguments, device, steps, mine, other, answer):
     """Train one side in a process of its own, and send the seconds of its epochs."""
     # as train.py does
     keep_large_blocks()
-    settle_that_there_is_none()
+    stop_probing_for_gpus()
     quieten()
     turns = Turns(mine, other, device, steps)
     with Path(os.devnull).open("w") as hidden, contextlib.redirect_stdout(hidden):

@@ -21,12 +21,12 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 from datamodules import ImageFolder
+from datamodules.augmentation.transforms import random_crop
 from datamodules.dataset import array_dataset
 from datamodules.loaders import BatchLoader
 from datamodules.samplers import EpochSampler, Shuffled
-from datamodules.transforms import random_crop
+from engine.allocator import keep_large_blocks
 from lightning_modules.preprocessing import Preprocessing
-from pipelines.allocator import keep_large_blocks
 
 MEAN, STD, BATCH = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26], 128
 

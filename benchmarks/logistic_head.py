@@ -22,11 +22,11 @@ import torch
 from joblib import Parallel, delayed
 from sklearn.linear_model import LogisticRegression
 
+from engine.allocator import keep_large_blocks
 from ensembling.folds import meta_folds
-from ensembling.logistic import LogisticHead
-from ensembling.logistic_cv import fit_logistic_cv
-from ensembling.logistic_fit import fit_logistic
-from pipelines.allocator import keep_large_blocks
+from ensembling.heads.logistic import LogisticHead
+from ensembling.solver.cv import fit_logistic_cv
+from ensembling.solver.fit import fit_logistic
 
 SOLVERS = ("lbfgs", "newton-cholesky")
 TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7)

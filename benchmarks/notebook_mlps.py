@@ -29,11 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import datamodules.dataset
 from datamodules import ImageDataModule
-from ensembling.heads import MLPHead
+from engine.allocator import keep_large_blocks
+from engine.gpu_check import stop_probing_for_gpus
+from engine.training_loop import use_lean_loop
+from ensembling.heads.fitting import MLPHead
 from lightning_modules import MLP, StackingModule
-from pipelines.allocator import keep_large_blocks
-from pipelines.gpu_check import settle_that_there_is_none
-from pipelines.training_loop import use_lean_loop
 
 MEMBERS, EPOCHS, BATCH, LR, HIDDEN, META_HIDDEN = 3, 10, 128, 0.001, [256, 256], 64
 HELD, TEST = 2_000, 4_000
@@ -205,7 +205,7 @@ def main():
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     keep_large_blocks()
-    settle_that_there_is_none()
+    stop_probing_for_gpus()
     workers = min((0, 2), key=lambda n: timed(notebook, 2_000, n)[0])
     with tempfile.TemporaryDirectory() as folder:
         ours(2_000, folder)

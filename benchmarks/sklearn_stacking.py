@@ -23,8 +23,8 @@ from sklearn.linear_model import LogisticRegression
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ensembling.heads import LogisticHead, fit_head
-from lightning_modules.metrics import classification_metrics
+from ensembling.heads.fitting import LogisticHead, fit_head
+from measures.classification import classification_metrics
 
 
 class Column(ClassifierMixin, BaseEstimator):

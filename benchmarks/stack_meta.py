@@ -27,7 +27,7 @@ import torch
 
 from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
-from ensembling.heads import MLPHead
+from ensembling.heads.fitting import MLPHead
 from lightning_modules import MLP, ResNet, SmallCNN, StackingModule
 from lightning_modules.checkpoints import load_classifier
 

@@ -1,27 +1,24 @@
 """One job each: what is watched, recorded and drawn while Lightning runs."""
 
-from callbacks.batch_picture import BatchPicture
-from callbacks.calibration import Calibration
-from callbacks.class_distribution import ClassDistribution
-from callbacks.confusion_matrix import ConfusionMatrix
-from callbacks.curves import Curves
+from callbacks.drawing.batch_picture import BatchPicture
+from callbacks.drawing.class_distribution import ClassDistribution
+from callbacks.drawing.embeddings import Embeddings
+from callbacks.drawing.evaluation import Calibration, ConfusionMatrix, Curves, PerClassReport
+from callbacks.drawing.gallery import Gallery
+from callbacks.drawing.grad_cam import GradCam
+from callbacks.drawing.learning_curves import LearningCurves
+from callbacks.drawing.options import FigureOptions
+from callbacks.drawing.stack_decisions import StackDecisions
 from callbacks.early_stopping import EarlyStopping
 from callbacks.ema import EMA
-from callbacks.embeddings import Embeddings
-from callbacks.figure_options import FigureOptions
-from callbacks.gallery import Gallery
-from callbacks.grad_cam import GradCam
 from callbacks.hparams import HParamsMetrics
 from callbacks.last_checkpoint import LastCheckpoint
-from callbacks.learning_curves import LearningCurves
 from callbacks.loggers import ResumableCSVLogger
-from callbacks.per_class_report import PerClassReport
 from callbacks.progress import ProgressBar
 from callbacks.random_state import RandomState
 from callbacks.recorder import RunRecorder
-from callbacks.signals import StoppedError
-from callbacks.stack_decisions import StackDecisions
 from callbacks.throughput import Throughput
+from common.stopped import StoppedError
 
 __all__ = [
     "EMA",

@@ -5,7 +5,7 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.utilities import rank_zero_info
 
 from common.ranges import check_range
-from lightning_modules.metrics import better
+from measures.names import mode_of
 
 
 class EarlyStopping(callbacks.EarlyStopping):
@@ -23,7 +23,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         if patience is None and (monitor is not None or min_delta):
             raise ValueError("--early_stopping.monitor and --early_stopping.min_delta need --early_stopping.patience")
         monitor = monitor or "val/accuracy"
-        super().__init__(monitor, min_delta, patience or 0, mode=better(monitor, "--early_stopping.monitor"))
+        super().__init__(monitor, min_delta, patience or 0, mode=mode_of(monitor, "--early_stopping.monitor"))
         self.wanted = patience is not None
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

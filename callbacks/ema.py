@@ -5,17 +5,17 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from common.lightning_seam import AveragedWeights
 from common.ranges import check_range
-from lightning_modules.compute import settle_precision
+from lightning_modules.training.compute import settle_precision
 
 HALF = (torch.float16, torch.bfloat16)
 
 
-class EMA(WeightAveraging):
+class EMA(AveragedWeights):
     """Keep an exponential moving average of weights and BatchNorm statistics (Polyak and Juditsky 1992).
 
     Validation, test and checkpoints use the average; training goes on with the plain weights, which last.ckpt holds
@@ -54,18 +54,18 @@ class EMA(WeightAveraging):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the average to where the model is by now, and find what is averaged."""
-        assert self._average_model is not None
-        self._average_model.to(pl_module.device)
-        for average, now in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
+        assert self.average is not None
+        self.move_average(pl_module.device)
+        for average, now in zip(self.average.parameters(), pl_module.parameters(), strict=True):
             if average.stride() != now.stride():
                 # the copy was made before the model chose its memory format; unlike ones are averaged one by one
                 average.data = torch.empty_like(now).copy_(average)
         self._pair(pl_module)
 
     def _pair(self, model: nn.Module) -> None:
-        assert self._average_model is not None
+        assert self.average is not None
         pairs: list[tuple[Tensor, Tensor]] = []
-        for ours, theirs in zip(self._average_model.module.modules(), model.modules(), strict=True):
+        for ours, theirs in zip(self.average.modules(), model.modules(), strict=True):
             pairs += zip(ours.parameters(False), theirs.parameters(False), strict=True)
             if isinstance(theirs, _NormBase):
                 names = ("running_mean", "running_var")
@@ -85,14 +85,14 @@ class EMA(WeightAveraging):
     ) -> None:
         """Update the average after an optimizer step, in one call for all tensors."""
         step = trainer.global_step
-        if step == self._latest_update_step or step % self.every_n_steps:
+        if step == self.updated_at or step % self.every_n_steps:
             return
         assert self.decay is not None
         decay = self.decay**self.every_n_steps
         if self.warmup:
             decay = min(decay, (1 + step) / (10 + step))
         self._follow(decay)
-        self._latest_update_step = step
+        self.updated_at = step
 
     @torch.no_grad()
     def _follow(self, decay: float) -> None:
@@ -107,14 +107,14 @@ class EMA(WeightAveraging):
     @torch.no_grad()
     def _complete(self, model: nn.Module) -> None:
         """Round what is averaged in 32 bits, and copy what is not averaged, such as counters."""
-        assert self._average_model is not None
+        assert self.average is not None
         if self._swapped:
             # it holds the plain weights just now
             return
         if self._halves:
             torch._foreach_copy_([average for average, _ in self._halves], self._exact)
         averaged = {tensor.data_ptr() for tensor in (*self._averaged, *(average for average, _ in self._halves))}
-        ours, theirs = self._average_model.module, model
+        ours, theirs = self.average, model
         pairs = zip(chain(ours.parameters(), ours.buffers()), chain(theirs.parameters(), theirs.buffers()), strict=True)
         for average, now in pairs:
             if average.data_ptr() not in averaged:
@@ -122,7 +122,7 @@ class EMA(WeightAveraging):
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate with the average."""
-        if self._average_model is not None:
+        if self.average is not None:
             self._complete(pl_module)
             super().on_validation_epoch_start(trainer, pl_module)
             self._swapped = True
@@ -150,6 +150,6 @@ class EMA(WeightAveraging):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Save the average as the weights, and the plain weights beside it."""
-        if self._average_model is not None:
+        if self.average is not None:
             self._complete(pl_module)
             super().on_save_checkpoint(trainer, pl_module, checkpoint)

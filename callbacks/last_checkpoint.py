@@ -6,16 +6,24 @@ from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from callbacks.signals import Signals, StoppedError
+from callbacks.signals import Signals
+from common.lightning_seam import (
+    StateCheckpoint,
+    after_epoch_is_logged,
+    log_epochs_as_before,
+    requeue,
+    stop_broadcasting_sigterm,
+    validation_follows,
+)
+from common.stopped import StoppedError
 
 # processes talk about signals and the time this often, because each talk waits for the device
 SECONDS_BETWEEN_TALKS = 1.0
 
 
-class LastCheckpoint(ModelCheckpoint):
+class LastCheckpoint(StateCheckpoint):
     """Save last.ckpt at the end of each epoch, within long epochs, and when a signal asks the run to stop.
 
     Lightning's own can do one of these at a time. Within an epoch it is saved between two optimizer steps alone, where
@@ -57,8 +65,8 @@ class LastCheckpoint(ModelCheckpoint):
         if not getattr(trainer, "fast_dev_run", False):
             self.signals.install(trainer)
         if trainer.world_size > 1:
-            # in place of this, which waits for the device at every step
-            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+            # it is agreed on more seldom here
+            stop_broadcasting_sigterm(trainer)
         self._save_after_logging(trainer)
 
     def _save_after_logging(self, trainer: pl.Trainer) -> None:
@@ -67,25 +75,16 @@ class LastCheckpoint(ModelCheckpoint):
         What is logged after a state was saved is lost if the process is killed right then: a run that goes on from that
         state begins with the next epoch.
         """
-        connector, loop = trainer._logger_connector, trainer.fit_loop.epoch_loop
-        log = connector.update_train_epoch_metrics
 
-        def log_and_save() -> None:
-            log()
-            if getattr(trainer, "fast_dev_run", False):
-                return
-            # while it logs, Lightning counts a step less
-            loop._batches_that_stepped += 1
-            try:
+        def save() -> None:
+            if not getattr(trainer, "fast_dev_run", False):
                 self._save(trainer)
-            finally:
-                loop._batches_that_stepped -= 1
 
-        connector.update_train_epoch_metrics = log_and_save  # type: ignore[method-assign]
+        after_epoch_is_logged(trainer, save)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Let the Trainer log as before."""
-        vars(trainer._logger_connector).pop("update_train_epoch_metrics", None)
+        log_epochs_as_before(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -102,11 +101,11 @@ class LastCheckpoint(ModelCheckpoint):
         if validation_follows(trainer, batch_idx) or (batch_idx + 1) % trainer.accumulate_grad_batches:
             # a run that goes on from here would leave the validation out, or the gradients that are gathered
             return
-        if not self._should_skip_saving_checkpoint(trainer):
+        if not self.skips_saving(trainer):
             self._save(trainer)
         if self.requeue:
             self.requeue = self.signals.requeue = 0
-            trainer._signal_connector._slurm_sigusr_handler_fn(0, None)  # type: ignore[arg-type]
+            requeue(trainer)
         if self.stop:
             raise StoppedError(self.stop)
 
@@ -151,12 +150,5 @@ class LastCheckpoint(ModelCheckpoint):
             logger.save()
         path = self.format_checkpoint_name({})
         self.best_model_path = self.last_model_path = path
-        self._save_checkpoint(trainer, path)
+        self.save_now(trainer, path)
         self.due, self.next_save = False, time.monotonic() + self.seconds
-
-
-def validation_follows(trainer: pl.Trainer, batch_idx: int) -> bool:
-    """Tell whether a validation or the end of the epoch comes right after a batch."""
-    loop = trainer.fit_loop
-    assert loop._data_fetcher is not None
-    return batch_idx + 1 == trainer.num_training_batches or loop.epoch_loop._should_check_val_fx(loop._data_fetcher)

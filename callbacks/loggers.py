@@ -7,7 +7,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from callbacks.metrics_file import MetricsFile
+from records.metrics_file import MetricsFile
 
 
 class ResumableCSVLogger(CSVLogger):

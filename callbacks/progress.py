@@ -4,12 +4,12 @@ import time
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import RichProgressBar
 
+from common.lightning_seam import StillProgressBar
 from common.ranges import check_range
 
 
-class ProgressBar(RichProgressBar):
+class ProgressBar(StillProgressBar):
     """Show progress, speed and validation accuracy.
 
     Lightning's reads the metrics in each training step, which waits for the device, and draws in a thread of its own,
@@ -24,13 +24,6 @@ class ProgressBar(RichProgressBar):
         check_range("--progress_bar.refresh_rate", refresh_rate, "[0, inf)")
         super().__init__(refresh_rate=refresh_rate, leave=leave)
         self._next = 0.0
-
-    def _init_progress(self, trainer: pl.Trainer) -> None:
-        super()._init_progress(trainer)
-        live = self.progress.live if self.progress is not None else None
-        if live is not None and live._refresh_thread is not None:
-            live._refresh_thread.stop()
-            live._refresh_thread, live.auto_refresh = None, False
 
     def refresh(self, hard: bool = False) -> None:
         """Draw, if it is time.

@@ -14,28 +14,22 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from callbacks.loggers import ResumableCSVLogger
-from callbacks.result_files import (
-    device_name,
-    keep_earlier,
-    leakage_allowed,
-    or_put_aside,
-    read_result,
-    says_the_same,
-    write_json,
-    write_predictions,
-)
 from callbacks.throughput import Throughput
 from common import class_paths
-from common.damaged import DamagedFileError
-from common.recorded import sums_of
+from common.lightning_seam import steps_logged
+from common.machine import device_name
 from datamodules.base import ImageDataModule
 from datamodules.data_record import DataRecord, changes, is_meant, only_numbered, refuse_changed
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.samples import Samples
 from ensembling.label_check import label_notes
+from ensembling.leakage import leakage_allowed
 from lightning_modules.classifier import ImageClassifier
-from lightning_modules.metrics import metrics_by_source, pairwise_source_auroc
 from lightning_modules.stacking import StackingModule
+from measures.classification import metrics_by_source, pairwise_source_auroc
+from records.damaged import DamagedFileError
+from records.recorded import sums_of
+from records.result_files import keep_earlier, or_put_aside, read_result, says_the_same, write_json, write_predictions
 
 # beyond this many AUROCs, a table of classes by pairs of sources is no longer read
 PAIRS_LIMIT = 10_000
@@ -137,7 +131,7 @@ class RunRecorder(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, ResumableCSVLogger):
                 # a step whose end was not counted yet when the state was saved is in it
-                logger.cut(loop._batches_that_stepped + int(loop.restarted_on_train_batch_end))
+                logger.cut(steps_logged(trainer) + int(loop.restarted_on_train_batch_end))
         data = getattr(trainer, "datamodule", None)
         if self.data is not None and trainer.is_global_zero and isinstance(data, ImageDataModule):
             self._write_data(self.data, data.record, is_rehearsal(trainer))

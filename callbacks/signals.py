@@ -8,19 +8,7 @@ from types import FrameType
 import lightning.pytorch as pl
 from lightning.fabric.plugins.environments import SLURMEnvironment
 
-
-class StoppedError(Exception):
-    """Training was stopped by a signal, and its state is saved. All processes raise it alike.
-
-    Args:
-        number: of the signal
-    """
-
-    on_all_processes = True
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.exit_status = 128 + number
+from common.lightning_seam import cluster_environment
 
 
 class Signals:
@@ -52,7 +40,7 @@ class Signals:
             return
         signal.signal(signal.SIGINT, self._ask_to_stop)
         signal.signal(signal.SIGTERM, self._ask_to_stop)
-        environment = trainer._accelerator_connector.cluster_environment
+        environment = cluster_environment(trainer)
         if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
             signal.signal(environment.requeue_signal or signal.SIGUSR1, self._ask_to_requeue)
 

@@ -1,6 +1,5 @@
 """Throughput: images a second, the share of time spent waiting for data, and peak memory."""
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from common.machine import peak_memory
 from datamodules.loaders import BatchLoader
 
 
@@ -159,17 +159,3 @@ class Throughput(Callback):
             "data_wait": round(totals.waited / totals.seconds, 4),
             "peak_memory_bytes": self.peak_memory,
         }
-
-
-def peak_memory(device: torch.device) -> int:
-    """Return the most bytes that tensors took on a GPU, or this process in main memory; 0 where nobody counts them."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        # not on Windows
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # kilobytes, but on macOS bytes
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -4,7 +4,6 @@ Checkpoints, configs and plans name classes. A file may name those of this proje
 built from; the user may trust more, by `--allow NAME` or by typing a class on the command line.
 """
 
-import inspect
 import os
 import re
 import sys
@@ -12,14 +11,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
-import jsonargparse._actions
-import jsonargparse._typehints
-import jsonargparse._util
 import yaml
 
 from common.yaml_loader import load
 
-PROJECT = ("callbacks", "common", "datamodules", "ensembling", "figures", "lightning_modules", "pipelines")
+PROJECT = (
+    "callbacks",
+    "common",
+    "datamodules",
+    "engine",
+    "ensembling",
+    "figures",
+    "lightning_modules",
+    "measures",
+    "pipelines",
+    "records",
+)
 LIBRARIES = ("lightning", "timm", "torch", "torchmetrics", "torchvision")
 # modules that held classes which saved files name, in earlier versions, and the packages where those are now
 MOVED = {
@@ -53,7 +60,6 @@ MOVED = {
     "lightning_modules.optim": "lightning_modules",
     "lightning_modules.resnet": "lightning_modules",
     "lightning_modules.small_cnn": "lightning_modules",
-    "lightning_modules.stacked_classifier": "lightning_modules",
     "lightning_modules.vgg": "lightning_modules",
     "pipelines.executors": "pipelines.cells.executors",
 }
@@ -242,6 +248,27 @@ def public_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
+def with_public_names(content: Any) -> Any:
+    """Write the project's classes in a config by their public names.
+
+    Args:
+        content: of plain types
+
+    Example:
+        >>> with_public_names({"loss": {"class_path": "lightning_modules.losses.Focal", "init_args": {"gamma": 2}}})
+        {'loss': {'class_path': 'lightning_modules.Focal', 'init_args': {'gamma': 2}}}
+    """
+    if isinstance(content, list):
+        return [with_public_names(value) for value in content]
+    if not isinstance(content, dict):
+        return content
+    named = {name: with_public_names(value) for name, value in content.items()}
+    path = named.get("class_path")
+    if isinstance(path, str) and "." in path and _root(path) in PROJECT:
+        named["class_path"] = public_name(import_class(path))
+    return named
+
+
 def named_in(content: Any) -> list[str]:
     """Return the class paths that a config names, nested ones too.
 
@@ -312,32 +339,3 @@ def _root(path: str) -> str:
 
 def _within(path: str, names: Iterable[str]) -> bool:
     return any(path == name or path.startswith(f"{name}.") for name in names)
-
-
-def guard_parser() -> None:
-    """Let jsonargparse ask us before it imports what a value names.
-
-    It has a list of what is refused and none of what is allowed, and says nothing of the way out.
-
-    Raises:
-        RuntimeError: this version of it does not ask before it imports
-    """
-    asks = inspect.signature(jsonargparse._util.import_object).parameters.get("check_path")
-    modules = (jsonargparse._util, jsonargparse._typehints)
-    if asks is None or asks.default is not True or not all(hasattr(module, "check_import_path") for module in modules):
-        raise RuntimeError("this version of jsonargparse imports classes unasked: install the one in constraints.txt")
-    for module in modules:
-        module.check_import_path = judge  # type: ignore[attr-defined]
-    asked = jsonargparse._util.import_object
-
-    def import_current(name: Any, check_path: bool = True) -> Any:
-        if check_path and isinstance(name, str):
-            judge(name)
-            name = current(name)
-        return asked(name, check_path)
-
-    for module in (jsonargparse._actions, jsonargparse._typehints):
-        module.import_object = import_current  # type: ignore[attr-defined]
-
-
-guard_parser()

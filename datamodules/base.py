@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -12,26 +12,33 @@ from lightning.pytorch.trainer.states import RunningStage
 from torch import Tensor
 
 from common.few import few
+from common.options import option
+from common.ranges import check_ranges
+from datamodules.augmentation.mixing import mix
+from datamodules.augmentation.transforms import Step, augment, check_steps
 from datamodules.data_record import DataRecord
 from datamodules.dataset import Dataset, channel_statistics
-from datamodules.hold_out import hold_out, thin_out
+from datamodules.files.store_files import VERSION
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch, BatchLoader
-from datamodules.mixing import mix
 from datamodules.names import classes_have, matching, unknown_names
-from datamodules.option_checks import check_conflicts, check_not_empty, check_numbers, check_shares
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.samplers import EpochSampler, Sampling, choose_order
 from datamodules.samples import Samples
-from datamodules.splits import LongTail, stratified_holdout
-from datamodules.store_files import VERSION
-from datamodules.transforms import Step, augment
+from datamodules.split_options import SplitOptions, check_not_empty
+from datamodules.splits import SPLITS, stratified_holdout
 
-SPLITS = ("train", "val", "stack", "test")
+RANGES = {
+    "batch_size": "[1, inf)",
+    "image_size": "[1, 16384]",
+    "mixup": "[0, inf)",
+    "cutmix": "[0, inf)",
+    "num_workers": "[0, inf)",
+}
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
-class ImageDataModule(pl.LightningDataModule):
+class ImageDataModule(SplitOptions, pl.LightningDataModule):
     """Samples of one data set in four disjoint splits: train, val, stack (for the meta-model) and test.
 
     A subclass overrides `load` alone. Splits are drawn once, from `split_seed`; the run's own seed changes only the
@@ -40,18 +47,6 @@ class ImageDataModule(pl.LightningDataModule):
 
     Args:
         batch_size: samples in a batch, over all processes together
-        val_fraction: share of the training samples held out for validation, stratified; ignored where the data set
-            brings a validation split of its own, or where `held_out` is val
-        stack_fraction: share of the training samples held out for the meta-model of a stack, stratified
-        split_seed: names the draw of the held-out samples; keep it the same for all members of a stack
-        num_folds: deal the training samples out to this many stratified folds, and hold one out; null makes none
-        fold: which of the folds is held out, from 0
-        leave_out_source: hold out all training samples of this source; null leaves out none
-        held_out: the split that the held-out fold or source becomes: val, stack, or test (in place of the data set's
-            own, for cross-validation)
-        subsample: share of each class kept for training; a smaller share is a subset of a larger one
-        long_tail: thin classes out, in label order: exponential, or step (the second half of the classes); or none
-        imbalance_ratio: training samples of the largest class over those of the smallest, for `long_tail`
         sampler: how often a class comes in an epoch: none (as often as it is), balanced (all equally often), sqrt (by
             the square root of its count), undersample (as often as the smallest)
         image_size: height and width in pixels to serve images at; null keeps their own
@@ -65,30 +60,25 @@ class ImageDataModule(pl.LightningDataModule):
         num_workers: threads that decode image files; data sets held in memory need none after loading
     """
 
-    batch_size: int = 128
-    val_fraction: float = 0.1
-    stack_fraction: float = 0.0
-    split_seed: int = 0
-    num_folds: int | None = None
-    fold: int = 0
-    leave_out_source: str | None = None
-    held_out: Literal["val", "stack", "test"] = "val"
-    subsample: float = 1.0
-    long_tail: LongTail = "none"
-    imbalance_ratio: float = 100.0
-    sampler: Sampling = "none"
-    image_size: int | None = None
-    augmentation: tuple[Step, ...] = ()
-    strong_augmentation: tuple[Step, ...] = ()
-    strong_classes: tuple[str, ...] = ()
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    num_workers: int = 2
+    batch_size: int = option(128, "serving")
+    sampler: Sampling = option("none", "serving")
+    image_size: int | None = option(None, "serving")
+    augmentation: tuple[Step, ...] = option((), "serving")
+    strong_augmentation: tuple[Step, ...] = option((), "serving")
+    strong_classes: tuple[str, ...] = option((), "serving")
+    mixup: float = option(0.0, "serving")
+    cutmix: float = option(0.0, "serving")
+    num_workers: int = option(2, "serving")
 
     def __post_init__(self) -> None:
-        super().__init__()
-        check_numbers(self)
-        check_conflicts(self)
+        # super's is that of the options, which are set already
+        pl.LightningDataModule.__init__(self)
+        self.check_split_options()
+        check_ranges("--data", self, RANGES)
+        check_steps("--data.augmentation", self.augmentation)
+        check_steps("--data.strong_augmentation", self.strong_augmentation)
+        if bool(self.strong_augmentation) != bool(self.strong_classes):
+            raise ValueError("--data.strong_augmentation and --data.strong_classes need each other")
         # lines on what the files to predict on hold, and what of them was left out
         self.predict_notes: list[str] = []
         self._served: dict[str, Samples] = {}
@@ -120,18 +110,18 @@ class ImageDataModule(pl.LightningDataModule):
     def splits(self) -> dict[str, Samples]:
         """Samples of each split by name; `stack` and `val` may be empty."""
         data = self.dataset
-        pool, held = hold_out(self, data.train)
+        pool, held = self.hold_out(data)
         fixed = {"val": data.val, "test": data.test} | ({self.held_out: held} if held is not None else {})
         if held is not None and self.held_out == "val" and data.val is not None:
             raise ValueError(
                 "--data.held_out val is in the way of the data set's own validation split: hold out for test or stack"
             )
         val_fraction = 0.0 if fixed["val"] is not None else self.val_fraction
-        check_shares(self, val_fraction)
+        self.check_shares(val_fraction)
         train, val, stack = self.draw(pool, [val_fraction, self.stack_fraction], data.class_names)
         drawn = {"val": val, "stack": stack, "test": pool.subset([])}
         splits = drawn | {name: samples for name, samples in fixed.items() if samples is not None}
-        return {"train": thin_out(self, train), **{name: splits[name] for name in SPLITS[1:]}}
+        return {"train": self.thin_out(train, data.class_names), **{name: splits[name] for name in SPLITS[1:]}}
 
     def draw(self, samples: Samples, fractions: list[float], class_names: list[str]) -> list[Samples]:
         """Draw stratified holdouts from some samples; what is left over comes first.

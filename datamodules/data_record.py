@@ -5,51 +5,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from common import class_paths
-from common.damaged import DamagedFileError, damaged
-from common.run_files import DATA_FILE
-from common.tensor_files import read_tensors, with_checksum
+from common.options import Role, options_with
+from datamodules.dataset import Dataset
 from datamodules.provenance import fingerprint, text_hashes
 from datamodules.samples import Samples
-from datamodules.whole_file import save_tensors, write_whole
+from datamodules.splits import SPLITS
+from records.damaged import DamagedFileError, damaged
+from records.run_dir import DATA_FILE
+from records.tensor_files import read_tensors, with_checksum
+from records.whole_file import save_tensors, write_whole
 
-if TYPE_CHECKING:
-    from datamodules.base import ImageDataModule
-
-# options that say how the data is split
-DRAWN_BY = (
-    "val_fraction",
-    "stack_fraction",
-    "test_fraction",
-    "split_seed",
-    "num_folds",
-    "fold",
-    "leave_out_source",
-    "held_out",
-    "subsample",
-    "long_tail",
-    "imbalance_ratio",
-)
-# options of a data set's own class that do not say which data is meant
-READ_BY = (
-    "cache",
-    "cache_dir",
-    "download",
-    "predict_root",
-    "on_unreadable",
-    "channels",
-    "value_range",
-    "class_names",
-    "alike_names",
-    "encoding",
-    "outside_links",
-)
 WAY_OUT = "move it away; it only says which samples have changed"
 # what a digest covers, in words
 COVERED = {
@@ -66,6 +38,22 @@ COVERED = {
 
 class DataChangedError(ValueError):
     """The data is not what it was when a model was trained on it."""
+
+
+class Described(Protocol):
+    """What a record is made of: a DataModule."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """What was read."""
+
+    @property
+    def splits(self) -> dict[str, Samples]:
+        """The samples of each split, by name."""
+
+    @property
+    def record(self) -> "DataRecord":
+        """Its record."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +76,7 @@ class DataRecord:
     draw: dict[str, Any]
 
     @classmethod
-    def of(cls, data: "ImageDataModule") -> "DataRecord":
+    def of(cls, data: Described) -> "DataRecord":
         """Describe the data of a DataModule."""
         dataset = data.dataset
         parts = [part for part in (dataset.train, dataset.val, dataset.test) if part is not None]
@@ -148,15 +136,17 @@ class DataRecord:
         return cls(columns, **{name: json.loads(said[name]) for name in names})
 
 
-def options_of(data: "ImageDataModule") -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the options that say which data is meant, and those that say how it is split, as plain types."""
-    from datamodules.base import ImageDataModule
+def options_of(data: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options that say which data is meant, and those that say how it is split, as plain types.
 
-    shared = {f.name for f in fields(ImageDataModule)}
-    options = {f.name: json.loads(json.dumps(getattr(data, f.name), default=str)) for f in fields(data)}
-    place = {n: value for n, value in options.items() if n not in shared and n not in (*DRAWN_BY, *READ_BY)}
-    place["class"] = class_paths.public_name(type(data))
-    return place, {name: options[name] for name in DRAWN_BY if name in options}
+    Args:
+        data: a DataModule
+    """
+
+    def plain(role: Role | None) -> dict[str, Any]:
+        return {f.name: json.loads(json.dumps(getattr(data, f.name), default=str)) for f in options_with(data, role)}
+
+    return plain(None) | {"class": class_paths.public_name(type(data))}, plain("split")
 
 
 def smallest(column: Tensor) -> Tensor:
@@ -195,7 +185,7 @@ def refuse_changed(found: list[str], checkpoint: str) -> None:
 
 
 def only_numbered(
-    class_names: list[str], trained: Mapping[str, Mapping[str, Any] | None], data: "ImageDataModule"
+    class_names: list[str], trained: Mapping[str, Mapping[str, Any] | None], data: Described
 ) -> list[str]:
     """Warn of models whose classes may be others than the data's, because numbers are all the names they have.
 
@@ -215,7 +205,7 @@ def only_numbered(
     ]
 
 
-def is_meant(before: Mapping[str, Any], data: "ImageDataModule") -> bool:
+def is_meant(before: Mapping[str, Any], data: Described) -> bool:
     """Tell whether the options of some data name the same data as those that a model was trained with.
 
     Args:
@@ -226,7 +216,7 @@ def is_meant(before: Mapping[str, Any], data: "ImageDataModule") -> bool:
     return place | {"class": class_paths.current(place.get("class", ""))} == data.record.place
 
 
-def changes(before: Mapping[str, Any], path: Path | None, data: "ImageDataModule", of_splits: bool = True) -> list[str]:
+def changes(before: Mapping[str, Any], path: Path | None, data: Described, of_splits: bool = True) -> list[str]:
     """Say what has changed of the data since a model was trained on it.
 
     Args:
@@ -260,7 +250,7 @@ def changes(before: Mapping[str, Any], path: Path | None, data: "ImageDataModule
     return [f"{what} differ{numbers}{lost}"]
 
 
-def differences(then: DataRecord, data: "ImageDataModule", same_draw: bool) -> list[str]:
+def differences(then: DataRecord, data: Described, same_draw: bool) -> list[str]:
     """Compare two records sample by sample; see `changes`."""
     now = data.record
     found = []
@@ -300,7 +290,7 @@ def differences(then: DataRecord, data: "ImageDataModule", same_draw: bool) -> l
         moved = renumbered(before["source"], then.source_names, now.source_names) != after["source"]
         tell("source differs", "sources differ", moved, (then.source_names, now.source_names, "source"))
     if same_draw:
-        names = [*data.splits, "none"]
+        names = [*SPLITS, "none"]
         tell(
             "image lies in another split",
             "images lie in another split",
@@ -317,7 +307,7 @@ def renumbered(column: Tensor, then: list[str], now: list[str]) -> Tensor:
 
 
 def arrivals(
-    old: Mapping[str, Tensor], new: Mapping[str, Tensor], gone: Tensor, come: Tensor, data: "ImageDataModule"
+    old: Mapping[str, Tensor], new: Mapping[str, Tensor], gone: Tensor, come: Tensor, data: Described
 ) -> list[str]:
     """Say how many samples are new, are gone, or have another name.
 
@@ -346,7 +336,7 @@ def counted(mask: Tensor, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
-def first_name(data: "ImageDataModule", ids: Tensor) -> tuple[str, int]:
+def first_name(data: Described, ids: Tensor) -> tuple[str, int]:
     """Return the first in the order of the alphabet of some samples' names, and its id."""
     dataset = data.dataset
     parts: list[Samples] = [part for part in (dataset.train, dataset.val, dataset.test) if part is not None]

@@ -11,6 +11,8 @@ from datamodules.names import shown
 
 Ints = NDArray[np.int64]
 LongTail = Literal["none", "exponential", "step"]
+# those that samples are divided into
+SPLITS = ("train", "val", "stack", "test")
 
 
 def stratified_holdout(

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from datamodules.whole_file import save_tensors, write_whole
+from records.whole_file import save_tensors, write_whole
 
 # next to what data sets keep of image files
 LOGIT_CACHE = "runs/.cache/logits"

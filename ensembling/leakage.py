@@ -184,3 +184,37 @@ def refuse_leakage(leakage: Leakage, allow: bool, allow_unknown: bool = False) -
             "what they were fitted on, such as a checkpoint of this project, or set the option allow_unknown true and "
             "have every table say so"
         )
+
+
+def leakage_mark(result: dict[str, Any]) -> str:
+    """Return what the title of every table of a result says of overlaps, of unknown images and of changed data.
+
+    Args:
+        result: with its `leakage`, whose sentences `print_leakage` prints, perhaps `unknown_images` and `evaluations`
+    """
+    leakage = result.get("leakage") or {}
+    marks = ["LEAKAGE ALLOWED"] if leakage.get("allowed") else []
+    if leakage.get("unknown") or result.get("unknown_images"):
+        marks.append("FITTED ON UNKNOWN IMAGES")
+    if leakage.get("changed") or result.get("evaluations", {}).get("test", {}).get("data_changed"):
+        marks.append("DATA CHANGED SINCE TRAINING")
+    if leakage.get("warnings") and not leakage.get("allowed"):
+        marks.append("overlaps: see the notes")
+    return "".join(f" — {mark}" for mark in marks)
+
+
+def kind_of_samples(leaks: bool) -> str:
+    """Name the samples that heads were fitted on and choices made by: held out from the members, unless these leak."""
+    return "meta" if leaks else "held-out"
+
+
+def leakage_allowed(leakage: Leakage | None) -> dict[str, str]:
+    """Return what a file of tensors says of a stack that was trained on what its bases knew, or may have known."""
+    if leakage is None:
+        return {}
+    told = {
+        "leakage_allowed": leakage.problems(),
+        "unknown_images": leakage.unknown_images(),
+        "data_changed": leakage.changed,
+    }
+    return {name: "; ".join(sentences) for name, sentences in told.items() if sentences}

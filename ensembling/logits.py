@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from common.gather import gather_by_id
 from datamodules.loaders import BatchLoader
-from ensembling.gather import gather_by_id
 from ensembling.tta import TTA, tta_logits
 
 Features = Literal["logits", "log_probabilities", "probabilities"]

@@ -7,8 +7,8 @@ from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.statistics import ConfusedPair, most_confused
 from figures.style import SEQUENTIAL, WRONG, class_ticks, ink, new_figure, shortened
+from measures.per_class import ConfusedPair, most_confused
 
 # with more classes than this the matrix has neither numbers nor names, or shows the most confused ones alone
 NUMBERED_CLASSES, NAMED_CLASSES, SHOWN_CLASSES = 20, 60, 40

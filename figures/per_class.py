@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.statistics import ClassReport
 from figures.style import bar, new_figure, shortened
+from measures.per_class import ClassReport
 
 # of more classes than this the best and the worst are drawn
 SHOWN_CLASSES = 40

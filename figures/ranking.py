@@ -6,8 +6,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.statistics import Curve, Curves, RiskCoverage
 from figures.style import NEUTRAL, legend, line, new_figure, shortened
+from measures.curves import Curve, Curves, RiskCoverage
 
 # of more classes than this the worst are drawn, beside the averages
 SHOWN_CLASSES = 10

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from figures.statistics import Reliability
 from figures.style import COLORS, NEUTRAL, new_figure, plain, shortened
+from measures.reliability import Reliability
 
 
 def reliabilities(found: Sequence[Reliability], names: Sequence[str]) -> Figure:

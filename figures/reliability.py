@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.statistics import Reliability, check_predictions
 from figures.style import COLORS, NEUTRAL, RIGHT, WRONG, legend, new_figure
+from measures.reliability import Reliability, check_predictions
 
 
 def reliability(bins: Reliability, title: str = "") -> Figure:

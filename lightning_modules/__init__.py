@@ -1,12 +1,16 @@
 """What is optimised: networks, their losses and metrics."""
 
 from lightning_modules.classifier import ImageClassifier
-from lightning_modules.convnext import ConvNeXt
-from lightning_modules.custom_cnn import CustomCNN
-from lightning_modules.efficientnet import EfficientNet
-from lightning_modules.losses import BalancedSoftmax, CrossEntropy, Focal, LogitAdjusted, Loss
-from lightning_modules.mlp import MLP, Linear
-from lightning_modules.optim import (
+from lightning_modules.families.convnext import ConvNeXt
+from lightning_modules.families.custom_cnn import CustomCNN
+from lightning_modules.families.efficientnet import EfficientNet
+from lightning_modules.families.mlp import MLP, Linear
+from lightning_modules.families.resnet import ResNet
+from lightning_modules.families.small_cnn import SmallCNN
+from lightning_modules.families.vgg import VGG
+from lightning_modules.stacking import StackingModule
+from lightning_modules.training.losses import BalancedSoftmax, CrossEntropy, Focal, LogitAdjusted, Loss
+from lightning_modules.training.schedules import (
     Constant,
     OneCycle,
     Plateau,
@@ -15,11 +19,6 @@ from lightning_modules.optim import (
     WarmRestarts,
     WarmupCosine,
 )
-from lightning_modules.resnet import ResNet
-from lightning_modules.small_cnn import SmallCNN
-from lightning_modules.stacked_classifier import StackedClassifier
-from lightning_modules.stacking import StackingModule
-from lightning_modules.vgg import VGG
 
 __all__ = [
     "MLP",
@@ -40,7 +39,6 @@ __all__ = [
     "ResNet",
     "Schedule",
     "SmallCNN",
-    "StackedClassifier",
     "StackingModule",
     "StepDecay",
     "WarmRestarts",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.fields import ANY, check_fields
+from records.fields import ANY, check_fields
 
 DATA_INFO = {
     "num_classes": int,

@@ -1,6 +1,5 @@
 """Checkpoints written whole, then renamed (a killed process leaves the one before), and read with all bytes checked."""
 
-import contextlib
 import hashlib
 import os
 import re
@@ -9,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from common.archive import ArchiveError, check_archive
-from common.damaged import damaged
-from common.fields import check_fields
-from common.partial_files import partial_path, remove_abandoned
+from common.lightning_seam import is_local
 from lightning_modules.checkpoint_fields import OF_LIGHTNING, check_checkpoint
+from records.archive import ArchiveError, check_archive
+from records.damaged import damaged
+from records.fields import check_fields
+from records.partial_files import partial_path, remove_abandoned
+from records.whole_file import shown, sync_folder
 
 # with what torch's files began before version 1.6, which have no checksums
 LEGACY = b"\x80"
@@ -44,7 +44,7 @@ class WholeFileIO(TorchCheckpointIO):
         Raises:
             OSError: it could not be written; an earlier file of that path is whole
         """
-        if storage_options is not None or not _is_local_file_protocol(path):
+        if storage_options is not None or not is_local(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         final = Path(path)
@@ -83,7 +83,7 @@ class WholeFileIO(TorchCheckpointIO):
         Raises:
             DamagedFileError: a byte was changed, or a field is missing
         """
-        if not _is_local_file_protocol(path):
+        if not is_local(path):
             return super().load_checkpoint(path, *args, **kwargs)
         checkpoint = read_archive(Path(path))
         check_checkpoint(checkpoint, path, way_out(Path(path)))
@@ -161,19 +161,3 @@ def way_out(path: Path) -> str:
     if other is not None and other.is_file():
         return f"copy it again from where it is whole, use {shown(other)} beside it, or train again"
     return "copy it again from where it is whole, or make it anew"
-
-
-def sync_folder(folder: Path) -> None:
-    """Make sure that a renamed file is found under its new name after a power cut."""
-    # a few file systems cannot do it for a folder
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def shown(path: Path) -> Path:
-    """Shorten a path to what a person at the prompt would type."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

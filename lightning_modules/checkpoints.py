@@ -10,9 +10,7 @@ from datamodules.provenance import Provenance
 from lightning_modules.checkpoint_fields import check_checkpoint, check_kinds
 from lightning_modules.checkpoint_io import file_sha256, read_archive, way_out
 from lightning_modules.classifier import ImageClassifier
-
-# the best epoch's checkpoint, and the state to go on from
-BEST, LAST = "best.ckpt", "last.ckpt"
+from records.run_dir import BEST, LAST
 
 
 @dataclass(frozen=True)
@@ -115,6 +113,25 @@ def refuse_lost_best(path: Path) -> Path:
             f"{best} is missing, though validation has chosen it: restore it, or train the run anew; {path} is another "
             f"epoch, and stands for the run only where it is named itself"
         )
+    return path
+
+
+def find_base(base: str) -> Path:
+    """Return the checkpoint that a base's name stands for.
+
+    Args:
+        base: a checkpoint, or a run folder
+
+    Raises:
+        FileNotFoundError: it is neither
+    """
+    path = Path(base)
+    if path.is_dir():
+        best, last = (path / "checkpoints" / name for name in (BEST, LAST))
+        # without a validation split there is no best
+        path = refuse_lost_best(last) if last.is_file() and not best.is_file() else best
+    if not path.is_file():
+        raise FileNotFoundError(f"base {path} does not exist: was it moved? Name its checkpoint with --model.bases")
     return path
 
 

@@ -13,17 +13,20 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from common import class_paths
+from common.lightning_seam import trainer_of
 from common.ranges import check_ranges
 from datamodules.base import ImageDataModule
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from ensembling.leakage import Leakage, unknown_images
-from lightning_modules.compute import check_compiler, compile_module
-from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.evaluated import Evaluated
-from lightning_modules.finite_loss import LossWatch, check_weights
-from lightning_modules.freezing import (
+from lightning_modules.preprocessing import Preprocessing
+from lightning_modules.shapes import output_shape
+from lightning_modules.training.compute import check_compiler, compile_module
+from lightning_modules.training.epoch_sums import EpochSums
+from lightning_modules.training.finite_loss import LossWatch, check_weights
+from lightning_modules.training.freezing import (
     check_unfreezing,
     evaluate_frozen,
     follow_unfreezing,
@@ -31,12 +34,10 @@ from lightning_modules.freezing import (
     unfreezing,
     warn_of_random,
 )
-from lightning_modules.losses import CrossEntropy, Loss, log_shares
-from lightning_modules.optim import Schedule, WarmupCosine
-from lightning_modules.parameter_groups import Rate, build_optimizer, learning_rates
-from lightning_modules.preprocessing import Preprocessing
-from lightning_modules.shapes import output_shape
-from lightning_modules.single_image import check_batches
+from lightning_modules.training.losses import CrossEntropy, Loss, log_shares
+from lightning_modules.training.parameter_groups import Rate, build_optimizer, learning_rates
+from lightning_modules.training.schedules import Schedule, WarmupCosine
+from lightning_modules.training.single_image import check_batches
 from lightning_modules.weights import Normalization, initial_weights, load_weights, statistics
 
 # how a model is trained and computed, as against what it is: left out of what a checkpoint needs to be rebuilt
@@ -112,7 +113,7 @@ class ImageClassifier(Evaluated):
         "logit_adjustment": "(-inf, inf)",
     }
     # children of the backbone that no file of weights need hold
-    new_parts: ClassVar[tuple[str, ...]] = ()
+    not_transferred: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -181,7 +182,7 @@ class ImageClassifier(Evaluated):
         self.head: nn.Module = nn.Linear(dim[0], self.info.num_classes)
         self._loaded = frozenset()
         if weights is not None:
-            told, loaded = load_weights(self.backbone, weights, self.new_parts)
+            told, loaded = load_weights(self.backbone, weights, self.not_transferred)
             self._loaded = frozenset(loaded)
             rank_zero_info(told)
             rank_zero_info(f"weights: images are normalised by mean {mean}, std {std} (--model.normalization)")
@@ -357,7 +358,7 @@ class ImageClassifier(Evaluated):
 
     def current_provenance(self) -> Provenance | None:
         """Return which samples this model is being fitted and selected on; None without a DataModule."""
-        data = getattr(self._trainer, "datamodule", None)
+        data = getattr(trainer_of(self), "datamodule", None)
         return data.provenance if isinstance(data, ImageDataModule) else None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -373,7 +374,7 @@ class ImageClassifier(Evaluated):
         checkpoint["train_sums"] = self._train_sums.state_dict()
         if self._plateau is not None:
             checkpoint["plateau"] = self._plateau[0].state_dict()
-        data = getattr(self._trainer, "datamodule", None)
+        data = getattr(trainer_of(self), "datamodule", None)
         if isinstance(data, ImageDataModule):
             checkpoint["data_record"] = data.record.plain()
         now = self.current_provenance()
@@ -389,7 +390,7 @@ class ImageClassifier(Evaluated):
         self.trained_on = checkpoint.get("data_record")
         # its weights replace those that the run had started from
         self._loaded = None
-        path = getattr(self._trainer, "ckpt_path", None)
+        path = getattr(trainer_of(self), "ckpt_path", None)
         self.provenance = Provenance.from_plain(checkpoint.get("provenance"), str(path or "a checkpoint"))
         if "leakage" in checkpoint:
             self.leakage = Leakage(**checkpoint["leakage"])

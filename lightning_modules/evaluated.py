@@ -4,10 +4,11 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from common.gather import gather_by_id
+from common.lightning_seam import steps_logged
 from datamodules.loaders import Batch
-from ensembling.gather import gather_by_id
-from lightning_modules.finite_loss import NotFiniteError, place, way_out
-from lightning_modules.metrics import classification_metrics
+from lightning_modules.training.finite_loss import NotFiniteError, place, way_out
+from measures.classification import classification_metrics
 
 
 class Evaluated(pl.LightningModule):
@@ -93,9 +94,7 @@ class Evaluated(pl.LightningModule):
         exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
         trainer.callback_metrics.update(exact)
         for logger in trainer.loggers:
-            logger.log_metrics(
-                values | {"epoch": trainer.current_epoch}, trainer.fit_loop.epoch_loop._batches_that_stepped
-            )
+            logger.log_metrics(values | {"epoch": trainer.current_epoch}, steps_logged(trainer))
 
     def _not_finite(self, split: str) -> str:
         problem = f"the logits of the {split} split are not finite"

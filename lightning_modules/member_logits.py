@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.gather import on_all_processes
 from datamodules.base import ImageDataModule
 from datamodules.samples import Samples
 from ensembling.cache import LogitCache, LogitCounts
-from ensembling.gather import on_all_processes
 from ensembling.logits import base_logits
 from ensembling.tta import TTA
 from lightning_modules.checkpoints import load_classifier, read_base

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from common import class_paths
 from datamodules.info import DataInfo
 from datamodules.provenance import Provenance
-from ensembling.heads import Head, head_from_plain, head_plain
+from ensembling.heads.fitting import Head, head_from_plain, head_plain
+from ensembling.judging.rejection import Thresholds
 from ensembling.leakage import Leakage
 from ensembling.logits import mean_logits
-from ensembling.rejection import Thresholds
 from ensembling.tta import TTA, tta_logits
 from lightning_modules.checkpoints import build_classifier, read_checkpoint
 from lightning_modules.classifier import ImageClassifier
-from lightning_modules.parameter_groups import Rate
 from lightning_modules.stacking import refuse_backbone_options
+from lightning_modules.training.parameter_groups import Rate
 
 
 @dataclass(eq=False, kw_only=True, repr=False)

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -21,16 +20,17 @@ from datamodules.provenance import Provenance
 from datamodules.samples import Samples, TensorSource
 from ensembling.cache import LOGIT_CACHE, LogitCache, LogitCounts
 from ensembling.folds import join_copies
-from ensembling.heads import Head, LogisticHead, head_plain
+from ensembling.heads.fitting import Head, LogisticHead, head_plain
 from ensembling.leakage import Leakage, find_leakage, refuse_leakage
 from ensembling.logits import mean_logits
 from ensembling.tta import TTA, tta_logits
-from lightning_modules.checkpoints import BEST, LAST, Base, read_base, refuse_lost_best
+from lightning_modules.checkpoints import Base, find_base, read_base
 from lightning_modules.classifier import ImageClassifier
-from lightning_modules.losses import Focal
 from lightning_modules.member_logits import load_frozen, stack_logits
-from lightning_modules.metrics import classification_metrics
-from lightning_modules.parameter_groups import Rate
+from lightning_modules.training.losses import Focal
+from lightning_modules.training.parameter_groups import Rate
+from measures.classification import classification_metrics
+from records.run_dir import unique_names
 
 # where the meta-model's own validation samples come from if no split is left for them
 META_VAL_FRACTION = 0.2
@@ -356,31 +356,3 @@ def refuse_backbone_options(stack: ImageClassifier) -> None:
     for name, default in BACKBONE_OPTIONS.items():
         if getattr(stack, name) != default:
             raise ValueError(f"--model.{name} is not for a stack, which trains its head alone, on frozen bases")
-
-
-def find_base(base: str) -> Path:
-    """Return the checkpoint that a base's name stands for.
-
-    Args:
-        base: a checkpoint, or a run folder
-
-    Raises:
-        FileNotFoundError: it is neither
-    """
-    path = Path(base)
-    if path.is_dir():
-        best, last = (path / "checkpoints" / name for name in (BEST, LAST))
-        # without a validation split there is no best
-        path = refuse_lost_best(last) if last.is_file() and not best.is_file() else best
-    if not path.is_file():
-        raise FileNotFoundError(f"base {path} does not exist: was it moved? Name its checkpoint with --model.bases")
-    return path
-
-
-def unique_names(paths: list[Path]) -> list[str]:
-    """Name each base by its run folder; a number is added where names repeat."""
-    names = [p.parent.parent.name if p.parent.name == "checkpoints" else p.stem for p in paths]
-    return [
-        name if names.count(name) == 1 else f"{name} ({names[: number + 1].count(name)})"
-        for number, name in enumerate(names)
-    ]

@@ -9,13 +9,13 @@ from typing import Any, Literal
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from common.damaged import DamagedFileError
-from common.fields import check_fields
-from common.tensor_files import read_tensors
 from datamodules.provenance import Provenance
 from lightning_modules.checkpoint_fields import check_checkpoint, other_kind
 from lightning_modules.checkpoint_io import file_sha256, is_legacy, read_archive, way_out
-from lightning_modules.timm_backbones import pretrained_network, pretrained_origin, pretrained_statistics
+from lightning_modules.families.timm_backbones import pretrained_network, pretrained_origin, pretrained_statistics
+from records.damaged import DamagedFileError
+from records.fields import check_fields
+from records.tensor_files import read_tensors
 
 Normalization = Literal["auto", "data", "imagenet"]
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -169,13 +169,13 @@ def is_shared(prefix: str, names: Collection[str]) -> bool:
 # matching
 
 
-def load_weights(backbone: nn.Module, weights: Weights, new_parts: Collection[str] = ()) -> tuple[str, set[str]]:
+def load_weights(backbone: nn.Module, weights: Weights, not_transferred: Collection[str] = ()) -> tuple[str, set[str]]:
     """Load a backbone's weights by name and shape, or by order and shape where no name is the same.
 
     Args:
         backbone: from images to embeddings
         weights: what to load
-        new_parts: children of the backbone that need not be among them
+        not_transferred: children of the backbone that need not be among them
 
     Returns:
         what was loaded and what was not, for the user; and the names of the backbone's tensors that were loaded
@@ -189,7 +189,7 @@ def load_weights(backbone: nn.Module, weights: Weights, new_parts: Collection[st
     counted = any(name.endswith("num_batches_tracked") for name in weights.tensors)
     # torch counted no batches in old files
     needed = {n: t for n, t in target.items() if counted or not n.endswith("num_batches_tracked")}
-    optional = {n for n in needed if n.partition(".")[0] in new_parts}
+    optional = {n for n in needed if n.partition(".")[0] in not_transferred}
     named = any(n in weights.tensors for n in needed)
     found = (
         weights.tensors

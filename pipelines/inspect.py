@@ -15,24 +15,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from callbacks.result_files import write_json
 from common import class_paths, yaml_files
-from common.parser_yaml import use_project_yaml
+from common.jsonargparse_seam import reset_options_with_class, use_project_yaml
 from common.printable import printable
 from common.ranges import check_range
 from datamodules import ImageDataModule
-from datamodules.base import SPLITS
-from datamodules.decoding import read_header
 from datamodules.duplicates import Pairs, look_at, near_duplicates, same_content
-from datamodules.files import FileSource
-from datamodules.found_files import describe_left_out
-from datamodules.image_files import ImageFiles
+from datamodules.files.decode import FileSource
+from datamodules.files.decoding import read_header
+from datamodules.files.found_files import describe_left_out
+from datamodules.files.image_files import ImageFiles
 from datamodules.samples import Samples
+from datamodules.splits import SPLITS
 from figures import class_distribution, image_pairs
-from pipelines import run_dir
-from pipelines.errors import UsageError, explain_parsing
-from pipelines.parsing import in_order, is_file, reset_options_with_class
-from pipelines.run_dir import RunDir, RunOptions
+from pipelines.cli.errors import UsageError, explain_parsing
+from pipelines.cli.order import in_order, is_file
+from records import run_dir
+from records.result_files import write_json
+from records.run_dir import RunDir, RunOptions
 
 # what the JSON file lists of each finding; the counts are of all
 LISTED = 10_000

@@ -8,7 +8,7 @@ import warnings
 from importlib import import_module
 
 from common.terminal import steady_output
-from pipelines.allocator import keep_large_blocks
+from engine.allocator import keep_large_blocks
 
 SUMMARY = """\
 usage: python train.py COMMAND [options]      python train.py COMMAND --help
@@ -26,8 +26,13 @@ Options of every command: --debug (full traces of errors; or set FRANCESINHA_DEB
 --allow NAME (a module or class beyond this project that checkpoints, configs and plans may name; NAME,NAME for more).
 `python train.py fit` alone trains a small CNN on the embedded digits."""
 
-# each a module of this package with a main of its own
-PIPELINES = ("inspect", "report", "stack", "tune")
+# commands beside those of Lightning, and the module whose `main` each of them runs
+COMMANDS = {
+    "inspect": "pipelines.inspect",
+    "report": "pipelines.report.command",
+    "stack": "pipelines.stack.command",
+    "tune": "pipelines.tune.command",
+}
 
 
 def main(args: list[str] | None = None) -> int:
@@ -58,7 +63,7 @@ def run_or_explain(given: list[str]) -> int:
         return 130
     except Exception as error:
         if getattr(error, "on_all_processes", False):
-            from pipelines.process_group import end_process_group
+            from engine.process_group import end_process_group
 
             end_process_group()
             if was_launched():
@@ -69,7 +74,7 @@ def run_or_explain(given: list[str]) -> int:
             return int(status)
         if debug:
             traceback.print_exc()
-        from pipelines.errors import explain
+        from pipelines.cli.errors import explain
 
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2
@@ -83,25 +88,25 @@ def was_launched() -> bool:
 def run(args: list[str]) -> int:
     """Run a command; see `main`."""
     if "--version" in args:
-        from pipelines.versions import print_version
+        from records.versions import print_version
 
         print_version()
         return 0
     keep_large_blocks()
     # the heavy imports come after the cheap answers
     from common import class_paths
-    from pipelines.cli import SUBCOMMANDS, ImageCLI
-    from pipelines.errors import unknown_command
-    from pipelines.gpu_check import settle_that_there_is_none
-    from pipelines.process_group import end_process_group
+    from engine.gpu_check import stop_probing_for_gpus
+    from engine.process_group import end_process_group
+    from pipelines.cli.errors import unknown_command
+    from pipelines.cli.image_cli import SUBCOMMANDS, ImageCLI
 
-    settle_that_there_is_none()
+    stop_probing_for_gpus()
 
     command, *options = class_paths.take_options(args) or [""]
-    if command in PIPELINES:
-        return int(import_module(f"pipelines.{command}").main(options))
+    if command in COMMANDS:
+        return int(import_module(COMMANDS[command]).main(options))
     if command not in SUBCOMMANDS:
-        raise unknown_command(command, [*SUBCOMMANDS, *PIPELINES])
+        raise unknown_command(command, [*SUBCOMMANDS, *COMMANDS])
     ImageCLI([command, *options])
     end_process_group()
     return 0

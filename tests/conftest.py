@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common import class_paths
-from pipelines import run_dir
+from records import run_dir
 from tests.helpers.data import write_image_folder
 
 # two cores: more threads than that only wait for each other

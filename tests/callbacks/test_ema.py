@@ -9,7 +9,7 @@ from callbacks import EMA
 from common import class_paths
 from lightning_modules import MLP
 from lightning_modules.checkpoints import load_classifier
-from lightning_modules.compute import settle_precision
+from lightning_modules.training.compute import settle_precision
 from tests.helpers.cli import result, run
 from tests.helpers.data import Blobs
 from tests.helpers.training import trainer

@@ -28,10 +28,10 @@ from callbacks import (
     RunRecorder,
     StackDecisions,
 )
-from callbacks.batch_picture import first_batch, seen_by_network
-from callbacks.drawing import EvaluationDrawing, find_samples
-from callbacks.figure_folder import FigureFolder
-from callbacks.figure_options import with_figures
+from callbacks.drawing.base import EvaluationDrawing, find_samples
+from callbacks.drawing.batch_picture import first_batch, seen_by_network
+from callbacks.drawing.folder import FigureFolder
+from callbacks.drawing.options import with_figures
 from lightning_modules import MLP, StackingModule
 from tests.helpers.data import Blobs
 from tests.helpers.training import fit, trainer
@@ -348,7 +348,7 @@ def test_embeddings__umap_by_its_extra(tmp_path, monkeypatch):
             return embeddings[:, :2]
 
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=UMAP))
-    monkeypatch.setattr("callbacks.embeddings.find_spec", lambda name: object())
+    monkeypatch.setattr("callbacks.drawing.embeddings.find_spec", lambda name: object())
     data = Blobs()
     callback = Embeddings(samples=9, tsne=False, umap=True)
     trainer(tmp_path, callbacks=[callback]).test(model_of(data), datamodule=data, verbose=False)

@@ -7,15 +7,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
 
 from callbacks import RunRecorder
-from callbacks.result_files import read_predictions, says_the_same
-from common.damaged import DamagedFileError
-from common.recorded import check_recorded
 from datamodules import ImageFolder, Manifest
 from datamodules.data_record import DataChangedError, DataRecord
 from datamodules.provenance import Provenance
 from lightning_modules import MLP
 from lightning_modules.checkpoints import load_classifier
-from lightning_modules.metrics import classification_metrics
+from measures.classification import classification_metrics
+from records.damaged import DamagedFileError
+from records.recorded import check_recorded
+from records.result_files import read_predictions, says_the_same
 from tests.helpers.data import Blobs
 from tests.helpers.training import trainer
 

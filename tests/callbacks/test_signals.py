@@ -3,7 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from callbacks.signals import Signals, StoppedError
+from callbacks.signals import Signals
+from common.stopped import StoppedError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks import Throughput
-from callbacks.throughput import peak_memory
+from common.machine import peak_memory
 from lightning_modules import MLP
 from tests.helpers.cli import result, run
 from tests.helpers.data import Blobs

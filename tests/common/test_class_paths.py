@@ -1,7 +1,5 @@
 import sys
 
-import jsonargparse._typehints
-import jsonargparse._util
 import pytest
 
 from common import class_paths
@@ -21,10 +19,10 @@ def notes(tmp_path, monkeypatch):
     "name",
     [
         "lightning_modules.MLP",
-        "datamodules.manifest.Manifest",
+        "datamodules.sets.manifest.Manifest",
         "callbacks.EMA",
-        "ensembling.heads.LogisticHead",
-        "pipelines.executors.LocalExecutor",
+        "ensembling.heads.fitting.LogisticHead",
+        "pipelines.cells.executors.LocalExecutor",
         "torch.optim.SGD",
         "torch.optim._muon.Muon",
         "torchvision.transforms.v2.Resize",
@@ -169,27 +167,3 @@ def test_named_in__values_that_are_held_many_times_are_looked_at_once():
     for _ in range(100):
         content = [content, content]
     assert class_paths.named_in(content) == ["notes.Note"]
-
-
-def test_guard_parser__jsonargparse_asks_before_it_imports(notes):
-    for module in (jsonargparse._util, jsonargparse._typehints):
-        assert module.check_import_path is judge
-    with pytest.raises(UntrustedNameError):
-        jsonargparse._util.import_object("notes.Note")
-    assert not notes.exists()
-    # a name inside an allowed module stands for what it is there
-    with pytest.raises(UntrustedNameError, match="system is not imported"):
-        jsonargparse._util.import_object("torch.os.system")
-
-
-@pytest.mark.parametrize("module", [jsonargparse._util, jsonargparse._typehints])
-def test_guard_parser__another_version_of_jsonargparse_fails_loudly(module, monkeypatch):
-    monkeypatch.delattr(module, "check_import_path")
-    with pytest.raises(RuntimeError, match="imports classes unasked"):
-        class_paths.guard_parser()
-
-
-def test_guard_parser__a_version_that_asks_no_more_fails_loudly(monkeypatch):
-    monkeypatch.setattr(jsonargparse._util, "import_object", lambda name: None)
-    with pytest.raises(RuntimeError, match="imports classes unasked"):
-        class_paths.guard_parser()

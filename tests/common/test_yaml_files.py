@@ -10,7 +10,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 
-from common.parser_yaml import TYPED_OPTIONS, use_project_yaml
+from common.jsonargparse_seam import TYPED_OPTIONS, use_project_yaml
 from common.yaml_files import (
     NoYAMLFormError,
     YAMLFileError,

@@ -3,13 +3,13 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from common.damaged import DamagedFileError
 from datamodules import CIFAR10, MNIST, Digits, ImageFolder, Manifest, Npz
 from datamodules.base import ImageDataModule
 from datamodules.data_record import DataRecord, changes, is_meant, only_numbered, options_of
 from datamodules.dataset import Dataset
 from datamodules.provenance import sample_ids, text_hashes
 from datamodules.samples import Samples, TensorSource
+from records.damaged import DamagedFileError
 from tests.helpers.data import Blobs
 
 # name, label, content, source, group and split

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.files import FileSource
+from datamodules.files.decode import FileSource
 from datamodules.loaders import BatchLoader
 from datamodules.samplers import EpochSampler, InOrder, Shuffled
 from datamodules.samples import Samples, TensorSource

@@ -6,9 +6,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from datamodules import whole_file
 from ensembling import cache as module
 from ensembling.cache import LogitCache, LogitCounts
+from records import whole_file
 
 HOW = {"weights": "a", "pixels": "1x8x8", "tta": "none", "precision": "32-true"}
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from pipelines.cells import TRAIN
+from pipelines.cells.job import TRAIN
 from tests.helpers.faults import LONG
 from tests.helpers.safe import different
 from tests.helpers.signals import REPOSITORY, _main
@@ -45,7 +45,7 @@ def start(args):
     """Start a command in a process forked from one that has imported what is slow to import."""
     os.environ["PYTHONPATH"] = str(REPOSITORY)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.cli", "timm", "tests.helpers.signals"])
+    context.set_forkserver_preload(["pipelines.cli.image_cli", "timm", "tests.helpers.signals"])
     process = context.Process(target=_main, args=([str(word) for word in args],))
     process.start()
     return process

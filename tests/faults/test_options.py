@@ -15,8 +15,8 @@ import sys
 import numpy as np
 import pytest
 
-from pipelines import run_dir
 from pipelines.main import main
+from records import run_dir
 from tests.faults import options
 from tests.helpers.data import blobs, write_image_folder
 

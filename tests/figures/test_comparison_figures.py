@@ -11,7 +11,7 @@ from figures.metric_by_option import metric_by_option
 from figures.metric_heatmap import column_shares, metric_heatmap
 from figures.radar import INNER, radar
 from figures.reliabilities import reliabilities
-from figures.statistics import reliability_bins
+from measures.reliability import reliability_bins
 
 
 def draws(figure):

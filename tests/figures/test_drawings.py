@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import figures
-from figures import statistics
 from figures.learning_curves import series_of
 from figures.style import line, shortened
+from measures import curves as statistics
 
 LONG = ["a$_$b " + "very " * 12 + str(number) for number in range(1000)]
 

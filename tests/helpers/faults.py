@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from pipelines import run_dir
 from pipelines.main import main
+from records import run_dir
 
 # the long version is run by `make faults`
 LONG = os.environ.get("FAULTS_LONG", "") not in ("", "0")

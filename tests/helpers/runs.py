@@ -7,7 +7,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from lightning_modules.metrics import classification_metrics
+from measures.classification import classification_metrics
 
 
 def logits_for(labels, num_classes, strength=2.0, seed=0):

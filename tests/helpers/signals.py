@@ -86,7 +86,7 @@ def run_all(*commands):
     # the server does not know the path of its own
     os.environ["PYTHONPATH"] = str(REPOSITORY)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.cli", "timm", "tests.helpers.signals"])
+    context.set_forkserver_preload(["pipelines.cli.image_cli", "timm", "tests.helpers.signals"])
     codes = []
     for command in commands:
         process = context.Process(target=_main, args=([str(word) for word in command],))

@@ -10,13 +10,13 @@ import torch
 from rich.console import Console
 
 from datamodules.data_record import DataChangedError
-from ensembling.heads import LogisticHead
-from pipelines.cells import CellFiles
+from ensembling.heads.fitting import LogisticHead
+from pipelines.cells.job import CellFiles
 from pipelines.main import main
-from pipelines.meta_stage import meta_stage
-from pipelines.plan import Member, StackPlan
-from pipelines.stack_data import refuse_changed_cells
-from pipelines.stack_logits import build_data
+from pipelines.stack.data import refuse_changed_cells
+from pipelines.stack.members import build_data
+from pipelines.stack.plan import Member, StackPlan
+from pipelines.stack.second_stage import second_stage
 from tests.helpers.cli import config, result, run
 from tests.helpers.data import write_image_folder
 
@@ -201,7 +201,7 @@ def test_stack__no_head_is_fitted_over_cells_of_changed_data(trained):
     assert refuse_changed_cells(folder, plan.cells, data, allow=False) == []
     write_manifest(root, relabelled)
     with pytest.raises(DataChangedError, match="^4 of 4 cells cannot be gone on with") as error:
-        meta_stage(plan, folder, Console(file=io.StringIO()))
+        second_stage(plan, folder, Console(file=io.StringIO()))
     assert "6 labels differ, first: images/train/cat/" in str(error.value)
     assert "--experiment OTHER or --fresh true" in str(error.value)
     # a cell that is not finished would go on, and is refused with the option too

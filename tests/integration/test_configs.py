@@ -10,11 +10,11 @@ from jsonargparse import Namespace
 
 import datamodules
 from lightning_modules import SmallCNN
-from lightning_modules.metrics import better
-from pipelines import stack
-from pipelines.cli import DEFAULTS, ImageCLI
-from pipelines.executors import ParslExecutor
-from pipelines.plan_check import check
+from measures.names import mode_of
+from pipelines.cells.executors import ParslExecutor
+from pipelines.cli.image_cli import DEFAULTS, ImageCLI
+from pipelines.stack import command
+from pipelines.stack.plan_check import check
 from tests.helpers.data import Blobs, blobs, data_info
 from tests.helpers.training import trainer
 
@@ -101,7 +101,7 @@ def test_gradual_unfreezing__trains_the_backbone_in_the_end(tmp_path):
 def test_stack(path, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)
     # some are for a machine with a GPU
-    plan = stack.parse(["--config", str(path), "--dry_run", "true"])
+    plan = command.parse(["--config", str(path), "--dry_run", "true"])
     # its members' command lines are right, and fit its mode
     assert set(check(plan).settings) == {cell.name for cell in plan.cells}
 
@@ -109,7 +109,7 @@ def test_stack(path, monkeypatch):
 @pytest.mark.parametrize("path", FRAGMENTS["cluster"], ids=name)
 def test_cluster(path, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)
-    plan = stack.parse(["--config", "configs/stack/digits.yaml", "--config", str(path)])
+    plan = command.parse(["--config", "configs/stack/digits.yaml", "--config", str(path)])
     assert isinstance(plan.executor, ParslExecutor)
 
 
@@ -121,7 +121,7 @@ def test_monitor__exists_and_has_the_right_mode(path, tmp_path):
     fitting = trainer(tmp_path, max_epochs=1, enable_checkpointing=False)
     fitting.fit(SmallCNN(data_info=data.info), datamodule=data)
     assert monitor in fitting.callback_metrics
-    assert mode == better(monitor)
+    assert mode == mode_of(monitor)
 
 
 def test_fragments__compose_and_later_ones_win():

@@ -13,16 +13,16 @@ from PIL import Image
 from rich.console import Console
 from safetensors import safe_open
 
-from common.tensor_files import NAME
 from datamodules import ImageFolder
 from datamodules.data_record import DataChangedError
-from ensembling.heads import LogisticHead
+from ensembling.heads.fitting import LogisticHead
 from ensembling.leakage import LeakageError
 from lightning_modules import MLP
 from lightning_modules.checkpoints import load_classifier
 from pipelines.main import main
-from pipelines.meta_stage import meta_stage
-from pipelines.plan import Member, StackPlan
+from pipelines.stack.plan import Member, StackPlan
+from pipelines.stack.second_stage import second_stage
+from records.tensor_files import NAME
 from tests.helpers.cli import run
 from tests.helpers.data import write_image_folder
 from tests.helpers.training import fit
@@ -63,7 +63,7 @@ def told_by(file):
 def stacked(plan):
     """Run the second stage; return what it printed and its folder."""
     text = io.StringIO()
-    assert meta_stage(plan, cells_of(plan), Console(file=text)) == 0
+    assert second_stage(plan, cells_of(plan), Console(file=text)) == 0
     return text.getvalue(), cells_of(plan) / plan.stack_name
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from pipelines.cells import TRAIN, CellFiles
+from pipelines.cells.job import TRAIN, CellFiles
 from pipelines.main import main
 
 EPOCHS = 100
@@ -75,7 +75,7 @@ def test_stack__after_ctrl_c_a_rerun_goes_on(tmp_path, monkeypatch):
     args, output, short, long = stopped_by("SIGINT", tmp_path)
     check_gentle(args, output, short, long)
     called = []
-    monkeypatch.setattr("pipelines.meta_stage.meta_stage", lambda *parts: called.append(parts) or 0)
+    monkeypatch.setattr("pipelines.stack.second_stage.second_stage", lambda *parts: called.append(parts) or 0)
     assert main(args) == 0
     assert len(called) == 1
     assert [(files.read()["status"], files.read()["attempts"]) for files in (short, long)] == [("done", 1), ("done", 2)]

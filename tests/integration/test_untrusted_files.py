@@ -10,12 +10,12 @@ import torch
 import yaml
 
 from common.class_paths import take_options
-from ensembling.heads import LogisticHead, head_plain
+from ensembling.heads.fitting import LogisticHead, head_plain
 from lightning_modules.checkpoint_io import file_sha256
 from lightning_modules.member_logits import load_frozen
 from lightning_modules.stacked_classifier import wrapped
-from pipelines.plan_check import check
-from pipelines.stack import parse
+from pipelines.stack.command import parse
+from pipelines.stack.plan_check import check
 from tests.helpers.cli import run
 
 NOTES = """

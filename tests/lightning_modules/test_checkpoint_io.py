@@ -6,9 +6,9 @@ import sys
 import pytest
 import torch
 
-from common.damaged import DamagedFileError
-from common.partial_files import partial_path
 from lightning_modules.checkpoint_io import WholeFileIO, read_archive
+from records.damaged import DamagedFileError
+from records.partial_files import partial_path
 
 
 @pytest.fixture

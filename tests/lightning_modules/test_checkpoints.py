@@ -5,10 +5,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from common.damaged import DamagedFileError
 from lightning_modules import MLP
 from lightning_modules.checkpoint_io import file_sha256
 from lightning_modules.checkpoints import load_classifier, read_checkpoint, refuse_lost_best
+from records.damaged import DamagedFileError
 from tests.helpers.data import Blobs
 from tests.helpers.training import fit, trainer
 
@@ -30,7 +30,7 @@ def test_load_classifier__rebuilds_the_model(checkpoint):
 def test_load_classifier__is_plain_data(checkpoint):
     # weights_only refuses everything but tensors and plain types
     content = torch.load(checkpoint, weights_only=True)
-    assert content["architecture"]["class_path"] == "lightning_modules.mlp.MLP"
+    assert content["architecture"]["class_path"] == "lightning_modules.families.mlp.MLP"
 
 
 def change(path, **entries):
@@ -43,7 +43,7 @@ def change(path, **entries):
 @pytest.mark.parametrize(
     ("class_path", "message"),
     [
-        ("lightning_modules.mlp.NoSuch", "not installed here"),
+        ("lightning_modules.families.mlp.NoSuch", "not installed here"),
         ("torch.no_such_module.Model", "not installed here"),
         ("torch.nn.Linear", "not an ImageClassifier"),
         ("no_such_package.Model", "model.ckpt: no_such_package.Model is not imported.*add --allow no_such_package"),

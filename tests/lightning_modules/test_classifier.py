@@ -7,7 +7,7 @@ from torch import nn
 
 from datamodules.base import ImageDataModule
 from lightning_modules import MLP, ImageClassifier, SmallCNN
-from lightning_modules.losses import cross_entropy
+from lightning_modules.training.losses import cross_entropy
 from tests.helpers.data import Blobs, data_info, random_images
 from tests.helpers.training import fit, trainer
 

@@ -7,9 +7,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from datamodules.data_record import DataChangedError
-from ensembling import logistic
 from ensembling.folds import meta_folds
-from ensembling.heads import LogisticHead, MLPHead
+from ensembling.heads import logistic
+from ensembling.heads.fitting import LogisticHead, MLPHead
 from ensembling.leakage import Leakage, LeakageError
 from ensembling.logits import to_features
 from lightning_modules import MLP, CustomCNN, SmallCNN, StackingModule, member_logits
@@ -345,7 +345,7 @@ def test_unknown_images__are_refused_and_told_where_they_are_allowed(checkpoints
 def test_classes_by_number_alone__are_told_of_bases_of_other_data(checkpoints, tmp_path):
     data = blobs()
     saved = torch.load(checkpoints[0], weights_only=True)
-    saved["data_record"]["place"] = {"class": "datamodules.npz.Npz", "path": "other.npz"}
+    saved["data_record"]["place"] = {"class": "datamodules.sets.npz.Npz", "path": "other.npz"}
     saved["architecture"]["init_args"]["data_info"]["class_names"] = ["0", "1", "2"]
     torch.save(saved, tmp_path / "base.ckpt")
     vars(data)["dataset"] = replace(data.dataset, class_names=["0", "1", "2"])

@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from common.damaged import DamagedFileError
 from lightning_modules import MLP, VGG, ConvNeXt, EfficientNet, Linear, ResNet, SmallCNN, StackingModule
 from lightning_modules.checkpoint_io import file_sha256
 from lightning_modules.checkpoints import load_classifier
 from lightning_modules.weights import IMAGENET, read_weights
+from records.damaged import DamagedFileError
 from tests.helpers.data import Blobs, random_images
 from tests.helpers.families import build
 from tests.helpers.training import fit, trainer

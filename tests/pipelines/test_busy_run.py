@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from callbacks import ResumableCSVLogger
-from callbacks.result_files import read_result, write_json
-from common import locks
-from pipelines import cli
-from pipelines.held_run import hold
-from pipelines.run_dir import RunDir
+from pipelines.cli import image_cli
+from pipelines.cli.held_run import hold
+from records import locks
+from records.result_files import read_result, write_json
+from records.run_dir import RunDir
 from tests.helpers.cli import result, run
 
 FIT = ("fit", "--data", "tests.helpers.data.Blobs", "--model", "MLP", "--model.hidden", "[8]", "--run.experiment", "x")
@@ -76,7 +76,7 @@ def test_busy__an_evaluation_is_waited_for_and_none_is_lost(trained, monkeypatch
 
 
 def test_busy__a_checkpoint_that_was_written_meanwhile_is_not_gone_on_with(trained, monkeypatch, capsys):
-    read = cli.read_checkpoint
+    read = image_cli.read_checkpoint
 
     def late(path, mapped):
         checkpoint = read(path, mapped)
@@ -84,7 +84,7 @@ def test_busy__a_checkpoint_that_was_written_meanwhile_is_not_gone_on_with(train
         path.with_name("other").replace(path)
         return checkpoint
 
-    monkeypatch.setattr(cli, "read_checkpoint", late)
+    monkeypatch.setattr(image_cli, "read_checkpoint", late)
     assert run("fit", *ON, trained.folder) == 2
     assert "another process has written" in capsys.readouterr().err
 
@@ -141,7 +141,9 @@ def test_refused__what_was_there_stays(above, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize(("owner", "name"), [(Path, "touch"), (ResumableCSVLogger, "__init__"), (cli, "use_lean_loop")])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Path, "touch"), (ResumableCSVLogger, "__init__"), (image_cli, "use_lean_loop")]
+)
 def test_refused__a_full_disk_before_the_first_step(owner, name, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(owner, name, refuse_full)
     assert run(*FIT, "--trainer.max_epochs", "1", root=tmp_path / "runs") == 2

@@ -4,7 +4,7 @@ from importlib.metadata import version
 import pytest
 
 from callbacks import ResumableCSVLogger
-from pipelines import cli
+from pipelines.cli import image_cli
 from pipelines.main import main
 from tests.helpers.cli import run
 
@@ -12,7 +12,7 @@ from tests.helpers.cli import run
 def test_summary__lists_the_commands(capsys):
     assert main([]) == main(["--help"]) == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in (*cli.SUBCOMMANDS, "inspect", "report", "tune", "stack"))
+    assert all(name in printed for name in (*image_cli.SUBCOMMANDS, "inspect", "report", "tune", "stack"))
 
 
 def test_version(capsys):
@@ -32,7 +32,7 @@ def test_help__shows_defaults(command, capsys):
 
 
 def test_help__every_option_has_a_text():
-    class Parsed(cli.ImageCLI):
+    class Parsed(image_cli.ImageCLI):
         def instantiate_classes(self):
             pass
 
@@ -67,7 +67,7 @@ def test_interrupt__ends_with_130(capsys, monkeypatch):
     def interrupt(args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "ImageCLI", interrupt)
+    monkeypatch.setattr(image_cli, "ImageCLI", interrupt)
     assert main(["fit"]) == 130
 
 

@@ -10,9 +10,9 @@ from safetensors import safe_open
 
 from common import class_paths
 from common.yaml_files import NoYAMLFormError, read_mapping
-from pipelines.errors import UsageError
-from pipelines.parsing import check_reruns, plain_config
-from pipelines.plan_check import FitParser
+from pipelines.cells.fit_parser import FitParser
+from pipelines.cli.errors import UsageError
+from pipelines.cli.order import check_reruns, plain_config
 from tests.helpers.cli import run
 from tests.helpers.data import write_image_folder
 

@@ -1,0 +1,1 @@
+"""Callbacks that draw: each calls a function of `figures`."""

@@ -1,0 +1,150 @@
+"""Where a network looks: Grad-CAM."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from callbacks.drawing.base import Drawn, Evaluated, EvaluationDrawing, as_pictures
+from callbacks.drawing.gallery import telling
+from lightning_modules.classifier import ImageClassifier
+from lightning_modules.stacked_classifier import StackedClassifier
+from lightning_modules.stacking import StackingModule
+
+
+class GradCam(EvaluationDrawing):
+    """Lay over images what the predicted class was read from (Grad-CAM; Selvaraju et al. 2017).
+
+    Of the most confident mistakes and the least confident hits. The map is that of the last feature map of more than
+    one pixel, whatever the family; a model without feature maps has none. Needs the extra `gradcam`.
+
+    Args:
+        images: how many images of each kind at most
+    """
+
+    subject: ClassVar[str] = "Grad-CAM"
+    needs_weights: ClassVar[bool] = True
+
+    def __init__(self, images: int = 16) -> None:
+        if images < 1:
+            raise ValueError(f"Grad-CAM's images must be at least 1, not {images}")
+        if find_spec("pytorch_grad_cam") is None:
+            raise ValueError("Grad-CAM needs the extra gradcam: pip install 'francesinha[gradcam]', or leave it out")
+        super().__init__()
+        self.count = images
+
+    def draw(self, evaluated: Evaluated) -> Drawn:
+        """Yield the figures."""
+        from figures import captions, gallery
+
+        labels, probabilities, names = evaluated.labels, evaluated.probabilities, evaluated.class_names
+        mistakes, hits = telling(evaluated, self.count)
+        for name, kind, rows in (
+            ("grad_cam_mistakes", "most confident mistakes", mistakes),
+            ("grad_cam_hits", "least confident hits", hits),
+        ):
+            if not len(rows):
+                continue
+            # a test runs without gradients, and tensors made in it can have none
+            with torch.inference_mode(False), torch.enable_grad():
+                images = evaluated.images(rows).clone()
+                maps = grad_cam(evaluated.model, images, evaluated.predicted[rows])
+            title = f"{evaluated.title}, {kind}: what the predicted class was read from"
+            texts = captions(labels[rows], probabilities[rows], names)
+            yield name, gallery(as_pictures(images), texts, title, overlays=list(maps))
+
+
+class _FromPrepared(nn.Module):
+    """A classifier from prepared images to logits."""
+
+    def __init__(self, model: ImageClassifier) -> None:
+        super().__init__()
+        self.backbone, self.head = model.backbone, model.head
+
+    def forward(self, prepared: Tensor) -> Tensor:
+        # past a compiled call, which would not run the hooks within
+        return self.head(self.backbone.forward(prepared))
+
+
+def grad_cam(model: ImageClassifier, images: Tensor, classes: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Compute the Grad-CAM maps of some images.
+
+    Args:
+        model: in evaluation mode
+        images: uint8, shape `(image, channel, height, width)`
+        classes: whose map to compute, shape `(image,)`
+
+    Returns:
+        in [0, 1], at the size that the network takes, shape `(image, height, width)`
+
+    Raises:
+        ValueError: the model has no feature maps
+    """
+    # slow to import, and an extra
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    if isinstance(model, StackingModule | StackedClassifier):
+        raise ValueError("a stack looks through its members' eyes: draw those of its members")
+    for part in ("preprocessing", "backbone", "head"):
+        if not isinstance(getattr(model, part, None), nn.Module):
+            raise ValueError(f"{type(model).__name__} has no {part} to look through")
+    with _without_gradients(model):
+        prepared = model.preprocessing(images.to(model.device))
+        layer = last_feature_map(model.backbone, prepared[:1])
+        if layer is None:
+            raise ValueError(f"{type(model).__name__} has no feature maps: it has no convolutions, or its last are 1x1")
+        network = _FromPrepared(model)
+        network.train(model.training)
+        # the gradient starts at the images, because the weights' may be frozen
+        with GradCAM(network, [layer]) as cam:
+            cam.compute_input_gradient = True
+            targets = [ClassifierOutputTarget(int(number)) for number in classes]
+            return cam(prepared, targets=targets)
+
+
+def last_feature_map(network: nn.Module, prepared: Tensor) -> nn.Module | None:
+    """Return the module that computes the last feature map of more than one pixel.
+
+    Pooling, flattening and dense layers come after it in every family: it is a stage of a ResNet or ConvNeXt, the last
+    normalisation of an EfficientNet, the last pooling or activation of the others.
+
+    Args:
+        network: from images to embeddings
+        prepared: an image as the network takes it, shape `(1, channel, height, width)`
+
+    Returns:
+        the module; None for a network without one
+    """
+    found: list[nn.Module] = []
+
+    def look(module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
+            found.append(module)
+
+    handles = [module.register_forward_hook(look) for module in network.modules() if module is not network]
+    try:
+        with torch.no_grad():
+            network.forward(prepared)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[-1] if found else None
+
+
+@contextmanager
+def _without_gradients(model: nn.Module) -> Iterator[None]:
+    # those of the weights are not wanted, and take as much memory as the weights
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

@@ -1,0 +1,102 @@
+"""Options as flat settings: to compare runs, and to show in what they differ."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+Settings = dict[str, str]
+
+
+# options that change nothing in what is trained, or follow from others
+LEFT_OUT = (
+    "run",
+    "ckpt_path",
+    "config",
+    "weights_only",
+    "figures.",
+    "trainer.enable_",
+    "trainer.log_every_n_steps",
+    "trainer.logger",
+    "trainer.default_root_dir",
+    "progress_bar",
+    "model_summary",
+    "lr_monitor",
+    "last_checkpoint",
+    "best_checkpoint.dirpath",
+    "data.num_workers",
+    "data.cache",
+    "model.data_info",
+)
+
+
+def settings_of(config: Mapping[str, Any]) -> Settings:
+    """Flatten a config to the names of the command line, without what changes nothing in what is trained.
+
+    Args:
+        config: what config.yaml holds
+
+    Example:
+        >>> settings_of({"model": {"class_path": "lightning_modules.MLP", "init_args": {"width": 8}}, "run": {"a": 1}})
+        {'model': 'MLP', 'model.width': '8'}
+    """
+    flat: Settings = {}
+    flatten(config, "", flat)
+    return {name: value for name, value in flat.items() if not name.startswith(LEFT_OUT)}
+
+
+def flatten(content: Mapping[str, Any], above: str, flat: Settings) -> None:
+    """Add the options below a name to those that were found."""
+    for key, value in content.items():
+        if key == "class_path":
+            # of a class at the top of a file, which has no name
+            flat[above or "class_path"] = str(value).rpartition(".")[2]
+            continue
+        name = above if key == "init_args" else f"{above}.{key}" if above else str(key)
+        if isinstance(value, Mapping):
+            flatten(value, name, flat)
+        else:
+            flat[name] = value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def dotted(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Name nested options as the command line does; later ones win.
+
+    Args:
+        options: as a plan, or `--options.data.fold 1`, gives them
+
+    Example:
+        >>> dotted({"data.val_fraction": 0.1, "data": {"val_fraction": 0.2}, "trainer": {"max_epochs": 3}})
+        {'data.val_fraction': 0.2, 'trainer.max_epochs': 3}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, dict) and value and "class_path" not in value:
+            flat |= {f"{name}.{inner}": deeper for inner, deeper in dotted(value).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Name all settings of a configuration as the command line does.
+
+    Args:
+        config: plain types
+        prefix: of the names
+
+    Example:
+        >>> flat({"trainer": {"devices": 1}, "model": {"class_path": "modules.MLP", "init_args": {"dropout": 0}}})
+        {'trainer.devices': 1, 'model': 'MLP', 'model.dropout': 0}
+    """
+    settings: dict[str, Any] = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and "class_path" in value:
+            # the module of a class is no setting
+            settings[key] = value["class_path"].rpartition(".")[2]
+            settings |= flat(value.get("init_args") or {}, f"{key}.")
+        elif isinstance(value, dict) and value:
+            settings |= flat(value, f"{key}.")
+        else:
+            settings[key] = value
+    return settings

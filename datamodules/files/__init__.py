@@ -1,0 +1,1 @@
+"""Image files and tables of them: found, checked, decoded, stored."""

@@ -1,0 +1,164 @@
+"""The columns of a manifest as text, from CSV and parquet."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from common.few import count_of, few
+from datamodules.files.csv_tables import DELIMITERS, CsvTable
+from datamodules.names import shown, without_margin
+
+REQUIRED = ("path", "label")
+OPTIONAL = ("split", "source", "group")
+# what a column may have been meant for
+NEARLY = {name + "s": name for name in OPTIONAL}
+Table = dict[str, list[str]]
+
+
+def read_table(path: Path, encoding: str | None = None) -> Table:
+    """Read the columns of a manifest as text; but for paths, without spaces and invisible characters around it.
+
+    Args:
+        path: a file with the suffix .csv, .tsv or .parquet
+        encoding: of a CSV file; None finds it
+
+    Raises:
+        ValueError: a column is missing, a row has too many fields, or there is no row
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        table = _read_parquet(path)
+    elif suffix in (".csv", ".tsv"):
+        table = _read_csv(path, encoding, "\t,;|" if suffix == ".tsv" else DELIMITERS)
+    else:
+        raise ValueError(f"{path} must end in .csv, .tsv or .parquet")
+    if not table["path"]:
+        raise ValueError(f"{path} has no row")
+    return table
+
+
+def _read_csv(path: Path, encoding: str | None, delimiters: str) -> Table:
+    csv = CsvTable(path, encoding, lambda row: set(REQUIRED) <= set(map(_column_name, row)), delimiters)
+    places = find_columns(csv.header, path)
+    table: Table = {name: [] for name in places}
+    tidy = {name: Tidy(name) for name in places if name != "path"}
+    for rows in csv.rows():
+        for name, place in places.items():
+            values = [row[place] for row in rows]
+            table[name] += tidy[name](values) if name in tidy else values
+    if csv.empty:
+        rank_zero_info(f"{path}: {count_of(csv.empty, 'empty row')} left out")
+    _tell_spellings(path, tidy)
+    return table
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ValueError(f"{path} needs pyarrow: pip install -e '.[parquet]'") from error
+    # pyarrow's own word for an OSError without a file
+    damaged = (pa.ArrowException, OSError)
+    try:
+        file = parquet.ParquetFile(path, page_checksum_verification=True)
+        header = file.schema_arrow.names
+    except damaged as error:
+        raise ValueError(f"{path} cannot be read as parquet ({error})") from error
+    table: Table = {}
+    for name, place in find_columns(header, path).items():
+        kind = file.schema_arrow.types[place]
+        if pa.types.is_nested(kind):
+            raise ValueError(f"{path}: column {header[place]!r} holds {kind} in a row, not one text or number")
+        try:
+            column = file.read(columns=[header[place]]).column(0).to_pylist()
+            table[name] = [_as_text(value) for value in column]
+        except (*damaged, ValueError) as error:
+            raise ValueError(f"{path}: column {header[place]!r} cannot be read as parquet ({error})") from error
+    tidy = {name: Tidy(name) for name in table if name != "path"}
+    table |= {name: tidied(table[name]) for name, tidied in tidy.items()}
+    _tell_spellings(path, tidy)
+    return table
+
+
+def _as_text(value: Any) -> str:
+    """Write a value as a CSV would hold it: an empty cell is an empty text."""
+    if value is None:
+        return ""
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+class Tidy:
+    """Take spaces and invisible characters from around the values of one column.
+
+    Args:
+        column: its name
+    """
+
+    def __init__(self, column: str) -> None:
+        self.column = column
+        # a million rows hold few different labels: each of those is kept once
+        self._known: dict[str, str] = {}
+        self._other: Counter[str] = Counter()
+
+    def __call__(self, values: Sequence[str]) -> list[str]:
+        """Return some values without it."""
+        known, changed = self._known, False
+        for value in values:
+            if value not in known:
+                known[value] = without_margin(value)
+            changed = changed or known[value] != value
+        if changed:
+            self._other.update(value for value in values if known[value] != value)
+        return [known[value] for value in values]
+
+    def spellings(self) -> list[str]:
+        """Say which values come in several spellings, which are one now."""
+        forms = Counter(self._known.values())
+        return [
+            f"{shown(raw)} ({count_of(count, 'row')}) for {shown(self._known[raw])}"
+            for raw, count in self._other.items()
+            if forms[self._known[raw]] > 1 and self._known[raw]
+        ]
+
+
+def _tell_spellings(path: Path, columns: dict[str, Tidy]) -> None:
+    for name, tidy in columns.items():
+        if spellings := tidy.spellings():
+            rank_zero_warn(f"{path}: spellings in column {name!r} are taken for one name: {few(spellings)}")
+
+
+def find_columns(header: Sequence[str], path: Path) -> dict[str, int]:
+    """Return the place of each column that a manifest has; upper case and spaces around a name do not matter.
+
+    Args:
+        header: the names of all columns
+        path: for messages
+
+    Raises:
+        ValueError: one that is needed is missing, or one comes twice
+    """
+    names = [_column_name(name) for name in header]
+    for name in REQUIRED:
+        if name not in names:
+            raise ValueError(
+                f"{path} has no column {name!r}; it has {few(header, shown=20) or 'none'}: name the columns path and "
+                f"label, and split, source and group where there are any"
+            )
+    if repeated := [name for name in (*REQUIRED, *OPTIONAL) if names.count(name) > 1]:
+        raise ValueError(f"{path} has column {few(map(repr, repeated))} more than once")
+    others = [name for name in header if _column_name(name) not in ("", *REQUIRED, *OPTIONAL)]
+    if others:
+        rank_zero_info(f"{path}: columns left out: {few(others, shown=20)}")
+    for other in others:
+        meant = NEARLY.get(_column_name(other))
+        if meant and meant not in names:
+            rank_zero_warn(f"{path}: column {other!r} is left out: call it {meant!r} if it holds that")
+    return {name: names.index(name) for name in (*REQUIRED, *OPTIONAL) if name in names}
+
+
+def _column_name(name: str) -> str:
+    return without_margin(name).casefold()

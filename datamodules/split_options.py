@@ -1,0 +1,178 @@
+"""Options that say how the samples of a data set are split, and what they hold out of training or leave out of it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+
+from common.few import few
+from common.options import option
+from common.ranges import check_ranges
+from datamodules.dataset import Dataset
+from datamodules.names import matching, unknown_names
+from datamodules.samples import Samples
+from datamodules.splits import LongTail, long_tail, stratified_folds, stratified_subset
+
+RANGES = {
+    "val_fraction": "[0, 1)",
+    "stack_fraction": "[0, 1)",
+    "split_seed": "[0, inf)",
+    "num_folds": "[2, inf)",
+    "fold": "[0, inf)",
+    "subsample": "(0, 1]",
+    "imbalance_ratio": "[1, inf)",
+}
+
+
+@dataclass(eq=False, kw_only=True, repr=False)
+class SplitOptions:
+    """How the samples of a data set are split.
+
+    Args:
+        val_fraction: share of the training samples held out for validation, stratified; ignored where the data set
+            brings a validation split of its own, or where `held_out` is val
+        stack_fraction: share of the training samples held out for the meta-model of a stack, stratified
+        split_seed: names the draw of the held-out samples; keep it the same for all members of a stack
+        num_folds: deal the training samples out to this many stratified folds, and hold one out; null makes none
+        fold: which of the folds is held out, from 0
+        leave_out_source: hold out all training samples of this source; null leaves out none
+        held_out: the split that the held-out fold or source becomes: val, stack, or test (in place of the data set's
+            own, for cross-validation)
+        subsample: share of each class kept for training; a smaller share is a subset of a larger one
+        long_tail: thin classes out, in label order: exponential, or step (the second half of the classes); or none
+        imbalance_ratio: training samples of the largest class over those of the smallest, for `long_tail`
+    """
+
+    val_fraction: float = option(0.1, "split")
+    stack_fraction: float = option(0.0, "split")
+    split_seed: int = option(0, "split")
+    num_folds: int | None = option(None, "split")
+    fold: int = option(0, "split")
+    leave_out_source: str | None = option(None, "split")
+    held_out: Literal["val", "stack", "test"] = option("val", "split")
+    subsample: float = option(1.0, "split")
+    long_tail: LongTail = option("none", "split")
+    imbalance_ratio: float = option(100.0, "split")
+
+    def check_split_options(self) -> None:
+        """Refuse options that are out of their ranges, exclude each other, or lack the one that they need.
+
+        Raises:
+            ValueError: the message names them
+        """
+        check_ranges("--data", self, RANGES)
+        if self.num_folds is not None and self.fold >= self.num_folds:
+            raise ValueError(f"--data.fold must be from 0 to {self.num_folds - 1}, not {self.fold}")
+        if self.num_folds is not None and self.leave_out_source is not None:
+            raise ValueError("--data.num_folds and --data.leave_out_source cannot be given together: both hold out")
+        if self.fold and self.num_folds is None:
+            raise ValueError("--data.fold needs --data.num_folds")
+        if self.held_out != "val" and self.num_folds is None and self.leave_out_source is None:
+            raise ValueError(
+                f"--data.held_out {self.held_out} needs something to hold out: --data.num_folds, or "
+                f"--data.leave_out_source"
+            )
+        if self.held_out == "stack" and self.stack_fraction:
+            raise ValueError("--data.held_out stack and --data.stack_fraction cannot be given together")
+        if self.imbalance_ratio != 100 and self.long_tail == "none":
+            raise ValueError("--data.imbalance_ratio needs --data.long_tail exponential or step")
+
+    def check_shares(self, val_fraction: float) -> None:
+        """Refuse holdouts that leave nothing to train on.
+
+        Args:
+            val_fraction: share of the training samples that is held out for validation
+
+        Raises:
+            ValueError: the message names the options
+        """
+        if val_fraction + self.stack_fraction >= 1:
+            raise ValueError(
+                f"--data.val_fraction {val_fraction} and --data.stack_fraction {self.stack_fraction} leave nothing to "
+                f"train on: their sum must be less than 1"
+            )
+
+    def hold_out(self, dataset: Dataset) -> tuple[Samples, Samples | None]:
+        """Hold a fold or a source out of the training samples.
+
+        Args:
+            dataset: what was read
+
+        Returns:
+            the rest, without copies and groups of what is held out; and that, or None if nothing is
+
+        Raises:
+            ValueError: there is no such source, or too few samples for the folds
+        """
+        samples, source_names = dataset.train, dataset.source_names
+        if self.num_folds is not None:
+            labels, keys, groups = samples.labels.numpy(), samples.keys.numpy(), samples.group_array()
+            folds = stratified_folds(labels, self.num_folds, self.split_seed, keys, dataset.class_names, groups)
+            held = folds == self.fold
+        elif self.leave_out_source is not None:
+            source = matching(self.leave_out_source, source_names)
+            if samples.sources is None or source is None:
+                known = few(source_names, shown=20) or "none: a manifest with a source column has them"
+                asked = unknown_names([self.leave_out_source], source_names)
+                raise ValueError(f"--data.leave_out_source: there is no source {asked} ({known})")
+            held = samples.sources.numpy() == source_names.index(source)
+            if not held.any():
+                raise ValueError(
+                    f"--data.leave_out_source {self.leave_out_source!r} has no image outside the test split"
+                )
+        else:
+            return samples, None
+        rest, out = samples.subset(np.flatnonzero(~held)), samples.subset(np.flatnonzero(held))
+        return _without_shared(rest, out), out
+
+    def thin_out(self, samples: Samples, class_names: list[str]) -> Samples:
+        """Leave out training samples: a long tail, a nested subset.
+
+        Args:
+            samples: of training
+            class_names: for error messages
+
+        Raises:
+            ValueError: a class would be left without any
+        """
+        if self.long_tail != "none":
+            labels = samples.labels.numpy()
+            kept = long_tail(labels, self.long_tail, self.imbalance_ratio, self.split_seed, class_names)
+            samples = samples.subset(kept)
+        if self.subsample < 1:
+            samples = samples.subset(stratified_subset(samples.labels.numpy(), self.subsample, self.split_seed))
+        return samples
+
+
+def check_not_empty(split: str, size: int) -> None:
+    """Refuse to load a split without a sample.
+
+    Args:
+        split: one of train, val, test, predict
+        size: its number of samples
+
+    Raises:
+        ValueError: the message says how it gets some
+    """
+    ways_out = {
+        "train": "lower --data.val_fraction or --data.stack_fraction",
+        "test": "set --data.test_fraction above 0, or give images of it",
+        "predict": "set --data.predict_root, or --data.test_fraction above 0",
+    }
+    if not size:
+        raise ValueError(f"there is no sample in the {split} split: {ways_out.get(split, 'give images of it')}")
+
+
+def _without_shared(samples: Samples, held: Samples) -> Samples:
+    """Leave out copies of what is held out, and images of its groups, which a source may share with others."""
+    shared = torch.isin(samples.keys, held.keys)
+    if samples.groups is not None and held.groups is not None:
+        shared |= torch.isin(samples.groups, held.groups)
+    if shared.any():
+        rank_zero_warn(
+            f"{int(shared.sum())} training images are left out: they are copies of images that are held out, or of the "
+            f"same groups"
+        )
+    return samples.subset(torch.nonzero(~shared)[:, 0])

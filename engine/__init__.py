@@ -1,0 +1,1 @@
+"""How Lightning runs here: lean loops, memory, processes."""

@@ -1,0 +1,106 @@
+"""The logistic head: multinomial logistic regression with an L2 penalty."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.ranges import OptionError, check_ranges
+from ensembling.folds import meta_folds
+from ensembling.heads.base import HEAD_OPTION, Head, check_meta_samples
+from ensembling.logits import Features, to_features
+from ensembling.solver.cv import fit_logistic_cv
+from ensembling.solver.fit import fit_logistic
+
+RANGES = {
+    "C": "(0, inf)",
+    "C_min": "(0, inf)",
+    "C_max": "(0, inf)",
+    "C_count": "[1, inf)",
+    "folds": "[2, inf)",
+    "max_iterations": "[1, inf)",
+}
+
+
+class Logistic(nn.Linear):
+    """A linear layer on features of members' logits.
+
+    Args:
+        features: what the layer sees of each member
+        num_bases: number of members
+        num_classes: number of classes
+    """
+
+    def __init__(self, features: Features, num_bases: int, num_classes: int) -> None:
+        super().__init__(num_bases * num_classes, num_classes)
+        self.features = features
+        # that of the fit; 0 before it
+        self.C: Tensor
+        self.register_buffer("C", torch.tensor(0.0))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Pool logits `(batch, base, class)` to logits `(batch, class)`."""
+        return super().forward(to_features(logits.to(self.weight.dtype), self.features))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # earlier checkpoints did not keep it
+        state_dict.setdefault(f"{prefix}C", self.C)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+@dataclass(eq=False)
+class LogisticHead(Head):
+    """Multinomial logistic regression with an L2 penalty, solved to convergence in double precision.
+
+    Args:
+        C: inverse strength of the penalty, as in scikit-learn's LogisticRegression (of two classes each has weights
+            here, so that the same penalty is twice that C there); null chooses it by stratified cross-validation of the
+            NLL, which is the sounder choice where the features are of an unknown scale
+        features: what the head sees of each base
+        C_min: smallest C tried
+        C_max: largest C tried
+        C_count: how many values of C are tried, evenly on a logarithmic scale
+        folds: of the cross-validation; fewer where the rarest class has fewer samples
+        max_iterations: of the solver
+    """
+
+    C: float | None = None
+    features: Features = "logits"
+    C_min: float = 1e-4
+    C_max: float = 1e4
+    C_count: int = 10
+    folds: int = 5
+    max_iterations: int = 1000
+    solved: ClassVar[bool] = True
+    name: ClassVar[str] = "logistic"
+
+    def __post_init__(self) -> None:
+        check_ranges(HEAD_OPTION, self, RANGES)
+        if self.C_min > self.C_max:
+            raise OptionError(f"{HEAD_OPTION}.C_min", f"must not be above C_max: {self.C_min} with C_max {self.C_max}")
+
+    @property
+    def grid(self) -> list[float]:
+        """Values of C to choose from, ascending."""
+        return np.geomspace(self.C_min, self.C_max, self.C_count).tolist()
+
+    def build(self, num_bases: int, num_classes: int) -> nn.Module:
+        """Build a linear layer."""
+        return Logistic(self.features, num_bases, num_classes)
+
+    def solve(
+        self, module: nn.Module, logits: Tensor, labels: Tensor, seed: int = 0, groups: Tensor | None = None
+    ) -> None:
+        """Fit the linear layer."""
+        assert isinstance(module, Logistic)
+        check_meta_samples(logits, labels, module.out_features, finite=self.features == "logits")
+        x, classes = to_features(logits.double(), self.features), module.out_features
+        if self.C is None:
+            folds = meta_folds(labels, self.folds, seed, groups)
+            weight, bias, C, _ = fit_logistic_cv(x, labels, classes, self.grid, folds, self.max_iterations)
+        else:
+            weight, bias = fit_logistic(x, labels, classes, self.C, self.max_iterations)
+            C = self.C
+        module.load_state_dict({"weight": weight, "bias": bias, "C": torch.tensor(C)})

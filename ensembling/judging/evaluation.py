@@ -1,0 +1,224 @@
+"""The stack's report: every model on the untouched test samples, and what held-out samples say to use."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from ensembling.judging.calibration import fit_temperature
+from ensembling.judging.diversity import diversity
+from ensembling.judging.notes import notes_against, notes_on_samples
+from ensembling.judging.predictions import TUNED_MEAN, Predictions
+from ensembling.judging.rejection import Thresholds, risk_coverage
+from ensembling.judging.selection import (
+    COMPARED,
+    HELD_OUT,
+    LEAKED,
+    Pool,
+    best_member,
+    by_simplicity,
+    pareto_front,
+    recommend,
+    worth,
+)
+from ensembling.logits import mean_logits
+from measures.bootstrap import LEVEL, METRICS, REPLICATES, Bootstrap, bootstrap, mcnemar
+
+# what a temperature changes; the order of samples within a class too, but hardly
+CALIBRATED = ("nll", "brier", "ece")
+
+
+def stack_report(
+    test: Predictions,
+    held_out: Predictions,
+    *,
+    temperatures: Mapping[str, float] | None = None,
+    parameters: Mapping[str, int] | None = None,
+    ms_per_image: Mapping[str, float] | None = None,
+    greedy_weights: Mapping[str, float] | None = None,
+    thresholds: Mapping[str, Thresholds] | None = None,
+    leakage: Mapping[str, Sequence[str]] | None = None,
+    notes: Sequence[str] = (),
+    keep: str | None = None,
+    pool: Pool = mean_logits,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Compare a stack's members and heads on the test samples.
+
+    Whatever is chosen (the best member, the recommended model, the Pareto front, a member's worth) is chosen on
+    held-out samples; the test samples are only reported on.
+
+    Args:
+        test: logits on the test split; the mean of the members is added if it is not among the heads
+        held_out: logits on the meta samples, the heads' cross-fitted
+        temperatures: by model, fitted on held-out samples; a model without one is not calibrated
+        parameters: by model; a head without them has those of all members
+        ms_per_image: by model, measured; a head without it costs what all members cost
+        greedy_weights: by member, its share in the greedy selection
+        thresholds: by model, for what would be rejected of the test samples
+        leakage: sentences in `allowed` and `warnings`, as in result.json
+        notes: sentences to stand beside the numbers
+        keep: the model that is kept; the recommended one unless given
+        pool: whose members' worth is told; see `selection.worth`
+        replicates: resamples of the bootstrap
+        seed: of its draws
+
+    Returns:
+        plain types only, None where something is undefined. An interval is `{"value", "low", "high"}`.
+        `models` (a row a model: `name`, `kind`, `metrics`, `temperature`, `calibrated`, `held_out`, `parameters`,
+        `ms_per_image`, `pareto`, `risk_coverage`, `rejection`), `best_member` (`held_out`, `test`), `differences`
+        (a row a head and reference), `diversity`, `worth`, `recommendation`, `leakage`, `notes`, and the samples,
+        replicates, level and seed behind them
+
+    Raises:
+        ValueError: logits that are not finite or do not fit; the message names the model
+    """
+    test.check("test")
+    held_out.check("held-out")
+    test, held_out = test.with_mean(), held_out.with_mean()
+    if set(test.models()) != set(held_out.models()):
+        odd = sorted(set(test.models()) ^ set(held_out.models()))
+        raise ValueError(f"{', '.join(odd)}: predictions are needed on both test and held-out samples")
+    temperatures = temperatures or {}
+    draw = {"replicates": replicates, "seed": seed}
+    raw = bootstrap(test.models(), test.labels, METRICS, groups=test.groups, **draw)
+    scaled = scale(test.models(), temperatures)
+    calibrated = bootstrap(scaled, test.labels, CALIBRATED, groups=test.groups, **draw)
+    kept = scale(held_out.models(), temperatures)
+    chosen_on = bootstrap(kept, held_out.labels, COMPARED, groups=held_out.groups, **draw)
+    members, heads = list(test.members), by_simplicity(list(test.heads))
+    best = best_member(chosen_on, members)
+    costs = _costs(members, heads, ms_per_image or {})
+    sizes = _costs(members, heads, parameters or {})
+    known = {name: cost for name, cost in costs.items() if cost is not None}
+    front = pareto_front(known, {name: chosen_on.points[name]["accuracy"] for name in known})
+    rows = []
+    for name in (*members, *heads):
+        probabilities = scaled[name].double().softmax(1)
+        limit = (thresholds or {}).get(name)
+        rows.append(
+            {
+                "name": name,
+                "kind": "member" if name in test.members else "head",
+                "metrics": {metric: raw.metric(name, metric) for metric in METRICS},
+                "temperature": temperatures.get(name),
+                "calibrated": {metric: calibrated.metric(name, metric) for metric in CALIBRATED}
+                if name in temperatures
+                else None,
+                "held_out": {metric: chosen_on.metric(name, metric) for metric in COMPARED},
+                "parameters": sizes[name],
+                "ms_per_image": costs[name],
+                "pareto": name in front if name in known else None,
+                "risk_coverage": risk_coverage(probabilities, test.labels),
+                "rejection": None if limit is None else _rejection(limit, probabilities, test.labels),
+            }
+        )
+    by_accuracy = max(members, key=lambda name: (raw.points[name]["accuracy"], -raw.points[name]["nll"]))
+    present = test.labels.unique()
+    chosen_from = LEAKED if (leakage or {}).get("allowed") else HELD_OUT
+    recommendation = recommend(chosen_on, members, heads, chosen_from)
+    differences = _differences(test, raw, calibrated, heads, best, temperatures)
+    stays = keep or recommendation.model
+    against = notes_against(next(row for row in rows if row["name"] == stays), differences, chosen_on.units)
+    return {
+        "samples": len(test.labels),
+        "held_out_samples": len(held_out.labels),
+        "classes": test.members[members[0]].shape[1],
+        "classes_present": len(present),
+        "groups": None if test.groups is None else raw.units,
+        "replicates": replicates,
+        "level": LEVEL,
+        "seed": seed,
+        "models": rows,
+        "best_member": {"held_out": best, "test": by_accuracy},
+        "differences": differences,
+        "diversity": diversity(test.members, test.labels),
+        "worth": worth(
+            held_out.members,
+            held_out.labels,
+            calibrated_pool(pool, held_out.labels) if temperatures else pool,
+            greedy_weights,
+            groups=held_out.groups,
+            **draw,
+        ),
+        "recommendation": asdict(recommendation),
+        "leakage": {"allowed": [], "warnings": [], **(leakage or {})},
+        "notes": [*notes, *against, *notes_on_samples(test, held_out, raw, chosen_on, present)],
+    }
+
+
+def calibrated_pool(pool: Pool, labels: Tensor) -> Pool:
+    """Let each pooled prediction have the temperature that fits it best: what only that changes is no member's worth.
+
+    Args:
+        pool: from members' logits `(sample, base, class)` to logits `(sample, class)`
+        labels: of the same samples, int64, shape `(sample,)`
+    """
+
+    def pooled(logits: Tensor) -> Tensor:
+        found = pool(logits)
+        return found.double() / fit_temperature(found, labels)
+
+    return pooled
+
+
+def scale(logits: Mapping[str, Tensor], temperatures: Mapping[str, float]) -> dict[str, Tensor]:
+    """Divide logits by their models' temperatures; those without one stay as they are.
+
+    Args:
+        logits: by model, shape `(sample, class)`
+        temperatures: by model
+    """
+    return {name: rows.double() / temperatures.get(name, 1.0) for name, rows in logits.items()}
+
+
+def _costs(members: Sequence[str], heads: Sequence[str], measured: Mapping[str, float]) -> dict[str, float | None]:
+    own = {name: measured.get(name) for name in members}
+    known = [cost for cost in own.values() if cost is not None]
+    total = sum(known) if len(known) == len(members) else None
+    return {**own, **{name: measured.get(name, total) for name in heads}}
+
+
+def _differences(
+    test: Predictions,
+    raw: Bootstrap,
+    calibrated: Bootstrap,
+    heads: Sequence[str],
+    best: str,
+    temperatures: Mapping[str, float],
+) -> list[dict[str, Any]]:
+    correct = {name: rows.argmax(1) == test.labels for name, rows in test.models().items()}
+    references = [("best_member", best), *([("tuned_mean", TUNED_MEAN)] if TUNED_MEAN in heads else [])]
+    rows = []
+    for reference, other in references:
+        for name in heads:
+            if name == other:
+                continue
+            both = name in temperatures and other in temperatures
+            rows.append(
+                {
+                    "model": name,
+                    "reference": reference,
+                    "to": other,
+                    "accuracy": raw.difference(name, other, "accuracy"),
+                    "nll": raw.difference(name, other, "nll"),
+                    "nll_calibrated": calibrated.difference(name, other, "nll") if both else None,
+                    "only_this_right": int((correct[name] & ~correct[other]).sum()),
+                    "only_other_right": int((~correct[name] & correct[other]).sum()),
+                    "mcnemar_p": mcnemar(correct[name], correct[other]),
+                }
+            )
+    return rows
+
+
+def _rejection(thresholds: Thresholds, probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
+    accepted = thresholds.accepted(probabilities)
+    right = (probabilities.argmax(1) == labels)[accepted]
+    return {
+        "kind": thresholds.kind,
+        "coverage": float(accepted.double().mean()),
+        "accuracy": float(right.double().mean()) if len(right) else None,
+        "notes": list(thresholds.notes),
+    }

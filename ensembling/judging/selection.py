@@ -1,0 +1,284 @@
+"""Which members are worth their cost, and which model to use: decided on held-out samples, never on test."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ensembling.logits import mean_logits
+from measures.bootstrap import REPLICATES, Bootstrap, Interval, bootstrap
+
+# heads from simple to complex; a name may go on after these, such as "logistic on probabilities"
+SIMPLICITY = ("mean", "tuned_mean", "greedy", "logistic", "mlp")
+# of both a difference is taken
+COMPARED = ("accuracy", "nll")
+# with more members not every subset is tried
+EXHAUSTIVE_MEMBERS = 12
+# what the reason for a recommendation calls the samples behind it
+HELD_OUT, LEAKED = "held-out samples", "samples that were not held out from the members (LEAKAGE ALLOWED)"
+
+# from members' logits (sample, base, class) to held-out logits (sample, class)
+Pool = Callable[[Tensor], Tensor]
+# from members' numbers to a score; more is better
+Score = Callable[[tuple[int, ...]], float]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Which model to use, and why.
+
+    Args:
+        model: its name
+        sentence: the reason, with its numbers
+        best_member: the best single member on held-out samples
+        head_helps: whether a trained head beats the tuned mean beyond noise; None without a tuned mean or such a head
+        order: the candidates, from simple to complex
+    """
+
+    model: str
+    sentence: str
+    best_member: str
+    head_helps: bool | None
+    order: list[str]
+
+
+def worth(
+    logits: Mapping[str, Tensor],
+    labels: Tensor,
+    pool: Pool = mean_logits,
+    shares: Mapping[str, float] | None = None,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    groups: Tensor | None = None,
+) -> list[dict[str, Any]]:
+    """Tell what a stack loses without each of its members.
+
+    Args:
+        logits: of held-out samples by member, shape `(sample, class)`
+        labels: int64, shape `(sample,)`
+        pool: what makes one prediction of the members'; the mean of their probabilities unless given. A trained head
+            must give held-out logits, such as those of a cross-fit
+        shares: by member, its share in the greedy selection
+        replicates: resamples of the bootstrap
+        seed: of its draws
+        groups: whole groups are drawn, shape `(sample,)`
+
+    Returns:
+        a row a member: `member`; `accuracy` and `nll`, how much each changes when the member is left out, with interval
+        (a useful member has accuracy below and nll above 0; None where it is the only one); `greedy_share`
+    """
+    names = list(logits)
+    shares = shares or {}
+    alone = {"accuracy": _undefined(), "nll": _undefined()}
+    if len(names) < 2:
+        return [{"member": name, **alone, "greedy_share": shares.get(name)} for name in names]
+    stacked = torch.stack(list(logits.values()), 1)
+    pooled = {"": pool(stacked)}
+    for left, name in enumerate(names):
+        pooled[name] = pool(stacked[:, [number for number in range(len(names)) if number != left]])
+    drawn = bootstrap(pooled, labels, COMPARED, replicates, seed, groups)
+    return [
+        {
+            "member": name,
+            **{metric: drawn.difference(name, "", metric) for metric in COMPARED},
+            "greedy_share": shares.get(name),
+        }
+        for name in names
+    ]
+
+
+def pareto_front(cost: Mapping[str, float], accuracy: Mapping[str, float]) -> list[str]:
+    """List what no other is at least as cheap and as accurate as, and better in one.
+
+    Args:
+        cost: by name, such as ms an image
+        accuracy: by name
+
+    Returns:
+        names, the cheapest first
+
+    Example:
+        >>> pareto_front({"small": 1.0, "slow": 3.0, "large": 2.0}, {"small": 0.8, "slow": 0.85, "large": 0.9})
+        ['small', 'large']
+    """
+    front: list[str] = []
+    for name in sorted(cost, key=lambda name: (cost[name], -accuracy[name])):
+        last = front[-1] if front else name
+        # of equals all stay
+        if accuracy[name] > accuracy[last] or (cost[name], accuracy[name]) == (cost[last], accuracy[last]):
+            front.append(name)
+    return front
+
+
+def mean_score(logits: Tensor, labels: Tensor, metric: Literal["nll", "accuracy"] = "nll") -> Score:
+    """Score subsets of members by the mean of their probabilities.
+
+    Args:
+        logits: of held-out samples, shape `(sample, base, class)`
+        labels: int64, shape `(sample,)`
+        metric: nll (its negative is the score) or accuracy
+
+    Returns:
+        a function from members' numbers to the score
+    """
+    probabilities = logits.double().softmax(2)
+    # all that the likelihood needs: (base, sample)
+    true = probabilities.gather(2, labels[:, None, None].expand(-1, logits.shape[1], 1))[:, :, 0].T.contiguous()
+    by_member = probabilities.transpose(0, 1)
+
+    def score(members: tuple[int, ...]) -> float:
+        chosen = list(members)
+        if metric == "accuracy":
+            return float((by_member[chosen].sum(0).argmax(1) == labels).double().mean())
+        return float(true[chosen].mean(0).clamp(min=torch.finfo(torch.float64).tiny).log().mean())
+
+    return score
+
+
+def prune_to_budget(ms_per_member: Mapping[str, float], budget: float, score: Score) -> list[str]:
+    """Choose the members of the best stack that costs no more than a budget.
+
+    Up to 12 members every subset is tried; with more, members are added one by one as long as the score rises.
+
+    Args:
+        ms_per_member: by member, ms an image
+        budget: ms an image of all chosen members together
+        score: of a subset, by the members' numbers, on held-out samples; see `mean_score`
+
+    Returns:
+        the chosen members in their order; of equal scores the cheapest
+
+    Raises:
+        ValueError: no member fits
+    """
+    names, costs = list(ms_per_member), list(ms_per_member.values())
+    if not names or min(costs) > budget:
+        cheapest = min(ms_per_member, key=lambda name: ms_per_member[name], default="")
+        least = f": the cheapest, {cheapest}, takes {ms_per_member[cheapest]:.3g} ms" if names else ""
+        raise ValueError(f"no member fits max_ms_per_image {budget:g}{least}; raise max_ms_per_image")
+
+    def rank(members: tuple[int, ...]) -> tuple[float, float]:
+        return score(members), -sum(costs[member] for member in members)
+
+    def fits(members: tuple[int, ...]) -> bool:
+        # sums of measured times are not exact
+        return sum(costs[member] for member in members) <= budget * (1 + 1e-9)
+
+    everyone = range(len(names))
+    if len(names) <= EXHAUSTIVE_MEMBERS:
+        subsets = (subset for size in everyone for subset in itertools.combinations(everyone, size + 1) if fits(subset))
+        return [names[member] for member in max(subsets, key=rank)]
+    chosen: tuple[int, ...] = ()
+    while grown := [(*chosen, member) for member in everyone if member not in chosen and fits((*chosen, member))]:
+        best = max(grown, key=rank)
+        if chosen and score(best) <= score(chosen):
+            break
+        chosen = best
+    return [names[member] for member in sorted(chosen)]
+
+
+def best_member(held_out: Bootstrap, members: Sequence[str]) -> str:
+    """Return the member with the best accuracy, of equals that with the best likelihood.
+
+    Args:
+        held_out: accuracy and nll on held-out samples
+        members: the candidates
+    """
+    points = held_out.points
+    return max(members, key=lambda name: (points[name]["accuracy"], -points[name]["nll"]))
+
+
+def by_simplicity(heads: Sequence[str]) -> list[str]:
+    """Sort heads from simple to complex; unknown ones come last, in their order.
+
+    Example:
+        >>> by_simplicity(["mlp", "logistic on logits", "mean"])
+        ['mean', 'logistic on logits', 'mlp']
+    """
+    return sorted(heads, key=lambda name: next((i for i, kind in enumerate(SIMPLICITY) if name.startswith(kind)), 99))
+
+
+def beats(held_out: Bootstrap, model: str, other: str) -> bool:
+    """Tell whether a model beats another beyond noise: in accuracy, or in likelihood without losing accuracy.
+
+    A difference is beyond noise if its paired 95 % interval leaves out 0.
+
+    Args:
+        held_out: accuracy and nll on held-out samples
+        model: the name of the one
+        other: the name of the other
+    """
+    accuracy, nll = (held_out.difference(model, other, metric) for metric in COMPARED)
+    if accuracy["low"] is None or accuracy["high"] is None or nll["low"] is None or nll["high"] is None:
+        return False
+    return accuracy["low"] > 0 or (nll["high"] < 0 and accuracy["high"] >= 0)
+
+
+def recommend(
+    held_out: Bootstrap, members: Sequence[str], heads: Sequence[str], samples: str = HELD_OUT
+) -> Recommendation:
+    """Recommend the simplest model that no more complex one beats beyond noise.
+
+    Args:
+        held_out: accuracy and nll of members and heads on held-out samples: those that the members were not fitted on,
+            with the heads cross-fitted and all calibrated
+        members: names of the members; the best stands for them
+        heads: names of the pooled models
+        samples: what the reason calls the samples
+
+    Returns:
+        the model and the reason
+    """
+    best = best_member(held_out, members)
+    order = [best, *by_simplicity(heads)]
+    beaten = {
+        name: [other for other in order[place + 1 :] if beats(held_out, other, name)]
+        for place, name in enumerate(order)
+    }
+    chosen = next(name for name in order if not beaten[name])
+    reasons = _reasons(held_out, order, chosen, beaten, samples)
+    trained = [name for name in order[1:] if not name.startswith(("mean", "tuned_mean"))]
+    helps = None
+    if "tuned_mean" in order and trained:
+        helps = any(beats(held_out, name, "tuned_mean") for name in trained)
+        if not helps:
+            reasons.append("no head beats the tuned mean beyond noise, so the simpler model is recommended")
+    return Recommendation(chosen, f"Use {chosen}: {'; '.join(reasons)}.", best, helps, order)
+
+
+def _reasons(
+    held_out: Bootstrap, order: list[str], chosen: str, beaten: Mapping[str, list[str]], samples: str
+) -> list[str]:
+    place, samples = order.index(chosen), f"{held_out.samples:,} {samples}"
+    simpler, rest = order[:place][-1:], order[place + 1 :]
+    reasons = []
+    for other in simpler:
+        if chosen in beaten[other]:
+            reasons.append(f"it beats the simpler {other} beyond noise ({_versus(held_out, chosen, other)})")
+        else:
+            reasons.append(f"the simpler {other} is beaten beyond noise by {', '.join(beaten[other])}")
+    if rest:
+        rival = min(rest, key=lambda name: held_out.points[name]["nll"])
+        difference = _versus(held_out, rival, chosen)
+        reasons.append(f"no more complex model beats it beyond noise; the nearest, {rival}, differs by {difference}")
+    if not reasons:
+        return ["there is nothing to compare it with"]
+    return [f"on {samples} {reasons[0]}", *reasons[1:]]
+
+
+def _versus(held_out: Bootstrap, model: str, other: str) -> str:
+    parts = []
+    for metric, name in zip(COMPARED, ("accuracy", "NLL"), strict=True):
+        difference = held_out.difference(model, other, metric)
+        text = f"{name} {difference['value']:+.4f}"
+        if difference["low"] is not None:
+            text += f" [{difference['low']:+.4f}, {difference['high']:+.4f}]"
+        parts.append(text)
+    return ", ".join(parts)
+
+
+def _undefined() -> Interval:
+    return {"value": None, "low": None, "high": None}

@@ -1,0 +1,1 @@
+"""Multinomial logistic regression for many penalties at once."""

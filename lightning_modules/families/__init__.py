@@ -1,0 +1,1 @@
+"""One file a family; a variant is a choice over one class."""

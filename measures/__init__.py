@@ -1,0 +1,1 @@
+"""Numbers from predictions, each computed in one place."""

@@ -1,0 +1,47 @@
+"""One cell: a `fit` with its command line and folder."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common import class_paths
+from common.yaml_files import one_line
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One ordinary `train.py fit`: a member, or one of its folds.
+
+    Args:
+        name: of the run
+        member: whose it is
+        fragments: config files, later ones win
+        options: what it sets beyond its fragments, by the names of the command line
+        fold: the fold that is held out for the heads; None if none is
+        refit: whether it is trained on all data, for the test alone
+    """
+
+    name: str
+    member: str
+    fragments: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    fold: int | None = None
+    refit: bool = False
+
+    @property
+    def settings(self) -> list[str]:
+        """Its fragments and options as a command line."""
+        args = [word for fragment in self.fragments for word in ("--config", fragment)]
+        # the command line reads lists and null from YAML
+        options = {name: value if isinstance(value, str) else one_line(value) for name, value in self.options.items()}
+        return [*args, *(f"--{name}={value}" for name, value in options.items())]
+
+    def command(self, folder: Path) -> list[str]:
+        """Return the command line of `train.py` that trains it.
+
+        Args:
+            folder: the experiment's
+        """
+        # a name may begin with a dash
+        place = [f"--run.root={folder.parent}", f"--run.experiment={folder.name}", f"--run.name={self.name}"]
+        return ["fit", *self.settings, *place, *class_paths.options()]

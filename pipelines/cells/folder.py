@@ -1,0 +1,82 @@
+"""The folder of an experiment: one command at a time, and a rerun that goes on with what is there."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.cells.cell import Cell
+from pipelines.cells.job import CellFiles, stop_file
+from records import run_dir
+from records.folders import take_back
+from records.locks import alone
+
+STACK_LOCK = "stack.lock"
+# what is in the folder of the cells before there is any
+UNUSED = (STACK_LOCK, "stack.owner", "stop")
+
+
+class CellError(ValueError):
+    """Cells failed, or cannot be gone on with."""
+
+
+def open_folder(root: Path | str, experiment: str, fresh: bool = False) -> tuple[Path, list[Path]]:
+    """Choose the folder of an experiment, and make it where it must be a new one.
+
+    Args:
+        root: of all experiments
+        experiment: its name
+        fresh: whether it must be a new one, whose name then gets a number where the folder exists
+
+    Returns:
+        the folder, and what was made, the folders above first
+    """
+    if fresh:
+        made = run_dir.claim(Path(root), experiment)
+        return made[-1], made
+    return Path(root) / experiment, []
+
+
+def planned_folder(root: Path | str, experiment: str, fresh: bool = False) -> Path:
+    """Return the folder that `open_folder` would choose now."""
+    return run_dir.unclaimed(Path(root), experiment) if fresh else Path(root) / experiment
+
+
+@contextlib.contextmanager
+def locked(folder: Path, made: Sequence[Path] = ()) -> Iterator[None]:
+    """Keep other stack commands out of a folder; a plan that is refused before any cell leaves no folder.
+
+    Args:
+        folder: the experiment's
+        made: what this command has made of it, see `open_folder`
+
+    Raises:
+        BusyError: another one works in it
+    """
+    own = folder / "cells"
+    made = [*made, *run_dir.make_folder(own)]
+    way_out = "stop it, or choose another folder by --experiment"
+    with alone(own / STACK_LOCK, f"{folder}/", "stacked", way_out):
+        try:
+            # of a command that was stopped
+            stop_file(folder).unlink(missing_ok=True)
+            yield
+        finally:
+            # before another command can come
+            take_back(made, lambda file: file.name in UNUSED)
+
+
+def check_unchanged(folder: Path, cells: Sequence[Cell], settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse to go on with cells that were trained with other settings.
+
+    Args:
+        folder: the experiment's
+        cells: those that are planned
+        settings: all that each is configured with, by the cells' names
+
+    Raises:
+        CellError: one was; the message names what changed
+    """
+    for cell in cells:
+        if why := CellFiles(folder, cell.name).refusal(settings[cell.name]):
+            raise CellError(why)

@@ -1,0 +1,141 @@
+"""Cells of a stack, handed to an executor: retried where they fail, stopped gently, and watched."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from callbacks import StoppedError
+from pipelines.cells.executors import CellExecutor
+from pipelines.cells.job import CellFiles, CellJob, Outcome, is_running, run_cell, stop_file
+from records.damaged import DamagedFileError
+
+# the table is drawn at most this often, in seconds
+REFRESH = 0.5
+
+# called with the cells that have just ended for good or are tried again; with none, to look at those that run
+Report = Callable[[Sequence[tuple[Outcome, bool]]], None]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A cell that was handed to the executor.
+
+    Args:
+        job: the cell
+        earlier: when its last process before this attempt was started
+    """
+
+    job: CellJob
+    earlier: float | None
+
+    @classmethod
+    def of(cls, job: CellJob) -> "Attempt":
+        """Remember how it stands before it is handed over."""
+        return cls(job, CellFiles(job.folder, job.name).read().get("started"))
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has begun, on whichever machine."""
+        return is_running(CellFiles(self.job.folder, self.job.name).read(), self.earlier)
+
+
+def run_queue(
+    jobs: Sequence[CellJob],
+    executor: CellExecutor,
+    retries: int,
+    folder: Path,
+    report: Report,
+    run: Callable[[CellJob], Outcome] | None = None,
+) -> list[Outcome]:
+    """Run cells until each is done, or has failed once more than it is retried.
+
+    Args:
+        jobs: the cells
+        executor: where they run
+        retries: how often a cell that failed is started again
+        folder: the experiment's
+        report: told of each cell that ends, and whether it is tried again; and called twice a second
+        run: what a worker calls with each of them; None is `run_cell`
+
+    Returns:
+        how each cell ended, in the order of the cells
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C; the cells have saved their state
+        StoppedError: after SIGTERM; likewise
+    """
+    ended: dict[str, Outcome] = {}
+    if not jobs:
+        return []
+    pool = executor.open(folder, len(jobs))
+    try:
+        _run(pool, jobs, retries, report, ended, run or run_cell)
+    except (KeyboardInterrupt, StoppedError):
+        stop_file(folder).touch()
+        raise
+    finally:
+        executor.close(pool)
+    return [ended[job.name] for job in jobs]
+
+
+def _run(
+    pool: Executor,
+    jobs: Sequence[CellJob],
+    retries: int,
+    report: Report,
+    ended: dict[str, Outcome],
+    run: Callable[[CellJob], Outcome],
+) -> None:
+    left = {job.name: retries for job in jobs}
+    pending: dict[Future[Outcome], Attempt] = {}
+
+    def submit(job: CellJob) -> None:
+        attempt = Attempt.of(job)
+        pending[pool.submit(run, job)] = attempt
+
+    try:
+        for job in jobs:
+            submit(job)
+        while pending:
+            finished, _ = wait(pending, timeout=REFRESH, return_when=FIRST_COMPLETED)
+            news = []
+            for future in finished:
+                job = pending.pop(future).job
+                outcome = _outcome(future, job)
+                again = outcome.status == "failed" and left[job.name] > 0
+                if again:
+                    left[job.name] -= 1
+                    submit(job)
+                else:
+                    ended[job.name] = outcome
+                news.append((outcome, again))
+            report(news)
+    except (KeyboardInterrupt, StoppedError):
+        _stop(pending)
+        raise
+
+
+def _outcome(future: Future[Outcome], job: CellJob) -> Outcome:
+    try:
+        return future.result()
+    except Exception as error:
+        # a file of it is damaged, or the worker was lost, with its node perhaps
+        kind = "" if isinstance(error, DamagedFileError) else f"{type(error).__name__}: "
+        return Outcome(job.name, "failed", 0.0, f"{job.name} failed: {kind}{error}")
+
+
+def _stop(pending: dict[Future[Outcome], Attempt]) -> None:
+    """Ask running cells to save and stop; wait for them, on whichever machine they are, but for none that is queued."""
+    # first, so that none starts in the place of one that stops
+    for future in pending:
+        # what has started cannot be cancelled; nor can anything with Parsl, whose cells see the file when they start
+        with contextlib.suppress(NotImplementedError):
+            future.cancel()
+    for attempt in pending.values():
+        stop_file(attempt.job.folder).touch()
+    waited = {future for future, attempt in pending.items() if attempt.is_running}
+    while waited:
+        _, waited = wait(waited, timeout=REFRESH, return_when=FIRST_COMPLETED)
+        waited = {future for future in waited if pending[future].is_running}

@@ -1,0 +1,172 @@
+"""What a person reads after a run."""
+
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_warn
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from common import class_paths
+from ensembling.leakage import leakage_mark, unknown_images
+from records import run_dir
+from records.damaged import DamagedFileError
+from records.result_files import read_result
+from records.run_dir import RunDir
+
+
+def print_fit(console: Console, run: RunDir) -> None:
+    """Say what a fit reached, where it lies and what to run next.
+
+    Args:
+        console: where to print
+        run: the run's folder
+    """
+    if not run.result.is_file():
+        return
+    result = read_result(run.result)
+    fit, val = result["fit"], result.get("val", {})
+    reached = f"val/accuracy {val['accuracy']:.4f} (epoch {fit['best_epoch']})" if val else "no validation"
+    console.print(f"\n[bold]{reached}[/] after {fit['epochs']} epochs and {fit['seconds']:.1f} s: {run.folder}/")
+    print_history(console, result)
+    if run.weights.is_file():
+        command = f"python train.py test --ckpt_path {quote(str(run.weights))}{class_paths.suffix()}"
+        console.print(f"next:  {command}", soft_wrap=True)
+    console.print(f"       tensorboard --logdir {run.folder.parent.parent}", soft_wrap=True)
+
+
+def print_resume(console: Console, run: RunDir) -> None:
+    """Say how to go on with a run that was stopped, if there is a state to go on from."""
+    if not run.last.is_file():
+        console.print("\nstopped before anything was saved")
+        return
+    console.print(f"\nstopped; the last state saved is {run.last}", soft_wrap=True)
+    config, folder = quote(str(run.config)), quote(str(run.folder))
+    command = f"python train.py fit --config {config} --ckpt_path {folder}{class_paths.suffix()}"
+    console.print(f"go on:  {command}", soft_wrap=True)
+
+
+def print_test(console: Console, run: RunDir) -> None:
+    """Say where the results lie, and show a stack beside its members."""
+    if not run.result.is_file():
+        return
+    result = read_result(run.result)
+    if "members" in result:
+        console.print(stack_table(result))
+    print_history(console, result)
+    print_evaluation(console, result)
+    if "test_by_source" in result:
+        console.print(source_table(result))
+    console.print(f"results: {run.result}", soft_wrap=True)
+
+
+def print_validation(console: Console, run: RunDir) -> None:
+    """Say what is to be borne in mind of a validation.
+
+    Args:
+        console: where to print
+        run: the run's folder
+    """
+    if run.result.is_file():
+        result = read_result(run.result)
+        print_history(console, result)
+        print_evaluation(console, result, "val")
+
+
+def print_leakage(console: Console, result: dict[str, Any]) -> None:
+    """Print each overlap between the bases' samples and the meta-model's."""
+    for sentence in result["leakage"]["allowed"]:
+        console.print(f"[bold red]LEAKAGE ALLOWED:[/] {escape(sentence)}")
+    for sentence in result["leakage"].get("unknown", []):
+        console.print(f"[bold red]UNKNOWN IMAGES:[/] {escape(sentence)}", soft_wrap=True)
+    for sentence in result["leakage"].get("changed", []):
+        console.print(f"[bold red]DATA CHANGED:[/] {escape(sentence)}", soft_wrap=True)
+    for sentence in result["leakage"]["warnings"]:
+        console.print(f"[yellow]note:[/] {escape(sentence)}")
+
+
+def print_history(console: Console, result: dict[str, Any]) -> None:
+    """Print what a model goes back to that nobody knows, or that others have published, and a stack's overlaps."""
+    if "leakage" in result:
+        print_leakage(console, result)
+    elif files := result.get("unknown_images"):
+        console.print(f"[bold red]UNKNOWN IMAGES:[/] the model was {escape(unknown_images(files))}", soft_wrap=True)
+    if published := result.get("published_data"):
+        console.print(f"[yellow]note:[/] goes back to weights of {escape(', '.join(published))}", soft_wrap=True)
+
+
+def print_evaluation(console: Console, result: dict[str, Any], split: str = "test") -> None:
+    """Print what an evaluation says of its own data.
+
+    Args:
+        console: where to print
+        result: a run's result.json
+        split: test or val
+    """
+    tested = result.get("evaluations", {}).get(split, {})
+    if changes := tested.get("data_changed"):
+        told = f"the data has changed since the model was trained on it: {'; '.join(changes)}"
+        console.print(f"[bold red]DATA CHANGED:[/] {escape(told)}", soft_wrap=True)
+    for note in tested.get("notes", []):
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+
+
+def stack_table(result: dict[str, Any]) -> Table:
+    """Build the table of members, their mean and the stack.
+
+    Args:
+        result: a tested stack's result.json
+    """
+    tested = f"test split, {result['evaluations']['test']['samples']:,} images"
+    table = Table(title=f"{result['experiment']}: {tested}{leakage_mark(result)}")
+    for name in ("model", "accuracy", "NLL", "ECE", "parameters", "seconds"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    seconds = [fit_seconds(member["checkpoint"]) for member in result["members"]]
+    known = [value for value in seconds if value is not None]
+    # the mean costs what all members cost
+    seconds[-1] = sum(known) if len(known) == len(seconds) - 1 else None
+    stack = {"name": "stack", "parameters": result["parameters"], **result["test"]}
+    own = result["fit"]["seconds"] if "fit" in result else None
+    total = seconds[-1] + own if seconds[-1] is not None and own is not None else None
+    rows = [*zip(result["members"], seconds, strict=True), (stack, total)]
+    best = {name: pick(row[name] for row, _ in rows) for name, pick in (("accuracy", max), ("nll", min), ("ece", min))}
+    for row, spent in rows:
+        if row["name"] in ("mean of members", "stack"):
+            table.add_section()
+        cells = [
+            f"[bold]{row[name]:.4f}[/]" if row[name] == best[name] else f"{row[name]:.4f}"
+            for name in ("accuracy", "nll", "ece")
+        ]
+        table.add_row(row["name"], *cells, f"{row['parameters']:,}", "–" if spent is None else f"{spent:.1f}")
+    return table
+
+
+def source_table(result: dict[str, Any]) -> Table:
+    """Build the table of a tested model's metrics for each source of images.
+
+    Args:
+        result: its result.json
+    """
+    table = Table(title=f"{result['run']}: test split by source{leakage_mark(result)}")
+    names = ("accuracy", "balanced_accuracy", "auroc")
+    for name in ("source", "images", *names):
+        table.add_column(name.replace("_", " "), justify="left" if name == "source" else "right")
+    for source, values in result["test_by_source"].items():
+        cells = ["–" if values[name] is None else f"{values[name]:.4f}" for name in names]
+        table.add_row(escape(source), f"{values['samples']:,}", *cells)
+    return table
+
+
+def fit_seconds(checkpoint: str | None) -> float | None:
+    """Return how long the run of a checkpoint was trained, if its folder says so."""
+    run = run_dir.of_checkpoint(Path(checkpoint)) if checkpoint else None
+    if run is None or not run.result.is_file():
+        return None
+    try:
+        seconds = read_result(run.result).get("fit", {}).get("seconds")
+    except DamagedFileError as error:
+        rank_zero_warn(str(error))
+        return None
+    return None if seconds is None else float(seconds)

@@ -1,0 +1,120 @@
+"""Options that contradict each other, refused before anything runs."""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from common.spelling import nearest
+from datamodules import ImageDataModule
+from lightning_modules import ImageClassifier, StackingModule
+from lightning_modules.training.schedules import Plateau
+from measures.names import VALIDATION_METRICS, mode_of
+from pipelines.cli.order import no_validation
+
+# of best.ckpt: one file, looked at after each validation, as result.json is
+ONE_BEST = {
+    "filename": "best",
+    "dirpath": None,
+    "save_top_k": 1,
+    "every_n_epochs": None,
+    "every_n_train_steps": None,
+    "train_time_interval": None,
+}
+
+
+# what the optimizer's state in a checkpoint was made by
+RESTORED = ("optimizer", "schedule", "backbone_lr_factor", "layer_decay", "decay_norm_and_bias", "freeze")
+
+
+def check_resumed(config: Namespace, trained: Namespace, path: Path) -> None:
+    """Refuse another optimizer than the one that is restored with the weights, and would win without a word.
+
+    Args:
+        config: of the model, as it is to be trained on
+        trained: of the model, as the checkpoint has it
+        path: of the checkpoint
+
+    Raises:
+        ValueError: an option differs
+    """
+    options = [name for name in RESTORED if config.init_args.get(name) != trained.init_args.get(name)]
+    if options:
+        raise ValueError(
+            f"{', '.join(f'--model.{name}' for name in options)}: a resumed run goes on with the optimizer and the "
+            f"schedule of {path}, and these are others; leave them out, or start from its weights with "
+            f"--model.weights {path} in place of --ckpt_path"
+        )
+
+
+def check_imbalance(model: ImageClassifier, data: ImageDataModule) -> None:
+    """Refuse to correct the imbalance of the classes twice.
+
+    Raises:
+        ValueError: the sampler shows classes in other shares than those that the loss or the adjustment knows
+    """
+    if data.sampler == "none":
+        return
+    sampler = f"--data.sampler {data.sampler}"
+    both = "both correct the imbalance of the classes, and together they overshoot: use one of them"
+    if model.loss.corrects_imbalance:
+        raise ValueError(f"{sampler} and --model.loss {model.loss.description} {both}")
+    if model.logit_adjustment:
+        raise ValueError(f"{sampler} and --model.logit_adjustment {model.logit_adjustment} {both}")
+
+
+def check_validation(config: Namespace, model: ImageClassifier, data: ImageDataModule) -> None:
+    """Refuse what waits for validation where there is none.
+
+    Raises:
+        ValueError: early stopping or a schedule watches validation, and no sample is held out for it
+    """
+    reason = no_validation(config.trainer, model, data)
+    if reason is None:
+        return
+    for option, wanted in (
+        ("--early_stopping.patience", config.early_stopping.patience is not None),
+        (f"--model.schedule {type(model.schedule).__name__}", isinstance(model.schedule, Plateau)),
+    ):
+        if wanted:
+            raise ValueError(f"{option} needs validation, and {reason}")
+
+
+def check_average(config: Namespace, model: ImageClassifier, checkpoint: dict[str, Any] | None) -> None:
+    """Refuse to average what needs no average, and to train an average on as if it were the plain weights.
+
+    Raises:
+        ValueError: a stack is to be averaged, or an average of a checkpoint would be lost
+    """
+    if config.ema.decay is not None and isinstance(model, StackingModule):
+        raise ValueError("--ema.decay is not for a stack, whose head is small enough to be trained to its end")
+    if config.ema.decay is None and "current_model_state" in (checkpoint or {}):
+        raise ValueError(
+            f"{config.ckpt_path} holds an average of the weights: go on with --ema.decay, as it was trained, or start "
+            f"from the average by --model.weights {config.ckpt_path}"
+        )
+
+
+def check_monitor(config: Namespace) -> None:
+    """Refuse a best checkpoint that would keep the worst, or others than the best, or that watches what does not exist.
+
+    Raises:
+        ValueError: the metric is not one of validation, or the mode does not fit it, or best.ckpt would not be the best
+    """
+    if config.monitor not in VALIDATION_METRICS:
+        raise ValueError(
+            f"--best_checkpoint.monitor must be a validation metric, not {config.monitor!r}"
+            + (nearest(str(config.monitor), VALIDATION_METRICS) or f" (known: {', '.join(VALIDATION_METRICS)})")
+        )
+    mode = mode_of(config.monitor)
+    if config.mode != mode:
+        raise ValueError(
+            f"--best_checkpoint.monitor {config.monitor} with --best_checkpoint.mode {config.mode} would keep the "
+            f"worst: use --best_checkpoint.mode {mode}"
+        )
+    for name, value in ONE_BEST.items():
+        if config[name] != value:
+            raise ValueError(
+                f"--best_checkpoint.{name} {config[name]!r}: best.ckpt holds the best of all epochs, and result.json "
+                f"its metrics; leave it out, and save more by a ModelCheckpoint in --trainer.callbacks"
+            )

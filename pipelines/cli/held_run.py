@@ -1,0 +1,96 @@
+"""A run's folder, which one process at a time writes into."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from pipelines.cli.errors import UsageError
+from records.folders import take_back
+from records.locks import alone
+from records.run_dir import DATA_FILE, RunDir, choose, is_first_process, was_restarted
+
+# what each command does with a run, as it is told to others that want to write into the run's folder
+WORKS = {"fit": "trained", "validate": "evaluated", "test": "evaluated", "predict": "evaluated"}
+# files that a run has from its start, beside TensorBoard's
+UNUSED = ("config.yaml", "hparams.yaml", DATA_FILE, ".run.lock", ".run.owner")
+# what is done with a run beside training: it takes a moment, and who comes second waits
+SHORT_WORKS = ("evaluated", "stacked")
+# seconds for which a job that was started again waits for the locks of its lost node
+PATIENCE = 120.0
+
+
+def is_unused(path: Path) -> bool:
+    """Tell whether a file of a run's folder is there before the run has logged, saved or evaluated anything."""
+    if path.name in UNUSED or path.name.startswith("events.out.tfevents") or path.parent.name == "figures":
+        return True
+    return path.name == "metrics.csv" and not path.stat().st_size
+
+
+@contextmanager
+def new_run(folder: Path, name: str, work: str = "") -> Iterator[RunDir]:
+    """Choose the folder of a new run; one that was refused before it began leaves none, and no folder above it.
+
+    Args:
+        folder: the experiment's
+        name: of the run
+        work: what is done with it, such as `trained`, which keeps other processes out; empty for what takes a moment
+
+    Yields:
+        the run
+    """
+    run = choose(folder, name)
+    with hold(run, work) if work else nullcontext():
+        try:
+            yield run
+        except BaseException:
+            # before another process can come
+            take_back(run.made, is_unused)
+            raise
+        take_back(run.made, lambda file: False)
+
+
+@contextmanager
+def hold(run: RunDir, work: str) -> Iterator[None]:
+    """Keep other processes from writing into a run's folder; of those that train together, the first one does.
+
+    Args:
+        run: the run
+        work: what is done with it: trained, evaluated or stacked
+
+    Raises:
+        BusyError: another process writes into it, and will for long
+    """
+    if not is_first_process():
+        yield
+        return
+    way_out = "or keep the results in a run of their own by --run.name NAME"
+    if work == "stacked":
+        way_out = "and run the same command again"
+    elif work == "trained":
+        of_its_state = f" with --ckpt_path {run.last}" if run.last.is_file() else ""
+        way_out = f"stop it, or start a run of its own{of_its_state}"
+    patience = PATIENCE if was_restarted() else 0.0
+    with alone(run.lock, f"run {run.folder}", work, way_out, SHORT_WORKS, patience):
+        yield
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written anew; nothing where there is none."""
+    if not path.is_file():
+        return ()
+    status = path.stat()
+    return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def refuse_stale(path: Path, before: tuple[int, ...]) -> None:
+    """Refuse to go on with what was read of a file before its run was held, if the file was written anew since.
+
+    Args:
+        path: of the file
+        before: its stamp before it was read
+
+    Raises:
+        UsageError: it was
+    """
+    if stamp(path) != before:
+        raise UsageError(f"another process has written {path} while this one read it: run the same command again")

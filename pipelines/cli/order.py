@@ -1,0 +1,213 @@
+"""What a command line asks for: the order in which options win, and what follows from them."""
+
+import itertools
+import os
+import re
+import warnings
+from argparse import ArgumentError
+from pathlib import Path
+from typing import Any
+
+# lets jsonargparse read configs from URLs, which is taken back here
+import lightning.pytorch.cli  # noqa: F401
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+
+from common import class_paths, yaml_files
+from common.yaml_files import NoYAMLFormError
+from common.yaml_loader import load
+from datamodules import ImageDataModule
+from datamodules.files.image_files import ImageFiles
+from lightning_modules import ImageClassifier, StackingModule
+from pipelines.cli.class_errors import unknown_class
+from records import run_dir
+
+# a config is a file of this machine, and a value that may be anything is left as it is written
+set_parsing_settings(
+    config_read_mode_urls_enabled=False, config_read_mode_fsspec_enabled=False, instantiate_subclass_spec_in_any=False
+)
+
+CLASSES = ("--model", "--data")
+# numbers of which the first is below 0
+PAIR = re.compile(r"-[\d.]+,")
+
+
+def in_order(args: list[str]) -> list[str]:
+    """Bring a command line into the order in which the parser lets later options win.
+
+    Configs come first, so that the command line beats them wherever they stand; and a class before its options. The
+    class chosen on the command line also goes before the configs, so that options in configs are options of it.
+
+    Example:
+        >>> in_order(["fit", "--model.lr", "1", "--model", "MLP", "--config", "a.yaml"])
+        ['fit', '--model', 'MLP', '--config', 'a.yaml', '--model', 'MLP', '--model.lr', '1']
+    """
+    groups: list[list[str]] = [[]]
+    for arg in args:
+        if arg.startswith("--") or arg == "-c":
+            groups.append([])
+        groups[-1].append(arg)
+    command, *options = groups
+    # a pair of numbers such as -1024,3071 would be taken for an option
+    options = [["=".join(group)] if len(group) == 2 and PAIR.match(group[1]) else group for group in options]
+
+    def name(group: list[str]) -> str:
+        return group[0].partition("=")[0]
+
+    def depth(group: list[str]) -> int:
+        # sorting keeps the order of equals; other options may depend on theirs
+        return name(group).count(".") if name(group).startswith(("--model", "--data")) else 0
+
+    configs = [group for group in options if name(group) in ("--config", "-c")]
+    classes = [group for group in options if name(group) in CLASSES]
+    others = sorted((group for group in options if group not in configs), key=depth)
+    return [*command, *(arg for group in (*classes, *configs, *others) for arg in group)]
+
+
+def check_configs(args: list[str]) -> None:
+    """Look at each config file that a command line names: the parser's own errors do not name the file.
+
+    Args:
+        args: the command line
+
+    Raises:
+        YAMLFileError: one is not text, not YAML, or holds no options by name
+    """
+    for arg, following in itertools.pairwise([*args, ""]):
+        name, equals, value = arg.partition("=")
+        value = value if equals else following
+        if name in ("--config", "-c") and is_file(value):
+            yaml_files.read_mapping(Path(value))
+
+
+def is_file(name: str) -> bool:
+    """Tell whether a word of a command line names a file; it may be a text of any length instead."""
+    return os.path.isfile(name)  # noqa: PTH113
+
+
+def plain_config(parser: ArgumentParser, config: Namespace) -> dict[str, Any]:
+    """Return a configuration as plain types, as a config file holds them.
+
+    Args:
+        parser: that has parsed it
+        config: what it parsed
+
+    Raises:
+        NoYAMLFormError: it holds an object that no config can hold
+    """
+    with warnings.catch_warnings():
+        # jsonargparse would write this sentence in place of the value
+        warnings.filterwarnings("error", r"\s*Unable to serialize instance")
+        text = parser.dump(config.clone(), skip_unset=False, skip_validation=True)
+    return class_paths.with_public_names(load(text))
+
+
+def check_reruns(parser: ArgumentParser, saved: dict[str, Any]) -> None:
+    """Refuse a configuration that would be another one when it is read from its file.
+
+    Args:
+        parser: of the command
+        saved: the configuration, of plain types
+
+    Raises:
+        NoYAMLFormError: a value is not what it was; the message names its option
+    """
+    try:
+        again = plain_config(parser, parser.parse_string(yaml_files.dump(saved), defaults=False))
+    except ArgumentError as error:
+        raise NoYAMLFormError(f"the run's config.yaml could not be read back: {error}") from error
+    for name, value in saved.items():
+        if changed := yaml_files.difference(value, again.get(name), name):
+            raise NoYAMLFormError(f"the run's config.yaml would not repeat the run: {changed}")
+
+
+def given_checkpoint(args: list[str]) -> str | None:
+    """Return the value that a command line gives to `--ckpt_path`; the last one wins."""
+    given = None
+    for arg, following in zip(args, [*args[1:], ""], strict=True):
+        name, equals, value = arg.partition("=")
+        if name == "--ckpt_path":
+            given = value if equals else following
+    return given
+
+
+def options_elsewhere(args: list[str], asked: Namespace, checkpoint: Path) -> list[str]:
+    """Return the options of a command line that name another place than the run of a checkpoint.
+
+    Args:
+        args: the command line
+        asked: its options `--run`, as they were parsed
+        checkpoint: path of its file
+    """
+    run = run_dir.of_checkpoint(checkpoint)
+    if run is None:
+        return []
+    folder = run.folder.resolve()
+    own = {"root": folder.parent.parent, "experiment": folder.parent.name, "name": folder.name}
+    named = {"root": Path(asked.root).resolve(), "experiment": asked.experiment, "name": asked.name}
+    given = {arg.partition("=")[0] for arg in args}
+    return [option for part in own if (option := f"--run.{part}") in given and named[part] != own[part]]
+
+
+def run_names(config: Namespace) -> tuple[Path, str]:
+    """Return the experiment's folder and the run's name that a configuration asks for."""
+    model, data = config.model, config.data
+    name = run_dir.snake_case(model.class_path.rpartition(".")[2])
+    variant = model.init_args.get("variant")
+    experiment = config.run.experiment or run_dir.snake_case(data.class_path.rpartition(".")[2])
+    return Path(config.run.root) / experiment, config.run.name or (f"{name}_{variant}" if variant else name)
+
+
+def trained_with(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the model and data that a checkpoint was trained with, as a config.
+
+    Args:
+        checkpoint: its content
+        path: its file; the bases of a stack that was moved with its runs are found relative to it
+    """
+    config = {name: checkpoint.get("config", {}).get(name) for name in ("model", "data")}
+    # one made without the command line knows its model alone
+    config["model"] = config["model"] or checkpoint["architecture"]
+    parts = {name: {**part, "init_args": dict(part.get("init_args", {}))} for name, part in config.items() if part}
+    for part in parts.values():
+        # what the data knows is filled in anew
+        part["init_args"].pop("data_info", None)
+    if "bases" in checkpoint:
+        run = run_dir.of_checkpoint(path)
+        bases = [Path(base["path"]) for base in checkpoint["bases"]]
+        moved = [run.folder / base["relative"] if run else bases[n] for n, base in enumerate(checkpoint["bases"])]
+        parts["model"]["init_args"]["bases"] = [
+            str(there if there.is_file() else here) for here, there in zip(bases, moved, strict=True)
+        ]
+    return parts
+
+
+def check_classes(config: Namespace) -> None:
+    """Refuse a class that others are built upon, which the parser takes for one that can be built.
+
+    Raises:
+        ValueError: the model or the data is one
+    """
+    for option, bases in (("model", (ImageClassifier,)), ("data", (ImageDataModule, ImageFiles))):
+        path = config[option].class_path
+        if class_paths.import_class(path) in bases:
+            raise ValueError(unknown_class(option, path))
+
+
+def no_validation(trainer: Namespace, model: ImageClassifier, data: ImageDataModule) -> str | None:
+    """Say why a fit never validates; None if it does.
+
+    Args:
+        trainer: its options
+        model: a stack validates on a part of what its head learns from
+        data: brings the split
+    """
+    if not isinstance(model, StackingModule) and not len(data.samples("val")):
+        return "no sample is held out for it: set --data.val_fraction"
+    if trainer.fast_dev_run:
+        return None
+    if trainer.limit_val_batches == 0:
+        return "--trainer.limit_val_batches 0 leaves it out: set it above 0"
+    every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs
+    if every is not None and epochs is not None and 0 < epochs < every:
+        return f"--trainer.check_val_every_n_epoch {every} comes after --trainer.max_epochs {epochs}: lower the first"
+    return None

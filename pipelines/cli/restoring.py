@@ -1,0 +1,115 @@
+"""How a Trainer takes a checkpoint up: what is missing or does not fit is told with the file's name."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
+
+from callbacks import RandomState, RunRecorder
+from common.lightning_seam import CheckpointConnector
+from lightning_modules.checkpoint_fields import LOADER, RESUMED, check_kinds
+from lightning_modules.checkpoint_io import way_out
+from records.damaged import damaged
+from records.fields import check_fields
+
+
+class CheckedRestore(CheckpointConnector):
+    """Lightning's, which leaves out what it does not find, and names no file in its errors."""
+
+    def resume_start(self, checkpoint_path: Any = None, weights_only: bool | None = None) -> None:
+        """Read the checkpoint.
+
+        Raises:
+            ValueError: it lacks what is gone on from; the message names it
+        """
+        with naming_checkpoint(checkpoint_path):
+            super().resume_start(checkpoint_path, weights_only)
+        if checkpoint_path and self.trainer.state.fn == TrainerFn.FITTING:
+            check_resumable(self.loaded, Path(checkpoint_path), self.trainer)
+
+    def restore_model(self) -> None:
+        """Restore the weights."""
+        if self.loaded:
+            check_kinds(self.loaded["state_dict"], self.trainer.lightning_module, str(self.path))
+        with naming_checkpoint(self.path):
+            super().restore_model()
+
+    def restore_datamodule(self) -> None:
+        """Restore where in the epoch the data was."""
+        with naming_checkpoint(self.path):
+            super().restore_datamodule()
+
+    def restore_callbacks(self) -> None:
+        """Restore the state of callbacks."""
+        with naming_checkpoint(self.path):
+            super().restore_callbacks()
+
+    def restore_training_state(self) -> None:
+        """Restore loops, optimizers and schedules."""
+        with naming_checkpoint(self.path):
+            super().restore_training_state()
+
+
+@contextmanager
+def naming_checkpoint(path: Any) -> Iterator[None]:
+    """Name a checkpoint in the errors of what is restored from it.
+
+    Args:
+        path: of its file
+
+    Raises:
+        ValueError: it does not fit, or lacks something
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError, AssertionError) as error:
+        name = f"its field {error}" if isinstance(error, KeyError) else "a field of it"
+        what = f"{name} is missing, or is something else"
+        raise damaged(path, what, way_out(Path(path))) from error
+    except (ValueError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        if str(path) in text:
+            raise
+        if "loading state_dict" in text:
+            text = "the weights do not fit the model's options: " + text.partition(": ")[2]
+        raise ValueError(f"{path}: {text}") from error
+
+
+def check_resumable(checkpoint: dict[str, Any], path: Path, trainer: pl.Trainer) -> None:
+    """Refuse to train on without what a fit goes on from: Lightning would begin that part anew without a word.
+
+    Args:
+        checkpoint: its content
+        path: its file
+        trainer: that is to go on
+
+    Raises:
+        ValueError: a part is missing
+    """
+    if "optimizer_states" not in checkpoint and "callbacks" not in checkpoint:
+        raise ValueError(
+            f"{path} holds weights alone, without the state of the training: start from them by --model.weights {path} "
+            f"in place of --ckpt_path"
+        )
+    check_fields(checkpoint, RESUMED, path, way_out(path))
+    averages = {"averaging_state", "current_model_state"}
+    if missing := averages - checkpoint.keys() if averages & checkpoint.keys() else set():
+        raise damaged(path, f"{' and '.join(missing)} is missing", way_out(path))
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    name = type(data).__qualname__
+    trained = checkpoint.get("config", {}).get("data", {}).get("class_path", "")
+    if trained.rpartition(".")[2] == name and name not in checkpoint:
+        raise damaged(path, f"{name} is missing, which says what batches are left", way_out(path))
+    loaders = [checkpoint.get(name), *checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])]
+    for state in loaders:
+        # loaders of other kinds have other states
+        if isinstance(state, dict) and state.keys() & LOADER.keys():
+            check_fields({name: state}, {name: LOADER}, path, way_out(path))
+    ours = [callback.state_key for callback in trainer.callbacks if isinstance(callback, RandomState | RunRecorder)]  # type: ignore[attr-defined]
+    unknown = [key for key in ours if key not in checkpoint["callbacks"]]
+    if unknown:
+        rank_zero_warn(f"{path} holds no state of {' and '.join(unknown)}: the run goes on, but not bit for bit")

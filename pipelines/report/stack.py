@@ -1,0 +1,211 @@
+"""The report of a stack: members, heads, differences, recommendation and cost, as its result.json holds them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ensembling.leakage import kind_of_samples
+from figures.accuracy_bars import accuracy_bars
+from figures.cost_accuracy import cost_accuracy
+from pipelines.report.comparison import ComparedRun
+from pipelines.report.decisions import decision_pictures
+from pipelines.report.page import Cell, Picture, Section, Table, drawn, interval_cell, number_cell
+from pipelines.report.tables import spoken
+from records.damaged_files import dict_at, is_number
+
+SHOWN_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "nll", "brier", "ece")
+
+
+def is_stack(run: ComparedRun) -> bool:
+    """Tell whether a run's result is that of a stack."""
+    return bool(dict_at(run.run.result, "stack") or rows_of(run.run.result, "members"))
+
+
+def member_names(run: ComparedRun) -> set[str]:
+    """Return the names of a stack's members, and of their runs where a member has several."""
+    report = [row for row in rows_of(dict_at(run.run.result, "stack"), "models") if row.get("kind") == "member"]
+    runs = [
+        name for names in dict_at(run.run.result, "member_runs").values() if isinstance(names, list) for name in names
+    ]
+    return {str(row.get("name")) for row in [*report, *rows_of(run.run.result, "members")]} | set(map(str, runs))
+
+
+def rows_of(content: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the objects of a list in a file; none if it is not there or something else."""
+    found = content.get(name)
+    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+
+
+def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]]:
+    """Build the section of one stack.
+
+    Args:
+        run: a stack that was tested
+        anchor: of the section
+
+    Returns:
+        the section, and the pictures in it
+    """
+    section = Section(f"{run.run.experiment}: {run.run.name}" + (" (LEAKAGE)" if run.leaks else ""), anchor)
+    report = dict_at(run.run.result, "stack")
+    allowed = [str(text) for text in dict_at(report, "leakage").get("allowed") or []]
+    for text in dict.fromkeys([*run.leaks, *allowed]):
+        section.say(f"LEAKAGE ALLOWED: {text}. These numbers look better than they are.", "warn")
+    for text in run.marks.values():
+        section.say(f"{text[0].upper()}{text[1:]}.", "warn")
+    if not report:
+        section.blocks.append(members_table(run))
+        return section, []
+    recommendation = dict_at(report, "recommendation")
+    if recommendation.get("sentence"):
+        section.say(f"Recommended: {recommendation.get('model')}. {recommendation['sentence']}")
+    notes = report.get("notes")
+    for note in [*(dict_at(report, "leakage").get("warnings") or []), *(notes if isinstance(notes, list) else [])]:
+        section.say(f"Note: {note}")
+    pictures = []
+    models = rows_of(report, "models")
+    if models:
+        section.blocks.append(models_table(report, models))
+        leaks = bool(run.leaks or allowed)
+        members = [str(row.get("name")) for row in models if row.get("kind") == "member"]
+        pictures += [*stack_pictures(models, anchor, leaks), *decision_pictures(run, members, anchor, leaks)]
+        section.blocks += pictures
+    if rows_of(report, "differences"):
+        section.blocks.append(differences_table(rows_of(report, "differences")))
+    if rows_of(report, "worth"):
+        section.blocks.append(worth_table(rows_of(report, "worth"), bool(run.leaks or allowed)))
+    if rows_of(dict_at(report, "diversity"), "pairs"):
+        section.blocks.append(diversity_table(rows_of(dict_at(report, "diversity"), "pairs")))
+    return section, pictures
+
+
+def interval(content: Mapping[str, Any], name: str) -> Cell:
+    """Show an interval of a file, whatever it holds."""
+    found = content.get(name)
+    if isinstance(found, dict) and is_number(found.get("value")):
+        return interval_cell(
+            {key: found[key] if is_number(found.get(key)) else None for key in ("value", "low", "high")}
+        )
+    return number(found)
+
+
+def number(found: object, digits: int = 4) -> Cell:
+    """Show a number of a file, whatever it holds."""
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        return number_cell(found, None if isinstance(found, int) else f"{found:.{digits}f}")
+    return Cell("–")
+
+
+def name_cell(row: Mapping[str, Any], name: str = "name") -> Cell:
+    """Show the name of a row."""
+    return Cell(str(row.get(name, "–")), str(row.get(name, "")))
+
+
+def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> Table:
+    """Build the table of members and heads."""
+    recommended = dict_at(dict(report), "recommendation").get("model")
+    calibrated = ["nll", "ece"] if any(dict_at(dict(model), "calibrated") for model in models) else []
+    rows = []
+    for model in models:
+        name = str(model.get("name", "–"))
+        shown = f"{name} (recommended)" if name == recommended else name
+        metrics = dict_at(dict(model), "metrics")
+        pareto = {True: "on the front", False: "no"}.get(model.get("pareto"), "–")  # type: ignore[arg-type]
+        rows.append(
+            [
+                Cell(shown, name),
+                Cell(str(model.get("kind", "–")), str(model.get("kind", ""))),
+                *(interval(metrics, metric) for metric in SHOWN_METRICS),
+                *[number(model.get("temperature"), 3)] * bool(calibrated),
+                *(interval(dict_at(dict(model), "calibrated"), metric) for metric in calibrated),
+                number(model.get("parameters")),
+                number(model.get("ms_per_image"), 3),
+                Cell(pareto, pareto),
+            ]
+        )
+    columns = [
+        "model",
+        "kind",
+        *map(spoken, SHOWN_METRICS),
+        *["temperature"] * bool(calibrated),
+        *(f"{metric} calibrated" for metric in calibrated),
+        "parameters",
+        "ms an image",
+        "Pareto front",
+    ]
+    numeric = [False, False, *[True] * (len(columns) - 3), False]
+    samples = report.get("samples")
+    count = f" on {samples:,} test samples" if isinstance(samples, int) else ""
+    return Table(f"members and heads{count}, with 95 % bootstrap intervals", columns, rows, numeric)
+
+
+def members_table(run: ComparedRun) -> Table:
+    """Build the table of members where a stack says no more than their metrics."""
+    members = rows_of(run.run.result, "members")
+    stack = {"name": run.label, "parameters": run.run.result.get("parameters"), **run.run.metrics("test")}
+    rows = [
+        [name_cell(row), *(number(row.get(metric)) for metric in SHOWN_METRICS), number(row.get("parameters"))]
+        for row in [*members, stack]
+    ]
+    columns = ["model", *map(spoken, SHOWN_METRICS), "parameters"]
+    return Table("members and stack on the test samples", columns, rows, [False, *[True] * (len(columns) - 1)])
+
+
+def differences_table(differences: Sequence[Mapping[str, Any]]) -> Table:
+    """Build the table of heads against the best member and the tuned mean."""
+    rows = [
+        [
+            name_cell(row, "model"),
+            name_cell(row, "to"),
+            *(interval(row, name) for name in ("accuracy", "nll", "nll_calibrated")),
+            *(number(row.get(name)) for name in ("only_this_right", "only_other_right", "mcnemar_p")),
+        ]
+        for row in differences
+    ]
+    columns = ["model", "less", "accuracy", "nll", "nll calibrated", "only it right", "only other right", "McNemar's p"]
+    return Table("paired differences, with 95 % intervals", columns, rows, [False, False, *[True] * 6])
+
+
+def worth_table(worth: Sequence[Mapping[str, Any]], leaks: bool) -> Table:
+    """Build the table of what each member adds."""
+    rows = [
+        [name_cell(row, "member"), interval(row, "accuracy"), interval(row, "nll"), number(row.get("greedy_share"))]
+        for row in worth
+    ]
+    columns = ["member", "accuracy without", "nll without", "share in greedy selection"]
+    title = f"worth of each member: what the mean of all changes by without it, on {kind_of_samples(leaks)} samples"
+    return Table(title, columns, rows, [False, True, True, True])
+
+
+def diversity_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
+    """Build the table of how differently members err."""
+    names = ("disagreement", "error_correlation", "double_fault", "q_statistic")
+    rows = []
+    for row in pairs:
+        members = " and ".join(map(str, row.get("members") or ["–"]))
+        rows.append([Cell(members, members), *(number(row.get(name)) for name in names)])
+    columns = ["members", *(name.replace("_", " ") for name in names)]
+    return Table("diversity of each pair of members", columns, rows, [False, *[True] * 4])
+
+
+def stack_pictures(models: Sequence[Mapping[str, Any]], anchor: str, leaks: bool) -> list[Picture]:
+    """Draw accuracy of members and heads, and what it costs where that was measured."""
+    found = [(str(m.get("name")), dict_at(dict_at(dict(m), "metrics"), "accuracy"), m) for m in models]
+    found = [(name, accuracy, m) for name, accuracy, m in found if is_number(accuracy.get("value"))]
+    if not found:
+        return []
+    labels = [f"{name} (LEAKAGE)" if leaks and m.get("kind") == "head" else name for name, _, m in found]
+    values = [float(accuracy["value"]) for _, accuracy, _ in found]
+    lows, highs = ([accuracy.get(end) for _, accuracy, _ in found] for end in ("low", "high"))
+    flagged = [leaks and m.get("kind") == "head" for _, _, m in found]
+    alt = ", ".join(f"{label} {value:.4f}" for label, value in zip(labels, values, strict=True))
+    bars = accuracy_bars(labels, values, lows, highs, flagged=flagged)
+    pictures = [drawn(f"{anchor}_accuracy", "members and heads", f"bars of accuracy: {alt}", bars)]
+    costed = [place for place, (_, _, m) in enumerate(found) if is_number(m.get("ms_per_image"))]
+    if len(costed) > 1:
+        costs = [float(found[place][2]["ms_per_image"]) for place in costed]
+        front = [found[place][2].get("pareto") is True for place in costed]
+        shown = [labels[place] for place in costed]
+        figure = cost_accuracy(shown, costs, [values[place] for place in costed], front, "ms an image")
+        caption = f"accuracy on test against cost; the front was chosen on {kind_of_samples(leaks)} samples"
+        pictures.append(drawn(f"{anchor}_cost", caption, f"accuracy against cost of {', '.join(shown)}", figure))
+    return pictures

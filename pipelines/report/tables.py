@@ -1,0 +1,258 @@
+"""The report's tables."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from measures.bootstrap import METRICS
+from measures.names import LOWER_IS_BETTER
+from measures.per_class import ClassReport, most_confused
+from pipelines.report.comparison import ComparedRun, Comparison, Configuration
+from pipelines.report.page import Cell, Table, interval_cell, link_to, number_cell
+from pipelines.report.runs import FoundRun, Missing
+from pipelines.report.study import SHOWN_VALUES, Axis, level_order
+from records.csv_files import write_table
+from records.damaged_files import dict_at
+
+# more classes than this are summarised by the worst of them
+SHOWN_CLASSES = 100
+# what a report counts as one test of a comparison
+FACTS = ("parameters", "epochs", "seconds")
+
+
+def spoken(metric: str) -> str:
+    """Name a metric as a column."""
+    return metric.replace("_", " ")
+
+
+def runs_table(group: Comparison, page: Path) -> Table:
+    """Build the table of all runs of a comparison.
+
+    Args:
+        group: runs tested on the same samples
+        page: folder of the page, from which links lead
+    """
+    best = group.best
+    rows = []
+    for run in group.runs:
+        facts = facts_of(run.run)
+        # what leaks is never the best
+        marks = {} if run.leaks else best
+        rows.append(
+            [
+                Cell(run.label, run.label, style="warn" if run.leaks else ""),
+                *(interval_cell(run.metrics.get(metric), marks.get(metric)) for metric in METRICS),
+                interval_cell(run.to_best, signed=True),
+                *(number_cell(facts[name]) for name in FACTS[:2]),
+                number_cell(facts["seconds"], f"{facts['seconds']:,.1f}" if facts["seconds"] is not None else None),
+                config_cell(run.run, page),
+                Cell("; ".join([*(f"LEAKAGE: {text}" for text in run.leaks), *run.notes]), style=style_of(run)),
+            ]
+        )
+    columns = ["run", *map(spoken, METRICS), "accuracy less best", *FACTS, "config", "notes"]
+    numeric = [False, *[True] * (len(METRICS) + 1 + len(FACTS)), False, False]
+    return Table("runs, with 95 % bootstrap intervals", columns, rows, numeric, 1)
+
+
+def style_of(run: ComparedRun) -> str:
+    """Choose how the notes of a run look."""
+    return "warn" if run.leaks else ""
+
+
+def facts_of(run: FoundRun) -> dict[str, float | None]:
+    """Return a run's parameters, epochs and seconds of training, as far as it says."""
+    fit = dict_at(run.result, "fit")
+    found = {"parameters": run.result.get("parameters"), "epochs": fit.get("epochs"), "seconds": fit.get("seconds")}
+    return {name: value if isinstance(value, int | float) else None for name, value in found.items()}
+
+
+def config_cell(run: FoundRun, page: Path) -> Cell:
+    """Link to a run's config, if it has one."""
+    config = run.files.config
+    return Cell("config", link=link_to(config, page)) if config.is_file() else Cell("–")
+
+
+def configurations_table(configurations: Sequence[Configuration]) -> Table:
+    """Build the table of means over seeds.
+
+    Args:
+        configurations: best first
+    """
+    best = {}
+    for metric in METRICS:
+        honest = [found for found in configurations if not any(run.leaks for run in found.runs)]
+        means = [mean for found in honest if (mean := found.mean(metric)) is not None]
+        best[metric] = (min if metric in LOWER_IS_BETTER else max)(means, default=None) if len(means) > 1 else None
+    rows = []
+    for found in configurations:
+        leaks = any(run.leaks for run in found.runs)
+        cells = [Cell(found.label, found.label, style="warn" if leaks else ""), number_cell(len(found.runs))]
+        for metric in METRICS:
+            mean, spread = found.mean(metric), found.spread(metric)
+            small = f"± {spread:.4f}" if spread is not None else ""
+            style = "best" if mean is not None and mean == best[metric] and not leaks else ""
+            cells.append(Cell("–") if mean is None else Cell(f"{mean:.4f}", mean, small, style=style))
+        rows.append(cells)
+    columns = ["configuration", "runs", *map(spoken, METRICS)]
+    caption = "means over runs that differ in their seed alone (± standard deviation between them)"
+    return Table(caption, columns, rows, [False, *[True] * (len(METRICS) + 1)], 2)
+
+
+def class_table(label: str, report: ClassReport, names: Sequence[str]) -> Table:
+    """Build the table of classes; beyond a hundred, of those with the lowest F1.
+
+    Args:
+        label: of the run
+        report: of its predictions
+        names: of the classes
+    """
+    # where nothing is defined nothing is claimed
+    known = (report.support > 0) | (report.predicted > 0)
+    order = np.arange(len(names))
+    caption = f"classes of {label}"
+    if len(names) > SHOWN_CLASSES:
+        order = np.argsort(np.where(known, report.f1, np.inf), kind="stable")[:SHOWN_CLASSES]
+        caption += f": the {SHOWN_CLASSES} of {len(names):,} with the lowest F1"
+    rows = []
+    for number in order.tolist():
+        there, said = report.support[number] > 0, report.predicted[number] > 0
+        values = [
+            float(report.precision[number]) if there or said else None,
+            float(report.recall[number]) if there else None,
+            float(report.f1[number]) if there or said else None,
+            float(report.error_rate[number]) if there else None,
+        ]
+        cells = [number_cell(value, None if value is None else f"{value:.4f}") for value in values]
+        support = number_cell(int(report.support[number]))
+        rows.append([Cell(names[number], names[number]), *cells, support, number_cell(int(report.predicted[number]))])
+    columns = ["class", "precision", "recall", "F1", "error rate", "support", "predicted"]
+    return Table(caption, columns, rows, [False, *[True] * 6])
+
+
+def confused_table(label: str, counts: np.ndarray, names: Sequence[str]) -> Table:
+    """Build the table of the pairs of classes that a run confuses most often.
+
+    Args:
+        label: of the run
+        counts: by true class and predicted class
+        names: of the classes
+    """
+    rows = [
+        [
+            Cell(names[pair.true], names[pair.true]),
+            Cell(names[pair.predicted], names[pair.predicted]),
+            number_cell(pair.count),
+            number_cell(pair.share, f"{pair.share:.4f}"),
+        ]
+        for pair in most_confused(counts)
+    ]
+    columns = ["true", "predicted", "samples", "share of the true class"]
+    return Table(f"most confused pairs of {label}", columns, rows, [False, False, True, True], 2)
+
+
+def options_table(runs: Sequence[ComparedRun], axes: Sequence[Axis]) -> Table:
+    """Build the table of options in which runs differ.
+
+    Args:
+        runs: whose they are
+        axes: the options
+    """
+    rows = []
+    for place, run in enumerate(runs):
+        levels = [axis.values[place] for axis in axes]
+        cells = [Cell("–") if level is None else Cell(level, sort_of(level)) for level in levels]
+        accuracy = run.value("accuracy")
+        shown = number_cell(accuracy, None if accuracy is None else f"{accuracy:.4f}")
+        rows.append([Cell(run.label, run.label), shown, *cells])
+    columns = ["run", "accuracy", *(axis.name for axis in axes)]
+    return Table("options in which the runs differ", columns, rows, [False, True, *[False] * len(axes)], 1)
+
+
+def sort_of(level: str) -> float | str:
+    """Sort by number what is one."""
+    kind, number, text = level_order(level)
+    return text if kind else number
+
+
+def axis_table(runs: Sequence[ComparedRun], axis: Axis) -> Table:
+    """Build the table of a metric against the values of one option.
+
+    Args:
+        runs: whose they are
+        axis: the option
+    """
+    rows = []
+    for level in axis.levels[:SHOWN_VALUES]:
+        of = [run for run, value in zip(runs, axis.values, strict=True) if value == level]
+        cells = [Cell(level or "(not an option of these)", sort_of(level or "")), number_cell(len(of))]
+        for metric in ("accuracy", "balanced_accuracy", "nll", "ece"):
+            values = [value for run in of if (value := run.value(metric)) is not None]
+            mean = float(np.mean(values)) if values else None
+            small = f"{min(values):.4f} to {max(values):.4f}" if len(values) > 1 else ""
+            cells.append(Cell("–") if mean is None else Cell(f"{mean:.4f}", mean, small))
+        rows.append(cells)
+    columns = [axis.name, "runs", *map(spoken, ("accuracy", "balanced_accuracy", "nll", "ece"))]
+    more = f", the first {SHOWN_VALUES} of its {len(axis.levels)} values" if len(axis.levels) > SHOWN_VALUES else ""
+    return Table(f"{axis.name}{more}: means, and from the lowest to the highest", columns, rows, [False, *[True] * 5])
+
+
+def missing_table(missing: Sequence[Missing]) -> Table:
+    """Build the table of runs that nothing is claimed of.
+
+    Args:
+        missing: which they are
+    """
+    rows = []
+    for run in missing:
+        accuracy = run.val.get("accuracy")
+        rows.append(
+            [
+                Cell(run.label, run.label),
+                Cell(run.state, run.state),
+                number_cell(accuracy, None if accuracy is None else f"{accuracy:.4f}"),
+                Cell(run.command or "–"),
+            ]
+        )
+    columns = ["run", "what is missing", "validation accuracy", "command that goes on"]
+    return Table("runs without a result", columns, rows, [False, False, True, False])
+
+
+def comparison_csv(groups: Sequence[Comparison], missing: Sequence[Missing], split: str) -> str:
+    """Put all runs into one CSV table; a run without a result has no numbers.
+
+    Args:
+        groups: runs with a result, by the samples they were tested on
+        missing: those without
+        split: which is reported on
+    """
+    columns = ["run", "folder", "split", "state", "samples_group", "samples", "leakage"]
+    for metric in METRICS:
+        columns += [metric, f"{metric}_low", f"{metric}_high"]
+    columns += ["accuracy_less_best", "accuracy_less_best_low", "accuracy_less_best_high", *FACTS, "notes"]
+    text = io.StringIO()
+    rows: list[dict[str, Any]] = []
+    for number, group in enumerate(groups, 1):
+        for run in group.runs:
+            row: dict[str, Any] = {
+                "run": run.run.label,
+                "folder": str(run.run.files.folder),
+                "split": split,
+                "state": "tested" if split == "test" else "validated",
+                "samples_group": number,
+                "samples": group.samples,
+                "leakage": "; ".join(run.leaks),
+                "notes": "; ".join(run.notes),
+                **facts_of(run.run),
+            }
+            intervals = {metric: run.metrics.get(metric) for metric in METRICS} | {"accuracy_less_best": run.to_best}
+            for name, interval in intervals.items():
+                for end, column in (("value", name), ("low", f"{name}_low"), ("high", f"{name}_high")):
+                    row[column] = (interval or {}).get(end)
+            rows.append(row)
+    for absent in missing:
+        rows.append({"run": absent.label, "folder": str(absent.folder), "split": split, "state": absent.state})
+    write_table(text, columns, rows)
+    return text.getvalue()

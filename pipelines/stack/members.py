@@ -1,0 +1,373 @@
+"""What a stack's members say of the samples that its heads are fitted on, and of the test samples."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from jsonargparse import ArgumentParser
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
+
+from common.few import few
+from common.machine import device_name
+from datamodules import ImageDataModule
+from datamodules.names import names_differ, shown
+from datamodules.provenance import Provenance
+from datamodules.samples import Samples
+from engine.quiet import quiet
+from ensembling.cache import LogitCache, LogitCounts
+from ensembling.folds import join_copies
+from ensembling.leakage import Leakage, find_leakage, join_leakage, refuse_leakage
+from ensembling.logits import mean_logits
+from ensembling.tta import TTA, tta_logits
+from lightning_modules.checkpoints import Base, load_classifier, read_base, refuse_lost_best
+from lightning_modules.member_logits import precision_context, stack_logits
+from lightning_modules.speed import ms_per_image
+from pipelines.stack.plan import StackPlan
+from records.fields import ANY, check_fields
+from records.json_files import read_json
+from records.result_files import or_put_aside, write_json
+from records.run_dir import RunDir
+
+# the split that holds the meta samples, by the mode of a plan
+META_SPLITS = {"holdout": "stack", "oof": "stack", "val": "val", "train": "train"}
+
+
+@dataclass(frozen=True)
+class MemberRun:
+    """A finished run, and what its checkpoint says, which is read and hashed once.
+
+    Args:
+        files: its folder
+        base: of its weights
+    """
+
+    files: RunDir
+    base: Base
+
+    @classmethod
+    def of(cls, files: RunDir) -> "MemberRun":
+        """Read the checkpoint of a run."""
+        return cls(files, read_base(refuse_lost_best(files.weights)))
+
+
+@dataclass(frozen=True)
+class Member:
+    """The finished runs of one member.
+
+    Args:
+        name: of the member
+        held_out: the runs whose held-out samples the heads are fitted on: one a fold, or the only one
+        tested: the runs whose mean probability is the member's at test
+    """
+
+    name: str
+    held_out: list[MemberRun]
+    tested: list[MemberRun]
+
+    @property
+    def run_names(self) -> list[str]:
+        """The names of all its runs, each once."""
+        return list(dict.fromkeys(run.files.folder.name for run in (*self.held_out, *self.tested)))
+
+    def check_data(self, data: ImageDataModule) -> None:
+        """Refuse a member that was trained on other classes, or on images of another form, than the stack's data has.
+
+        Args:
+            data: that of the first member
+
+        Raises:
+            ValueError: they differ
+        """
+        names, samples = list(data.dataset.class_names), data.dataset.train
+        channels, *size = samples.source.gather(samples.rows[:1]).shape[1:]
+        for run in (*self.held_out, *self.tested):
+            info = run.base.info
+            classes = list(info.class_names)
+            if classes != names:
+                theirs, ours = (few(map(shown, each), shown=10) for each in (classes, names))
+                raise ValueError(
+                    f"member {self.name!r} was trained on the classes [{theirs}], but the stack's data has [{ours}] "
+                    f"({names_differ(classes, names)}): give all members the same data"
+                )
+            form = [info.in_channels, *info.image_size]
+            if form != [channels, *size]:
+                raise ValueError(
+                    f"member {self.name!r} was trained on images with channels, height and width {form}, but the "
+                    f"stack's data has {[channels, *size]}: give all members the same data"
+                )
+
+
+@dataclass(frozen=True)
+class MemberLogits:
+    """The members' logits for some samples.
+
+    Args:
+        ids: id of each sample, shape `(sample,)`
+        keys: content key of each sample, shape `(sample,)`
+        labels: class of each sample, shape `(sample,)`
+        groups: group of each sample, shape `(sample,)`; None where the data has none
+        logits: float32, shape `(sample, base, class)`
+    """
+
+    ids: Tensor
+    keys: Tensor
+    labels: Tensor
+    groups: Tensor | None
+    logits: Tensor
+
+    @classmethod
+    def of(cls, parts: Sequence[Samples], logits: Sequence[Tensor]) -> "MemberLogits":
+        """Put the samples of several parts, such as folds, one after the other, with their logits."""
+        ids, keys, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("ids", "keys", "labels"))
+        groups = [part.groups for part in parts if part.groups is not None]
+        return cls(ids, keys, labels, torch.cat(groups) if groups else None, torch.cat(list(logits)))
+
+    @cached_property
+    def units(self) -> Tensor | None:
+        """The groups, with copies of an image in one, shape `(sample,)`; None where each sample is for itself."""
+        return join_copies(self.keys, self.groups)
+
+    def of_members(self, numbers: Sequence[int]) -> "MemberLogits":
+        """Keep some members."""
+        return replace(self, logits=self.logits[:, list(numbers)])
+
+
+def build_data(section: dict[str, Any]) -> ImageDataModule:
+    """Build the DataModule of a resolved configuration."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(ImageDataModule, "data")
+    data = parser.instantiate(parser.parse_object({"data": section})).data
+    assert isinstance(data, ImageDataModule)
+    return data
+
+
+def meta_samples(plan: StackPlan, data: ImageDataModule) -> list[Samples]:
+    """Return the meta samples: those of each fold that all members were trained without, or a single split.
+
+    Args:
+        plan: says in which mode
+        data: that of the first member's first cell
+
+    Raises:
+        ValueError: there are none, or a sample would come more than once
+    """
+    split = META_SPLITS[plan.mode]
+    if plan.mode != "oof":
+        samples = data.samples(split)
+        if not len(samples):
+            raise ValueError(f"mode {plan.mode} needs samples: set data.{split}_fraction above 0 in options")
+        return [samples]
+    folds = []
+    for number in range(min(len(plan.held_out_cells(member)) for member in plan.members)):
+        part = replace(data, fold=number)
+        # read once
+        part.__dict__["dataset"] = data.dataset
+        folds.append(part.samples(split))
+    ids = torch.cat([samples.ids for samples in folds])
+    everything = data.dataset.train.ids
+    if len(ids.unique()) != len(ids):
+        raise ValueError("a sample lies in two folds: its members' logits would come twice")
+    if len(folds) == plan.num_folds and not torch.equal(ids.sort().values, everything.sort().values):
+        raise ValueError(f"the folds hold {len(ids)} of {len(everything)} training samples: some have no logits")
+    return folds
+
+
+def tested_samples(data: ImageDataModule) -> Samples:
+    """Return the test samples.
+
+    Args:
+        data: that of the first member
+
+    Raises:
+        ValueError: there are none
+    """
+    samples = data.samples("test")
+    if not len(samples):
+        raise ValueError("a stack is compared on test samples, and the data has none: set data.test_fraction above 0")
+    return samples
+
+
+def averages_folds(plan: StackPlan) -> bool:
+    """Tell whether the mean of several runs stands for a member at test."""
+    return any(len(plan.tested_cells(member)) > 1 for member in plan.members)
+
+
+def check_leakage(plan: StackPlan, members: Sequence[Member], folds: Sequence[Samples]) -> Leakage:
+    """Refuse members that were fitted on the samples for which they are asked.
+
+    Args:
+        plan: may allow it
+        members: with their runs
+        folds: the meta samples of each fold
+    """
+    empty = torch.empty(0, dtype=torch.int64)
+    parts = []
+    for number, samples in enumerate(folds):
+        records = {member.name: member.held_out[number].base.provenance for member in members}
+        parts.append(find_leakage(samples.keys, empty, records, samples.groups, None))
+    leakage = join_leakage(parts)
+    refuse_leakage(leakage, plan.allow_leakage, plan.allow_unknown)
+    return leakage
+
+
+def overlaps_with_test(members: Sequence[Member], meta: Sequence[Samples], samples: Samples) -> list[str]:
+    """Say on how many test samples, or on others of their groups, members and heads were fitted, and members selected.
+
+    Args:
+        members: with their runs
+        meta: the samples that the heads are fitted on
+        samples: the test samples
+    """
+    counts = {}
+    for member in members:
+        record = Provenance.of().union(*(run.base.provenance for run in member.tested))
+        counts[f"{member.name} was fitted"] = _known(samples, record.fitted, record.fitted_groups)
+        counts[f"{member.name} was selected"] = _known(samples, record.selected, record.selected_groups)
+    record = Provenance.of_samples(fitted=meta)
+    counts["the heads were fitted"] = _known(samples, record.fitted, record.fitted_groups)
+    return [
+        f"{what} on copies of {count} of the test samples, or on others of their groups: numbers look better than they "
+        f"are"
+        for what, count in counts.items()
+        if count
+    ]
+
+
+def _known(samples: Samples, keys: Tensor, groups: Tensor) -> int:
+    known = torch.isin(samples.keys, keys)
+    if samples.groups is not None:
+        known |= torch.isin(samples.groups, groups)
+    return int(known.sum())
+
+
+class LogitSource:
+    """The members' logits, from the cache where they are known.
+
+    Args:
+        plan: brings cache and views
+        trainer: on what the members were trained
+    """
+
+    def __init__(self, plan: StackPlan, trainer: dict[str, Any]) -> None:
+        self.tta = plan.tta
+        # the mean over folds is one of probabilities: what the heads are fitted on must be on the same scale
+        self.normalized = averages_folds(plan)
+        self.cache = LogitCache(plan.logit_cache) if plan.logit_cache is not None else None
+        self.counts = LogitCounts()
+        self.precision = str(trainer["precision"] or "32-true")
+        self.device, self.note = choose_device(str(trainer["accelerator"]))
+
+    def held_out(self, members: Sequence[Member], data: ImageDataModule, folds: Sequence[Samples]) -> MemberLogits:
+        """Ask each member's run of each fold for the samples that it was trained without."""
+        parts = []
+        for number, samples in enumerate(folds):
+            logits = self._of_runs([member.held_out[number] for member in members], samples, data)
+            parts.append(logits.log_softmax(2) if self.normalized else logits)
+        return MemberLogits.of(folds, parts)
+
+    def tested(self, members: Sequence[Member], data: ImageDataModule) -> MemberLogits:
+        """Ask all runs that stand for a member for the test samples; several give the log of their mean probability."""
+        samples, columns = data.samples("test"), []
+        for member in members:
+            runs = self._of_runs(member.tested, samples, data)
+            columns.append(mean_logits(runs).float() if self.normalized else runs[:, 0])
+        return MemberLogits.of([samples], [torch.stack(columns, dim=1)])
+
+    def _of_runs(self, runs: Sequence[MemberRun], samples: Samples, data: ImageDataModule) -> Tensor:
+        # together, so that they share the images
+        bases = [run.base for run in runs]
+        paths, digests = [base.path for base in bases], [base.sha256 for base in bases]
+        how = (self.device, self.precision, self.tta, self.cache, self.counts)
+        return stack_logits(paths, samples, data, *how, digests)
+
+
+def choose_device(accelerator: str) -> tuple[torch.device, str | None]:
+    """Return the device on which members run, and what to say of it.
+
+    Args:
+        accelerator: as a Trainer names it; where this machine has none, such as a login node, the best that it has
+    """
+    with quiet(), warnings.catch_warnings():
+        # this is no job of its own, also where SLURM is at hand
+        warnings.filterwarnings("ignore", "The `srun` command is available")
+        try:
+            return _device(accelerator), None
+        except MisconfigurationException:
+            device = _device("auto")
+    return device, (
+        f"members were trained with trainer.accelerator {accelerator}, which this machine does not have: they run on "
+        f"{device.type} here"
+    )
+
+
+def _device(accelerator: str) -> torch.device:
+    return pl.Trainer(accelerator=accelerator, devices=1, logger=False, barebones=True).strategy.root_device
+
+
+def member_speed(members: Sequence[Member], data: ImageDataModule, source: LogitSource) -> dict[str, float]:
+    """Measure what each member costs at test, ms an image, all its runs together; what is known is not measured again.
+
+    Args:
+        members: with their runs
+        data: brings the images and the size of a batch
+        source: brings the device, and what to do with an image
+    """
+    samples = data.samples("test")
+    samples = samples.subset(range(min(len(samples), data.batch_size)))
+    images = samples.source.gather(samples.rows)
+    setting = f"{device_name(source.device)}, {source.precision}, tta {source.tta}, batch {len(images)}"
+    costs = {}
+    for member in members:
+        total = 0.0
+        for run in member.tested:
+            known = or_put_aside(read_speed, run.files.speed)
+            if setting not in known:
+                known[setting] = run_speed(run, images, source)
+                write_json(run.files.speed, known)
+            total += known[setting]
+        costs[member.name] = total
+    return costs
+
+
+def read_speed(path: Path) -> dict[str, float]:
+    """Read how many ms an image takes in which setting; nothing if there is no file.
+
+    Raises:
+        DamagedFileError: its content has changed
+    """
+    if not path.is_file():
+        return {}
+    way_out = "remove it, and it is measured anew"
+    known = read_json(path, way_out)
+    check_fields(known, {ANY: float}, path, way_out)
+    return known
+
+
+def run_speed(run: MemberRun, images: Tensor, source: LogitSource) -> float:
+    """Measure how many ms a run's model takes for an image of a batch."""
+    model = load_classifier(run.base.path)
+    with precision_context(source.precision, source.device):
+        return ms_per_image(Views(model, source.tta), images, source.device)
+
+
+class Views(nn.Module):
+    """A model over all views of each image.
+
+    Args:
+        model: from uint8 images to logits
+        tta: the views
+    """
+
+    def __init__(self, model: nn.Module, tta: TTA) -> None:
+        super().__init__()
+        self.model, self.tta = model, tta
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute logits `(batch, class)` of uint8 images `(batch, channel, height, width)`."""
+        return tta_logits(self.model, images, self.tta)

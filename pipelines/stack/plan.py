@@ -1,0 +1,244 @@
+"""What a stack is made of: members, and the cells that train them."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from jsonargparse import lazy_instance
+
+from common.ranges import SEEDS, check_range
+from common.settings import dotted
+from ensembling.cache import LOGIT_CACHE
+from ensembling.heads.fitting import Head, LogisticHead, MeanHead, TunedMeanHead
+from ensembling.judging.rejection import Reject
+from ensembling.tta import TTA
+from pipelines.cells.cell import Cell
+from pipelines.cells.executors import CellExecutor, LocalExecutor
+from records import run_dir
+
+Mode = Literal["holdout", "val", "oof", "train"]
+
+# folders of an experiment that are no runs
+RESERVED = ("cells", "logs", "parsl")
+# options of the command line that the plan sets by its own, and which of its options does
+FOLD_OPTIONS = {"data.num_folds": "num_folds", "data.fold": "mode", "data.held_out": "mode"}
+TAKEN = {
+    "run.root": "root",
+    "run.experiment": "experiment",
+    "run.name": "name",
+    "ckpt_path": "experiment",
+    "config": "fragments",
+}
+
+
+@dataclass(eq=False)
+class Member:
+    """One base model of the stack.
+
+    Args:
+        name: of its runs
+        fragments: config files beside those that all members share; later ones win
+        options: what it sets beyond its fragments, by the names of the command line, such as model.dropout
+        seed: of its weights, order and augmentation; null leaves it to its options
+        epochs: to train for; null leaves them to its options
+        folds: in mode oof, train it on every fold. A costly member may be trained for the first fold alone; the heads
+            are then fitted on that fold's samples alone
+    """
+
+    name: str
+    fragments: list[str] = field(default_factory=list)
+    # a mapping of anything would make numbers of quoted text
+    options: dict = field(default_factory=dict)
+    seed: int | None = None
+    epochs: int | None = None
+    folds: bool = True
+
+    def __post_init__(self) -> None:
+        self.options = dotted(self.options)
+        for name, option in (("seed", "seed_everything"), ("epochs", "trainer.max_epochs")):
+            if getattr(self, name) is not None and option in self.options:
+                raise ValueError(f"member {self.name!r}: {name} and {option} in options cannot be given together")
+        check_range(f"member {self.name!r}: epochs", self.epochs, "[1, inf)")
+        check_range(f"member {self.name!r}: seed", self.seed, SEEDS)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its options, seed and epochs, by the names of the command line."""
+        own = {"seed_everything": self.seed, "trainer.max_epochs": self.epochs}
+        return {**self.options, **{name: value for name, value in own.items() if value is not None}}
+
+
+@dataclass(eq=False)
+class StackPlan:
+    """Members, the heads over them, and how they are run.
+
+    Args:
+        members: the bases; each is trained in a process and folder of its own
+        heads: what is fitted on the members' logits
+        experiment: folder of the runs; the same plan goes on in the same folder
+        root: folder of all experiments
+        mode: what the heads are fitted on: holdout (samples of the split `stack`, which no member sees), val (the
+            validation split, by which the members' best epochs were chosen), oof (each training sample, by the
+            member's run that did not see it), or train (the members' own training samples, which is refused without
+            allow_leakage)
+        num_folds: in mode oof, runs of a member, each without another part of the training samples
+        test_with: in mode oof, what stands for a member at test: the mean of its folds' runs, or one more run on
+            all training samples (refit)
+        fragments: config files of all members
+        options: what all members set beyond their fragments, by the names of the command line
+        executor: where the cells run
+        retries: how often a cell that failed is started again
+        tta: views of each image that a member's probabilities are averaged over: none, flip (the image and its mirror
+            image), or flip_shift (both, also shifted up, down, left and right)
+        calibrate: scale every model's logits by a temperature fitted on held-out samples
+        reject: which predictions of the stack to leave to a person
+        max_ms_per_image: leave members out until the stack costs no more than this, as measured on this machine; null
+            keeps all
+        keep: the model that is written to stack.ckpt, by its name in the report; null keeps the recommended one
+        allow_leakage: fit heads on samples that a member was fitted on; every table then says so
+        allow_unknown: take members that were fitted on unknown images, as those that start from a file of weights that
+            does not say on which; every table then says so
+        allow_changed: use finished cells that were trained on data which has changed since; every table then says so
+        logit_cache: folder that keeps the members' logits, for all runs; null keeps none, and computes them each time
+        seed: of the heads, their folds and the bootstrap
+        stack_name: folder of the result, beside those of the cells
+        dry_run: print the cells and what they cost, and start nothing
+        fresh: start in a new folder, experiment-2, -3, ..., where the experiment exists
+    """
+
+    members: list[Member]
+    heads: list[Head] = field(default_factory=lambda: [LogisticHead()])
+    experiment: str = "stack"
+    root: str = "runs"
+    mode: Mode = "holdout"
+    num_folds: int = 5
+    test_with: Literal["folds", "refit"] = "folds"
+    fragments: list[str] = field(default_factory=list)
+    options: dict = field(default_factory=dict)
+    executor: CellExecutor = lazy_instance(LocalExecutor)
+    retries: int = 1
+    tta: TTA = "none"
+    calibrate: bool = True
+    reject: Reject = field(default_factory=Reject)
+    max_ms_per_image: float | None = None
+    keep: str | None = None
+    allow_leakage: bool = False
+    allow_unknown: bool = False
+    allow_changed: bool = False
+    logit_cache: str | None = LOGIT_CACHE
+    seed: int = 0
+    stack_name: str = "stack"
+    dry_run: bool = False
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        self.options = dotted(self.options)
+        if not self.members:
+            raise ValueError("members must name at least one model")
+        if not self.heads:
+            raise ValueError("heads must name at least one head, such as LogisticHead")
+        check_range("--retries", self.retries, "[0, inf)")
+        check_range("--max_ms_per_image", self.max_ms_per_image, "(0, inf)")
+        check_range("--seed", self.seed, SEEDS)
+        self._check_mode()
+        self._check_options()
+        self._check_names()
+
+    def _check_mode(self) -> None:
+        check_range("--num_folds", self.num_folds, "[2, inf)")
+        if self.mode == "train" and not self.allow_leakage:
+            raise ValueError(
+                "mode train fits the heads on the samples that the members were fitted on: set allow_leakage true, and "
+                "every table says so; or use mode holdout, val or oof"
+            )
+        if self.mode == "oof":
+            return
+        if self.test_with != "folds":
+            raise ValueError(f"test_with {self.test_with} needs mode oof: in mode {self.mode} a member is one run")
+        once = next((member.name for member in self.members if not member.folds), None)
+        if once is not None:
+            raise ValueError(f"member {once!r}: folds false needs mode oof: in mode {self.mode} a member is one run")
+
+    def _check_options(self) -> None:
+        for owner, options in (("", self.options), *((f"member {m.name!r}: ", m.options) for m in self.members)):
+            for option in options:
+                if option in TAKEN:
+                    raise ValueError(f"{owner}{option} in options is set by the plan: use its {TAKEN[option]}")
+                if option in FOLD_OPTIONS:
+                    raise ValueError(
+                        f"{owner}{option} in options and mode {self.mode} cannot be given together: mode oof sets it, "
+                        f"from the plan's {FOLD_OPTIONS[option]}"
+                    )
+
+    def _check_names(self) -> None:
+        for name in (self.experiment, self.stack_name, *(member.name for member in self.members)):
+            run_dir.RunOptions(self.root, name, name)
+        taken = (*RESERVED, self.stack_name)
+        reserved = next((member.name for member in self.members if member.name in taken), None)
+        if reserved is not None:
+            raise ValueError(f"member {reserved!r}: the folder of this name holds what is not of one run; rename it")
+        means = (MeanHead.name, TunedMeanHead.name)
+        if mean := next((member.name for member in self.members if member.name in means), None):
+            raise ValueError(f"member {mean!r}: a head of this name is in every stack; rename the member")
+        if self.stack_name in (*RESERVED, *(cell.name for cell in self.cells)):
+            raise ValueError(f"stack_name {self.stack_name!r}: the folder of this name holds something else; rename it")
+        heads = self.named_heads()
+        known = [*(member.name for member in self.members), *heads]
+        if self.keep is not None and self.keep not in known:
+            raise ValueError(f"keep: there is no model {self.keep!r} (known: {', '.join(known)})")
+        name, count = Counter(cell.name for cell in self.cells).most_common(1)[0]
+        if count > 1:
+            raise ValueError(f"two cells are named {name!r}: names are folders and must differ")
+
+    def named_heads(self) -> dict[str, Head]:
+        """Return the heads by name; the mean and the tuned mean, which others must beat, come first."""
+        named: dict[str, Head] = {}
+        taken = {member.name for member in self.members}
+        for head in (MeanHead(), TunedMeanHead(), *self.heads):
+            same = sum(type(other).name == head.name for other in named.values())
+            if same and isinstance(head, MeanHead | TunedMeanHead):
+                continue
+            name = f"{head.name} {same + 1}" if same else head.name
+            # a member is often called by its family
+            named[f"{name} head" if name in taken else name] = head
+        return named
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All runs, those of a member together."""
+        return [cell for member in self.members for cell in self.cells_of(member)]
+
+    def cells_of(self, member: Member) -> list[Cell]:
+        """Return a member's runs: its folds in order, then the refit.
+
+        Args:
+            member: one of the members
+        """
+        fragments = (*self.fragments, *member.fragments)
+        options = {**self.options, **member.settings}
+        if self.mode != "oof":
+            return [Cell(member.name, member.name, fragments, options)]
+        cells = []
+        for fold in range(self.num_folds if member.folds else 1):
+            held_out = {"data.num_folds": self.num_folds, "data.fold": fold, "data.held_out": "stack"}
+            name = f"{member.name}-fold{fold}"
+            cells.append(Cell(name, member.name, fragments, {**options, **held_out}, fold))
+        if self.test_with == "refit":
+            cells.append(Cell(f"{member.name}-refit", member.name, fragments, options, refit=True))
+        return cells
+
+    def held_out_cells(self, member: Member) -> list[Cell]:
+        """Return the runs whose held-out samples the heads are fitted on.
+
+        Args:
+            member: one of the members
+        """
+        return [cell for cell in self.cells_of(member) if not cell.refit]
+
+    def tested_cells(self, member: Member) -> list[Cell]:
+        """Return the runs whose mean stands for a member at test.
+
+        Args:
+            member: one of the members
+        """
+        return [cell for cell in self.cells_of(member) if cell.refit == (self.test_with == "refit")]

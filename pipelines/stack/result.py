@@ -1,0 +1,304 @@
+"""A finished stack: compared, kept as one checkpoint, and written into its run folder."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common import class_paths
+from common.machine import device_name
+from datamodules import ImageDataModule
+from datamodules.provenance import Provenance, fingerprint
+from ensembling.heads.fitting import GreedyHead, Head, MeanHead
+from ensembling.heads.pooling import WeightedMean, greedy_weights, set_weights
+from ensembling.judging.calibration import fit_temperature
+from ensembling.judging.evaluation import scale, stack_report
+from ensembling.judging.predictions import Predictions
+from ensembling.judging.rejection import Thresholds, fit_thresholds
+from ensembling.leakage import Leakage, leakage_allowed
+from lightning_modules.checkpoint_io import WholeFileIO
+from lightning_modules.stacked_classifier import StackedClassifier, stack_checkpoint
+from measures.classification import classification_metrics
+from pipelines.cli.held_run import hold
+from pipelines.stack.members import Member, MemberLogits, averages_folds
+from pipelines.stack.plan import StackPlan
+from records.result_files import keep_earlier, or_put_aside, read_result, says_the_same, write_json, write_predictions
+from records.run_dir import RunDir, make_folder
+from records.tensor_files import with_checksum
+from records.versions import git_commit, versions
+from records.whole_file import save_tensors, write_whole
+
+# what differs in result.json where the same stack is made again
+OF_A_PROCESS = ("versions", "git_commit", "fit")
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A head fitted on all meta samples.
+
+    Args:
+        head: its options
+        module: from logits `(batch, base, class)` to logits `(batch, class)`
+        held_out: for each meta sample, the logits of such a head that was fitted without it, shape `(sample, class)`
+        test: for each test sample, shape `(sample, class)`
+    """
+
+    head: Head
+    module: nn.Module
+    held_out: Tensor
+    test: Tensor
+
+
+@dataclass(frozen=True)
+class Stack:
+    """All that is known of a stack, ready to be compared and written.
+
+    Args:
+        plan: what was run
+        run: where to write
+        config: the resolved configuration of the first member's first run
+        data: brings the samples
+        members: with their runs
+        meta: the members' logits for the meta samples
+        test: the members' logits for the test samples
+        heads: fitted, by name
+        leakage: overlaps between the meta samples and what the members have seen
+        speed: ms an image, by member
+        notes: to stand beside the numbers
+    """
+
+    plan: StackPlan
+    run: RunDir
+    config: dict[str, Any]
+    data: ImageDataModule
+    members: list[Member]
+    meta: MemberLogits
+    test: MemberLogits
+    heads: dict[str, FittedHead]
+    leakage: Leakage
+    speed: dict[str, float]
+    notes: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """The members' names."""
+        return [member.name for member in self.members]
+
+    @cached_property
+    def held_out(self) -> Predictions:
+        """Members and cross-fitted heads on the meta samples."""
+        return self._predictions(self.meta, {name: head.held_out for name, head in self.heads.items()}, self.meta.units)
+
+    @cached_property
+    def tested(self) -> Predictions:
+        """Members and heads on the test samples."""
+        return self._predictions(self.test, {name: head.test for name, head in self.heads.items()}, self.test.units)
+
+    def _predictions(self, source: MemberLogits, heads: dict[str, Tensor], groups: Tensor | None) -> Predictions:
+        members = {name: source.logits[:, number] for number, name in enumerate(self.names)}
+        return Predictions(source.labels, members, heads, groups)
+
+    @cached_property
+    def temperatures(self) -> dict[str, float]:
+        """Of each model, fitted on held-out samples."""
+        models = self.held_out.models().items()
+        return {name: fit_temperature(rows, self.meta.labels) for name, rows in models if self.plan.calibrate}
+
+    @cached_property
+    def thresholds(self) -> dict[str, Thresholds]:
+        """Of each model, fitted on held-out samples; of none where the plan rejects nothing."""
+        if not self.plan.reject.wanted:
+            return {}
+        classes = self.data.dataset.class_names
+        return {
+            name: fit_thresholds(self.plan.reject, rows.softmax(1), self.meta.labels, classes)
+            for name, rows in scale(self.held_out.models(), self.temperatures).items()
+        }
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """All members and heads compared; see `stack_report`."""
+        # as the plan's own greedy head selects, where there is one
+        greedy = next((head.head for head in self.heads.values() if isinstance(head.head, GreedyHead)), GreedyHead())
+        shares = greedy_weights(self.meta.logits, self.meta.labels, greedy.rounds, greedy.metric).tolist()
+        return stack_report(
+            self.tested,
+            self.held_out,
+            temperatures=self.temperatures,
+            parameters=self._parameters(),
+            ms_per_image=self._speed(),
+            greedy_weights=dict(zip(self.names, shares, strict=True)),
+            thresholds=self.thresholds,
+            leakage=self.leakage.plain(),
+            notes=self.notes,
+            keep=self.plan.keep,
+            seed=self.plan.seed,
+        )
+
+    def _parts(self, name: str) -> tuple[list[Member], Head, nn.Module]:
+        """Return the members that a model asks, and its head over them; a weight of 0 leaves a member out."""
+        if name not in self.heads:
+            # a member by itself
+            alone = MeanHead()
+            return [m for m in self.members if m.name == name], alone, alone.build(1, self.meta.logits.shape[2])
+        head, module = self.heads[name].head, self.heads[name].module
+        if not isinstance(module, WeightedMean):
+            return self.members, head, module
+        asked = module.weight.detach().nonzero()[:, 0]
+        over = WeightedMean(len(asked))
+        set_weights(over, module.weight[asked])
+        return [self.members[number] for number in asked.tolist()], head, over
+
+    def _parameters(self) -> dict[str, int]:
+        own = {m.name: sum(run.base.parameters for run in m.tested) for m in self.members}
+        parts = {name: self._parts(name) for name in self.heads}
+        return own | {
+            name: sum(own[m.name] for m in members) + sum(p.numel() for p in module.parameters())
+            for name, (members, _, module) in parts.items()
+        }
+
+    def _speed(self) -> dict[str, float]:
+        return self.speed | {name: sum(self.speed[m.name] for m in self._parts(name)[0]) for name in self.heads}
+
+    @property
+    def chosen(self) -> str:
+        """The model that is kept: the recommended one, unless the plan names another."""
+        return self.plan.keep or str(self.report["recommendation"]["model"])
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return the chosen model as one checkpoint that needs no other file."""
+        name = self.chosen
+        members, head, module = self._parts(name)
+        bases = [run.base for member in members for run in member.tested]
+        groups = [self.meta.groups] if self.meta.groups is not None else []
+        seen = Provenance.of(calibrated=[self.meta.keys], calibrated_groups=groups)
+        return stack_checkpoint(
+            {member.name: [run.base.path for run in member.tested] for member in members},
+            bases[0].info,
+            head,
+            module,
+            self.temperatures.get(name, 1.0),
+            self.plan.tta,
+            self.thresholds.get(name),
+            seen.union(*(base.provenance for base in bases)),
+            self.leakage,
+            self.config["data"],
+            averages_folds(self.plan),
+            self.data.record.plain(),
+        )
+
+    def result(self, seconds: float, device: torch.device) -> dict[str, Any]:
+        """Return what result.json says; see `write`."""
+        name, run = self.chosen, self.run
+        return {
+            "experiment": run.folder.parent.name,
+            "run": run.folder.name,
+            "model": class_paths.public_name(StackedClassifier),
+            "data": self.config["data"]["class_path"],
+            "seed": self.plan.seed,
+            "versions": versions(),
+            "git_commit": git_commit(),
+            "mode": self.plan.mode,
+            # beside this folder
+            "member_runs": {member.name: member.run_names for member in self.members},
+            "kept": name,
+            "parameters": self._parameters()[name],
+            "trainable_parameters": 0,
+            "samples": {"meta": len(self.meta.ids), "test": len(self.test.ids)},
+            "fingerprints": {
+                split: fingerprint(part.ids, part.keys, part.labels)
+                for split, part in (("meta", self.meta), ("test", self.test))
+            },
+            "data_record": self.data.record.plain(),
+            "split_seed": self.data.split_seed,
+            "class_names": self.data.dataset.class_names,
+            "device": device_name(device),
+            "processes": 1,
+            "precision": str(self.config["trainer"]["precision"] or "32-true"),
+            "leakage": self.leakage.plain(),
+            **Provenance.of().union(*(run.base.provenance for m in self.members for run in m.tested)).origins(),
+            "fit": {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")},
+            "val": classification_metrics(self._kept(self.held_out), self.meta.labels),
+            "test": classification_metrics(self._kept(self.tested), self.test.labels),
+            "stack": self.report,
+        }
+
+    def _kept(self, predictions: Predictions) -> Tensor:
+        # the calibrated logits of the kept model
+        return scale(predictions.models(), self.temperatures)[self.chosen].float()
+
+    def write(self, seconds: float, device: torch.device) -> None:
+        """Write predictions, logits, result.json and checkpoint into the stack's folder.
+
+        Args:
+            seconds: that the heads took
+            device: that the members ran on
+        """
+        checkpoint, result = self.checkpoint(), self.result(seconds, device)
+        make_folder(self.run.folder)
+        with hold(self.run, "stacked"):
+            self._write(checkpoint, result)
+
+    def _write(self, checkpoint: dict[str, Any], result: dict[str, Any]) -> None:
+        run = self.run
+        put_earlier_aside(run, result)
+        told = leakage_allowed(self.leakage)
+        rows = {"val": (self.meta, self.held_out), "test": (self.test, self.tested)}
+        predictions = {
+            split: {"id": part.ids, "label": part.labels, "logits": self._kept(logits)}
+            | ({"group": part.groups} if part.groups is not None else {})
+            for split, (part, logits) in rows.items()
+        }
+        write_predictions(run.predictions, predictions, told)
+        write_tensors(
+            run.logits,
+            {
+                f"{split}/{column}": getattr(part, attribute)
+                for split, part in (("meta", self.meta), ("test", self.test))
+                for column, attribute in (("id", "ids"), ("label", "labels"), ("logits", "logits"))
+            },
+            told,
+        )
+        self.data.record.write(run.data)
+        write_json(run.result, result)
+        WholeFileIO().save_checkpoint(checkpoint, run.stack)
+
+
+def put_earlier_aside(run: RunDir, result: dict[str, Any]) -> None:
+    """Rename what an earlier stack left in the folder, unless it says the same.
+
+    No file of it then stands beside those of another stack, wherever the writing stops.
+
+    Args:
+        run: the stack's folder
+        result: what is to be written
+    """
+    was_there = run.result.is_file()
+    earlier = or_put_aside(read_result, run.result)
+    # of a damaged result nobody knows what it said
+    if (was_there and not earlier) or not _is_repeated(earlier, json.loads(json.dumps(result))):
+        # the result last: by it the next command knows that there is something to put aside
+        for path in (run.predictions, run.logits, run.data, run.stack, run.result):
+            keep_earlier(path)
+            path.unlink(missing_ok=True)
+
+
+def _is_repeated(earlier: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Tell whether a result says what an earlier one says, also if `test` was run on that one's checkpoint since."""
+    ignored = {*OF_A_PROCESS}
+    evaluations = earlier.get("evaluations", {})
+    if evaluations.keys() == {"test"} and evaluations["test"]["fingerprint"] == now["fingerprints"]["test"]:
+        ignored |= {"evaluations", "test"} if says_the_same(earlier["test"], now["test"]) else set()
+    return all(now.get(name) == value for name, value in earlier.items() if name not in ignored)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file whole, then rename it into place."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with write_whole(path) as partial:
+        save_tensors(partial, plain, with_checksum(plain, metadata))

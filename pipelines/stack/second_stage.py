@@ -1,0 +1,169 @@
+"""The second stage of `python train.py stack`: from finished members to a tested stack."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from common import class_paths, yaml_files
+from ensembling.heads.fitting import cross_fit, fit_head
+from ensembling.judging.calibration import calibrated_bases
+from ensembling.judging.selection import mean_score, prune_to_budget
+from ensembling.label_check import label_notes
+from pipelines.stack.data import refuse_changed_cells
+from pipelines.stack.members import (
+    LogitSource,
+    Member,
+    MemberLogits,
+    MemberRun,
+    build_data,
+    check_leakage,
+    member_speed,
+    meta_samples,
+    overlaps_with_test,
+    tested_samples,
+)
+from pipelines.stack.pictures import draw_stack
+from pipelines.stack.plan import StackPlan
+from pipelines.stack.result import FittedHead, Stack
+from pipelines.stack.tables import print_stack_report
+from records.damaged import damaged
+from records.recorded import check_recorded
+from records.result_files import read_result
+from records.run_dir import RunDir
+
+# columns of tables that are printed into a file
+FILE_WIDTH = 120
+
+
+def second_stage(plan: StackPlan, folder: Path, console: Console) -> int:
+    """Fit every head on what the members say of samples that they have not seen, and test once.
+
+    Args:
+        plan: all of whose cells are finished
+        folder: the experiment's
+        console: where to report
+
+    Returns:
+        the exit status
+
+    Raises:
+        LeakageError: a member was fitted on meta samples
+    """
+    start = time.monotonic()
+    runs = {cell.name: MemberRun.of(RunDir(folder / cell.name)) for cell in plan.cells}
+    members = [
+        Member(
+            member.name,
+            [runs[cell.name] for cell in plan.held_out_cells(member)],
+            [runs[cell.name] for cell in plan.tested_cells(member)],
+        )
+        for member in plan.members
+    ]
+    run = RunDir(folder / plan.stack_name)
+    check_configs(members)
+    path = members[0].held_out[0].files.config
+    config = yaml_files.read_mapping(path)
+    class_paths.judge_all(config, str(path))
+    data = build_data(config["data"])
+    # also where all cells were finished before, and where the data has changed while they were trained
+    changed = refuse_changed_cells(folder, plan.cells, data, plan.allow_changed)
+    for member in members:
+        member.check_data(data)
+    source = LogitSource(plan, config["trainer"])
+    if source.note:
+        console.print(f"[yellow]note:[/] {source.note}", soft_wrap=True, highlight=False)
+    folds = meta_samples(plan, data)
+    leakage = replace(check_leakage(plan, members, folds), changed=changed)
+    overlaps = overlaps_with_test(members, folds, tested_samples(data))
+    console.print(f"{sum(map(len, folds)):,} samples for the heads, {len(data.samples('test')):,} for the test")
+    meta = source.held_out(members, data, folds)
+    test = source.tested(members, data)
+    console.print(str(source.counts))
+    speed = member_speed(members, data, source)
+    names = [member.name for member in members]
+    notes = overlaps + notes_on_labels(names, test, list(data.dataset.class_names))
+    if plan.max_ms_per_image is not None:
+        # else the NLL of a mean tells how unsure its members are, rather than how often they err
+        sure = calibrated_bases(meta.logits, meta.labels) if plan.calibrate else meta.logits
+        kept = prune_to_budget(speed, plan.max_ms_per_image, mean_score(sure, meta.labels))
+        if left := [name for name in names if name not in kept]:
+            if plan.keep in left:
+                raise ValueError(
+                    f"keep: {plan.keep!r} is left out by max_ms_per_image {plan.max_ms_per_image:g}, of which the best "
+                    f"members are {', '.join(kept)}: keep one of these or a head, or raise max_ms_per_image"
+                )
+            notes.append(f"left out for max_ms_per_image {plan.max_ms_per_image:g}: {', '.join(left)}")
+        numbers = [names.index(name) for name in kept]
+        members, names = [members[number] for number in numbers], kept
+        meta, test = meta.of_members(numbers), test.of_members(numbers)
+    heads = fit_heads(plan, meta, test, console)
+    stack = Stack(plan, run, config, data, members, meta, test, heads, leakage, speed, notes)
+    stack.write(time.monotonic() - start, source.device)
+    drawn = draw_stack(stack)
+    # tables are made for a screen; a file has no width
+    wide = console if console.is_terminal else Console(file=console.file, width=FILE_WIDTH)
+    print_stack_report(wide, stack.report, plan.experiment)
+    console.print(f"kept: {stack.chosen}, {run.stack}", soft_wrap=True, highlight=False)
+    if drawn:
+        console.print(f"figures: {run.figures}/", soft_wrap=True, highlight=False)
+    command = f"python train.py predict --ckpt_path {run.stack}{class_paths.suffix()}"
+    console.print(f"next:  {command}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def check_configs(members: Sequence[Member]) -> None:
+    """Refuse configs that are no longer those that their runs were trained with: the data of the first is built anew.
+
+    Args:
+        members: with their runs
+
+    Raises:
+        DamagedFileError: one has changed
+    """
+    for member in members:
+        for run in (*member.held_out, *member.tested):
+            way_out = "copy it again, or remove its folder and train it anew by the same command"
+            if not run.files.config.is_file():
+                raise damaged(run.files.config, "it is missing", way_out)
+            check_recorded(run.files.config, read_result(run.files.result), way_out)
+
+
+def notes_on_labels(names: list[str], test: MemberLogits, class_names: list[str]) -> list[str]:
+    """Say whose predictions fit other labels than those of the test much better.
+
+    Args:
+        names: of the members
+        test: the members' logits for the test samples
+        class_names: the name of each class, in label order
+    """
+    predicted = {name: test.logits[:, number].argmax(1) for number, name in enumerate(names)}
+    found = {name: label_notes(classes, test.labels, class_names) for name, classes in predicted.items()}
+    return [f"{name}: {note}" for name, notes in found.items() for note in notes]
+
+
+def fit_heads(plan: StackPlan, meta: MemberLogits, test: MemberLogits, console: Console) -> dict[str, FittedHead]:
+    """Fit every head on all meta samples, and cross-fit it; the means are among them.
+
+    Args:
+        plan: names the heads
+        meta: what they are fitted on
+        test: what they are asked for
+        console: where to report
+
+    Returns:
+        by name
+    """
+    fitted = {}
+    classes = meta.logits.shape[2]
+    for name, head in plan.named_heads().items():
+        start = time.monotonic()
+        held_out = cross_fit(head, meta.logits, meta.labels, classes, seed=plan.seed, groups=meta.units)
+        module = fit_head(head, meta.logits, meta.labels, classes, plan.seed, meta.units)
+        with torch.no_grad():
+            fitted[name] = FittedHead(head, module, held_out, module(test.logits).float())
+        console.print(f"head {name}: fitted in {time.monotonic() - start:.1f} s", highlight=False)
+    return fitted

@@ -1,0 +1,229 @@
+"""What a person reads of a stack: the tables of its report."""
+
+import statistics
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ensembling.leakage import kind_of_samples, leakage_mark
+from measures.bootstrap import METRICS, Interval
+from pipelines.cli.after_run import print_leakage
+
+TITLES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "bal. acc.",
+    "f1_macro": "macro F1",
+    "auroc": "AUROC",
+    "nll": "NLL",
+    "brier": "Brier",
+    "ece": "ECE",
+}
+HIGHER = frozenset({"accuracy", "balanced_accuracy", "f1_macro", "auroc"})
+PAIRED = {"disagreement": "disagree", "error_correlation": "err. corr.", "double_fault": "both wrong"}
+
+
+def print_stack_report(console: Console, report: Mapping[str, Any], title: str) -> None:
+    """Print every table of a stack's report, what to bear in mind, and which model to use.
+
+    Args:
+        console: where to print; the tables fit into 100 columns unless names are long
+        report: what `stack_report` returned
+        title: such as the experiment's name
+    """
+    calibrated = [calibration_table] * any(row["calibrated"] for row in report["models"])
+    for build in (models_table, *calibrated, differences_table, members_table, cost_table):
+        console.print(build(report, title))
+    print_leakage(console, dict(report))
+    for sentence in report["notes"]:
+        console.print(f"[yellow]note:[/] {escape(sentence)}")
+    console.print(f"\n[bold]{escape(report['recommendation']['sentence'])}[/]")
+
+
+def models_table(report: Mapping[str, Any], title: str) -> Table:
+    """Build the table of all models' metrics on the test split, before any temperature.
+
+    Args:
+        report: what `stack_report` returned
+        title: such as the experiment's name
+    """
+    table = _table(report, f"{title}: test split, {report['samples']:,} images", "model", *TITLES.values())
+    table.caption = "below each value its 95 % bootstrap interval; bold is the best of its column"
+    best = {metric: _best(report, metric) for metric in METRICS}
+    for row in _rows(table, report):
+        values = row["metrics"]
+        cells = [_cell(values[metric], bold=values[metric]["value"] == best[metric]) for metric in METRICS]
+        table.add_row(_name(report, row["name"]), *cells)
+    return table
+
+
+def calibration_table(report: Mapping[str, Any], title: str) -> Table:
+    """Build the table of what each model's temperature changes on the test split.
+
+    Args:
+        report: what `stack_report` returned
+        title: such as the experiment's name
+    """
+    columns = [f"{TITLES[metric]}{when}" for metric in ("nll", "brier", "ece") for when in ("", " at T")]
+    table = _table(report, f"{title}: calibration by temperature", "model", "T", *columns)
+    table.caption = f"T is fitted on {_kind(report)} samples, never on test"
+    for row in _rows(table, report):
+        after = row["calibrated"] or {}
+        cells = [_cell(values.get(metric)) for metric in ("nll", "brier", "ece") for values in (row["metrics"], after)]
+        table.add_row(_name(report, row["name"]), _number(row["temperature"], ".3f"), *cells)
+    return table
+
+
+def differences_table(report: Mapping[str, Any], title: str) -> Table:
+    """Build the table of each head's paired differences to the best member and to the tuned mean.
+
+    Args:
+        report: what `stack_report` returned
+        title: such as the experiment's name
+    """
+    metrics = {"accuracy": "accuracy", "nll": "NLL", "nll_calibrated": "NLL at T"}
+    if not any(row["nll_calibrated"] for row in report["differences"]):
+        del metrics["nll_calibrated"]
+    columns = ("model", *metrics.values(), "right alone", "McNemar p")
+    table = _table(report, f"{title}: paired differences on the test split", *columns)
+    best = report["best_member"]
+    table.caption = (
+        f"* the 95 % interval leaves out 0. The best member on {_kind(report)} samples is {escape(best['held_out'])}"
+        + (f"; on test it would be {escape(best['test'])}" if best["test"] != best["held_out"] else "")
+        + ".\nRight alone: images that the model alone is right on, and those that the other alone is."
+    )
+    last = None
+    for row in report["differences"]:
+        if last not in (None, row["reference"]):
+            table.add_section()
+        last = row["reference"]
+        table.add_row(
+            escape(f"{row['model']}\n- {row['to']}"),
+            *(_change(row[name]) for name in metrics),
+            f"{row['only_this_right']:,} : {row['only_other_right']:,}",
+            f"{row['mcnemar_p']:.2g}",
+        )
+    return table
+
+
+def members_table(report: Mapping[str, Any], title: str) -> Table:
+    """Build the table of what each member adds to the mean, and how its errors go with the others'.
+
+    Args:
+        report: what `stack_report` returned
+        title: such as the experiment's name
+    """
+    columns = ("member", "acc. without", "NLL without", "greedy", *PAIRED.values())
+    table = _table(report, f"{title}: worth and diversity of members", *columns)
+    table.caption = (
+        "Without: what the mean of the members' probabilities changes by if the member is left out"
+        f"{', each mean at its T' * any(row['calibrated'] for row in report['models'])}, on\n"
+        f"{report['held_out_samples']:,} {_kind(report)} samples; * the 95 % interval leaves out 0.\n"
+        "Greedy: its share in the greedy selection. The rest: means over its pairs with the others on\n"
+        "test (predict other classes, correlation of errors, both wrong)."
+    )
+    diversity = report["diversity"]
+    for row in report["worth"]:
+        own = [pair for pair in diversity["pairs"] if row["member"] in pair["members"]]
+        table.add_row(
+            escape(row["member"]),
+            _change(row["accuracy"]),
+            _change(row["nll"]),
+            _number(row["greedy_share"], ".0%"),
+            *(_number(_mean([pair[measure] for pair in own])) for measure in PAIRED),
+        )
+    table.add_section()
+    table.add_row("all pairs", "", "", "", *(_number(diversity["mean"][measure]) for measure in PAIRED))
+    return table
+
+
+def cost_table(report: Mapping[str, Any], title: str) -> Table:
+    """Build the table of cost against held-out accuracy, and of what may be rejected.
+
+    Args:
+        report: what `stack_report` returned
+        title: such as the experiment's name
+    """
+    limited = any(row["rejection"] for row in report["models"])
+    columns = ["model", "parameters", "ms/image", f"{_kind(report)} acc.", "Pareto", "AURC"]
+    table = _table(report, f"{title}: cost and rejection", *columns, *(["accepted", "right of these"] * limited))
+    table.caption = (
+        f"Pareto: no model is as cheap and as accurate on {_kind(report)} samples, and better in one.\n"
+        "AURC: error among the accepted on test, averaged over all coverages"
+    )
+    for row in _rows(table, report):
+        cells = [
+            _number(row["parameters"], ","),
+            _number(row["ms_per_image"], ".3f"),
+            _cell(row["held_out"]["accuracy"]),
+            {True: "yes", False: "no", None: "–"}[row["pareto"]],
+            _number(row["risk_coverage"]["aurc"]),
+        ]
+        kept = row["rejection"] or {"coverage": None, "accuracy": None}
+        limits = [_number(kept["coverage"], ".1%"), _number(kept["accuracy"])]
+        table.add_row(_name(report, row["name"]), *cells, *(limits * limited))
+    return table
+
+
+def _kind(report: Mapping[str, Any]) -> str:
+    return kind_of_samples(bool(report["leakage"]["allowed"]))
+
+
+def _table(report: Mapping[str, Any], title: str, *columns: str) -> Table:
+    table = Table(title=escape(title) + leakage_mark(dict(report)), caption_justify="left", pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    return table
+
+
+def _rows(table: Table, report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for kind in ("member", "head"):
+        yield from (row for row in report["models"] if row["kind"] == kind)
+        table.add_section()
+
+
+def _name(report: Mapping[str, Any], name: str) -> str:
+    if name == report["recommendation"]["model"]:
+        return f"{escape(name)}\nrecommended"
+    return f"{escape(name)}\nbest member" if name == report["best_member"]["held_out"] else escape(name)
+
+
+def _best(report: Mapping[str, Any], metric: str) -> float | None:
+    values = [row["metrics"][metric]["value"] for row in report["models"]]
+    known = [value for value in values if value is not None]
+    return (max if metric in HIGHER else min)(known) if known else None
+
+
+def _cell(interval: Interval | None, bold: bool = False) -> str:
+    if interval is None or interval["value"] is None:
+        return "–"
+    value, low, high = f"{interval['value']:.4f}", interval["low"], interval["high"]
+    value = f"[bold]{value}[/]" if bold else value
+    return value if low is None or high is None else f"{value}\n{_short(low, '.3f')}–{_short(high, '.3f')}"
+
+
+def _change(interval: Interval | None) -> str:
+    if interval is None or interval["value"] is None:
+        return "–"
+    value, low, high = f"{interval['value']:+.4f}", interval["low"], interval["high"]
+    if low is None or high is None:
+        return value
+    mark = "* " if low > 0 or high < 0 else ""
+    return f"{mark}{value}\n{_short(low, '+.4f')} to {_short(high, '+.4f')}"
+
+
+def _short(value: float, form: str) -> str:
+    # the zero before the point would cost two columns an interval
+    text = f"{value:{form}}"
+    return text.replace("0.", ".", 1) if text.lstrip("+-").startswith("0.") else text
+
+
+def _number(value: float | None, form: str = ".4f") -> str:
+    return "–" if value is None else f"{value:{form}}"
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if known else None

@@ -1,0 +1,174 @@
+"""Lightning's finders of a learning rate and of the largest batch, made to fit."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.tuner import Tuner
+from torch.optim import Optimizer
+
+from common.machine import free_memory, peak_memory
+from engine.quiet import quiet
+from lightning_modules import ImageClassifier
+from pipelines.tune.timing import Bench, Candidate
+
+LOWEST_RATE, HIGHEST_RATE = 1e-6, 10.0
+# what Lightning smooths losses with
+BETA = 0.98
+# a fall of the loss by less than this share is noise
+LEAST_FALL = 0.05
+# of the main memory that is free, so that nothing is driven into swap
+USABLE = 0.5
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """The loss over a rising learning rate (Smith 2017, arXiv:1506.01186).
+
+    Args:
+        rates: learning rate of each step
+        losses: training loss of each step
+    """
+
+    rates: list[float]
+    losses: list[float]
+
+    @property
+    def smoothed(self) -> list[float]:
+        """Losses without their noise: a Gaussian mean to both sides, so that nothing is shifted to higher rates."""
+        places = np.arange(len(self.losses))
+        width = max(1.0, 0.03 * len(places))
+        weights = np.exp(-0.5 * ((places[:, None] - places) / width) ** 2)
+        # what follows on divergence would reach down to the rates before it
+        losses = np.minimum(self.losses, 2 * self.losses[0])
+        return (weights @ losses / weights.sum(1)).tolist()
+
+    def suggestion(self) -> float | None:
+        """Return the rate at which the loss falls fastest for a step on the logarithmic scale; None if it never falls.
+
+        Lightning takes the slope over the rate itself, which is steepest at the very lowest rates, by noise alone.
+        """
+        if len(self.losses) < 3:
+            return None
+        smoothed = np.asarray(self.smoothed)
+        lowest = int(smoothed.argmin())
+        if lowest == 0 or smoothed[:lowest].max() - smoothed[lowest] < LEAST_FALL * smoothed[:lowest].max():
+            return None
+        return self.rates[int(np.gradient(smoothed)[: lowest + 1].argmin())]
+
+
+def find_learning_rate(bench: Bench, candidate: Candidate, steps: int) -> RangeTest:
+    """Train while the learning rate rises from 1e-6 to 10, until the loss diverges, by Lightning's finder.
+
+    Args:
+        bench: the model and its data
+        candidate: how it is computed
+        steps: optimizer steps
+    """
+    model = bench.copy(candidate)
+    model.schedule = None
+    keep_shares(model)
+    with quiet():
+        finder = Tuner(bench.trainer(candidate)).lr_find(
+            model,
+            datamodule=bench.data,
+            min_lr=LOWEST_RATE,
+            max_lr=HIGHEST_RATE,
+            num_training=steps,
+            # the optimizer is injected: there is no attribute to set
+            update_attr=False,
+        )
+    assert finder is not None
+    losses = each_loss(finder.results["loss"])
+    end = next((number for number, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
+    return RangeTest(finder.results["lr"][:end], losses[:end])
+
+
+def each_loss(smoothed: Sequence[float]) -> list[float]:
+    """Return the loss of each step from Lightning's running means of them.
+
+    Those lag by half of a usual search, and start at half of the loss, because the correction of their start counts one
+    step too many.
+
+    Args:
+        smoothed: the running mean after each step
+    """
+    means = [mean * (1 - BETA ** (step + 2)) for step, mean in enumerate(smoothed)]
+    return [(mean - BETA * before) / (1 - BETA) for mean, before in zip(means, [0.0, *means], strict=False)]
+
+
+def keep_shares(model: ImageClassifier) -> None:
+    """Let groups of parameters with lower rates than others keep their share of the rate, which a finder sets for all.
+
+    Args:
+        model: its next optimizer is changed
+    """
+    configure = model.configure_optimizers
+
+    def configured() -> Any:
+        optimizer: Any = configure()
+        highest = max(group["lr"] for group in optimizer.param_groups)
+        shares = [group["lr"] / highest for group in optimizer.param_groups]
+
+        def scale(optimizer: Optimizer, *_: Any) -> None:
+            # the finder's schedule sets them all anew after the step
+            rate = max(group["lr"] for group in optimizer.param_groups)
+            for group, share in zip(optimizer.param_groups, shares, strict=True):
+                group["lr"] = rate * share
+
+        optimizer.register_step_pre_hook(scale)
+        return optimizer
+
+    model.configure_optimizers = configured  # type: ignore[method-assign]
+
+
+class BatchLimit:
+    """Stop a search for the largest batch where it must end, as if memory had run out: the finder knows no other end.
+
+    It has a highest value too, but returns it without having tried it; and on a CPU memory does not run out, it swaps.
+
+    Args:
+        bench: whose batch size is doubled
+        most: samples in a batch
+    """
+
+    def __init__(self, bench: Bench, most: int) -> None:
+        self.bench, self.most = bench, most
+        self.tried, self.peak = 0, peak_memory(torch.device("cpu"))
+
+    def __call__(self, model: ImageClassifier, inputs: Any) -> None:
+        """Raise before the first step with a batch that is too large."""
+        size = self.bench.data.batch_size
+        if size == self.tried:
+            return
+        peak = peak_memory(torch.device("cpu"))
+        # twice the batch takes about twice of what the last one added
+        needed, self.tried, self.peak = 2 * (peak - self.peak), size, peak
+        if size > self.most or (model.device.type == "cpu" and needed > USABLE * free_memory()):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+
+def find_batch_size(bench: Bench, candidate: Candidate, most: int) -> int:
+    """Double the batch until it does not fit, by Lightning's finder; returns the largest that did.
+
+    Args:
+        bench: the model and its data, whose batch size is the first to be tried
+        candidate: how it is computed
+        most: never try more samples than this
+    """
+    data, model = bench.data, bench.copy(candidate)
+    model.schedule = None
+    given, most = data.batch_size, min(most, len(data.served("train")))
+    model.register_forward_pre_hook(BatchLimit(bench, most))
+    try:
+        with quiet():
+            size = Tuner(bench.trainer(candidate)).scale_batch_size(
+                model, datamodule=data, init_val=min(given, most), max_val=2 * most + 1
+            )
+    finally:
+        data.batch_size = given
+    assert size is not None
+    return size

@@ -1,0 +1,73 @@
+import sys
+
+import jsonargparse._actions
+import jsonargparse._typehints
+import jsonargparse._util
+import pytest
+from jsonargparse import ArgumentParser
+
+from common import jsonargparse_seam as seam
+from common.class_paths import UntrustedNameError, judge
+from lightning_modules.training.losses import CrossEntropy, Focal, Loss
+
+
+@pytest.fixture
+def notes(tmp_path, monkeypatch):
+    """A module beside a run that leaves a mark when it is imported."""
+    (tmp_path / "notes.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Note: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / "ran"
+    sys.modules.pop("notes", None)
+
+
+def test_guard_imports__jsonargparse_asks_before_it_imports(notes):
+    for module in (jsonargparse._util, jsonargparse._typehints):
+        assert module.check_import_path is judge
+    with pytest.raises(UntrustedNameError):
+        jsonargparse._util.import_object("notes.Note")
+    assert not notes.exists()
+    # a name inside an allowed module stands for what it is there
+    with pytest.raises(UntrustedNameError, match="system is not imported"):
+        jsonargparse._util.import_object("torch.os.system")
+
+
+def test_guard_imports__an_earlier_name_is_found():
+    assert jsonargparse._typehints.import_object("lightning_modules.losses.Focal") is Focal
+
+
+def test_guard_imports__a_version_that_asks_no_more_fails_loudly(monkeypatch):
+    monkeypatch.setattr(jsonargparse._util, "import_object", lambda name: None)
+    with pytest.raises(RuntimeError, match="imports classes unasked"):
+        seam.guard_imports()
+
+
+@pytest.mark.parametrize(("owner", "name", "parameters"), seam.REPLACED)
+def test_check_version__what_has_another_name_fails_loudly(owner, name, parameters, monkeypatch):
+    seam.check_version()
+    monkeypatch.delattr(owner, name)
+    with pytest.raises(RuntimeError, match=rf"has no \S+\.{name} as it was"):
+        seam.check_version()
+
+
+def test_check_version__other_parameters_fail_loudly(monkeypatch):
+    monkeypatch.setattr(jsonargparse._typehints, "discard_init_args_on_class_path_change", lambda one, two: None)
+    with pytest.raises(RuntimeError, match="discard_init_args_on_class_path_change as it was"):
+        seam.check_version()
+
+
+def test_reset_options_with_class__is_called(monkeypatch):
+    """jsonargparse would keep gamma's neighbours: what is put in its place must be what it calls."""
+    seam.reset_options_with_class()
+    called, reset = [], seam._discard_all
+    monkeypatch.setattr(
+        jsonargparse._typehints,
+        "discard_init_args_on_class_path_change",
+        lambda *parts: called.append(parts) or reset(*parts),
+    )
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Loss, "loss")
+    words = ("--loss", "CrossEntropy", "--loss.label_smoothing", "0.2", "--loss", "Focal")
+    parsed = parser.parse_args(list(words))
+    assert called
+    assert parsed.loss.init_args.label_smoothing == Focal().label_smoothing != 0.2
+    assert isinstance(CrossEntropy(label_smoothing=0.2), Loss)

@@ -1,0 +1,60 @@
+import csv
+from dataclasses import replace
+
+import torch
+
+from lightning_modules import MLP
+from pipelines.cli.predicted import write_predicted
+from records.csv_files import read_rows
+from records.run_dir import RunDir
+from tests.helpers.data import Blobs
+from tests.helpers.training import trainer
+
+
+def test_write_predicted__names_classes_and_keeps_earlier_tables(tmp_path):
+    data = Blobs()
+    model = MLP(data_info=data.info, hidden=[8])
+    trainer(tmp_path).predict(model, datamodule=data)
+    path = write_predicted(RunDir(tmp_path), data.samples("predict"), model)
+    lines = (tmp_path / "predicted.csv").read_text().splitlines()
+    _, label, probability = lines[1].split(",")
+    samples = data.samples("predict")
+    # in the data's order
+    assert [line.split(",")[0] for line in lines[1:]] == samples.sample_names()
+    (row,) = (model.predictions["id"].cpu() == samples.ids[0]).nonzero()[0].tolist()
+    first = model.predictions["logits"][row].double().softmax(0)
+    assert label == ["left", "middle", "right"][int(first.argmax())]
+    assert abs(float(probability) - float(first.max())) < 1e-6
+    assert len(lines) == 32
+    torch.nn.init.zeros_(model.head.weight)
+    write_predicted(RunDir(tmp_path), data.samples("predict"), model)
+    assert (tmp_path / "predicted.1.csv").read_text().splitlines() == lines
+    assert path.endswith("predicted.csv")
+
+
+def test_write_predicted__a_name_that_is_not_utf8(tmp_path):
+    data = Blobs()
+    samples = data.samples("predict")
+    samples = replace(samples, names=[f"caf\udce9 {name}" for name in samples.names])
+    model = MLP(data_info=data.info, hidden=[8])
+    trainer(tmp_path).predict(model, datamodule=data)
+    write_predicted(RunDir(tmp_path), samples, model)
+    assert (tmp_path / "predicted.csv").read_bytes().count(b"caf\xe9 ") == 31
+
+
+def test_write_predicted__names_that_a_spreadsheet_would_run(tmp_path):
+    data = Blobs()
+    starts = ["=", "+", "-", "@", "\t", "\r", "a;="]
+    samples = data.samples("predict")
+    samples = replace(samples, names=[f"{starts[number % 7]}{name}" for number, name in enumerate(samples.names)])
+    info = replace(data.info, class_names=["=left", "-middle", "@right"])
+    model = MLP(data_info=info, hidden=[8])
+    trainer(tmp_path).predict(model, datamodule=data)
+    write_predicted(RunDir(tmp_path), samples, model)
+    with (tmp_path / "predicted.csv").open(newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(tuple("=+-@\t\r"))]
+    with (tmp_path / "predicted.csv").open(newline="") as file:
+        found = list(read_rows(file))[1:]
+    assert [row[0] for row in found] == samples.sample_names()
+    assert {row[1] for row in found} <= set(info.class_names)

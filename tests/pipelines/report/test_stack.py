@@ -1,0 +1,123 @@
+import torch
+from safetensors.torch import save_file
+
+from pipelines.report.comparison import evaluate
+from pipelines.report.page import Picture, Table, Text
+from pipelines.report.runs import find_runs
+from pipelines.report.stack import member_names, stack_section
+from tests.helpers.runs import logits_for, write_run
+
+LABELS = torch.arange(40) % 4
+
+
+def interval(value, width=0.01):
+    return {"value": value, "low": value - width, "high": value + width}
+
+
+def model(name, kind, accuracy, **facts):
+    metrics = {
+        "accuracy": interval(accuracy),
+        "nll": interval(0.5),
+        "auroc": {"value": None, "low": None, "high": None},
+    }
+    calibrated = {"nll": interval(0.4), "ece": interval(0.02)}
+    return {"name": name, "kind": kind, "metrics": metrics, "calibrated": calibrated, "temperature": 1.25, **facts}
+
+
+STACK = {
+    "samples": 40,
+    "models": [
+        model("mlp", "member", 0.8, ms_per_image=0.1, pareto=True, parameters=1000),
+        model("cnn", "member", 0.9, ms_per_image=2.0, pareto=True),
+        model("logistic", "head", 0.95, ms_per_image=2.1, pareto=True),
+    ],
+    "differences": [{"model": "logistic", "to": "cnn", "accuracy": interval(0.05), "nll": None, "mcnemar_p": 0.01}],
+    "worth": [{"member": "mlp", "accuracy": interval(0.01), "nll": interval(-0.1), "greedy_share": 0.25}],
+    "diversity": {"pairs": [{"members": ["mlp", "cnn"], "disagreement": 0.2, "q_statistic": None}], "mean": {}},
+    "recommendation": {"model": "logistic", "sentence": "It beats cnn beyond noise."},
+    "leakage": {"allowed": [], "warnings": ["mlp was selected on 3 meta-training samples"]},
+    "notes": ["a note"],
+}
+
+
+def section_of(folder, **facts):
+    write_run(folder / "exp/stack", logits_for(LABELS, 4), LABELS, **facts)
+    (run,), _ = find_runs([folder])
+    section, pictures = stack_section(evaluate(run, "test"), "stack_1")
+    texts = [block.text for block in section.blocks if isinstance(block, Text)]
+    tables = {block.caption.split()[0]: block for block in section.blocks if isinstance(block, Table)}
+    assert pictures == [block for block in section.blocks if isinstance(block, Picture)]
+    return texts, tables, [picture.name for picture in pictures]
+
+
+def shown(table):
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+def test_stack_section__all_that_the_report_holds(tmp_path):
+    texts, tables, pictures = section_of(tmp_path, stack=STACK)
+    assert "Recommended: logistic. It beats cnn beyond noise." in texts
+    assert {"Note: a note", "Note: mlp was selected on 3 meta-training samples"} <= set(texts)
+    models = shown(tables["members"])
+    assert [row[0] for row in models] == ["mlp", "cnn", "logistic (recommended)"]
+    assert models[2][2] == "0.9500"
+    assert pictures == ["stack_1_accuracy", "stack_1_cost"]
+    assert shown(tables["paired"])[0][:4] == ["logistic", "cnn", "0.0500", "–"]
+    assert shown(tables["worth"]) == [["mlp", "0.0100", "-0.1000", "0.2500"]]
+    assert shown(tables["diversity"]) == [["mlp and cnn", "0.2000", "–", "–", "–"]]
+
+
+def test_stack_section__columns_of_calibration_only_where_there_was_one(tmp_path):
+    names = {"temperature", "nll calibrated", "ece calibrated"}
+    _, tables, _ = section_of(tmp_path, stack=STACK)
+    assert names <= set(tables["members"].columns)
+    raw = [row | {"calibrated": None, "temperature": None} for row in STACK["models"]]
+    _, tables, _ = section_of(tmp_path, stack=STACK | {"models": raw})
+    table = tables["members"]
+    assert not names & set(table.columns)
+    assert len(table.columns) == len(table.numeric) == len(table.rows[0])
+
+
+def test_stack_section__leakage_is_said_of_all_heads(tmp_path):
+    leak = {"allowed": ["mlp was fitted on 12 of the meta-training samples"], "warnings": []}
+    texts, _, _ = section_of(tmp_path, stack=STACK | {"leakage": leak})
+    assert texts[0].startswith("LEAKAGE ALLOWED: mlp was fitted on 12")
+
+
+def test_stack_section__members_alone(tmp_path):
+    members = [{"name": "mlp", "accuracy": 0.5, "nll": 1.0, "parameters": 7}, {"name": "mean of members"}]
+    _, tables, pictures = section_of(tmp_path, members=members)
+    rows = shown(tables["members"])
+    assert [row[0] for row in rows] == ["mlp", "mean of members", "stack"]
+    assert (rows[0][1], rows[0][-1], rows[1][1]) == ("0.5000", "7", "–")
+    assert pictures == []
+
+
+def test_stack_section__of_a_strange_file(tmp_path):
+    texts, tables, pictures = section_of(
+        tmp_path, stack={"models": [3, {"name": "mlp", "metrics": {"accuracy": "high"}}], "worth": "much", "notes": 5}
+    )
+    assert texts == pictures == []
+    assert shown(tables["members"])[0][:4] == ["mlp", "–", "–", "–"]
+
+
+def test_stack_section__decisions_of_the_members(tmp_path):
+    write_run(tmp_path / "exp/stack", logits_for(LABELS, 4), LABELS, stack=STACK)
+    (run,), _ = find_runs([tmp_path])
+    ids = run.predictions("test").ids
+    # written in another order than by id
+    order = torch.arange(len(ids)).flip(0)
+    tensors = {"test/id": ids[order].contiguous(), "test/logits": torch.randn(len(ids), 2, 4)}
+    save_file(tensors, run.files.logits)
+    _, pictures = stack_section(evaluate(run, "test"), "stack_1")
+    assert {"stack_1_decisions", "stack_1_classes"} <= {picture.name for picture in pictures}
+    # of other samples they say nothing
+    save_file({**tensors, "test/id": ids + 1}, run.files.logits)
+    _, pictures = stack_section(evaluate(run, "test"), "stack_1")
+    assert "stack_1_decisions" not in {picture.name for picture in pictures}
+
+
+def test_member_names__those_of_folds_too(tmp_path):
+    write_run(tmp_path / "exp/stack", logits_for(LABELS, 4), LABELS, stack=STACK, member_runs={"mlp": ["mlp-fold0"]})
+    (run,), _ = find_runs([tmp_path])
+    assert member_names(evaluate(run, "test")) == {"mlp", "cnn", "mlp-fold0"}
