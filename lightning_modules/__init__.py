@@ -7,6 +7,7 @@ from lightning_modules.families.efficientnet import EfficientNet
 from lightning_modules.families.mlp import MLP, Linear
 from lightning_modules.families.resnet import ResNet
 from lightning_modules.families.small_cnn import SmallCNN
+from lightning_modules.families.timm_model import Timm
 from lightning_modules.families.vgg import VGG
 from lightning_modules.stacking import StackingModule
 from lightning_modules.training.losses import BalancedSoftmax, CrossEntropy, Focal, LogitAdjusted, Loss
@@ -41,6 +42,7 @@ __all__ = [
     "SmallCNN",
     "StackingModule",
     "StepDecay",
+    "Timm",
     "WarmRestarts",
     "WarmupCosine",
 ]

@@ -38,7 +38,8 @@ from lightning_modules.training.losses import CrossEntropy, Loss, log_shares
 from lightning_modules.training.parameter_groups import Rate, build_optimizer, learning_rates
 from lightning_modules.training.schedules import Schedule, WarmupCosine
 from lightning_modules.training.single_image import check_batches
-from lightning_modules.weights import Normalization, initial_weights, load_weights, statistics
+from lightning_modules.training.stages import stages
+from lightning_modules.weights import Normalization, Weights, initial_weights, load_weights, statistics
 
 # how a model is trained and computed, as against what it is: left out of what a checkpoint needs to be rebuilt
 TRAINING_FIELDS = frozenset(
@@ -166,14 +167,31 @@ class ImageClassifier(Evaluated):
         """Name the architecture as timm does; None for networks of this project."""
         return None
 
+    @property
+    def timm_options(self) -> dict[str, Any]:
+        """Keyword arguments that timm builds the architecture with."""
+        return {}
+
     def build_backbone(self) -> nn.Module:
         """Build the network from normalised images to embeddings `(batch, dim)`."""
         raise NotImplementedError(f"{type(self).__name__} must override build_backbone()")
 
+    def statistics(self, weights: Weights | None) -> tuple[list[float], list[float]]:
+        """Return mean and standard deviation of each channel that images are normalised by.
+
+        Args:
+            weights: what the backbone starts from
+        """
+        return statistics(self.normalization, (self.info.mean, self.info.std), weights)
+
+    def stages(self) -> dict[str, list[nn.Parameter]]:
+        """Divide the backbone's parameters into stages, from its input to its embedding."""
+        return {name: [p for m in modules for p in m.parameters()] for name, modules in stages(self.backbone).items()}
+
     def build(self) -> None:
         """Build preprocessing, backbone and head; refuse an input size that the network cannot take."""
-        weights = initial_weights(self.weights, self.pretrained, self.timm_name)
-        mean, std = statistics(self.normalization, (self.info.mean, self.info.std), weights)
+        weights = initial_weights(self.weights, self.pretrained, self.timm_name, self.timm_options)
+        mean, std = self.statistics(weights)
         self.preprocessing = Preprocessing(self.size, mean, std)
         self.backbone = self.build_backbone()
         dim = output_shape(self.backbone, (self.info.in_channels, *self.size))
@@ -191,7 +209,7 @@ class ImageClassifier(Evaluated):
             if unknown := self.provenance.unknown:
                 told = f"weights: {unknown_images(unknown)}"
                 rank_zero_warn(f"{told} (every result says so, and a stack over this model needs allow_unknown true)")
-        freeze_backbone(self.backbone, self.freeze)
+        freeze_backbone(self.backbone, self.freeze, self.stages())
         self.train()
 
     def flat_size(self, features: nn.Module) -> int:
@@ -329,7 +347,7 @@ class ImageClassifier(Evaluated):
 
     def learning_rates(self) -> dict[nn.Parameter, Rate]:
         """Return the group and relative learning rate of each parameter."""
-        return learning_rates(self.backbone, self.head, self.backbone_lr_factor, self.layer_decay)
+        return learning_rates(self.backbone, self.head, self.stages(), self.backbone_lr_factor, self.layer_decay)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the injected optimizer over the trainable parameters, and its schedule."""

@@ -48,13 +48,16 @@ class Weights:
     statistics: tuple[list[float], list[float]] | None = None
 
 
-def initial_weights(path: str | None, pretrained: bool, timm_name: str | None) -> Weights | None:
+def initial_weights(
+    path: str | None, pretrained: bool, timm_name: str | None, timm_options: Mapping[str, Any]
+) -> Weights | None:
     """Read the weights that the options `weights` and `pretrained` name.
 
     Args:
         path: a file, or None
         pretrained: take timm's
         timm_name: timm's name of the architecture, or None if it is not one of timm's
+        timm_options: keyword arguments that timm builds it with
 
     Raises:
         FileNotFoundError: there is no such file
@@ -69,7 +72,7 @@ def initial_weights(path: str | None, pretrained: bool, timm_name: str | None) -
         return None
     if timm_name is None:
         raise ValueError("--model.pretrained: timm has no weights for this model; use --model.weights FILE, or neither")
-    network = pretrained_network(timm_name)
+    network = pretrained_network(timm_name, timm_options)
     record = Provenance.of(published=[f"ImageNet ({pretrained_origin(timm_name)})"])
     statistics = pretrained_statistics(timm_name)
     return Weights(f"timm's {timm_name}", dict(network.state_dict()), record, statistics=statistics)

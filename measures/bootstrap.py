@@ -40,7 +40,7 @@ class Bootstrap:
         replicates: by model, by metric, on each resample, shape `(replicate,)`
         samples: how many there are
         units: how many samples or groups were drawn from; a few tell nothing of the spread
-        ece_by_chance: by model, the ECE that chance would explain; see `ensembling.calibration.ece_by_chance`
+        ece_by_chance: by model, the ECE that chance would explain; see `measures.calibration.ece_by_chance`
     """
 
     points: dict[str, dict[str, float]]

@@ -1,23 +1,23 @@
 """Parts of a network that are not trained, for a whole run or for its first epochs."""
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import BackboneFinetuning
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
-from lightning_modules.training.stages import stages
 from lightning_modules.weights import some
 
 
-def freeze_backbone(backbone: nn.Module, choice: str) -> None:
+def freeze_backbone(backbone: nn.Module, choice: str, stages: Mapping[str, list[nn.Parameter]]) -> None:
     """Freeze what an option names.
 
     Args:
         backbone: from images to embeddings
         choice: none, backbone, or until:<stage>, which freezes the stages before that one
+        stages: the backbone's parameters by stage, from input to embedding
 
     Raises:
         ValueError: there is no such choice or stage; the message names the stages there are
@@ -27,19 +27,18 @@ def freeze_backbone(backbone: nn.Module, choice: str) -> None:
     if choice == "backbone":
         backbone.requires_grad_(False)
         return
-    names = list(stages(backbone))
+    names = list(stages)
     word, _, stage = choice.partition(":")
     if word != "until":
         raise ValueError(f"--model.freeze takes none, backbone or until:<stage>, not {choice!r} ({known(names)})")
-    if stage not in names:
+    first = next((name for name in names if name == stage or name.startswith(f"{stage}.")), None)
+    if first is None:
         close = difflib.get_close_matches(stage, names, n=1)
         hint = f"; did you mean until:{close[0]}?" if close else ""
         raise ValueError(f"--model.freeze {choice}: there is no stage {stage!r}{hint} ({known(names)})")
-    for name, modules in stages(backbone).items():
-        if name == stage:
-            return
-        for module in modules:
-            module.requires_grad_(False)
+    for name in names[: names.index(first)]:
+        for parameter in stages[name]:
+            parameter.requires_grad_(False)
 
 
 def warn_of_random(backbone: nn.Module, loaded: Collection[str]) -> None:

@@ -1,5 +1,6 @@
 """Optimizers over groups of parameters, each with its own learning rate and weight decay."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lightning_modules.training.optimizer_trial import Build, Rates, check_optimizer
-from lightning_modules.training.stages import stages
 
 # devices on which torch has one kernel for the step over all parameters of a group
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
@@ -17,13 +17,18 @@ Rate = tuple[str, float]
 
 
 def learning_rates(
-    backbone: nn.Module, head: nn.Module, backbone_factor: float = 1.0, layer_decay: float = 1.0
+    backbone: nn.Module,
+    head: nn.Module,
+    stages: Mapping[str, list[nn.Parameter]],
+    backbone_factor: float = 1.0,
+    layer_decay: float = 1.0,
 ) -> dict[nn.Parameter, Rate]:
     """Say how fast each parameter learns.
 
     Args:
         backbone: in front of the head
         head: learns at the optimizer's rate
+        stages: the backbone's parameters by stage, from input to embedding
         backbone_factor: rate of the backbone as a share of the head's
         layer_decay: each stage learns at this share of the rate of the stage after it (Clark et al. 2020,
             arXiv:2003.10555)
@@ -33,9 +38,8 @@ def learning_rates(
     rates = dict.fromkeys(head.parameters(), ("head", 1.0))
     if layer_decay == 1:
         return rates | dict.fromkeys(backbone.parameters(), ("backbone", backbone_factor))
-    for depth, (name, modules) in enumerate(reversed(stages(backbone).items()), 1):
-        for module in modules:
-            rates |= dict.fromkeys(module.parameters(), (name, backbone_factor * layer_decay**depth))
+    for depth, (name, parameters) in enumerate(reversed(list(stages.items())), 1):
+        rates |= dict.fromkeys(parameters, (name, backbone_factor * layer_decay**depth))
     return rates
 
 

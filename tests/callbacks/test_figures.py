@@ -322,7 +322,7 @@ def test_options__refused(options, message):
 
 def test_options__missing_extras_are_named(monkeypatch):
     for name in ("embeddings", "grad_cam"):
-        monkeypatch.setattr(f"callbacks.{name}.find_spec", lambda name: None)
+        monkeypatch.setattr(f"callbacks.drawing.{name}.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"francesinha\[umap\]"):
         FigureOptions(embeddings=True, umap=True)
     with pytest.raises(ValueError, match=r"francesinha\[gradcam\]"):

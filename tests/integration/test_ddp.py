@@ -88,7 +88,7 @@ import sys
 import torch
 import lightning.pytorch as pl
 from lightning_modules import Linear
-from pipelines.process_group import end_process_group
+from engine.process_group import end_process_group
 from tests.helpers.data import Blobs
 from tests.helpers.training import trainer
 

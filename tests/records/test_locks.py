@@ -18,7 +18,7 @@ from records.versions import REPOSITORY
 def held_by_another(path, work="trained"):
     """Hold a lock in another process; return it once it does."""
     code = (
-        "import sys, time; from pathlib import Path; from common.locks import alone\n"
+        "import sys, time; from pathlib import Path; from records.locks import alone\n"
         f"with alone(Path({str(path)!r}), 'run a', {work!r}, 'or stop it'): print('in', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
@@ -63,7 +63,7 @@ def test_alone__a_killed_process_frees_it_though_its_workers_live_on(tmp_path):
     """As workers that load data do for some seconds."""
     path = tmp_path / ".run.lock"
     code = (
-        "import os, time; from pathlib import Path; from common.locks import alone\n"
+        "import os, time; from pathlib import Path; from records.locks import alone\n"
         f"with alone(Path({str(path)!r}), 'run a', 'trained', 'or stop it'):\n"
         "    child = os.fork()\n"
         "    if child: print(child, flush=True)\n"

@@ -67,7 +67,7 @@ def test_learning_rates__backbone_factor():
 
 def test_learning_rates__layer_decay_slows_each_stage_further_from_the_head():
     net = SmallCNN(data_info=data_info(1, 16, 3))
-    rates = learning_rates(net.backbone, net.head, layer_decay=0.5)
+    rates = learning_rates(net.backbone, net.head, net.stages(), layer_decay=0.5)
     weights = [p for p in net.backbone.parameters() if p.ndim > 1]
     assert [rates[p][1] for p in (*weights, net.head.weight)] == [0.125, 0.25, 0.5, 1.0]
     assert len(rates) == len(list(net.backbone.parameters())) + 2
