@@ -39,7 +39,10 @@ def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, NDArray[np.gen
                 with archive.open(info) as file:
                     arrays[name] = npy.read_array(file, allow_pickle=False)
     except Exception as error:  # a damaged field leads the readers of zip and npy to whatever error it leads to
-        detail = str(error) or type(error).__name__
+        detail = str(error)
+        if not detail or "<ast." in detail or "malformed node" in detail:
+            # numpy reads the header of an array as Python's words, and says so
+            detail = "the header of an array is damaged"
         raise ValueError(f"{path} cannot be read as npz without pickle: {detail}: make it anew") from error
     if others := sorted(set(members) - set(chosen)):
         rank_zero_info(f"{path}: arrays left out: {few(others)}")

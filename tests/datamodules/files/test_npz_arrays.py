@@ -68,3 +68,9 @@ def test_damage__each_flip_and_cut_is_named(tmp_path):
         path.write_bytes(content[:cut])
         with pytest.raises(ValueError, match="a.npz cannot be read as npz"):
             read_arrays(path, list(whole))
+
+
+def test_damage__of_a_header_is_told_in_plain_words(tmp_path):
+    path = archive(tmp_path / "a.npz", x_train=header((5,)).replace(b"False", b"Famse") + bytes(5))
+    with pytest.raises(ValueError, match="a.npz cannot be read as npz without pickle: the header of an array is damaged"):
+        read_arrays(path, ["x_train"])
