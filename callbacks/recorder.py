@@ -24,8 +24,7 @@ from datamodules.provenance import Provenance, fingerprint
 from datamodules.samples import Samples
 from ensembling.label_check import label_notes
 from ensembling.leakage import leakage_allowed
-from lightning_modules.classifier import ImageClassifier
-from lightning_modules.stacking import StackingModule
+from lightning_modules.classifier import Classifier
 from measures.classification import metrics_by_source, pairwise_source_auroc
 from records.damaged import DamagedFileError
 from records.recorded import sums_of
@@ -149,7 +148,7 @@ class RunRecorder(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the metrics and predictions of the best epoch so far."""
-        if trainer.sanity_checking or not isinstance(pl_module, ImageClassifier) or is_rehearsal(trainer):
+        if trainer.sanity_checking or not isinstance(pl_module, Classifier) or is_rehearsal(trainer):
             return
         metrics, monitor = pl_module.metrics, self.monitor.removeprefix("val/")
         if trainer.state.fn != "fit":
@@ -171,7 +170,7 @@ class RunRecorder(Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write result.json of the whole fit."""
-        if not isinstance(pl_module, ImageClassifier) or is_rehearsal(trainer):
+        if not isinstance(pl_module, Classifier) or is_rehearsal(trainer):
             return
         if self.trained and not self.best and trainer.is_global_zero:
             # without validation the last weights are those that count
@@ -199,17 +198,17 @@ class RunRecorder(Callback):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the test metrics and predictions."""
-        if not isinstance(pl_module, ImageClassifier) or is_rehearsal(trainer):
+        if not isinstance(pl_module, Classifier) or is_rehearsal(trainer):
             return
         entries: dict[str, Any] = {"test": pl_module.metrics}
-        if isinstance(pl_module, StackingModule):
-            entries["members"] = pl_module.members
+        if pl_module.member_results:
+            entries["members"] = pl_module.member_results
         self._write(trainer, pl_module, entries, "test")
 
     def _write(
         self,
         trainer: pl.Trainer,
-        model: ImageClassifier,
+        model: Classifier,
         entries: dict[str, Any],
         evaluated: str | None = None,
     ) -> None:
@@ -239,8 +238,7 @@ class RunRecorder(Callback):
             **what_is_special(data),
             **circumstances(trainer),
         }
-        if isinstance(model, StackingModule):
-            facts["parameters"] += sum(base.parameters for base in model.known_bases)
+        facts["parameters"] += model.frozen_parameters
         if model.leakage is not None:
             facts["leakage"] = model.leakage.plain()
         # a stack that is being fitted has the record of its bases
@@ -264,7 +262,7 @@ class RunRecorder(Callback):
         write_json(self.result, {**facts, **entries})
 
 
-def evaluation(trainer: pl.Trainer, model: ImageClassifier, split: str, changed: Sequence[str]) -> dict[str, Any]:
+def evaluation(trainer: pl.Trainer, model: Classifier, split: str, changed: Sequence[str]) -> dict[str, Any]:
     """Say what was evaluated, on what, and how many of its samples the model had been fitted on."""
     data = trainer.datamodule  # type: ignore[attr-defined]
     samples = data.served(split)
@@ -299,7 +297,7 @@ def evaluation(trainer: pl.Trainer, model: ImageClassifier, split: str, changed:
         **({"data_changed": list(changed)} if changed else {}),
         **({"notes": notes} if notes else {}),
         **({"fitted_on_groups": related} if samples.groups is not None else {}),
-        **({"logit_adjustment": model.logit_adjustment} if model.logit_adjustment else {}),
+        **model.evaluation_facts,
         **what_is_special(data),
         **circumstances(trainer),
     }

@@ -60,9 +60,24 @@ MOVED = {
     "lightning_modules.optim": "lightning_modules",
     "lightning_modules.resnet": "lightning_modules",
     "lightning_modules.small_cnn": "lightning_modules",
+    "lightning_modules.stacked_classifier": "lightning_modules",
     "lightning_modules.vgg": "lightning_modules",
     "pipelines.executors": "pipelines.cells.executors",
 }
+# options that classes had in earlier versions, though they took one value alone
+OF_A_BACKBONE = {
+    "input_size": None,
+    "backbone_lr_factor": 1.0,
+    "layer_decay": 1.0,
+    "logit_adjustment": 0.0,
+    "freeze": "none",
+    "weights": None,
+    "pretrained": False,
+    "normalization": "auto",
+    "memory_format": "contiguous",
+    "torch_compile": False,
+}
+DROPPED = {"StackingModule": OF_A_BACKBONE, "StackedClassifier": OF_A_BACKBONE}
 # what of them starts processes, or runs what it is given
 REFUSED = (
     "lightning.fabric.cli",
@@ -246,6 +261,28 @@ def public_name(kind: type) -> str:
         if getattr(package, kind.__qualname__, None) is kind:
             return f"{'.'.join(packages[:length])}.{kind.__qualname__}"
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def without_dropped(content: Any) -> Any:
+    """Leave out options that a class has no longer, as an earlier version wrote them.
+
+    Args:
+        content: of plain types
+
+    Example:
+        >>> without_dropped({"class_path": "StackingModule", "init_args": {"freeze": "none", "tta": "flip"}})
+        {'class_path': 'StackingModule', 'init_args': {'tta': 'flip'}}
+    """
+    if isinstance(content, list):
+        return [without_dropped(value) for value in content]
+    if not isinstance(content, dict):
+        return content
+    kept = {name: without_dropped(value) for name, value in content.items()}
+    path, options = kept.get("class_path"), kept.get("init_args")
+    if isinstance(path, str) and isinstance(options, dict) and _root(path) in (path, *PROJECT):
+        dropped = DROPPED.get(path.rpartition(".")[2], {})
+        kept["init_args"] = {n: v for n, v in options.items() if n not in dropped or v != dropped[n]}
+    return kept
 
 
 def with_public_names(content: Any) -> Any:

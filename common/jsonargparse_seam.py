@@ -13,7 +13,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace, set_dumper, set_loader
 
 from common import yaml_files
-from common.class_paths import current, judge
+from common.class_paths import current, judge, without_dropped
 from common.yaml_loader import checked_loader, load
 
 # mode of a parser whose mappings `options` hold what a command line would
@@ -75,7 +75,6 @@ def import_current(name: Any, check_path: bool = True) -> Any:
         check_path: whether it comes from a value, and not from code
     """
     if check_path and isinstance(name, str):
-        judge(name)
         name = current(name)
     return jsonargparse._util.import_object(name, check_path)
 
@@ -112,7 +111,7 @@ def load_option(text: str) -> Any:
     Args:
         text: of a command line, or of a whole config
     """
-    value = jsonargparse._loaders_dumpers.yaml_load(text)
+    value = without_dropped(jsonargparse._loaders_dumpers.yaml_load(text))
     return text if value is None and text.strip() not in NULLS else value
 
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import Field, field, fields
 from typing import Any, Literal
 
-# split: how the data is split; reading: how it is read, and not which data is meant; serving: how batches are made
-Role = Literal["split", "reading", "serving"]
+# of data: split is how it is split; reading how it is read, and not which data is meant; serving how batches are made;
+# of models: training is how one is trained and computed, as against what it is
+Role = Literal["split", "reading", "serving", "training"]
 
 
 def option(default: Any, role: Role) -> Any:
@@ -13,7 +14,7 @@ def option(default: Any, role: Role) -> Any:
 
     Args:
         default: of the option
-        role: what it is about; an option without one says which data is meant
+        role: what it is about; an option without one says what the data or the model is
 
     Example:
         >>> from dataclasses import dataclass

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 
 from datamodules import ImageDataModule
-from lightning_modules import ImageClassifier
+from lightning_modules import Classifier
 
 # for data that is read before anything is computed
 OUT_OF_MEMORY = (
@@ -31,7 +31,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def naming_smaller_batch(trainer: pl.Trainer, data: ImageDataModule, model: ImageClassifier) -> Iterator[None]:
+def naming_smaller_batch(trainer: pl.Trainer, data: ImageDataModule, model: Classifier) -> Iterator[None]:
     """Say what to change where a batch does not fit into memory.
 
     Args:

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.combined_loader import _MaxSizeCycle
 from datamodules.loaders import Batch
 from engine.hooks import autocast, is_covered, overrides, overriding, saves_at_epoch_ends, to_device
 from engine.validation_loop import LeanValidationLoop
-from lightning_modules import ImageClassifier
+from lightning_modules import TrainedClassifier
 
 
 class LeanEpochLoop(_TrainingEpochLoop):
@@ -78,7 +78,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         for callback in self._starting_to_log if logs_now else self._starting:
             callback.on_train_batch_start(trainer, module, batch, batch_idx)
         progress.increment_started()
-        outputs = self._step(cast(ImageClassifier, module), batch, batch_idx)
+        outputs = self._step(cast(TrainedClassifier, module), batch, batch_idx)
         progress.increment_processed()
         self._move_rates()
         module.__dict__["_current_fx_name"] = "on_train_batch_end"
@@ -95,7 +95,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         if logs:
             connector.update_train_step_metrics()
 
-    def _step(self, module: ImageClassifier, batch: Batch, batch_idx: int) -> dict[str, Any]:
+    def _step(self, module: TrainedClassifier, batch: Batch, batch_idx: int) -> dict[str, Any]:
         trainer = self.trainer
         optimizer, done = trainer.optimizers[0], self.automatic_optimization.optim_progress.optimizer
         done.step.increment_ready()

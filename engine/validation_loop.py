@@ -8,7 +8,7 @@ from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher
 
 from datamodules.loaders import Batch
 from engine.hooks import autocast, is_covered, overrides, overriding, to_device
-from lightning_modules import ImageClassifier
+from lightning_modules import TrainedClassifier
 
 HOOKS = ("validation_step", "on_validation_batch_start", "on_validation_batch_end")
 
@@ -27,7 +27,7 @@ class LeanValidationLoop(_EvaluationLoop):
             is_covered(trainer)
             and type(self._data_fetcher) is _PrefetchDataFetcher
             and self.num_dataloaders == 1
-            and not any(overrides(trainer.lightning_module, ImageClassifier, hook) for hook in HOOKS)
+            and not any(overrides(trainer.lightning_module, TrainedClassifier, hook) for hook in HOOKS)
         )
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         self._starting = overriding(callbacks, "on_validation_batch_start")

@@ -1,6 +1,6 @@
 """What is optimised: networks, their losses and metrics."""
 
-from lightning_modules.classifier import ImageClassifier
+from lightning_modules.classifier import Classifier
 from lightning_modules.families.convnext import ConvNeXt
 from lightning_modules.families.custom_cnn import CustomCNN
 from lightning_modules.families.efficientnet import EfficientNet
@@ -9,7 +9,10 @@ from lightning_modules.families.resnet import ResNet
 from lightning_modules.families.small_cnn import SmallCNN
 from lightning_modules.families.timm_model import Timm
 from lightning_modules.families.vgg import VGG
+from lightning_modules.image_classifier import ImageClassifier
+from lightning_modules.stacked_classifier import StackedClassifier
 from lightning_modules.stacking import StackingModule
+from lightning_modules.trained_classifier import TrainedClassifier
 from lightning_modules.training.losses import BalancedSoftmax, CrossEntropy, Focal, LogitAdjusted, Loss
 from lightning_modules.training.schedules import (
     Constant,
@@ -25,6 +28,7 @@ __all__ = [
     "MLP",
     "VGG",
     "BalancedSoftmax",
+    "Classifier",
     "Constant",
     "ConvNeXt",
     "CrossEntropy",
@@ -40,9 +44,11 @@ __all__ = [
     "ResNet",
     "Schedule",
     "SmallCNN",
+    "StackedClassifier",
     "StackingModule",
     "StepDecay",
     "Timm",
+    "TrainedClassifier",
     "WarmRestarts",
     "WarmupCosine",
 ]

@@ -9,7 +9,7 @@ from datamodules.info import DataInfo
 from datamodules.provenance import Provenance
 from lightning_modules.checkpoint_fields import check_checkpoint, check_kinds
 from lightning_modules.checkpoint_io import file_sha256, read_archive, way_out
-from lightning_modules.classifier import ImageClassifier
+from lightning_modules.classifier import Classifier
 from records.run_dir import BEST, LAST
 
 
@@ -135,7 +135,7 @@ def find_base(base: str) -> Path:
     return path
 
 
-def load_classifier(path: Path | str, digest: str | None = None) -> ImageClassifier:
+def load_classifier(path: Path | str, digest: str | None = None) -> Classifier:
     """Rebuild a classifier from its checkpoint, on the CPU and in evaluation mode.
 
     Args:
@@ -160,7 +160,7 @@ def load_classifier(path: Path | str, digest: str | None = None) -> ImageClassif
     return model.eval()
 
 
-def build_classifier(architecture: dict[str, Any], where: str) -> ImageClassifier:
+def build_classifier(architecture: dict[str, Any], where: str) -> Classifier:
     """Build the model that a checkpoint describes, with weights drawn at random.
 
     Args:
@@ -170,6 +170,7 @@ def build_classifier(architecture: dict[str, Any], where: str) -> ImageClassifie
     Raises:
         ValueError: it does not describe a classifier that is installed here and may be imported
     """
+    architecture = class_paths.without_dropped(architecture)
     class_path, options = architecture["class_path"], dict(architecture["init_args"])
     try:
         model_class = class_paths.import_class(class_path)
@@ -177,6 +178,6 @@ def build_classifier(architecture: dict[str, Any], where: str) -> ImageClassifie
         raise class_paths.UntrustedNameError(f"{where}: {error}") from None
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{where} holds a {class_path}, which is not installed here") from error
-    if not (isinstance(model_class, type) and issubclass(model_class, ImageClassifier)):
-        raise ValueError(f"{where} holds a {class_path}, which is not an ImageClassifier")
+    if not (isinstance(model_class, type) and issubclass(model_class, Classifier)):
+        raise ValueError(f"{where} holds a {class_path}, which is not a classifier of this project")
     return model_class(**options | {"data_info": DataInfo.from_plain(options["data_info"])})

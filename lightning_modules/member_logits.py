@@ -15,7 +15,7 @@ from ensembling.cache import LogitCache, LogitCounts
 from ensembling.logits import base_logits
 from ensembling.tta import TTA
 from lightning_modules.checkpoints import load_classifier, read_base
-from lightning_modules.classifier import ImageClassifier
+from lightning_modules.classifier import Classifier
 
 # precisions of the Trainer in which a model that holds float32 weights is computed in another one
 MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
@@ -133,7 +133,7 @@ def precision_context(precision: str, device: torch.device) -> AbstractContextMa
     return torch.autocast(device.type, MIXED[precision]) if precision in MIXED else nullcontext()
 
 
-def load_frozen(path: Path, digest: str) -> ImageClassifier:
+def load_frozen(path: Path, digest: str) -> Classifier:
     """Load a base in the precision of its weights, whatever goes on around; random numbers are as if it were not.
 
     Args:

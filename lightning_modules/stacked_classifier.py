@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -17,13 +17,12 @@ from ensembling.leakage import Leakage
 from ensembling.logits import mean_logits
 from ensembling.tta import TTA, tta_logits
 from lightning_modules.checkpoints import build_classifier, read_checkpoint
-from lightning_modules.classifier import ImageClassifier
-from lightning_modules.stacking import refuse_backbone_options
-from lightning_modules.training.parameter_groups import Rate
+from lightning_modules.classifier import Classifier
+from lightning_modules.training.losses import CrossEntropy
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
-class StackedClassifier(ImageClassifier):
+class StackedClassifier(Classifier):
     """Images to a stack's calibrated logits; what `python train.py stack` leaves behind.
 
     It is evaluated and predicts like any other model, and is not trained: its head was fitted by `stack`. Each base
@@ -47,28 +46,25 @@ class StackedClassifier(ImageClassifier):
     tta: TTA = "none"
     thresholds: dict[str, Any] | None = None
 
+    is_stack: ClassVar[bool] = True
+
     def build(self) -> None:
         """Build the bases and the head, whose weights come from the checkpoint."""
         if not self.members:
             raise ValueError("a StackedClassifier is made by `python train.py stack` and read from its stack.ckpt")
         if not self.normalized and any(len(member["models"]) > 1 for member in self.members):
             raise ValueError("--model.normalized false needs members of one model each: a mean is one of probabilities")
-        refuse_backbone_options(self)
         self.bases = nn.ModuleList(
             nn.ModuleList(build_classifier(unwrapped(model), "the stack") for model in member["models"])
             for member in self.members
         )
         self.head = head_from_plain(unwrapped(self.meta_model)).build(len(self.members), self.info.num_classes)
+        self.criterion = CrossEntropy().build(self.info.class_counts)
         self.requires_grad_(False)
 
-    def setup(self, stage: str) -> None:
+    def check_trainable(self) -> None:
         """Refuse to be trained."""
-        if stage == "fit":
-            raise ValueError("a stack.ckpt is not trained on: run `python train.py stack` with other heads or members")
-
-    def learning_rates(self) -> dict[nn.Parameter, Rate]:
-        """Return nothing: no parameter is trained."""
-        return {}
+        raise ValueError("a stack.ckpt is not trained on: run `python train.py stack` with other heads or members")
 
     def member_logits(self, images: Tensor) -> Tensor:
         """Compute the members' logits `(batch, base, class)` of uint8 images `(batch, channel, height, width)`."""

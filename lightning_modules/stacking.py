@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jsonargparse import lazy_instance
@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from common.options import option
 from datamodules.base import ImageDataModule
 from datamodules.data_record import DataChangedError, changes, is_meant, only_numbered, record_of
 from datamodules.loaders import Batch
@@ -25,8 +26,9 @@ from ensembling.leakage import Leakage, find_leakage, refuse_leakage
 from ensembling.logits import mean_logits
 from ensembling.tta import TTA, tta_logits
 from lightning_modules.checkpoints import Base, find_base, read_base
-from lightning_modules.classifier import ImageClassifier
+from lightning_modules.classifier import Classifier
 from lightning_modules.member_logits import load_frozen, stack_logits
+from lightning_modules.trained_classifier import TrainedClassifier
 from lightning_modules.training.losses import Focal
 from lightning_modules.training.parameter_groups import Rate
 from measures.classification import classification_metrics
@@ -34,23 +36,10 @@ from records.run_dir import unique_names
 
 # where the meta-model's own validation samples come from if no split is left for them
 META_VAL_FRACTION = 0.2
-# options of a classifier that a stack cannot heed
-BACKBONE_OPTIONS = {
-    "input_size": None,
-    "backbone_lr_factor": 1.0,
-    "layer_decay": 1.0,
-    "logit_adjustment": 0.0,
-    "freeze": "none",
-    "weights": None,
-    "pretrained": False,
-    "normalization": "auto",
-    "memory_format": "contiguous",
-    "torch_compile": False,
-}
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
-class StackingModule(ImageClassifier):
+class StackingModule(TrainedClassifier):
     """A head on the logits of frozen bases: an average, a logistic regression or an MLP.
 
     The bases run once over each split, before training, and only over images whose logits no earlier run has kept; the
@@ -76,8 +65,12 @@ class StackingModule(ImageClassifier):
     allow_leakage: bool = False
     allow_unknown: bool = False
     allow_changed: bool = False
-    logit_cache: str | None = LOGIT_CACHE
+    # of this machine
+    logit_cache: str | None = option(LOGIT_CACHE, "training")
     tta: TTA = "none"
+
+    is_stack: ClassVar[bool] = True
+    learns_from_logits: ClassVar[bool] = True
 
     def build(self) -> None:
         """Read what the bases' checkpoints say of them, and build the head."""
@@ -87,7 +80,6 @@ class StackingModule(ImageClassifier):
                 f"--model.loss {self.loss.description} with these options is for a head trained in epochs: "
                 f"{type(self.meta_model).__name__} solves its own problem; use --model.meta_model MLPHead"
             )
-        refuse_backbone_options(self)
         if not self.bases:
             raise ValueError("--model.bases must name at least one checkpoint or run folder")
         self.paths = [find_base(base) for base in self.bases]
@@ -103,8 +95,23 @@ class StackingModule(ImageClassifier):
         self._meta: tuple[Tensor, Tensor, Tensor | None] | None = None
         self._provenance: Provenance | None = None
 
+    @property
+    def member_names(self) -> list[str]:
+        """Names of the bases."""
+        return self.base_names
+
+    @property
+    def member_results(self) -> list[dict[str, Any]]:
+        """Metrics of each base and of their mean on the samples that were tested last."""
+        return self.members
+
+    @property
+    def frozen_parameters(self) -> int:
+        """How many parameters the bases have."""
+        return sum(base.parameters for base in self.known_bases)
+
     @cached_property
-    def base_models(self) -> list[ImageClassifier]:
+    def base_models(self) -> list[Classifier]:
         """The bases, frozen, built when images are first given to the stack itself."""
         # a plain list, not a ModuleList: frozen bases stay out of the optimizer, the state dict, train() and DDP
         return [load_frozen(base.path, base.sha256) for base in self.known_bases]
@@ -258,8 +265,6 @@ class StackingModule(ImageClassifier):
         """Return what is needed to rebuild this model without its weights, as plain Python types."""
         plain = super().architecture()
         plain["init_args"]["meta_model"] = head_plain(self.meta_model)
-        # of this machine
-        del plain["init_args"]["logit_cache"]
         plain["init_args"]["bases"] = [str(path.resolve()) for path in self.paths]
         return plain
 
@@ -345,14 +350,3 @@ class _Solver(Optimizer):
         loss = closure() if closure is not None else None
         self._solve()
         return loss
-
-
-def refuse_backbone_options(stack: ImageClassifier) -> None:
-    """Stop where a stack is given an option that only a model with a backbone can heed.
-
-    Raises:
-        ValueError: one is not at its default
-    """
-    for name, default in BACKBONE_OPTIONS.items():
-        if getattr(stack, name) != default:
-            raise ValueError(f"--model.{name} is not for a stack, which trains its head alone, on frozen bases")

@@ -20,7 +20,7 @@ from common.printable import printable
 from datamodules.base import ImageDataModule
 from datamodules.samples import Samples
 from datamodules.splits import SPLITS
-from lightning_modules.classifier import ImageClassifier
+from lightning_modules.classifier import Classifier
 from records.result_files import read_predictions
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Evaluated:
     ids: Tensor
     labels: NDArray[np.int64]
     logits: NDArray[np.float32]
-    model: ImageClassifier
+    model: Classifier
     trainer: pl.Trainer
 
     @cached_property
@@ -160,11 +160,11 @@ class EvaluationDrawing(Drawing):
             self._draw(trainer, pl_module, "val")
 
     def _draw(self, trainer: pl.Trainer, model: Any, split: str) -> None:
-        if not trainer.is_global_zero or not isinstance(model, ImageClassifier) or is_rehearsal(trainer):
+        if not trainer.is_global_zero or not isinstance(model, Classifier) or is_rehearsal(trainer):
             return
         self._save(trainer, self._drawn(trainer, model, split))
 
-    def _drawn(self, trainer: pl.Trainer, model: ImageClassifier, split: str) -> Drawn:
+    def _drawn(self, trainer: pl.Trainer, model: Classifier, split: str) -> Drawn:
         predictions = best_predictions(trainer) or model.predictions
         if not predictions:
             return

@@ -1,6 +1,6 @@
 """A training batch as the network sees it."""
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -11,7 +11,8 @@ from callbacks.drawing.base import Drawing, Drawn, as_pictures
 from callbacks.recorder import is_rehearsal
 from datamodules.base import ImageDataModule
 from datamodules.loaders import Batch, BatchLoader
-from lightning_modules.classifier import ImageClassifier
+from lightning_modules.classifier import Classifier
+from lightning_modules.preprocessing import Preprocessing
 
 
 class BatchPicture(Drawing):
@@ -33,10 +34,10 @@ class BatchPicture(Drawing):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw."""
-        if trainer.is_global_zero and isinstance(pl_module, ImageClassifier) and not is_rehearsal(trainer):
+        if trainer.is_global_zero and isinstance(pl_module, Classifier) and not is_rehearsal(trainer):
             self._save(trainer, self.draw(trainer, pl_module))
 
-    def draw(self, trainer: pl.Trainer, model: ImageClassifier) -> Drawn:
+    def draw(self, trainer: pl.Trainer, model: Classifier) -> Drawn:
         """Yield the figure."""
         from figures import gallery
 
@@ -50,7 +51,7 @@ class BatchPicture(Drawing):
         yield "train_batch", gallery(as_pictures(images), titles(batch, data.dataset.class_names)[: self.count], title)
 
 
-def first_batch(trainer: pl.Trainer, model: ImageClassifier) -> Batch:
+def first_batch(trainer: pl.Trainer, model: Classifier) -> Batch:
     """Return the epoch's first batch of this process, augmented on its device as in the step that trains on it."""
     loader, data = trainer.train_dataloader, trainer.datamodule  # type: ignore[attr-defined]
     if not isinstance(loader, BatchLoader) or not isinstance(data, ImageDataModule):
@@ -62,10 +63,10 @@ def first_batch(trainer: pl.Trainer, model: ImageClassifier) -> Batch:
 
 
 @torch.no_grad()
-def seen_by_network(model: ImageClassifier, images: Tensor) -> Tensor:
+def seen_by_network(model: Classifier, images: Tensor) -> Tensor:
     """Resize uint8 images as the model does, and undo its normalisation."""
-    prepared = model.preprocessing(images)
-    pixels = prepared * (255 * model.preprocessing.std) + 255 * model.preprocessing.mean
+    preprocessing = cast(Preprocessing, model.preprocessing)
+    pixels = preprocessing(images) * (255 * preprocessing.std) + 255 * preprocessing.mean
     return pixels.round().clamp(0, 255).to(torch.uint8)
 
 

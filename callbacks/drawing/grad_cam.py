@@ -12,9 +12,7 @@ from torch import Tensor, nn
 
 from callbacks.drawing.base import Drawn, Evaluated, EvaluationDrawing, as_pictures
 from callbacks.drawing.gallery import telling
-from lightning_modules.classifier import ImageClassifier
-from lightning_modules.stacked_classifier import StackedClassifier
-from lightning_modules.stacking import StackingModule
+from lightning_modules.classifier import Classifier
 
 
 class GradCam(EvaluationDrawing):
@@ -62,16 +60,16 @@ class GradCam(EvaluationDrawing):
 class _FromPrepared(nn.Module):
     """A classifier from prepared images to logits."""
 
-    def __init__(self, model: ImageClassifier) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
-        self.backbone, self.head = model.backbone, model.head
+        self.backbone, self.head = backbone, head
 
     def forward(self, prepared: Tensor) -> Tensor:
         # past a compiled call, which would not run the hooks within
         return self.head(self.backbone.forward(prepared))
 
 
-def grad_cam(model: ImageClassifier, images: Tensor, classes: NDArray[np.integer]) -> NDArray[np.float32]:
+def grad_cam(model: Classifier, images: Tensor, classes: NDArray[np.integer]) -> NDArray[np.float32]:
     """Compute the Grad-CAM maps of some images.
 
     Args:
@@ -89,17 +87,18 @@ def grad_cam(model: ImageClassifier, images: Tensor, classes: NDArray[np.integer
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    if isinstance(model, StackingModule | StackedClassifier):
-        raise ValueError("a stack looks through its members' eyes: draw those of its members")
+    if model.is_stack:
+        raise ValueError("Grad-CAM needs one network, and a stack has several: draw the maps of its members")
+    modules = dict(model.named_children())
     for part in ("preprocessing", "backbone", "head"):
-        if not isinstance(getattr(model, part, None), nn.Module):
-            raise ValueError(f"{type(model).__name__} has no {part} to look through")
+        if part not in modules:
+            raise ValueError(f"{type(model).__name__} has no {part}, which Grad-CAM needs")
     with _without_gradients(model):
-        prepared = model.preprocessing(images.to(model.device))
-        layer = last_feature_map(model.backbone, prepared[:1])
+        prepared = modules["preprocessing"](images.to(model.device))
+        layer = last_feature_map(modules["backbone"], prepared[:1])
         if layer is None:
             raise ValueError(f"{type(model).__name__} has no feature maps: it has no convolutions, or its last are 1x1")
-        network = _FromPrepared(model)
+        network = _FromPrepared(modules["backbone"], modules["head"])
         network.train(model.training)
         # the gradient starts at the images, because the weights' may be frozen
         with GradCAM(network, [layer]) as cam:

@@ -6,7 +6,6 @@ import numpy as np
 
 from callbacks.drawing.base import Drawn, Evaluated, EvaluationDrawing
 from ensembling.heads.logistic import Logistic
-from lightning_modules.stacking import StackingModule
 
 
 class StackDecisions(EvaluationDrawing):
@@ -24,21 +23,21 @@ class StackDecisions(EvaluationDrawing):
         """Yield the figures."""
         from figures import class_decisions, head_weights, stack_decisions
 
-        stack = evaluated.model
-        if not isinstance(stack, StackingModule):
+        stack, members = evaluated.model, evaluated.model.member_names
+        if not members:
             return
         names, title = evaluated.class_names, evaluated.title
         # by id, as the predictions are
         served = evaluated.trainer.datamodule.served(evaluated.split)  # type: ignore[attr-defined]
         position = {number: row for row, number in enumerate(served.ids.tolist())}
         rows = served.rows[[position[number] for number in evaluated.ids.tolist()]]
-        members = served.source.gather(rows).argmax(2).numpy()
-        decisions = (evaluated.labels, members, evaluated.predicted, stack.base_names)
+        decided = served.source.gather(rows).argmax(2).numpy()
+        decisions = (evaluated.labels, decided, evaluated.predicted, members)
         yield "stack_decisions", stack_decisions(*decisions, title=title)
-        best = int((members == evaluated.labels[:, None]).mean(0).argmax())
-        against = (evaluated.labels, members[:, best], evaluated.predicted, names, stack.base_names[best])
+        best = int((decided == evaluated.labels[:, None]).mean(0).argmax())
+        against = (evaluated.labels, decided[:, best], evaluated.predicted, names, members[best])
         yield "stack_by_class", class_decisions(*against, title=title)
         if isinstance(stack.head, Logistic):
             weights = stack.head.weight.detach().cpu().double().numpy()
-            shaped = np.reshape(weights, (len(names), len(stack.base_names), len(names)))
-            yield "head_weights", head_weights(shaped, stack.base_names, names, f"{title}, weights of the head")
+            shaped = np.reshape(weights, (len(names), len(members), len(names)))
+            yield "head_weights", head_weights(shaped, members, names, f"{title}, weights of the head")

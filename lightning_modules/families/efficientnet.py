@@ -5,8 +5,8 @@ from typing import Literal
 
 from torch import nn
 
-from lightning_modules.classifier import ImageClassifier
 from lightning_modules.families.timm_backbones import timm_backbone
+from lightning_modules.image_classifier import ImageClassifier
 
 TIMM_NAMES = {
     "b0": "efficientnet_b0",

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from lightning_modules.classifier import ImageClassifier
+from lightning_modules.image_classifier import ImageClassifier
 
 
 @dataclass(eq=False, kw_only=True, repr=False)

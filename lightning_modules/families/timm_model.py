@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import nn
 
-from lightning_modules.classifier import ImageClassifier
 from lightning_modules.families.timm_backbones import (
     check_options,
     matched_stages,
@@ -14,6 +13,7 @@ from lightning_modules.families.timm_backbones import (
     pretrained_config,
     pretrained_statistics,
 )
+from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.weights import Weights, for_channels
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from lightning_modules.classifier import ImageClassifier
+from lightning_modules.image_classifier import ImageClassifier
 
 
 @dataclass(eq=False, kw_only=True, repr=False)

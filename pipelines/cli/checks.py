@@ -7,7 +7,7 @@ from jsonargparse import Namespace
 
 from common.spelling import nearest
 from datamodules import ImageDataModule
-from lightning_modules import ImageClassifier, StackingModule
+from lightning_modules import TrainedClassifier
 from lightning_modules.training.schedules import Plateau
 from measures.names import VALIDATION_METRICS, mode_of
 from pipelines.cli.order import no_validation
@@ -47,7 +47,7 @@ def check_resumed(config: Namespace, trained: Namespace, path: Path) -> None:
         )
 
 
-def check_imbalance(model: ImageClassifier, data: ImageDataModule) -> None:
+def check_imbalance(model: TrainedClassifier, data: ImageDataModule) -> None:
     """Refuse to correct the imbalance of the classes twice.
 
     Raises:
@@ -57,13 +57,11 @@ def check_imbalance(model: ImageClassifier, data: ImageDataModule) -> None:
         return
     sampler = f"--data.sampler {data.sampler}"
     both = "both correct the imbalance of the classes, and together they overshoot: use one of them"
-    if model.loss.corrects_imbalance:
-        raise ValueError(f"{sampler} and --model.loss {model.loss.description} {both}")
-    if model.logit_adjustment:
-        raise ValueError(f"{sampler} and --model.logit_adjustment {model.logit_adjustment} {both}")
+    if model.imbalance_correction is not None:
+        raise ValueError(f"{sampler} and {model.imbalance_correction} {both}")
 
 
-def check_validation(config: Namespace, model: ImageClassifier, data: ImageDataModule) -> None:
+def check_validation(config: Namespace, model: TrainedClassifier, data: ImageDataModule) -> None:
     """Refuse what waits for validation where there is none.
 
     Raises:
@@ -80,13 +78,13 @@ def check_validation(config: Namespace, model: ImageClassifier, data: ImageDataM
             raise ValueError(f"{option} needs validation, and {reason}")
 
 
-def check_average(config: Namespace, model: ImageClassifier, checkpoint: dict[str, Any] | None) -> None:
+def check_average(config: Namespace, model: TrainedClassifier, checkpoint: dict[str, Any] | None) -> None:
     """Refuse to average what needs no average, and to train an average on as if it were the plain weights.
 
     Raises:
         ValueError: a stack is to be averaged, or an average of a checkpoint would be lost
     """
-    if config.ema.decay is not None and isinstance(model, StackingModule):
+    if config.ema.decay is not None and model.is_stack:
         raise ValueError("--ema.decay is not for a stack, whose head is small enough to be trained to its end")
     if config.ema.decay is None and "current_model_state" in (checkpoint or {}):
         raise ValueError(

@@ -27,14 +27,14 @@ import lightning_modules
 from common.spelling import nearest
 from datamodules import ImageDataModule
 from ensembling.heads.fitting import Head
-from lightning_modules import ImageClassifier
+from lightning_modules import Classifier, ImageClassifier, StackedClassifier, TrainedClassifier
 from lightning_modules.training.losses import Loss
 from lightning_modules.training.schedules import Schedule
 from pipelines.cli.callback_options import instead_of
 
 # what an option that takes a class takes, and the module that offers such classes
 CLASS_OPTIONS: dict[str, tuple[type | tuple[type, ...], ModuleType]] = {
-    "model": (ImageClassifier, lightning_modules),
+    "model": (Classifier, lightning_modules),
     "data": (ImageDataModule, datamodules),
     "model.optimizer": (Optimizer, torch.optim),
     "model.loss": (Loss, lightning_modules),
@@ -48,8 +48,15 @@ CLASS_OPTIONS: dict[str, tuple[type | tuple[type, ...], ModuleType]] = {
     "trainer.profiler": (Profiler, lightning.pytorch.profilers),
     "trainer.plugins": ((Precision, ClusterEnvironment, CheckpointIO, LayerSync), lightning.pytorch.plugins),
 }
-# without a method of their own, and not said to be abstract
-BASES = (BaseFinetuning, BasePredictionWriter, Checkpoint)
+# built upon though they are not said to be abstract, or built by a command
+BASES = (
+    BaseFinetuning,
+    BasePredictionWriter,
+    Checkpoint,
+    ImageClassifier,
+    StackedClassifier,
+    TrainedClassifier,
+)
 # where an account of jsonargparse names the class that an option was given, the surest first
 NAMED = (
     r"Import path (\S+) does not correspond",

@@ -45,7 +45,7 @@ from datamodules import DataInfo, ImageDataModule
 from datamodules.data_record import refuse_changed
 from engine.out_of_memory import naming_smaller_batch
 from engine.training_loop import use_lean_loop
-from lightning_modules import ImageClassifier
+from lightning_modules import Classifier
 from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.checkpoints import read_checkpoint, refuse_lost_best
 from lightning_modules.training.compute import settle_precision
@@ -107,7 +107,7 @@ class ImageCLI(BaseCLI):
         # the run's folder, which nobody else writes into until the command has ended
         with ExitStack() as self.held:
             super().__init__(
-                ImageClassifier,
+                Classifier,
                 ImageDataModule,
                 subclass_mode_model=True,
                 subclass_mode_data=True,
@@ -265,8 +265,12 @@ class ImageCLI(BaseCLI):
         model = config.model.clone()
         if self.checkpoint is not None:
             # the checkpoint's weights replace those that the run had started from, whose file need not exist any more
-            model.init_args.weights, model.init_args.pretrained = None, False
+            for option, nothing in (("weights", None), ("pretrained", False)):
+                if option in model.init_args:
+                    model.init_args[option] = nothing
         self.model = parser.instantiate(Namespace(model=model)).model
+        if self.subcommand == "fit":
+            self.model.check_trainable()
         check_imbalance(self.model, self.datamodule)
 
     def _compare_data(self) -> None:

@@ -17,7 +17,7 @@ from common.yaml_files import NoYAMLFormError
 from common.yaml_loader import load
 from datamodules import ImageDataModule
 from datamodules.files.image_files import ImageFiles
-from lightning_modules import ImageClassifier, StackingModule
+from lightning_modules import Classifier, ImageClassifier, TrainedClassifier
 from pipelines.cli.class_errors import unknown_class
 from records import run_dir
 
@@ -181,7 +181,7 @@ def trained_with(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
         parts["model"]["init_args"]["bases"] = [
             str(there if there.is_file() else here) for here, there in zip(bases, moved, strict=True)
         ]
-    return parts
+    return class_paths.without_dropped(parts)
 
 
 def check_classes(config: Namespace) -> None:
@@ -190,13 +190,16 @@ def check_classes(config: Namespace) -> None:
     Raises:
         ValueError: the model or the data is one
     """
-    for option, bases in (("model", (ImageClassifier,)), ("data", (ImageDataModule, ImageFiles))):
+    for option, bases in (
+        ("model", (Classifier, TrainedClassifier, ImageClassifier)),
+        ("data", (ImageDataModule, ImageFiles)),
+    ):
         path = config[option].class_path
         if class_paths.import_class(path) in bases:
             raise ValueError(unknown_class(option, path))
 
 
-def no_validation(trainer: Namespace, model: ImageClassifier, data: ImageDataModule) -> str | None:
+def no_validation(trainer: Namespace, model: TrainedClassifier, data: ImageDataModule) -> str | None:
     """Say why a fit never validates; None if it does.
 
     Args:
@@ -204,7 +207,7 @@ def no_validation(trainer: Namespace, model: ImageClassifier, data: ImageDataMod
         model: a stack validates on a part of what its head learns from
         data: brings the split
     """
-    if not isinstance(model, StackingModule) and not len(data.samples("val")):
+    if not model.learns_from_logits and not len(data.samples("val")):
         return "no sample is held out for it: set --data.val_fraction"
     if trainer.fast_dev_run:
         return None

@@ -6,8 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from datamodules.samples import Samples
-from lightning_modules import ImageClassifier
-from lightning_modules.stacked_classifier import StackedClassifier
+from lightning_modules import Classifier
 from pipelines.cli.after_run import print_history
 from records.csv_files import write_rows
 from records.result_files import keep_earlier
@@ -15,7 +14,7 @@ from records.run_dir import RunDir
 from records.whole_file import write_whole
 
 
-def write_predicted(run: RunDir, samples: Samples, model: ImageClassifier) -> str:
+def write_predicted(run: RunDir, samples: Samples, model: Classifier) -> str:
     """Write one row a sample: its name, the predicted class, that class's probability, and whether it is accepted.
 
     Only a stack with thresholds rejects; without any there is no column for it.
@@ -27,7 +26,7 @@ def write_predicted(run: RunDir, samples: Samples, model: ImageClassifier) -> st
     """
     names = dict(zip(samples.ids.tolist(), samples.sample_names(), strict=True))
     confidence, label = model.predictions["logits"].double().softmax(1).max(1)
-    accepted = model.accepted(model.predictions["logits"]) if isinstance(model, StackedClassifier) else None
+    accepted = model.accepted(model.predictions["logits"])
     verdicts = [[]] * len(label) if accepted is None else [["yes" if yes else "no"] for yes in accepted.tolist()]
     keep_earlier(run.predicted)
     with (
@@ -45,7 +44,7 @@ def write_predicted(run: RunDir, samples: Samples, model: ImageClassifier) -> st
     return str(run.predicted)
 
 
-def print_predicted(console: Console, path: str, model: ImageClassifier, notes: Sequence[str] = ()) -> None:
+def print_predicted(console: Console, path: str, model: Classifier, notes: Sequence[str] = ()) -> None:
     """Say where the predictions are, and what to bear in mind with them.
 
     Args:
@@ -58,5 +57,5 @@ def print_predicted(console: Console, path: str, model: ImageClassifier, notes: 
     leakage = {"leakage": model.leakage.plain()} if model.leakage is not None else {}
     origins = model.provenance.origins() if model.provenance is not None else {}
     print_history(console, {**origins, **leakage})
-    for note in (*notes, *(model.rejection_notes if isinstance(model, StackedClassifier) else ())):
+    for note in (*notes, *model.rejection_notes):
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)

@@ -20,7 +20,6 @@ from common.ranges import check_ranges
 from engine.out_of_memory import naming_smaller_batch
 from engine.quiet import quiet
 from figures import lr_curve
-from lightning_modules import StackingModule
 from pipelines.cli.held_run import new_run
 from pipelines.cli.image_cli import ImageCLI
 from pipelines.tune.finders import RangeTest, find_batch_size, find_learning_rate
@@ -123,7 +122,7 @@ class TuneCLI(ImageCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build a Trainer that knows the device; the runs that are timed get their own."""
-        if isinstance(self.model, StackingModule):
+        if self.model.is_stack:
             raise ValueError("tune is for models on images: the head of a stack trains in seconds as it is")
         if self.config.fit.ckpt_path:
             raise ValueError("tune trains from new weights: leave out --ckpt_path")

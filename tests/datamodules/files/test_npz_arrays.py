@@ -72,5 +72,7 @@ def test_damage__each_flip_and_cut_is_named(tmp_path):
 
 def test_damage__of_a_header_is_told_in_plain_words(tmp_path):
     path = archive(tmp_path / "a.npz", x_train=header((5,)).replace(b"False", b"Famse") + bytes(5))
-    with pytest.raises(ValueError, match="a.npz cannot be read as npz without pickle: the header of an array is damaged"):
+    with pytest.raises(
+        ValueError, match="a.npz cannot be read as npz without pickle: the header of an array is damaged"
+    ):
         read_arrays(path, ["x_train"])

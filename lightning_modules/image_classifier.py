@@ -1,0 +1,290 @@
+"""ImageClassifier: a backbone with a head over preprocessed images, the base of every family."""
+
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any, ClassVar, Literal, Self
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor, nn
+
+from common.options import option
+from ensembling.leakage import unknown_images
+from lightning_modules.preprocessing import Preprocessing
+from lightning_modules.shapes import output_shape
+from lightning_modules.trained_classifier import TrainedClassifier
+from lightning_modules.training.compute import check_compiler, compile_module
+from lightning_modules.training.freezing import (
+    check_unfreezing,
+    evaluate_frozen,
+    follow_unfreezing,
+    freeze_backbone,
+    unfreezing,
+    warn_of_random,
+)
+from lightning_modules.training.losses import log_shares
+from lightning_modules.training.parameter_groups import Rate, learning_rates
+from lightning_modules.training.single_image import check_batches
+from lightning_modules.training.stages import stages
+from lightning_modules.weights import Normalization, Weights, initial_weights, load_weights, statistics
+
+
+class FreezeOption:
+    """The option `freeze` beside Lightning's method of this name: setting it chooses, calling it freezes all."""
+
+    def __get__(self, model: "ImageClassifier | None", owner: type) -> Any:
+        """Return the option's default, or a model's method."""
+        return "none" if model is None else MethodType(pl.LightningModule.freeze, model)
+
+    def __set__(self, model: "ImageClassifier", choice: str) -> None:
+        """Choose what is not trained."""
+        vars(model)["frozen"] = choice
+
+
+@dataclass(eq=False, kw_only=True, repr=False)
+class ImageClassifier(TrainedClassifier):
+    """A backbone with a linear head over preprocessed images.
+
+    A family overrides `build_backbone` alone; `backbone` maps normalised images to embeddings `(batch, dim)` and `head`
+    maps those to logits `(batch, class)`.
+
+    Args:
+        input_size: height and width in pixels that images are resized to on the device; null takes the data's
+        backbone_lr_factor: learning rate of the backbone as a share of the head's
+        layer_decay: each stage of the backbone learns at this share of the rate of the stage after it, in (0, 1]
+        logit_adjustment: at evaluation, subtract this many times the log of each class's share of the training samples
+            from its logit, for a test that weighs rare classes like others (Menon et al. 2021); 0 subtracts nothing
+        freeze: what is not trained, BatchNorm's statistics included: none, backbone, or until:<stage> for the stages of
+            the backbone before that one
+        weights: a local file that the backbone starts from, .safetensors or a state dict saved by torch
+        pretrained: let the backbone start from timm's weights, which are downloaded
+        normalization: what images are normalised by: auto takes what the loaded weights were trained with, and else the
+            data's mean and standard deviation; data and imagenet say which
+        memory_format: order in memory of the backbone's convolutions and their images: contiguous (channels first) or
+            channels_last; the results are the same, and which is faster depends on model and machine: see `tune`
+        torch_compile: compile the backbone before its first batch, which takes up to minutes; on a CPU that needs a
+            C++ compiler
+    """
+
+    input_size: int | None = None
+    backbone_lr_factor: float = option(1.0, "training")
+    layer_decay: float = option(1.0, "training")
+    logit_adjustment: float = 0.0
+    freeze: str = FreezeOption()  # type: ignore[assignment]
+    weights: str | None = option(None, "training")
+    pretrained: bool = option(False, "training")
+    normalization: Normalization = "auto"
+    memory_format: Literal["contiguous", "channels_last"] = option("contiguous", "training")
+    torch_compile: bool = option(False, "training")
+
+    # the choice of `freeze`
+    frozen: ClassVar[str]
+
+    # what numbers its options take; those of a family add theirs
+    ranges: ClassVar[dict[str, str]] = {
+        "input_size": "[1, 16384]",
+        "backbone_lr_factor": "[0, inf)",
+        "layer_decay": "(0, 1]",
+        "logit_adjustment": "(-inf, inf)",
+    }
+    # children of the backbone that no file of weights need hold
+    not_transferred: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        # names of the backbone's tensors that do not start at random; None once a checkpoint has replaced them
+        self._loaded: frozenset[str] | None = frozenset()
+        super().__post_init__()
+        adjustment = self.logit_adjustment * log_shares(torch.tensor(self.info.class_counts))
+        self.register_buffer("_adjustment", adjustment, persistent=False)
+
+    def check_options(self) -> None:
+        """Refuse options that are out of their ranges, or contradict each other."""
+        super().check_options()
+        if self.logit_adjustment and self.loss.corrects_imbalance:
+            raise ValueError(
+                f"--model.logit_adjustment {self.logit_adjustment} and --model.loss {self.loss.description} both "
+                f"correct the imbalance of the classes: use one of them"
+            )
+        if self.logit_adjustment and not all(self.info.class_counts):
+            raise ValueError(
+                f"--model.logit_adjustment needs training samples of every class, not {self.info.class_counts}"
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width that the backbone takes, in pixels."""
+        return (self.input_size, self.input_size) if self.input_size is not None else self.info.image_size
+
+    @property
+    def imbalance_correction(self) -> str | None:
+        """The option that corrects the imbalance of the classes; None if none does."""
+        adjusted = f"--model.logit_adjustment {self.logit_adjustment}" if self.logit_adjustment else None
+        return super().imbalance_correction or adjusted
+
+    @property
+    def evaluation_facts(self) -> dict[str, Any]:
+        """What must stand beside its metrics, because it changes them at evaluation alone."""
+        return {"logit_adjustment": self.logit_adjustment} if self.logit_adjustment else {}
+
+    # what a family changes
+
+    @property
+    def timm_name(self) -> str | None:
+        """Name the architecture as timm does; None for networks of this project."""
+        return None
+
+    @property
+    def timm_options(self) -> dict[str, Any]:
+        """Keyword arguments that timm builds the architecture with."""
+        return {}
+
+    def build_backbone(self) -> nn.Module:
+        """Build the network from normalised images to embeddings `(batch, dim)`."""
+        raise NotImplementedError(f"{type(self).__name__} must override build_backbone()")
+
+    def statistics(self, weights: Weights | None) -> tuple[list[float], list[float]]:
+        """Return mean and standard deviation of each channel that images are normalised by.
+
+        Args:
+            weights: what the backbone starts from
+        """
+        return statistics(self.normalization, (self.info.mean, self.info.std), weights)
+
+    def stages(self) -> dict[str, list[nn.Parameter]]:
+        """Divide the backbone's parameters into stages, from its input to its embedding."""
+        return {name: [p for m in modules for p in m.parameters()] for name, modules in stages(self.backbone).items()}
+
+    def build(self) -> None:
+        """Build preprocessing, backbone and head; refuse an input size that the network cannot take."""
+        weights = initial_weights(self.weights, self.pretrained, self.timm_name, self.timm_options)
+        mean, std = self.statistics(weights)
+        self.preprocessing = Preprocessing(self.size, mean, std)
+        self.backbone = self.build_backbone()
+        dim = output_shape(self.backbone, (self.info.in_channels, *self.size))
+        if dim is None:
+            raise ValueError(self._size_error(self.backbone))
+        self.head: nn.Module = nn.Linear(dim[0], self.info.num_classes)
+        if weights is not None:
+            told, loaded = load_weights(self.backbone, weights, self.not_transferred)
+            self._loaded = frozenset(loaded)
+            rank_zero_info(told)
+            rank_zero_info(f"weights: images are normalised by mean {mean}, std {std} (--model.normalization)")
+            # what they were fitted on has been seen by this model too
+            self.provenance = weights.provenance
+            if unknown := self.provenance.unknown:
+                told = f"weights: {unknown_images(unknown)}"
+                rank_zero_warn(f"{told} (every result says so, and a stack over this model needs allow_unknown true)")
+        freeze_backbone(self.backbone, self.frozen, self.stages())
+        self.train()
+
+    def flat_size(self, features: nn.Module) -> int:
+        """Return how many values convolutions leave of one input image, once flattened.
+
+        Raises:
+            ValueError: the image is too small; the message names the smallest input size that works
+        """
+        shape = output_shape(features, (self.info.in_channels, *self.size))
+        if shape is None:
+            raise ValueError(self._size_error(features))
+        return int(torch.Size(shape).numel())
+
+    def _size_error(self, network: nn.Module) -> str:
+        channels, (height, width) = self.info.in_channels, self.size
+        smallest = next((s for s in range(1, 1025) if output_shape(network, (channels, s, s)) is not None), None)
+        return (
+            f"{type(self).__name__} cannot take images of {height}x{width} pixels; the smallest that works is "
+            f"{smallest}x{smallest}: set --model.input_size {smallest} or more"
+        )
+
+    # forward
+
+    def features(self, images: Tensor) -> Tensor:
+        """Compute the penultimate embedding.
+
+        Args:
+            images: uint8, shape `(batch, channel, height, width)`
+
+        Returns:
+            shape `(batch, dim)`
+        """
+        prepared = self.preprocessing(images)
+        if self.memory_format == "channels_last":
+            prepared = prepared.contiguous(memory_format=torch.channels_last)
+        return self.backbone(prepared)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute logits `(batch, class)` of uint8 images `(batch, channel, height, width)`."""
+        logits = self.head(self.features(images))
+        return logits - self._adjustment if self.logit_adjustment and not self.training else logits
+
+    # modes
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all modules but the frozen ones, which stay in evaluation mode."""
+        super().train(mode)
+        if mode:
+            evaluate_frozen(self)
+        return self
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """Add none, but refuse one that would not work; Lightning asks before it sets anything up."""
+        check_unfreezing(self.trainer, self, self.frozen)
+        return []
+
+    def setup(self, stage: str) -> None:
+        """Freeze what a callback unfreezes later, refuse batches too small, and choose how the backbone is computed.
+
+        Not in `build`: a model that is rebuilt from its checkpoint stays as it is.
+        """
+        self._follow_unfreezing()
+        if stage == "fit":
+            check_batches(self.trainer, self.backbone, (self.info.in_channels, *self.size))
+        if self.memory_format == "channels_last":
+            self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.torch_compile:
+            check_compiler(self.trainer.strategy.root_device)
+            compile_module(self.backbone)
+
+    def _follow_unfreezing(self) -> None:
+        callback = unfreezing(self.trainer)
+        if callback is not None and self.trainer.state.fn == "fit":
+            follow_unfreezing(callback, self.backbone, self.trainer.current_epoch)
+            self.train(self.training)
+
+    # steps
+
+    def on_fit_start(self) -> None:
+        """Warn of layers that are frozen at random; a run that goes on has loaded all of them."""
+        if self._loaded is not None:
+            warn_of_random(self.backbone, self._loaded)
+
+    def on_train_start(self) -> None:
+        """Train what callbacks have unfrozen."""
+        self._follow_unfreezing()
+        super().on_train_start()
+
+    def on_train_epoch_start(self) -> None:
+        """Train what callbacks have unfrozen by now."""
+        self._follow_unfreezing()
+        super().on_train_epoch_start()
+
+    # optimizer
+
+    def learning_rates(self) -> dict[nn.Parameter, Rate]:
+        """Return the group and relative learning rate of each parameter."""
+        return learning_rates(self.backbone, self.head, self.stages(), self.backbone_lr_factor, self.layer_decay)
+
+    # checkpoints
+
+    def architecture(self) -> dict[str, Any]:
+        """Return what is needed to rebuild this model without its weights, as plain Python types."""
+        plain = super().architecture()
+        # of the training; what stands under its name is Lightning's method
+        del plain["init_args"]["freeze"]
+        return plain
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Forget what the run had started from, which the checkpoint's weights replace."""
+        super().on_load_checkpoint(checkpoint)
+        self._loaded = None
