@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from common.printable import printable
+from common.settings import flat
 
 
 class HParamsMetrics(Callback):
@@ -23,7 +24,12 @@ class HParamsMetrics(Callback):
     def __init__(
         self, options: dict[str, Any], metrics: tuple[str, ...] = ("val/accuracy", "val/nll", "val/ece")
     ) -> None:
-        self.options, self.metrics = flatten(options), metrics
+        self.metrics = metrics
+        # lists become text
+        self.options = {
+            name: value if isinstance(value, bool | int | float) else printable(str(value))
+            for name, value in flat(options).items()
+        }
 
     @rank_zero_only
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -41,20 +47,3 @@ class HParamsMetrics(Callback):
     @staticmethod
     def _loggers(trainer: pl.Trainer) -> list[TensorBoardLogger]:
         return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-
-
-def flatten(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Join nested keys with dots; lists become text.
-
-    Example:
-        >>> flatten({"model": {"lr": 0.1, "hidden": [8, 8]}})
-        {'model.lr': 0.1, 'model.hidden': '[8, 8]'}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in options.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{name}.")
-        else:
-            flat[name] = value if isinstance(value, bool | int | float) else printable(str(value))
-    return flat

@@ -39,23 +39,8 @@ def settings_of(config: Mapping[str, Any]) -> Settings:
         >>> settings_of({"model": {"class_path": "lightning_modules.MLP", "init_args": {"width": 8}}, "run": {"a": 1}})
         {'model': 'MLP', 'model.width': '8'}
     """
-    flat: Settings = {}
-    flatten(config, "", flat)
-    return {name: value for name, value in flat.items() if not name.startswith(LEFT_OUT)}
-
-
-def flatten(content: Mapping[str, Any], above: str, flat: Settings) -> None:
-    """Add the options below a name to those that were found."""
-    for key, value in content.items():
-        if key == "class_path":
-            # of a class at the top of a file, which has no name
-            flat[above or "class_path"] = str(value).rpartition(".")[2]
-            continue
-        name = above if key == "init_args" else f"{above}.{key}" if above else str(key)
-        if isinstance(value, Mapping):
-            flatten(value, name, flat)
-        else:
-            flat[name] = value if isinstance(value, str) else json.dumps(value, default=str)
+    found = {name: value for name, value in flat(config).items() if not name.startswith(LEFT_OUT) and value != {}}
+    return {n: value if isinstance(value, str) else json.dumps(value, default=str) for n, value in found.items()}
 
 
 def dotted(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +76,12 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name, value in config.items():
         key = f"{prefix}{name}"
-        if isinstance(value, dict) and "class_path" in value:
+        if name == "class_path":
+            # of a class at the top of a file, which has no name
+            settings[key] = str(value).rpartition(".")[2]
+        elif name == "init_args" and isinstance(value, dict):
+            settings |= flat(value, prefix)
+        elif isinstance(value, dict) and "class_path" in value:
             # the module of a class is no setting
             settings[key] = value["class_path"].rpartition(".")[2]
             settings |= flat(value.get("init_args") or {}, f"{key}.")

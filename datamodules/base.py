@@ -98,6 +98,14 @@ class ImageDataModule(SplitOptions, pl.LightningDataModule):
         """The data set, read at first use."""
         return self.load()
 
+    def share(self, dataset: Dataset) -> None:
+        """Take a data set that another DataModule has read from the same place, in place of reading it again.
+
+        Args:
+            dataset: of the other one
+        """
+        vars(self)["dataset"] = dataset
+
     def load_predict(self) -> Samples | None:
         """Read samples without labels for `predict`; None predicts on the test split."""
         return None

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csc_array
-from scipy.special import bdtr
+from scipy.stats import binomtest
 from torch import Tensor
 
 from measures.calibration import ECE_BINS, confidence_bins, ece_by_chance
@@ -269,7 +269,7 @@ def mcnemar(correct: Tensor, other: Tensor) -> float:
         0.03125
     """
     wins, losses = int((correct & ~other).sum()), int((~correct & other).sum())
-    return min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5))) if wins + losses else 1.0
+    return float(binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
 
 
 def check_logits(name: str, logits: Tensor, labels: Tensor) -> None:

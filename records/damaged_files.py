@@ -1,6 +1,5 @@
 """Files of runs, read so that what is damaged is told and not raised."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,9 @@ import numpy as np
 
 from common import yaml_files
 from common.yaml_files import YAMLFileError
-from records.damaged import DamagedFileError, damaged
+from records.damaged import DamagedFileError
 from records.json_files import read_json
+from records.metrics_file import read_table
 from records.result_files import RESULT_WAY_OUT
 
 METRICS_WAY_OUT = "its curves are left out; copy it again from where it is whole"
@@ -48,21 +48,11 @@ def read_metrics(path: Path) -> dict[str, tuple[list[float], list[float]]]:
         DamagedFileError: it is no table of numbers
     """
     found: dict[str, list[tuple[float, float]]] = {}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            # a killed run leaves half of its last row
-            rows = list(csv.DictReader(line for line in file if line.endswith("\n")))
-        for row in rows:
-            if None in row or None in row.values():
-                raise ValueError("a row has more or fewer values than there are columns")
-            for name, text in row.items():
-                if name in ("epoch", "step") or not text:
-                    continue
-                epoch, value = float(row.get("epoch") or "nan"), float(text)
-                if np.isfinite(value):
-                    found.setdefault(name, []).append((epoch, value))
-    except (TypeError, ValueError, csv.Error) as error:
-        raise damaged(path, str(error), METRICS_WAY_OUT) from error
+    columns, rows = read_table(path, METRICS_WAY_OUT)
+    for row in (dict(zip(columns, texts, strict=True)) for texts in rows):
+        for name, text in row.items():
+            if name not in ("epoch", "step") and text and np.isfinite(value := float(text)):
+                found.setdefault(name, []).append((float(row.get("epoch") or "nan"), value))
     return {name: by_epoch(logged) for name, logged in found.items()}
 
 

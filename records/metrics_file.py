@@ -32,18 +32,7 @@ class MetricsFile:
         self.path = path
         # not yet in the file
         self.metrics: list[dict[str, Any]] = []
-        try:
-            self.columns, *rows = list(csv.reader(self._lines())) or [[]]
-            check_rows(self.columns, rows)
-        except (ValueError, csv.Error) as error:
-            raise damaged(path, str(error), WAY_OUT) from error
-
-    def _lines(self) -> list[str]:
-        """Read the lines of the file, but for half of one that a killed process has left at its end."""
-        if not self.path.is_file():
-            return []
-        with self.path.open(encoding="utf-8", newline="") as file:
-            return [line for line in file if line.endswith("\n")]
+        self.columns, _ = read_table(path, WAY_OUT) if path.is_file() else ([], [])
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int) -> None:
         """Note a row.
@@ -84,9 +73,10 @@ class MetricsFile:
             raise
 
     def _rows(self) -> list[dict[str, str]]:
-        rows = csv.DictReader(self._lines())
-        # None stands for what is missing, or too much
-        return [row for row in rows if None not in row and None not in row.values()]
+        if not self.path.is_file():
+            return []
+        columns, rows = read_table(self.path, WAY_OUT)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def cut(self, step: int) -> None:
         """Leave out what an earlier process logged after the state that a run goes on from: it is logged again.
@@ -103,6 +93,28 @@ class MetricsFile:
     def _write_whole(self, rows: Iterable[Mapping[str, Any]], columns: list[str]) -> None:
         with write_whole(self.path) as partial:
             partial.write_text(table(rows, columns, header=True), encoding="utf-8", newline="")
+
+
+def read_table(path: Path, way_out: str) -> tuple[list[str], list[list[str]]]:
+    """Read a metrics.csv, but for half of a line that a killed process has left at its end.
+
+    Args:
+        path: the file
+        way_out: what to do where it is damaged
+
+    Returns:
+        the names of its columns, and its rows
+
+    Raises:
+        DamagedFileError: it is no table of metrics
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            columns, *rows = list(csv.reader(line for line in file if line.endswith("\n"))) or [[]]
+        check_rows(columns, rows)
+    except (ValueError, csv.Error) as error:
+        raise damaged(path, str(error), way_out) from error
+    return columns, rows
 
 
 def check_rows(columns: list[str], rows: Iterable[list[str]]) -> None:

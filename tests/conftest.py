@@ -7,8 +7,8 @@ from common import class_paths
 from records import run_dir
 from tests.helpers.data import write_image_folder
 
-# two cores: more threads than that only wait for each other
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+# two cores: more threads than that only wait for each other, and processes beside each other share them
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """How a run's loss, accuracy, learning rate and throughput went."""
 
-import csv
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,6 +8,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from callbacks.drawing.base import Drawing, Drawn
 from callbacks.recorder import is_rehearsal
+from records.metrics_file import read_table
 from records.recorded import check_recorded
 from records.result_files import read_result
 
@@ -55,8 +55,8 @@ class LearningCurves(Drawing):
 
         result, path = read_result(run / "result.json"), run / "metrics.csv"
         check_recorded(path, result, "copy it again from where it is whole", may_grow=True)
-        with path.open(newline="", encoding="utf-8") as file:
-            curves = series_of(list(csv.DictReader(file)))
+        columns, rows = read_table(path, "copy it again from where it is whole")
+        curves = series_of([dict(zip(columns, row, strict=True)) for row in rows])
         if max((len(epochs) for name, (epochs, _) in curves.items() if name.endswith("/loss")), default=0) < 2:
             # one point is no curve
             return

@@ -68,7 +68,7 @@ def changed_cells(folder: Path, cells: Sequence[Cell], data: ImageDataModule) ->
         options = checkpoint.get("config", {}).get("data")
         own = build_data(options) if options is not None else data
         # read once for all
-        own.__dict__["dataset"] = data.dataset
+        own.share(data.dataset)
         own = drawn.setdefault(repr(options_of(own)), own)
         if phrases := changed_since(checkpoint, path, own, same=True):
             yield cell.name, phrases

@@ -128,7 +128,7 @@ def costs(plan: StackPlan, checked: Checked, folder: Path) -> dict[str, Cost]:
             key = f"{config.data.class_path} {options}"
             first = datasets.setdefault(key, data)
             if first is not data:
-                data.__dict__["dataset"] = first.dataset
+                data.share(first.dataset)
             if not found:
                 refuse_changed_cells(folder, plan.cells, data, plan.allow_changed)
                 check_samples(plan, data)

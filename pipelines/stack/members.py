@@ -167,7 +167,7 @@ def meta_samples(plan: StackPlan, data: ImageDataModule) -> list[Samples]:
     for number in range(min(len(plan.held_out_cells(member)) for member in plan.members)):
         part = replace(data, fold=number)
         # read once
-        part.__dict__["dataset"] = data.dataset
+        part.share(data.dataset)
         folds.append(part.samples(split))
     ids = torch.cat([samples.ids for samples in folds])
     everything = data.dataset.train.ids

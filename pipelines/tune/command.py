@@ -17,6 +17,7 @@ from rich.console import Console
 from common import class_paths, yaml_files
 from common.machine import device_name
 from common.ranges import check_ranges
+from common.settings import flat
 from engine.out_of_memory import naming_smaller_batch
 from engine.quiet import quiet
 from figures import lr_curve
@@ -201,7 +202,9 @@ class TuneCLI(ImageCLI):
                     yaml_files.write(partial, fragment(config, found), (f"found by {command}", f"on {device}"))
             if curve is not None and curve.losses:
                 self._draw(run, curve)
-        given = without(self.given, ["tune", *options_of(fragment(config, found))])
+        given = without(
+            self.given, ["tune", *flat(fragment(config, found)).keys() - {"model", "data", "model.optimizer"}]
+        )
         fit = shlex.join(["python", "train.py", "fit", *given, "--config", str(path), *class_paths.options()])
         self.console.print(f"{path}\nnext:  {fit}", soft_wrap=True, highlight=False, markup=False)
 
@@ -261,22 +264,6 @@ def fragment(config: Namespace, found: Findings) -> dict[str, Any]:
     if found.batch_size is not None:
         content["data"] = {"class_path": config.data.class_path, "init_args": {"batch_size": found.batch_size}}
     return content
-
-
-def options_of(content: dict[str, Any], prefix: str = "") -> list[str]:
-    """Name the options that a config sets, as a command line does.
-
-    Example:
-        >>> options_of({"trainer": {"precision": "32-true"}, "data": {"class_path": "x", "init_args": {"a": 8}}})
-        ['trainer.precision', 'data.a']
-    """
-    names: list[str] = []
-    for key, value in content.items():
-        if key == "init_args":
-            names += options_of(value, prefix)
-        elif key != "class_path":
-            names += options_of(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
-    return names
 
 
 def without(args: Sequence[str], options: Sequence[str]) -> list[str]:

@@ -2,7 +2,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from callbacks import HParamsMetrics
-from callbacks.hparams import flatten
 from lightning_modules import MLP
 from tests.helpers.data import Blobs
 from tests.helpers.training import trainer
@@ -21,5 +20,8 @@ def test_hparams__final_metrics_stand_beside_the_options(tmp_path):
     assert b"hp/val/accuracy" in announced
 
 
-def test_flatten__keeps_numbers_and_writes_lists():
-    assert flatten({"a": {"b": 1, "c": None}, "d": [1, 2]}) == {"a.b": 1, "a.c": "None", "d": "[1, 2]"}
+def test_options__keep_numbers_and_write_lists():
+    callback = HParamsMetrics(
+        {"a": {"b": 1, "c": None}, "d": [1, 2], "e": {"class_path": "x.Y", "init_args": {"f": 0.5}}}
+    )
+    assert callback.options == {"a.b": 1, "a.c": "None", "d": "[1, 2]", "e": "Y", "e.f": 0.5}

@@ -9,6 +9,7 @@ import figures
 from figures.learning_curves import series_of
 from figures.style import line, shortened
 from measures import curves as statistics
+from measures import per_class, reliability
 
 LONG = ["a$_$b " + "very " * 12 + str(number) for number in range(1000)]
 
@@ -18,19 +19,19 @@ def predicted(samples, classes, present=None, seed=0):
     labels = rng.choice(present if present is not None else classes, samples)
     logits = rng.normal(size=(samples, classes))
     logits[np.arange(samples), labels] += 2
-    return labels, statistics.softmax(logits)
+    return labels, reliability.softmax(logits)
 
 
 def everything(labels, probabilities, names):
     """All figures of predictions alone."""
-    counts = statistics.confusion_counts(labels, probabilities.argmax(1), len(names))
-    bins = statistics.reliability_bins(labels, probabilities)
+    counts = per_class.confusion_counts(labels, probabilities.argmax(1), len(names))
+    bins = reliability.reliability_bins(labels, probabilities)
     images = [np.zeros((8, 8, 1), dtype=np.uint8)] * min(9, len(labels))
     return {
         "confusion": figures.confusion_matrix(counts, names),
         "normalized": figures.confusion_matrix(counts, names, normalized=True, summarised=False),
-        "pairs": figures.confused_pairs(statistics.most_confused(counts), names),
-        "per_class": figures.per_class(statistics.class_report(counts), names),
+        "pairs": figures.confused_pairs(per_class.most_confused(counts), names),
+        "per_class": figures.per_class(per_class.class_report(counts), names),
         "reliability": figures.reliability(bins),
         "confidence": figures.confidence(labels, probabilities),
         "roc": figures.roc(statistics.roc_curves(labels, probabilities), names),
@@ -85,7 +86,7 @@ def test_confusion_matrix__a_thousand_classes_are_summarised():
 
 def test_per_class__worst_first_and_absent_classes_said():
     counts = np.array([[9, 1, 0], [5, 5, 0], [0, 0, 0]])
-    figure = figures.per_class(statistics.class_report(counts), ["cat", "dog", "eel"])
+    figure = figures.per_class(per_class.class_report(counts), ["cat", "dog", "eel"])
     scores, errors, support = figure.axes
     assert [label.get_text() for label in scores.get_yticklabels()] == ["dog", "cat"]
     assert [round(bar.get_width(), 6) for bar in errors.patches] == [0.5, 0.1]
@@ -95,7 +96,7 @@ def test_per_class__worst_first_and_absent_classes_said():
 
 def test_per_class__many_classes_are_summarised():
     counts = np.diag(np.arange(1, 1001))
-    figure = figures.per_class(statistics.class_report(counts), LONG)
+    figure = figures.per_class(per_class.class_report(counts), LONG)
     assert len(figure.axes[1].patches) == 40
     assert "of 1,000 classes" in figure.get_suptitle()
 

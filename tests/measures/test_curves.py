@@ -6,6 +6,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from ensembling.judging.rejection import risk_coverage
 from measures import curves as statistics
+from measures import per_class, reliability
 from measures.classification import classification_metrics
 
 
@@ -15,13 +16,13 @@ def predictions(samples=400, classes=5, seed=0):
     labels = rng.integers(0, classes, samples)
     logits = rng.normal(size=(samples, classes)) * 1.5
     logits[np.arange(samples), labels] += rng.normal(1.5, 2, samples)
-    return labels, statistics.softmax(logits), logits
+    return labels, reliability.softmax(logits), logits
 
 
 def test_confusion_counts__equal_scikit_learns():
     labels, probabilities, _ = predictions()
     predicted = probabilities.argmax(1)
-    counts = statistics.confusion_counts(labels, predicted, 5)
+    counts = per_class.confusion_counts(labels, predicted, 5)
     assert np.array_equal(counts, metrics.confusion_matrix(labels, predicted))
 
 
@@ -31,7 +32,7 @@ def test_class_report__equals_scikit_learns_with_absent_classes():
     labels[labels == 2] = 1
     labels[labels == 5] = 0
     predicted = np.where(probabilities.argmax(1) == 5, 4, probabilities.argmax(1))
-    report = statistics.class_report(statistics.confusion_counts(labels, predicted, 6))
+    report = per_class.class_report(per_class.confusion_counts(labels, predicted, 6))
     options = {"labels": range(6), "zero_division": 0}
     expected = metrics.precision_recall_fscore_support(labels, predicted, **options)
     for ours, theirs in zip((report.precision, report.recall, report.f1, report.support), expected, strict=True):
@@ -43,7 +44,7 @@ def test_class_report__equals_scikit_learns_with_absent_classes():
 def test_text_report__is_scikit_learns_and_names_what_is_absent():
     labels, probabilities, _ = predictions(classes=3)
     predicted = probabilities.argmax(1)
-    text = statistics.text_report(labels, predicted, ["cat", "dog", "eel", "fox"])
+    text = per_class.text_report(labels, predicted, ["cat", "dog", "eel", "fox"])
     expected = metrics.classification_report(labels, predicted, target_names=["cat", "dog", "eel"], digits=4)
     assert text == expected + "\nwithout a sample: fox\n"
 
@@ -51,7 +52,7 @@ def test_text_report__is_scikit_learns_and_names_what_is_absent():
 def test_text_report__its_averages_are_those_of_the_result():
     labels, probabilities, logits = predictions(classes=6)
     labels[labels == 2] = 1
-    text = statistics.text_report(labels, probabilities.argmax(1), list("abcdef"))
+    text = per_class.text_report(labels, probabilities.argmax(1), list("abcdef"))
     result = classification_metrics(torch.from_numpy(logits), torch.from_numpy(labels))
     macro = next(line for line in text.splitlines() if "macro avg" in line).split()
     assert macro[2:5] == [f"{result[name]:.4f}" for name in ("precision_macro", "recall_macro", "f1_macro")]
@@ -59,10 +60,10 @@ def test_text_report__its_averages_are_those_of_the_result():
 
 def test_most_confused__most_frequent_first_with_shares():
     counts = np.array([[8, 2, 0], [5, 5, 0], [1, 0, 0]])
-    pairs = statistics.most_confused(counts, 2)
+    pairs = per_class.most_confused(counts, 2)
     assert [(p.true, p.predicted, p.count, p.share) for p in pairs] == [(1, 0, 5, 0.5), (0, 1, 2, 0.2)]
-    assert len(statistics.most_confused(counts, 9)) == 3
-    assert statistics.most_confused(np.eye(3, dtype=np.int64)) == []
+    assert len(per_class.most_confused(counts, 9)) == 3
+    assert per_class.most_confused(np.eye(3, dtype=np.int64)) == []
 
 
 def test_reliability_bins__ece_is_the_results():
@@ -70,7 +71,7 @@ def test_reliability_bins__ece_is_the_results():
     # some exactly sure, right and wrong
     probabilities[:4] = np.eye(5)[labels[:4]]
     probabilities[4:6] = np.eye(5)[(labels[4:6] + 1) % 5]
-    bins = statistics.reliability_bins(labels, probabilities)
+    bins = reliability.reliability_bins(labels, probabilities)
     expected = multiclass_calibration_error(torch.from_numpy(probabilities), torch.from_numpy(labels), 5, n_bins=15)
     assert bins.ece == pytest.approx(float(expected), abs=1e-7)
     assert bins.counts.sum() == len(labels)
@@ -85,7 +86,7 @@ def test_reliability_bins__almost_sure_is_sure_in_single_precision():
     logits = torch.stack([margins, torch.zeros(80), torch.full((80,), -50.0)], 1)
     # the surer half is wrong at times, the other one never: in one bin the two would make up for each other
     labels = torch.tensor([0, 0, 0, 1] * 10 + [0] * 40)
-    bins = statistics.reliability_bins(labels.numpy(), logits.double().softmax(1).numpy())
+    bins = reliability.reliability_bins(labels.numpy(), logits.double().softmax(1).numpy())
     assert bins.ece == pytest.approx(classification_metrics(logits, labels)["ece"], abs=1e-7)
 
 
@@ -173,8 +174,8 @@ def test_risk_coverage_curve__is_that_of_a_stacks_report():
 )
 def test_check_predictions__refuses(labels, probabilities, message):
     with pytest.raises(ValueError, match=message):
-        statistics.check_predictions(np.array(labels), np.array(probabilities))
+        reliability.check_predictions(np.array(labels), np.array(probabilities))
 
 
 def test_softmax__of_large_logits():
-    assert statistics.softmax(np.array([[1e4, 0.0, -1e4]])).tolist() == [[1, 0, 0]]
+    assert reliability.softmax(np.array([[1e4, 0.0, -1e4]])).tolist() == [[1, 0, 0]]

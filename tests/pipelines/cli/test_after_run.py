@@ -4,6 +4,7 @@ import json
 from rich.console import Console
 
 from pipelines.cli import after_run
+from pipelines.tune.table import compute_table
 from pipelines.tune.timing import REFERENCE, Candidate, Measurement
 from records.run_dir import RunDir
 
@@ -82,7 +83,7 @@ def test_compute_table__says_why_not():
         Measurement(Candidate(torch_compile=True), [150.0], losses),
     ]
     console = Console(width=160, record=True)
-    console.print(after_run.compute_table(measurements))
+    console.print(compute_table(measurements))
     lines = [line for line in console.export_text().splitlines() if line.startswith("│")]
     expected = ["", "not faster", "does not keep the loss", "failed: no [bold] such thing", "chosen"]
     for line, verdict in zip(lines, expected, strict=True):
