@@ -12,7 +12,6 @@ import statistics
 import sys
 import tempfile
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -22,6 +21,7 @@ import torch
 from rich.console import Console
 
 from common.machine import device_name
+from common.options import configurable
 from datamodules import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
 from engine.allocator import keep_large_blocks
@@ -44,7 +44,7 @@ FAMILIES = {
 }
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class Generated(ImageDataModule):
     """Noise with a bright square whose place is the class."""
 

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -28,6 +27,7 @@ from torchvision.transforms import v2
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import datamodules.dataset
+from common.options import configurable
 from datamodules import ImageDataModule
 from engine.allocator import keep_large_blocks
 from engine.gpu_check import stop_probing_for_gpus
@@ -52,7 +52,7 @@ def generate(count, seed):
 # ours
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class Generated(ImageDataModule):
     """Generated images.
 

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -25,6 +24,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
+from common.options import configurable
 from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
 from ensembling.heads.fitting import MLPHead
@@ -34,7 +34,7 @@ from lightning_modules.checkpoints import load_classifier
 CLASSES, SIZE, BATCH, LR = 10, 32, 128, 1e-3
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class Generated(ImageDataModule):
     """Noise in colour, brighter with the class.
 

@@ -1,8 +1,10 @@
 """What an option means to the rest of the project, written on the option's own field."""
 
 from collections.abc import Iterator
-from dataclasses import Field, field, fields
-from typing import Any, Literal
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Literal, TypeVar, dataclass_transform
+
+T = TypeVar("T")
 
 # of data: split is how it is split; reading how it is read, and not which data is meant; serving how batches are made;
 # of models: training is how one is trained and computed, as against what it is
@@ -26,6 +28,18 @@ def option(default: Any, role: Role) -> Any:
         ['fold']
     """
     return field(default=default, metadata={"role": role})
+
+
+@dataclass_transform(eq_default=False, kw_only_default=True, field_specifiers=(field, option))
+def configurable(kind: type[T]) -> type[T]:
+    """Make a dataclass of a model or DataModule, whose fields are its options on the command line.
+
+    It is compared by identity and shown as torch shows modules; a subclass can add options without a default.
+
+    Args:
+        kind: the class
+    """
+    return dataclass(eq=False, kw_only=True, repr=False)(kind)
 
 
 def options_with(kind: Any, role: Role | None) -> Iterator[Field]:

@@ -1,7 +1,6 @@
 """ImageDataModule: splits, loaders and whole-batch augmentation, shared by every data set."""
 
 import hashlib
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +11,7 @@ from lightning.pytorch.trainer.states import RunningStage
 from torch import Tensor
 
 from common.few import few
-from common.options import option
+from common.options import configurable, option
 from common.ranges import check_ranges
 from datamodules.augmentation.mixing import mix
 from datamodules.augmentation.transforms import Step, augment, check_steps
@@ -37,7 +36,7 @@ RANGES = {
 }
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class ImageDataModule(SplitOptions, pl.LightningDataModule):
     """Samples of one data set in four disjoint splits: train, val, stack (for the meta-model) and test.
 

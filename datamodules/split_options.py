@@ -1,6 +1,5 @@
 """Options that say how the samples of a data set are split, and what they hold out of training or leave out of it."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -8,7 +7,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
 from common.few import few
-from common.options import option
+from common.options import configurable, option
 from common.ranges import check_ranges
 from datamodules.dataset import Dataset
 from datamodules.names import matching, unknown_names
@@ -26,7 +25,7 @@ RANGES = {
 }
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class SplitOptions:
     """How the samples of a data set are split.
 

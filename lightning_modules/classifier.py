@@ -1,13 +1,14 @@
 """Classifier: what every model has, whether it is trained or not: the data it knows, and what its checkpoint says."""
 
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from common import class_paths
 from common.lightning_seam import trainer_of
+from common.options import configurable
 from common.ranges import check_ranges
 from datamodules.base import ImageDataModule
 from datamodules.info import DataInfo
@@ -17,7 +18,7 @@ from ensembling.leakage import Leakage
 from lightning_modules.evaluated import Evaluated
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class Classifier(Evaluated):
     """A model from images to logits, which knows its data and records in its checkpoint what it has seen.
 

@@ -1,6 +1,5 @@
 """ImageClassifier: a backbone with a head over preprocessed images, the base of every family."""
 
-from dataclasses import dataclass
 from types import MethodType
 from typing import Any, ClassVar, Literal, Self
 
@@ -9,7 +8,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
-from common.options import option
+from common.options import configurable, option
 from ensembling.leakage import unknown_images
 from lightning_modules.preprocessing import Preprocessing
 from lightning_modules.shapes import output_shape
@@ -42,7 +41,7 @@ class FreezeOption:
         vars(model)["frozen"] = choice
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class ImageClassifier(TrainedClassifier):
     """A backbone with a linear head over preprocessed images.
 

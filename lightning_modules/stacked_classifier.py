@@ -1,6 +1,6 @@
 """StackedClassifier: a whole stack in one file: bases, head, temperature and thresholds."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from common import class_paths
+from common.options import configurable
 from datamodules.info import DataInfo
 from datamodules.provenance import Provenance
 from ensembling.heads.fitting import Head, head_from_plain, head_plain
@@ -21,7 +22,7 @@ from lightning_modules.classifier import Classifier
 from lightning_modules.training.losses import CrossEntropy
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class StackedClassifier(Classifier):
     """Images to a stack's calibrated logits; what `python train.py stack` leaves behind.
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from common.options import option
+from common.options import configurable, option
 from datamodules.base import ImageDataModule
 from datamodules.data_record import DataChangedError, changes, is_meant, only_numbered, record_of
 from datamodules.loaders import Batch
@@ -38,7 +38,7 @@ from records.run_dir import unique_names
 META_VAL_FRACTION = 0.2
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class StackingModule(TrainedClassifier):
     """A head on the logits of frozen bases: an average, a logistic regression or an MLP.
 

@@ -1,6 +1,5 @@
 """TrainedClassifier: loss, optimizer and schedule, and the one training step of every model."""
 
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -9,7 +8,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from common.options import option
+from common.options import configurable, option
 from datamodules.loaders import Batch
 from lightning_modules.classifier import Classifier
 from lightning_modules.training.epoch_sums import EpochSums
@@ -19,7 +18,7 @@ from lightning_modules.training.parameter_groups import Rate, build_optimizer
 from lightning_modules.training.schedules import Schedule, WarmupCosine
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class TrainedClassifier(Classifier):
     """A classifier that is trained in epochs.
 

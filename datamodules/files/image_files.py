@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from common.few import few
-from common.options import option
+from common.options import configurable, option
 from common.ranges import check_range
 from datamodules.augmentation.transforms import Step
 from datamodules.base import ImageDataModule
@@ -89,7 +89,7 @@ class Read:
     values: tuple[int, int]
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class ImageFiles(ImageDataModule):
     """Image files, each decoded once, at the size that they are served at.
 

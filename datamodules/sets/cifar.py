@@ -1,16 +1,15 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009), read through torchvision."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from common.options import option
+from common.options import configurable, option
 from datamodules.augmentation.transforms import Step
 from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset
 from datamodules.sets.torchvision_sets import load_torchvision
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class CIFAR10(ImageDataModule):
     """50,000 training and 10,000 test images of 32x32 pixels in 10 classes.
 
@@ -29,7 +28,7 @@ class CIFAR10(ImageDataModule):
         return load_torchvision(self.dataset_name, self.root, self.download, self.image_size)
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class CIFAR100(CIFAR10):
     """50,000 training and 10,000 test images of 32x32 pixels in 100 classes."""
 

@@ -1,9 +1,8 @@
 """scikit-learn's digits: 1,797 real grey 8x8 images that ship with the package."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from common.options import configurable
 from datamodules.augmentation.transforms import Step
 from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
@@ -13,7 +12,7 @@ from datamodules.splits import stratified_holdout
 TEST_FRACTION, TEST_SEED = 0.2, 0
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class Digits(ImageDataModule):
     """Handwritten digits that ship with scikit-learn; needs no network.
 

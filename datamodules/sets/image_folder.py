@@ -3,13 +3,13 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
 from common.few import count_of, few
+from common.options import configurable
 from datamodules.files.folder_layout import find_splits, refuse_repeated, sub_folders
 from datamodules.files.found_files import OUTSIDE, describe_left_out, walk_images
 from datamodules.files.image_files import TEST, TRAIN, VAL, ImageFiles, Listing
@@ -18,7 +18,7 @@ from datamodules.names import one_form, tell_alike, unknown_names
 SPLIT_NUMBERS = {"train": TRAIN, "val": VAL, "test": TEST}
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class ImageFolder(ImageFiles):
     """Images in one folder a class.
 

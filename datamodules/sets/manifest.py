@@ -3,7 +3,6 @@
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -14,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from common.few import count_of, few
-from common.options import option
+from common.options import configurable, option
 from datamodules.files.cell_values import fractions, is_missing, whole_numbers
 from datamodules.files.image_files import TEST, TRAIN, VAL, ImageFiles, Listing
 from datamodules.files.manifest_paths import PathCheck, unique_ids
@@ -35,7 +34,7 @@ SPLIT_NAMES = {
 NO_SOURCE = "unknown"
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class Manifest(ImageFiles):
     """Images listed in a CSV or parquet file with the columns path and label, and perhaps split, source and group.
 

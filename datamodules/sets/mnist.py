@@ -1,16 +1,15 @@
 """MNIST (LeCun et al. 1998) and FashionMNIST (Xiao et al. 2017), read through torchvision."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from common.options import option
+from common.options import configurable, option
 from datamodules.augmentation.transforms import Step
 from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset
 from datamodules.sets.torchvision_sets import load_torchvision
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class MNIST(ImageDataModule):
     """60,000 training and 10,000 test images of handwritten digits, grey, 28x28 pixels.
 
@@ -29,7 +28,7 @@ class MNIST(ImageDataModule):
         return load_torchvision(self.dataset_name, self.root, self.download, self.image_size)
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class FashionMNIST(MNIST):
     """60,000 training and 10,000 test images of clothes, grey, 28x28 pixels, 10 classes."""
 

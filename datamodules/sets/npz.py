@@ -1,7 +1,6 @@
 """Images in one npz file, as the notebooks wrote them."""
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -10,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
 from common.few import SHOWN, count_of, few
-from common.options import option
+from common.options import configurable, option
 from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
 from datamodules.files.npz_arrays import read_arrays
@@ -21,7 +20,7 @@ SPLITS = ("train", "val", "test")
 LARGEST = np.iinfo(np.int64).max
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class Npz(ImageDataModule):
     """Arrays x_train, y_train, x_test, y_test and perhaps x_val, y_val in one npz file.
 

@@ -1,15 +1,15 @@
 """ConvNeXt (Liu et al. 2022, arXiv:2201.03545)."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
 
+from common.options import configurable
 from lightning_modules.families.timm_backbones import timm_backbone
 from lightning_modules.image_classifier import ImageClassifier
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class ConvNeXt(ImageClassifier):
     """ConvNeXt tiny and small.
 

@@ -1,14 +1,15 @@
 """CustomCNN: blocks of two convolutions, pooled globally."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from torch import nn
 
+from common.options import configurable
 from lightning_modules.image_classifier import ImageClassifier
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class CustomCNN(ImageClassifier):
     """Blocks of two 3x3 convolutions with BatchNorm, each pooled, then global pooling and a dense layer.
 

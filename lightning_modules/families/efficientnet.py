@@ -1,10 +1,10 @@
 """EfficientNet (Tan and Le 2019, arXiv:1905.11946), V2 (2021, arXiv:2104.00298) and Lite."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
 
+from common.options import configurable
 from lightning_modules.families.timm_backbones import timm_backbone
 from lightning_modules.image_classifier import ImageClassifier
 
@@ -22,7 +22,7 @@ TIMM_NAMES = {
 }
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class EfficientNet(ImageClassifier):
     """EfficientNet B0, the V2 family and the Lite family.
 

@@ -1,14 +1,15 @@
 """Linear and MLP: classifiers on flattened pixels."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from torch import nn
 
+from common.options import configurable
 from lightning_modules.image_classifier import ImageClassifier
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class Linear(ImageClassifier):
     """Softmax regression on pixels."""
 
@@ -17,7 +18,7 @@ class Linear(ImageClassifier):
         return nn.Flatten()
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class MLP(ImageClassifier):
     """Fully connected layers, each with BatchNorm, ReLU and dropout.
 

@@ -1,15 +1,15 @@
 """ResNet (He et al. 2016, arXiv:1512.03385)."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
 
+from common.options import configurable
 from lightning_modules.families.timm_backbones import timm_backbone
 from lightning_modules.image_classifier import ImageClassifier
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class ResNet(ImageClassifier):
     """Residual networks of 18, 34 or 50 layers.
 

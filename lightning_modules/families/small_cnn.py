@@ -1,13 +1,12 @@
 """SmallCNN: two convolutions and a dense layer, small enough for a microcontroller."""
 
-from dataclasses import dataclass
-
 from torch import nn
 
+from common.options import configurable
 from lightning_modules.image_classifier import ImageClassifier
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class SmallCNN(ImageClassifier):
     """Unpadded 3x3 convolutions with 32 and 64 channels, each pooled, then a dense layer of 64."""
 

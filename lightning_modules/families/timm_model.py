@@ -1,11 +1,12 @@
 """Any backbone of timm, by its name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from torch import nn
 
+from common.options import configurable
 from lightning_modules.families.timm_backbones import (
     check_options,
     matched_stages,
@@ -17,7 +18,7 @@ from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.weights import Weights, for_channels
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class Timm(ImageClassifier):
     """Any architecture of timm as a backbone, by its name.
 

@@ -1,15 +1,15 @@
 """VGG (Simonyan and Zisserman 2015, arXiv:1409.1556)."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import nn
 
+from common.options import configurable
 from lightning_modules.image_classifier import ImageClassifier
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class VGG(ImageClassifier):
     """VGG features, flattened into a dense layer of 64.
 

@@ -1,8 +1,9 @@
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import pytest
 import torch
 
+from common.options import configurable
 from datamodules import CIFAR10, MNIST, Digits, ImageFolder, Manifest, Npz
 from datamodules.base import ImageDataModule
 from datamodules.data_record import DataRecord, changes, is_meant, only_numbered, options_of
@@ -27,7 +28,7 @@ ROWS = [
 ]
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class Listed(ImageDataModule):
     """Samples from a list of rows, as a manifest gives them.
 

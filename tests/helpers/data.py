@@ -1,12 +1,12 @@
 """Small generated data."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from common.options import configurable
 from datamodules import DataInfo
 from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
@@ -35,7 +35,7 @@ def blobs(count, size=16, channels=1, num_classes=3, seed=0):
     return images, labels
 
 
-@dataclass(eq=False, kw_only=True, repr=False)
+@configurable
 class Blobs(ImageDataModule):
     """Generated images that are easy to tell apart.
 

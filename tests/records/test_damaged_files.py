@@ -23,7 +23,11 @@ def test_read_metrics__half_a_last_row_is_left_out_and_other_damage_is_told(tmp_
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,step,loss\n0,1,0.5\n1,2,0.2")
     assert read_metrics(path) == {"loss": ([0], [0.5])}
-    for damage in ("epoch,step,loss\n0,1,0.5\n1\n2,3,0.1\n", "epoch,step,loss\n0,1,0.5,1\n", "epoch,step,loss\n0,1,0.x\n"):
+    for damage in (
+        "epoch,step,loss\n0,1,0.5\n1\n2,3,0.1\n",
+        "epoch,step,loss\n0,1,0.5,1\n",
+        "epoch,step,loss\n0,1,0.x\n",
+    ):
         path.write_text(damage)
         with pytest.raises(DamagedFileError, match="metrics.csv is damaged"):
             read_metrics(path)
