@@ -3,9 +3,10 @@
 Ours has the progress bar, both loggers, metrics, EMA, a schedule and checkpoints of every epoch. The peer is what one
 would write by hand for the same: the same model, loader, optimizer and EMA, training loss and accuracy summed on the
 device, validation with the same metrics, two checkpoints and a few TensorBoard scalars an epoch. Each runs in a process
-of its own, and they train a few steps at a time in turns, so that what else the machine does meets both alike; what an
+of its own, and they train a few steps at a time in turns, so that what else the machine does meets all alike; what an
 epoch took is the sum of its turns, all that its end brings with it counted in. The first and the last epoch are left
-out, and several pairs of processes are started. The last line holds the model with the lowest ratio (the median over
+out, and the processes are started several times. A third side is ours with Lightning's stock loops in place of those of
+`engine/`: what ours win over them is `over_stock`. The last line holds the model with the lowest ratio (the median over
 all epochs), and all ratios.
 """
 
@@ -36,6 +37,7 @@ from engine.gpu_check import stop_probing_for_gpus
 from lightning_modules import MLP, ResNet, SmallCNN
 from lightning_modules.training.parameter_groups import build_optimizer
 from measures.classification import classification_metrics
+from pipelines.cli import image_cli
 from pipelines.cli.image_cli import ImageCLI
 from pipelines.main import quieten
 
@@ -48,6 +50,7 @@ CASES = {
     "ResNet-18 512": (ResNet, 512, 0, 50_000, 5, 1),
 }
 STEPS_ON_GPU = 24
+SIDES = ("ours", "peer", "stock")
 LR, DECAY = 0.001, 0.999
 
 
@@ -142,6 +145,12 @@ def ours(model_class, path, batch, epochs, device, folder, turns):
     TimedCLI(words + (["--trainer.precision=bf16-mixed"] if device.type == "cuda" else []))
 
 
+def stock(*arguments):
+    """Train as ours, with Lightning's own loops."""
+    image_cli.use_lean_loop = lambda trainer: None
+    ours(*arguments)
+
+
 def peer(model_class, path, batch, epochs, device, folder, turns):
     pl.seed_everything(0)
     data = Npz(path=str(path), batch_size=batch, augmentation=("crop", "flip"))
@@ -212,18 +221,21 @@ def train(side, arguments, device, steps, mine, other, answer):
     quieten()
     turns = Turns(mine, other, device, steps)
     with Path(os.devnull).open("w") as hidden, contextlib.redirect_stdout(hidden):
-        {"ours": ours, "peer": peer}[side](*arguments, turns)
+        {"ours": ours, "stock": stock, "peer": peer}[side](*arguments, turns)
     # the first epoch warms up; the last has ended unseen
     answer.send(turns.seconds[1:-1])
 
 
 def take_turns(arguments, device, steps, folder, order):
-    """Train both sides in turns of some steps; return the seconds of each side's epochs."""
+    """Train all sides in turns of some steps; return the seconds of each side's epochs.
+
+    All have as many turns, so each has ended its last when the one before it in the order waits for it no more.
+    """
     spawn = multiprocessing.get_context("spawn")
-    # the first of a pair finds the caches as the other one left them
+    # the first finds the caches as the last one left them
     semaphores = {side: spawn.Semaphore(int(side == order[0])) for side in order}
     receiving, processes = {}, []
-    for side, other in (order, order[::-1]):
+    for side, other in zip(order, (*order[1:], order[0]), strict=True):
         receiving[side], sending = spawn.Pipe(duplex=False)
         own = Path(folder) / side
         own.mkdir(exist_ok=True)
@@ -270,17 +282,21 @@ def main():
             arrays = {"x_train": images, "y_train": labels, "x_test": images[:500], "y_test": labels[:500]}
             np.savez(path, **arrays)
             trained = count - count // 10
-            rates, ratios = {"ours": [], "peer": []}, []
+            rates, ratios, over_stock = {side: [] for side in SIDES}, [], []
             for repeat in range(options.repeats):
-                order = ("ours", "peer") if repeat % 2 else ("peer", "ours")
+                order = (*SIDES[repeat % 3 :], *SIDES[: repeat % 3])
                 seconds = take_turns((model_class, path, batch, epochs), device, steps, folder, order)
                 for side, values in seconds.items():
                     rates[side] += [trained / value for value in values]
                 epochs_of_pair = [right / left for left, right in zip(seconds["ours"], seconds["peer"], strict=True)]
                 ratios += epochs_of_pair
+                over_stock += [right / left for left, right in zip(seconds["ours"], seconds["stock"], strict=True)]
                 print(f"{name}: ratios of epochs {', '.join(f'{ratio:.2f}' for ratio in epochs_of_pair)}", flush=True)
         results[name] = {side: round(statistics.median(values), 1) for side, values in rates.items()}
         results[name]["ratio"] = round(statistics.median(ratios), 3)
+        results[name]["over_stock"] = round(statistics.median(over_stock), 3)
+        spread = statistics.quantiles(over_stock, n=4)
+        results[name]["over_stock_quartiles"] = [round(spread[0], 3), round(spread[2], 3)]
     worst = min(results, key=lambda name: results[name]["ratio"])
     print(json.dumps({**results[worst], "unit": "images/s", "case": worst, "device": str(device), "all": results}))
 

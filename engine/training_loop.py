@@ -2,18 +2,23 @@
 
 from typing import Any, cast
 
+import lightning
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.combined_loader import _MaxSizeCycle
 
 from datamodules.loaders import Batch
 from engine.hooks import autocast, is_covered, overrides, overriding, saves_at_epoch_ends, to_device
 from engine.validation_loop import LeanValidationLoop
 from lightning_modules import TrainedClassifier
+
+# the minor version of Lightning whose loops these take the place of, and with which the suite ran
+TESTED = "2.6."
 
 
 class LeanEpochLoop(_TrainingEpochLoop):
@@ -167,11 +172,17 @@ class FitLoop(_FitLoop):
 
 
 def use_lean_loop(trainer: pl.Trainer) -> None:
-    """Put our loops in the place of Lightning's.
+    """Put our loops in the place of Lightning's, if this is a version that they were tested with.
 
     Args:
         trainer: that has not begun
     """
+    if not lightning.__version__.startswith(TESTED):
+        rank_zero_info(
+            f"Lightning's own training loops are used: the faster ones of this project are for version {TESTED}x, and "
+            f"this is {lightning.__version__}"
+        )
+        return
     stock, inner = trainer.fit_loop, trainer.fit_loop.epoch_loop
     trainer.fit_loop = FitLoop(trainer, min_epochs=stock.min_epochs, max_epochs=stock.max_epochs)
     loop = LeanEpochLoop(trainer, min_steps=inner.min_steps, max_steps=inner.max_steps)

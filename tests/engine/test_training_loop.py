@@ -227,3 +227,13 @@ def test_loop__a_resumed_run_ends_at_the_uninterrupted_weights(schedule, limits,
     assert fitting.optimizers[0].param_groups[0]["lr"] == uninterrupted.optimizers[0].param_groups[0]["lr"]
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_use_lean_loop__another_version_of_lightning_keeps_its_own(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("engine.training_loop.lightning.__version__", "2.7.0")
+    fitting = trainer(tmp_path)
+    with caplog.at_level("INFO"):
+        use_lean_loop(fitting)
+    assert not isinstance(fitting.fit_loop.epoch_loop, LeanEpochLoop)
+    assert "Lightning's own training loops are used" in caplog.text
+    assert "this is 2.7.0" in caplog.text
