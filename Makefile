@@ -21,7 +21,7 @@ demo: install ## train three classifiers on the embedded digits, stack them, sho
 	$(BIN)/python train.py stack --config configs/stack/digits.yaml
 
 test: install ## run the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 faults: install ## damage, kill and misuse it thousands of times, which takes an hour
 	FAULTS_LONG=1 $(BIN)/python -m pytest tests/faults

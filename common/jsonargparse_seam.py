@@ -10,7 +10,7 @@ import jsonargparse._paths
 import jsonargparse._typehints
 import jsonargparse._util
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_dumper, set_loader
+from jsonargparse import ArgumentParser, Namespace, set_dumper, set_loader, set_parsing_settings
 
 from common import yaml_files
 from common.class_paths import current, judge, without_dropped
@@ -140,6 +140,10 @@ def option_names(parser: ArgumentParser) -> list[str]:
     return [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
 
 
+# a config is a file of this machine, and a value that may be anything is left as it is written
+set_parsing_settings(
+    config_read_mode_urls_enabled=False, config_read_mode_fsspec_enabled=False, instantiate_subclass_spec_in_any=False
+)
 check_version()
 _read_any = jsonargparse._paths.Path.read_text
 guard_imports()

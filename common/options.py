@@ -49,4 +49,16 @@ def options_with(kind: Any, role: Role | None) -> Iterator[Field]:
         kind: a dataclass, or an object of one
         role: of the options; None for those without one
     """
-    return (f for f in fields(kind) if f.metadata.get("role") == role)
+    return (f for f in fields(kind) if role_of(kind, f.name) == role)
+
+
+def role_of(kind: Any, name: str) -> Role | None:
+    """Return the role of an option; a class that gives it another default keeps the role.
+
+    Args:
+        kind: a dataclass, or an object of one
+        name: of the option
+    """
+    classes = (kind if isinstance(kind, type) else type(kind)).__mro__
+    own = (vars(base).get("__dataclass_fields__", {}).get(name) for base in classes)
+    return next((f.metadata["role"] for f in own if f is not None and "role" in f.metadata), None)

@@ -1,33 +1,17 @@
 """What to do where memory does not suffice."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import lightning.pytorch as pl
-import torch
 
+from common.memory_errors import is_out_of_memory
 from datamodules import ImageDataModule
 from lightning_modules import Classifier
-
-# for data that is read before anything is computed
-OUT_OF_MEMORY = (
-    "out of memory: keep image files on disk by --data.cache none, or take smaller images by --data.image_size or "
-    "--model.input_size"
-)
-# of torch on a CPU, on Apple's devices and of the libraries it calls
-MESSAGES = re.compile(r"can't allocate memory|out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED")
 
 
 class OutOfMemoryError(ValueError):
     """A batch needs more memory than there is."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory did not suffice, on the device or on the host."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and MESSAGES.search(str(error)) is not None
 
 
 @contextmanager

@@ -14,10 +14,9 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ensembling.choices import LOGIT_CACHE
 from records.whole_file import save_tensors, write_whole
 
-# next to what data sets keep of image files
-LOGIT_CACHE = "runs/.cache/logits"
 # seconds after which a file that was never renamed is one that a killed process has left
 ABANDONED = 24 * 3600
 

@@ -1,16 +1,15 @@
 """Logits of frozen bases, computed once for a split."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from common.gather import gather_by_id
 from datamodules.loaders import BatchLoader
-from ensembling.tta import TTA, tta_logits
+from ensembling.choices import TTA, Features
+from ensembling.tta import tta_logits
 
-Features = Literal["logits", "log_probabilities", "probabilities"]
 # no more can be said of 1e-13 than of 0, which a base gives to a class that it does not know
 LOG_FLOOR = -30.0
 

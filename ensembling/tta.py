@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-TTA = Literal["none", "flip", "flip_shift"]
+from ensembling.choices import TTA
+
 # images are shifted by this share of their side, and by a pixel at least: 2 pixels of 32
 SHIFT = 1 / 16
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from common import class_paths
 from common.lightning_seam import trainer_of
-from common.options import configurable
+from common.options import configurable, role_of
 from common.ranges import check_ranges
 from datamodules.base import ImageDataModule
 from datamodules.info import DataInfo
@@ -139,7 +139,7 @@ class Classifier(Evaluated):
 
     def architecture(self) -> dict[str, Any]:
         """Return what is needed to rebuild this model without its weights, as plain Python types."""
-        options = {f.name: getattr(self, f.name) for f in fields(self) if f.metadata.get("role") != "training"}
+        options = {f.name: getattr(self, f.name) for f in fields(self) if role_of(self, f.name) != "training"}
         options["data_info"] = self.info.plain()
         return {"class_path": class_paths.public_name(type(self)), "init_args": options}
 

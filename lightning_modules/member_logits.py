@@ -12,8 +12,8 @@ from common.gather import on_all_processes
 from datamodules.base import ImageDataModule
 from datamodules.samples import Samples
 from ensembling.cache import LogitCache, LogitCounts
+from ensembling.choices import TTA
 from ensembling.logits import base_logits
-from ensembling.tta import TTA
 from lightning_modules.checkpoints import load_classifier, read_base
 from lightning_modules.classifier import Classifier
 

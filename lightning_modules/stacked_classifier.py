@@ -12,11 +12,12 @@ from common import class_paths
 from common.options import configurable
 from datamodules.info import DataInfo
 from datamodules.provenance import Provenance
+from ensembling.choices import TTA
 from ensembling.heads.fitting import Head, head_from_plain, head_plain
 from ensembling.judging.rejection import Thresholds
 from ensembling.leakage import Leakage
 from ensembling.logits import mean_logits
-from ensembling.tta import TTA, tta_logits
+from ensembling.tta import tta_logits
 from lightning_modules.checkpoints import build_classifier, read_checkpoint
 from lightning_modules.classifier import Classifier
 from lightning_modules.training.losses import CrossEntropy

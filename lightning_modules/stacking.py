@@ -6,6 +6,7 @@ from dataclasses import asdict, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
+import lightning.pytorch as pl
 import torch
 from jsonargparse import lazy_instance
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -19,16 +20,18 @@ from datamodules.data_record import DataChangedError, changes, is_meant, only_nu
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from datamodules.samples import Samples, TensorSource
-from ensembling.cache import LOGIT_CACHE, LogitCache, LogitCounts
+from ensembling.cache import LogitCache, LogitCounts
+from ensembling.choices import LOGIT_CACHE, TTA
 from ensembling.folds import join_copies
 from ensembling.heads.fitting import Head, LogisticHead, head_plain
 from ensembling.leakage import Leakage, find_leakage, refuse_leakage
 from ensembling.logits import mean_logits
-from ensembling.tta import TTA, tta_logits
+from ensembling.tta import tta_logits
 from lightning_modules.checkpoints import Base, find_base, read_base
 from lightning_modules.classifier import Classifier
 from lightning_modules.member_logits import load_frozen, stack_logits
 from lightning_modules.trained_classifier import TrainedClassifier
+from lightning_modules.training.freezing import check_unfreezing
 from lightning_modules.training.losses import Focal
 from lightning_modules.training.parameter_groups import Rate
 from measures.classification import classification_metrics
@@ -215,6 +218,11 @@ class StackingModule(TrainedClassifier):
         return logits
 
     # training
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """Add none, but refuse one that would not work; Lightning asks before it sets anything up."""
+        check_unfreezing(self.trainer, self, "none")
+        return []
 
     def learning_rates(self) -> dict[nn.Parameter, Rate]:
         """Return the group and relative learning rate of each parameter of the head."""

@@ -28,8 +28,9 @@ from datamodules.files.image_files import ImageFiles
 from datamodules.samples import Samples
 from datamodules.splits import SPLITS
 from figures import class_distribution, image_pairs
+from pipelines.cli.config_files import is_file
 from pipelines.cli.errors import UsageError, explain_parsing
-from pipelines.cli.order import in_order, is_file
+from pipelines.cli.order import in_order
 from records import run_dir
 from records.result_files import write_json
 from records.run_dir import RunDir, RunOptions

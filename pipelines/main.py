@@ -95,16 +95,14 @@ def run(args: list[str]) -> int:
     keep_large_blocks()
     # the heavy imports come after the cheap answers
     from common import class_paths
-    from engine.gpu_check import stop_probing_for_gpus
-    from engine.process_group import end_process_group
-    from pipelines.cli.errors import unknown_command
-    from pipelines.cli.image_cli import SUBCOMMANDS, ImageCLI
-
-    stop_probing_for_gpus()
 
     command, *options = class_paths.take_options(args) or [""]
     if command in COMMANDS:
         return int(import_module(COMMANDS[command]).main(options))
+    from engine.process_group import end_process_group
+    from pipelines.cli.errors import unknown_command
+    from pipelines.cli.image_cli import SUBCOMMANDS, ImageCLI
+
     if command not in SUBCOMMANDS:
         raise unknown_command(command, [*SUBCOMMANDS, *COMMANDS])
     ImageCLI([command, *options])

@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 
 from callbacks.drawing.base import Drawn, Evaluated, EvaluationDrawing
-from ensembling.heads.logistic import Logistic
+from ensembling.heads.networks import Logistic
 
 
 class StackDecisions(EvaluationDrawing):

@@ -1,9 +1,10 @@
 """What every meta-model offers: options that build and fit a module from members' logits to pooled logits."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 # of a StackingModule; a stack has several
 HEAD_OPTION = "--model.meta_model"
@@ -18,14 +19,14 @@ class Head(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def build(self, num_bases: int, num_classes: int) -> nn.Module:
+    def build(self, num_bases: int, num_classes: int) -> "nn.Module":
         """Build the module from logits `(batch, base, class)` to pooled logits `(batch, class)`.
 
         Its state dict holds all that is fitted.
         """
 
     def solve(
-        self, module: nn.Module, logits: Tensor, labels: Tensor, seed: int = 0, groups: Tensor | None = None
+        self, module: "nn.Module", logits: "Tensor", labels: "Tensor", seed: int = 0, groups: "Tensor | None" = None
     ) -> None:
         """Fit a solved head's module on all samples at once.
 
@@ -39,13 +40,13 @@ class Head(ABC):
         raise TypeError(f"{type(self).__name__} is trained in epochs")
 
     def fit(
-        self, module: nn.Module, logits: Tensor, labels: Tensor, seed: int = 0, groups: Tensor | None = None
+        self, module: "nn.Module", logits: "Tensor", labels: "Tensor", seed: int = 0, groups: "Tensor | None" = None
     ) -> None:
         """Fit the module on all samples, by `solve` or by a short training; see `solve` for the arguments."""
         self.solve(module, logits, labels, seed, groups)
 
 
-def check_meta_samples(logits: Tensor, labels: Tensor, num_classes: int, finite: bool = False) -> None:
+def check_meta_samples(logits: "Tensor", labels: "Tensor", num_classes: int, finite: bool = False) -> None:
     """Refuse what no head can be fitted on.
 
     A logit of minus infinity stands for a class that a base does not know.
@@ -84,5 +85,5 @@ def check_meta_samples(logits: Tensor, labels: Tensor, num_classes: int, finite:
         )
 
 
-def _first(rows: Tensor) -> int:
+def _first(rows: "Tensor") -> int:
     return int(rows.any(0).nonzero()[0]) + 1

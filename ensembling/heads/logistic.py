@@ -1,18 +1,14 @@
 """The logistic head: multinomial logistic regression with an L2 penalty."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import numpy as np
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, ClassVar
 
 from common.ranges import OptionError, check_ranges
-from ensembling.folds import meta_folds
+from ensembling.choices import Features
 from ensembling.heads.base import HEAD_OPTION, Head, check_meta_samples
-from ensembling.logits import Features, to_features
-from ensembling.solver.cv import fit_logistic_cv
-from ensembling.solver.fit import fit_logistic
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 RANGES = {
     "C": "(0, inf)",
@@ -22,32 +18,6 @@ RANGES = {
     "folds": "[2, inf)",
     "max_iterations": "[1, inf)",
 }
-
-
-class Logistic(nn.Linear):
-    """A linear layer on features of members' logits.
-
-    Args:
-        features: what the layer sees of each member
-        num_bases: number of members
-        num_classes: number of classes
-    """
-
-    def __init__(self, features: Features, num_bases: int, num_classes: int) -> None:
-        super().__init__(num_bases * num_classes, num_classes)
-        self.features = features
-        # that of the fit; 0 before it
-        self.C: Tensor
-        self.register_buffer("C", torch.tensor(0.0))
-
-    def forward(self, logits: Tensor) -> Tensor:
-        """Pool logits `(batch, base, class)` to logits `(batch, class)`."""
-        return super().forward(to_features(logits.to(self.weight.dtype), self.features))
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # earlier checkpoints did not keep it
-        state_dict.setdefault(f"{prefix}C", self.C)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 @dataclass(eq=False)
@@ -84,16 +54,28 @@ class LogisticHead(Head):
     @property
     def grid(self) -> list[float]:
         """Values of C to choose from, ascending."""
+        import numpy as np
+
         return np.geomspace(self.C_min, self.C_max, self.C_count).tolist()
 
-    def build(self, num_bases: int, num_classes: int) -> nn.Module:
+    def build(self, num_bases: int, num_classes: int) -> "nn.Module":
         """Build a linear layer."""
+        from ensembling.heads.networks import Logistic
+
         return Logistic(self.features, num_bases, num_classes)
 
     def solve(
-        self, module: nn.Module, logits: Tensor, labels: Tensor, seed: int = 0, groups: Tensor | None = None
+        self, module: "nn.Module", logits: "Tensor", labels: "Tensor", seed: int = 0, groups: "Tensor | None" = None
     ) -> None:
         """Fit the linear layer."""
+        import torch
+
+        from ensembling.folds import meta_folds
+        from ensembling.heads.networks import Logistic
+        from ensembling.logits import to_features
+        from ensembling.solver.cv import fit_logistic_cv
+        from ensembling.solver.fit import fit_logistic
+
         assert isinstance(module, Logistic)
         check_meta_samples(logits, labels, module.out_features, finite=self.features == "logits")
         x, classes = to_features(logits.double(), self.features), module.out_features

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.ranges import check_ranges
+from ensembling.judging.reject import Reject
 from measures.risk_coverage import aurc, error_curve
 
 # above every probability: nothing is accepted
@@ -21,36 +21,6 @@ MIN_SAMPLES = 20
 # and those of one class below which it is likely to be too low for an accuracy: the most is accepted that chance allows
 FEW_SAMPLES = 200
 CURVE_POINTS = 100
-
-
-@dataclass(eq=False)
-class Reject:
-    """What to accept of a stack's predictions; nothing is rejected if neither is given.
-
-    Args:
-        accuracy: wanted among the accepted, in (0, 1]; as few as needed are rejected
-        coverage: share of images to accept, in (0, 1]; the least certain are rejected
-        per_class: one threshold for each predicted class, each of which must reach the wanted accuracy or coverage
-    """
-
-    accuracy: float | None = None
-    coverage: float | None = None
-    per_class: bool = False
-
-    def __post_init__(self) -> None:
-        if self.accuracy is not None and self.coverage is not None:
-            raise ValueError(
-                f"--reject.accuracy {self.accuracy} and --reject.coverage {self.coverage} each set the threshold: give "
-                f"one"
-            )
-        check_ranges("--reject", self, {"accuracy": "(0, 1]", "coverage": "(0, 1]"})
-        if self.per_class and not self.wanted:
-            raise ValueError("--reject.per_class needs --reject.accuracy or --reject.coverage")
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anything is to be rejected."""
-        return self.accuracy is not None or self.coverage is not None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,9 @@ from typing import Any
 from jsonargparse import Namespace
 
 from pipelines.cli.callback_options import check_callbacks
+from pipelines.cli.config_files import check_configs
 from pipelines.cli.image_cli import ImageCLI
-from pipelines.cli.order import check_classes, check_configs, in_order, plain_config
+from pipelines.cli.order import check_classes, in_order, plain_config
 
 
 class FitParser(ImageCLI):

@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from callbacks import StoppedError
+from common.stopped import StoppedError
 from pipelines.cells.executors import CellExecutor
 from pipelines.cells.job import CellFiles, CellJob, Outcome, is_running, run_cell, stop_file
 from records.damaged import DamagedFileError

@@ -11,21 +11,18 @@ from itertools import pairwise
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from common import class_paths
 from common.jsonargparse_seam import option_names
+from common.memory_errors import OUT_OF_MEMORY, is_out_of_memory
 from common.spelling import nearest
-from engine.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
-from pipelines.cli.class_errors import explain_class
-from pipelines.cli.option_checks import as_options
 
 PACKAGES = frozenset({*class_paths.PROJECT, "train"})
 FAULT = "this is a fault of francesinha, not yours: please report it with what --debug shows"
 # of torch on what a device lacks, and of the libraries it calls; NotImplementedError is a RuntimeError
 UNSUPPORTED = re.compile(r"not (implemented|supported) for '?(Half|BFloat16|Float8)|could not create a primitive")
 # raised with a message for the user; all others are mistakes of ours
-EXPECTED = (ValueError, OSError, ArgumentError, MisconfigurationException)
+EXPECTED = (ValueError, OSError, ArgumentError)
 
 
 class UsageError(ValueError):
@@ -78,9 +75,13 @@ def explain(error: BaseException) -> str:
         return (
             f"torch cannot compute this here in this precision ({first}): use --trainer.precision 32-true or bf16-mixed"
         )
-    if origin(error).startswith("lightning.") and isinstance(error, (*EXPECTED, RuntimeError, ImportError)) and text:
+    expected = isinstance(error, EXPECTED) or type(error).__name__ == "MisconfigurationException"
+    if origin(error).startswith("lightning.") and (expected or isinstance(error, RuntimeError | ImportError)) and text:
+        # slow to import, and loaded by now
+        from pipelines.cli.option_checks import as_options
+
         return as_options(text)
-    if isinstance(error, EXPECTED) and text:
+    if expected and text:
         return text
     return f"internal error{place_of(error)}: {first or 'no reason is given'}\n{FAULT}"
 
@@ -142,6 +143,9 @@ def explain_parsing(message: str, parser: ArgumentParser, args: Sequence[str] = 
         where = f"--{key}.{name}" if key else name
         whose = f" ({owner[-1].rpartition('.')[2]} has {', '.join(options)})" if options else ""
         return f"unknown option {where}{nearest(name, options) or whose}"
+    # slow to import: it knows the classes of all options
+    from pipelines.cli.class_errors import explain_class
+
     return explain_class(key, message) or wrong_value(key, message)
 
 

@@ -43,6 +43,7 @@ from common.lightning_seam import use_checkpoint_connector
 from common.ranges import check_range
 from datamodules import DataInfo, ImageDataModule
 from datamodules.data_record import refuse_changed
+from engine.gpu_check import stop_probing_for_gpus
 from engine.out_of_memory import naming_smaller_batch
 from engine.training_loop import use_lean_loop
 from lightning_modules import Classifier
@@ -53,13 +54,13 @@ from pipelines.cli import after_run
 from pipelines.cli.callback_options import as_list, check_callbacks
 from pipelines.cli.changed_data import changed_since
 from pipelines.cli.checks import check_average, check_imbalance, check_monitor, check_resumed, check_validation
+from pipelines.cli.config_files import check_configs
 from pipelines.cli.errors import FullDiskError, UsageError, explain_parsing, naming_full_disk
 from pipelines.cli.held_run import WORKS, hold, new_run, refuse_stale, stamp
 from pipelines.cli.null_options import refuse_nulls
 from pipelines.cli.option_checks import check_seed, check_trainer, naming_options
 from pipelines.cli.order import (
     check_classes,
-    check_configs,
     check_reruns,
     given_checkpoint,
     in_order,
@@ -91,6 +92,7 @@ class ImageCLI(BaseCLI):
     """
 
     def __init__(self, args: list[str]) -> None:
+        stop_probing_for_gpus()
         reset_options_with_class()
         use_project_yaml()
         check_configs(args)

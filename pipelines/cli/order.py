@@ -1,7 +1,5 @@
 """What a command line asks for: the order in which options win, and what follows from them."""
 
-import itertools
-import os
 import re
 import warnings
 from argparse import ArgumentError
@@ -10,7 +8,7 @@ from typing import Any
 
 # lets jsonargparse read configs from URLs, which is taken back here
 import lightning.pytorch.cli  # noqa: F401
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace
 
 from common import class_paths, yaml_files
 from common.yaml_files import NoYAMLFormError
@@ -20,11 +18,6 @@ from datamodules.files.image_files import ImageFiles
 from lightning_modules import Classifier, ImageClassifier, TrainedClassifier
 from pipelines.cli.class_errors import unknown_class
 from records import run_dir
-
-# a config is a file of this machine, and a value that may be anything is left as it is written
-set_parsing_settings(
-    config_read_mode_urls_enabled=False, config_read_mode_fsspec_enabled=False, instantiate_subclass_spec_in_any=False
-)
 
 CLASSES = ("--model", "--data")
 # numbers of which the first is below 0
@@ -61,27 +54,6 @@ def in_order(args: list[str]) -> list[str]:
     classes = [group for group in options if name(group) in CLASSES]
     others = sorted((group for group in options if group not in configs), key=depth)
     return [*command, *(arg for group in (*classes, *configs, *others) for arg in group)]
-
-
-def check_configs(args: list[str]) -> None:
-    """Look at each config file that a command line names: the parser's own errors do not name the file.
-
-    Args:
-        args: the command line
-
-    Raises:
-        YAMLFileError: one is not text, not YAML, or holds no options by name
-    """
-    for arg, following in itertools.pairwise([*args, ""]):
-        name, equals, value = arg.partition("=")
-        value = value if equals else following
-        if name in ("--config", "-c") and is_file(value):
-            yaml_files.read_mapping(Path(value))
-
-
-def is_file(name: str) -> bool:
-    """Tell whether a word of a command line names a file; it may be a text of any length instead."""
-    return os.path.isfile(name)  # noqa: PTH113
 
 
 def plain_config(parser: ArgumentParser, config: Namespace) -> dict[str, Any]:

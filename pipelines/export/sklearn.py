@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ensembling.heads.logistic import Logistic
+from ensembling.heads.networks import Logistic
 
 
 def to_sklearn(module: nn.Module) -> Any:

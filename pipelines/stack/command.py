@@ -6,15 +6,16 @@ import threading
 from argparse import ArgumentError
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
-from callbacks import StoppedError
 from common import class_paths
 from common.jsonargparse_seam import TYPED_OPTIONS, use_project_yaml
 from common.ranges import OptionError
 from common.settings import dotted
+from common.stopped import StoppedError
 from ensembling.heads.base import HEAD_OPTION
 from pipelines.cells import executors
 from pipelines.cells.executors import CellExecutor
@@ -22,12 +23,12 @@ from pipelines.cells.folder import CellError, check_unchanged, locked, open_fold
 from pipelines.cells.job import CellFiles, CellJob, Outcome, run_command
 from pipelines.cells.queue import run_queue
 from pipelines.cells.watch import CellTable
-from pipelines.cli.class_errors import offer
+from pipelines.cli.config_files import check_configs
 from pipelines.cli.errors import UsageError, explain_parsing
-from pipelines.cli.order import check_configs
-from pipelines.stack.data import refuse_changed_cells, refuse_unknown_weights
 from pipelines.stack.plan import StackPlan
-from pipelines.stack.plan_check import Checked, check, check_samples
+
+if TYPE_CHECKING:
+    from pipelines.stack.plan_check import Checked
 
 # how a command line names one of the plan's options
 OPTIONS = "--options."
@@ -43,7 +44,6 @@ def parse(args: list[str]) -> StackPlan:
         UsageError: it asks for what does not exist
     """
     use_project_yaml()
-    offer("executor", CellExecutor, executors)
     check_configs(args)
     args, typed = take_options(args)
     parser = ArgumentParser(
@@ -58,6 +58,10 @@ def parse(args: list[str]) -> StackPlan:
     try:
         parsed = parser.parse_args(args)
     except ArgumentError as error:
+        # slow to import: it knows the classes of all options
+        from pipelines.cli.class_errors import offer
+
+        offer("executor", CellExecutor, executors)
         raise UsageError(explain_parsing(str(error), parser, args)) from error
     try:
         options = vars(parser.instantiate(parsed))
@@ -102,7 +106,7 @@ def take_options(args: list[str]) -> tuple[list[str], dict[str, str]]:
     return rest, options
 
 
-def run_cells(plan: StackPlan, checked: Checked, folder: Path, console: Console) -> None:
+def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Console) -> None:
     """Train all cells that are not finished.
 
     Args:
@@ -114,6 +118,9 @@ def run_cells(plan: StackPlan, checked: Checked, folder: Path, console: Console)
     Raises:
         CellError: cells failed; the others have been finished
     """
+    from pipelines.stack.data import refuse_changed_cells, refuse_unknown_weights
+    from pipelines.stack.plan_check import check_samples
+
     cells, settings = plan.cells, checked.settings
     # looked at first: one that is not done yet is compared once more, when its process has it for itself
     done = {cell.name for cell in cells if CellFiles(folder, cell.name).is_done}
@@ -192,6 +199,11 @@ def main(args: list[str]) -> int:
         the exit status
     """
     plan, console = parse(args), Console()
+    # slow to import, and not needed for help or a wrong option
+    from engine.gpu_check import stop_probing_for_gpus
+    from pipelines.stack.plan_check import check
+
+    stop_probing_for_gpus()
     checked = check(plan)
     if plan.dry_run:
         from pipelines.stack.dry_run import print_costs

@@ -21,10 +21,11 @@ from datamodules.provenance import Provenance
 from datamodules.samples import Samples
 from engine.quiet import quiet
 from ensembling.cache import LogitCache, LogitCounts
+from ensembling.choices import TTA
 from ensembling.folds import join_copies
 from ensembling.leakage import Leakage, find_leakage, join_leakage, refuse_leakage
 from ensembling.logits import mean_logits
-from ensembling.tta import TTA, tta_logits
+from ensembling.tta import tta_logits
 from lightning_modules.checkpoints import Base, load_classifier, read_base, refuse_lost_best
 from lightning_modules.member_logits import precision_context, stack_logits
 from lightning_modules.speed import ms_per_image

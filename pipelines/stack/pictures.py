@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from ensembling.heads.logistic import Logistic
+from ensembling.heads.networks import Logistic
 from pipelines.stack.result import Stack
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ from jsonargparse import lazy_instance
 
 from common.ranges import SEEDS, check_range
 from common.settings import dotted
-from ensembling.cache import LOGIT_CACHE
-from ensembling.heads.fitting import Head, LogisticHead, MeanHead, TunedMeanHead
-from ensembling.judging.rejection import Reject
-from ensembling.tta import TTA
+from ensembling.choices import LOGIT_CACHE, TTA
+from ensembling.heads import Head, LogisticHead, MeanHead, TunedMeanHead
+from ensembling.judging.reject import Reject
 from pipelines.cells.cell import Cell
 from pipelines.cells.executors import CellExecutor, LocalExecutor
 from records import run_dir

@@ -15,7 +15,8 @@ from common.machine import device_name
 from datamodules import ImageDataModule
 from datamodules.provenance import Provenance, fingerprint
 from ensembling.heads.fitting import GreedyHead, Head, MeanHead
-from ensembling.heads.pooling import WeightedMean, greedy_weights, set_weights
+from ensembling.heads.networks import WeightedMean
+from ensembling.heads.weights import greedy_weights, set_weights
 from ensembling.judging.calibration import fit_temperature
 from ensembling.judging.evaluation import scale, stack_report
 from ensembling.judging.predictions import Predictions

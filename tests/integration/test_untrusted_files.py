@@ -229,6 +229,10 @@ def test_checkpoint__of_a_whole_stack(part, trained, ran, tmp_path, capsys):
         "data_info": base["init_args"]["data_info"],
         "members": [{"name": "a", "models": [wrapped(base)]}],
         "meta_model": wrapped(head),
+        "normalized": False,
+        "temperature": 1.0,
+        "tta": "none",
+        "thresholds": None,
     }
     content["architecture"] = {
         "class_path": "lightning_modules.stacked_classifier.StackedClassifier",

@@ -30,7 +30,7 @@ def test_load_classifier__rebuilds_the_model(checkpoint):
 def test_load_classifier__is_plain_data(checkpoint):
     # weights_only refuses everything but tensors and plain types
     content = torch.load(checkpoint, weights_only=True)
-    assert content["architecture"]["class_path"] == "lightning_modules.families.mlp.MLP"
+    assert content["architecture"]["class_path"] == "lightning_modules.MLP"
 
 
 def change(path, **entries):
@@ -45,7 +45,7 @@ def change(path, **entries):
     [
         ("lightning_modules.families.mlp.NoSuch", "not installed here"),
         ("torch.no_such_module.Model", "not installed here"),
-        ("torch.nn.Linear", "not an ImageClassifier"),
+        ("torch.nn.Linear", "not a classifier of this project"),
         ("no_such_package.Model", "model.ckpt: no_such_package.Model is not imported.*add --allow no_such_package"),
         ("subprocess.Popen", "model.ckpt: subprocess.Popen is not imported"),
     ],

@@ -80,7 +80,7 @@ def test_inspect__all_configs_of_a_run(tmp_path):
     found = inspected(
         tmp_path, config, "--config", "configs/model/mlp.yaml", "--near_duplicates", "false", data="digits"
     )
-    assert found["data"] == "datamodules.sets.digits.Digits"
+    assert found["data"] == "datamodules.Digits"
 
 
 def test_inspect__names_are_printed_as_they_are(tmp_path, capsys):

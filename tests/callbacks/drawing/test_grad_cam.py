@@ -80,8 +80,8 @@ def test_grad_cam__says_what_a_model_lacks():
     whole = SmallCNN(data_info=Blobs().info)
     images = torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
     del whole.preprocessing
-    with pytest.raises(ValueError, match="SmallCNN has no preprocessing to look through"):
+    with pytest.raises(ValueError, match="SmallCNN has no preprocessing, which Grad-CAM needs"):
         grad_cam(whole, images, np.array([0]))
     stack = StackedClassifier.__new__(StackedClassifier)
-    with pytest.raises(ValueError, match="a stack looks through its members' eyes"):
+    with pytest.raises(ValueError, match="draw the maps of its members"):
         grad_cam(stack, images, np.array([0]))

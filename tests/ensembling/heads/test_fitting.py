@@ -164,6 +164,6 @@ def test_head_from_plain__what_is_no_head_is_refused(plain):
 
 def test_head_plain__is_what_a_config_says():
     assert head_plain(GreedyHead(rounds=7)) == {
-        "class_path": "ensembling.heads.pooling.GreedyHead",
+        "class_path": "ensembling.heads.GreedyHead",
         "init_args": {"rounds": 7, "metric": "nll"},
     }

@@ -3,7 +3,9 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from ensembling.heads.pooling import GreedyHead, MeanHead, TunedMeanHead, WeightedMean, greedy_weights, tuned_weights
+from ensembling.heads.networks import WeightedMean
+from ensembling.heads.pooling import GreedyHead, MeanHead, TunedMeanHead
+from ensembling.heads.weights import greedy_weights, tuned_weights
 from ensembling.logits import mean_logits
 from tests.helpers.meta import meta_samples
 

@@ -143,7 +143,7 @@ def test_run_cell__one_that_is_stopped_on_its_way_out_is_done(job):
 def start_stack(job, tmp_path, **options):
     """Run a cell in a process of its own, until it is under way."""
     code = (
-        "from pathlib import Path; from pipelines import cells; "
+        "from pathlib import Path; from pipelines.cells import job as cells; "
         f"cells.TRAIN = Path({str(cells.TRAIN)!r}); "
         f"job = cells.CellJob('one', Path({str(job.folder)!r}), ('fit',), cwd=Path({str(tmp_path)!r}), **{options}); "
         "cells.run_cell(job)"

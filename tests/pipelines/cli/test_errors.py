@@ -22,7 +22,7 @@ def message(capsys):
     [
         ("fit --trainer.max_epoch 3", "unknown option '--trainer.max_epoch'; did you mean --trainer.max_epochs?"),
         ("fit --modle MLP", "unknown option '--modle'; did you mean --model?"),
-        ("fit --model.hiden 3", "unknown option --model.hiden (SmallCNN has data_info, input_size,"),
+        ("fit --model.hiden 3", "unknown option --model.hiden (SmallCNN has data_info, loss,"),
         ("fit --model MLP --model.hiden [3]", "unknown option --model.hiden; did you mean hidden?"),
         ("fit --model resnet", "--model: there is no Classifier 'resnet'; did you mean ResNet?"),
         ("fit --model torch.nn.Conv2d", "--model: there is no Classifier 'torch.nn.Conv2d' (known: ConvNeXt,"),

@@ -11,8 +11,10 @@ from safetensors.torch import load_file
 
 from common.machine import device_name
 from ensembling.heads.fitting import GreedyHead, LogisticHead
-from ensembling.heads.pooling import TunedMeanHead, WeightedMean, set_weights
-from ensembling.judging.rejection import Reject
+from ensembling.heads.networks import WeightedMean
+from ensembling.heads.pooling import TunedMeanHead
+from ensembling.heads.weights import set_weights
+from ensembling.judging.reject import Reject
 from ensembling.leakage import LeakageError
 from lightning_modules.checkpoints import load_classifier
 from measures.classification import classification_metrics

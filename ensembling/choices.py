@@ -1,0 +1,10 @@
+"""What options of stacks and heads take, known without importing torch."""
+
+from typing import Literal
+
+# views of each image that a base's logits are averaged over
+TTA = Literal["none", "flip", "flip_shift"]
+# what a head sees of each base
+Features = Literal["logits", "log_probabilities", "probabilities"]
+# folder of logits, next to what data sets keep of image files
+LOGIT_CACHE = "runs/.cache/logits"

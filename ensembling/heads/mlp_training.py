@@ -1,0 +1,85 @@
+"""The short training of the meta-MLP."""
+
+import copy
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ensembling.choices import Features
+from ensembling.folds import meta_folds
+from ensembling.heads.base import check_meta_samples
+from ensembling.heads.networks import MLP
+from ensembling.logits import to_features
+
+# batches an epoch where no batch size is given
+STEPS = 50
+
+
+class Options(Protocol):
+    """What the training is told, see `MLPHead`."""
+
+    features: Features
+    epochs: int
+    patience: int
+    held_share: float
+    batch_size: int | None
+    learning_rate: float
+    weight_decay: float
+
+
+def fit_mlp(
+    head: Options, module: nn.Module, logits: Tensor, labels: Tensor, seed: int = 0, groups: Tensor | None = None
+) -> None:
+    """Train with AdamW; keep the weights with the lowest NLL of the held-out samples.
+
+    Args:
+        head: has the options
+        module: what it has built
+        logits: shape `(sample, base, class)`
+        labels: int64, shape `(sample,)`
+        seed: of the order, of dropout and of what is held out
+        groups: int64, shape `(sample,)`; a group is never divided
+    """
+    assert isinstance(module, MLP)
+    check_meta_samples(logits, labels, logits.shape[2], finite=head.features == "logits")
+    held = meta_folds(labels, round(1 / head.held_share), seed, groups, lower=False) == 0
+    x = to_features(logits.float(), head.features)
+    module.mean.copy_(x[~held].mean(0))
+    scale = x[~held].std(0, unbiased=False)
+    # a feature that is constant here may be anything later: it is not blown up
+    module.scale.copy_(torch.where(scale > 1e-6 * (1 + module.mean.abs()), scale, torch.ones_like(scale)))
+    x = (x - module.mean) / module.scale
+    with torch.random.fork_rng(devices=[]):
+        # of dropout
+        torch.manual_seed(seed)
+        _train(head, module.layers, (x[~held], labels[~held]), (x[held], labels[held]), seed)
+    module.eval()
+
+
+def _train(
+    head: Options, layers: nn.Module, train: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], seed: int
+) -> None:
+    x, y = train
+    size = head.batch_size or min(max(len(x) // STEPS, 32), 1024)
+    optimizer = torch.optim.AdamW(layers.parameters(), head.learning_rate, weight_decay=head.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, head.epochs)
+    order = torch.Generator().manual_seed(seed)
+    best, best_state, since = torch.inf, copy.deepcopy(layers.state_dict()), 0
+    for _ in range(head.epochs):
+        layers.train()
+        for rows in torch.randperm(len(x), generator=order).split(size):
+            loss = nn.functional.cross_entropy(layers(x[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+        layers.eval()
+        with torch.no_grad():
+            nll = float(nn.functional.cross_entropy(layers(held[0]), held[1]))
+        since += 1
+        if nll < best:
+            best, best_state, since = nll, copy.deepcopy(layers.state_dict()), 0
+        if since >= head.patience:
+            break
+    layers.load_state_dict(best_state)

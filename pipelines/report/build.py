@@ -1,0 +1,176 @@
+"""The report: built from runs that were found, and told on the terminal."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from pipelines.cli.errors import UsageError
+from pipelines.report.comparison import ComparedRun, Comparison, compare
+from pipelines.report.intervals import add_intervals
+from pipelines.report.options import ReportOptions
+from pipelines.report.output import PAGE, check_out, write_report
+from pipelines.report.page import Section, Text, render
+from pipelines.report.performance import append_rows, check_columns, performance_row, read_text
+from pipelines.report.runs import FoundRun, Missing, find_runs, missing
+from pipelines.report.sections import DRAWN_COMPARISONS, comparison_section
+from pipelines.report.stack import is_stack, member_names, stack_section
+from pipelines.report.tables import comparison_csv, missing_table
+
+# how many stacks have a section, and lines of each kind on the terminal
+SHOWN_STACKS, PRINTED = 5, 10
+
+
+def make_report(paths: Sequence[Path], options: ReportOptions, console: Console) -> None:
+    """Build the report, write it, and print its summary.
+
+    Args:
+        paths: run folders, or folders above them
+        options: of the report
+        console: where to print
+    """
+    out = Path(options.out)
+    performance = Path(options.performance) if options.performance else out / "performance.csv"
+    # before anything is computed
+    check_out(out)
+    check_performance(performance)
+    runs, planned = find_runs(paths)
+    groups, absent, files = build(runs, planned, options)
+    write_report(out, files)
+    tested = [performance_row(run) for run in runs if run.metrics("test")]
+    appended = append_rows(performance, tested)
+    print_summary(console, groups, absent)
+    for run in runs:
+        for problem in run.problems:
+            console.print(f"[yellow]note:[/] {escape(problem)}", soft_wrap=True, highlight=False)
+    console.print(f"\n{performance}: {appended:,} rows appended", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"report: {out / PAGE}", soft_wrap=True, highlight=False, markup=False)
+
+
+def build(
+    runs: Sequence[FoundRun], planned: Sequence[Missing], options: ReportOptions
+) -> tuple[list[Comparison], list[Missing], dict[str, bytes]]:
+    """Build the whole report.
+
+    Args:
+        runs: as found
+        planned: runs that were planned and have no folder
+        options: of the report
+
+    Returns:
+        the comparisons, the runs without a result, and contents of files by their paths
+    """
+    out, split = Path(options.out), options.split
+    absent = [found for run in runs if (found := missing(run, split)) is not None] + list(planned)
+    groups = compare(runs, split)
+    add_intervals(groups, split)
+    sections, pictures = [], []
+    for number, group in enumerate(groups, 1):
+        section, added = comparison_section(group, number, len(groups), out, split)
+        sections.append(section)
+        pictures += added
+    stacks = [run for group in groups for run in group.runs if is_stack(run)]
+    absent = [tested_in_stack(run, stacks) for run in absent]
+    for number, run in enumerate(stacks[:SHOWN_STACKS], 1):
+        section, added = stack_section(run, f"stack_{number}")
+        sections.append(section)
+        pictures += added
+    if absent:
+        section = Section("what is missing", "missing")
+        section.say("Nothing is claimed of these runs.")
+        section.blocks.append(missing_table(absent))
+        sections.append(section)
+    page = render("Runs compared", summary(groups, absent, stacks, split), sections)
+    table = comparison_csv(groups, absent, split)
+    # paths may hold what is no text
+    files = {PAGE: page.encode(errors="replace"), "comparison.csv": table.encode(errors="replace")}
+    for picture in pictures:
+        files |= {f"figures/{picture.name}.png": picture.png, f"figures/{picture.name}.svg": picture.svg}
+    return groups, absent, files
+
+
+def tested_in_stack(run: Missing, stacks: Sequence[ComparedRun]) -> Missing:
+    """Say of a member that has no result of its own where its test metrics stand.
+
+    Args:
+        run: one without a result
+        stacks: those that were tested
+    """
+    for stack in stacks:
+        beside = stack.run.files.folder.resolve().parent == run.folder.resolve().parent
+        if beside and run.folder.name in member_names(stack):
+            return replace(run, state=f"{run.state} of its own: see stack {stack.run.label}")
+    return run
+
+
+def summary(
+    groups: Sequence[Comparison], absent: Sequence[Missing], stacks: Sequence[object], split: str
+) -> list[Text]:
+    """Say in a few sentences what the page shows."""
+    count = sum(len(group.runs) for group in groups)
+    said = "were tested" if split == "test" else "were validated"
+    texts = [Text(f"{count:,} runs {said}; {len(absent):,} have no {split} result.")]
+    if len(groups) > 1:
+        texts.append(
+            Text(f"They saw {len(groups)} different sets of samples; only runs that saw the same are compared.")
+        )
+    if split == "val":
+        texts.append(Text("These are validation results: the best epoch of each run was chosen by them."))
+    leaking = [run.run.label for group in groups for run in group.runs if run.leaks]
+    if leaking:
+        shown = ", ".join(leaking[:10]) + (f" and {len(leaking) - 10} more" if len(leaking) > 10 else "")
+        texts.append(
+            Text(f"Leakage: {shown}. Their numbers look better than they are; none is marked as best.", "warn")
+        )
+    if len(groups) > DRAWN_COMPARISONS:
+        texts.append(Text(f"Pictures are of the {DRAWN_COMPARISONS} sets of samples with the most runs."))
+    if len(stacks) > SHOWN_STACKS:
+        texts.append(Text(f"Of {len(stacks)} stacks the first {SHOWN_STACKS} have a section."))
+    return texts
+
+
+def print_summary(console: Console, groups: Sequence[Comparison], absent: Sequence[Missing]) -> None:
+    """Print the best runs of each comparison."""
+    for group in groups[:DRAWN_COMPARISONS]:
+        table = RichTable(title=escape(group.title))
+        for column in ("run", "accuracy", "95 % interval", "nll", "ece"):
+            table.add_column(column, justify="left" if column == "run" else "right")
+        best = group.best
+        for run in group.runs[:PRINTED]:
+            accuracy = run.metrics.get("accuracy", {})
+            low, high = accuracy.get("low"), accuracy.get("high")
+            cells = []
+            for metric in ("accuracy", "nll", "ece"):
+                value = run.value(metric)
+                text = "–" if value is None else f"{value:.4f}"
+                cells.append(f"[bold]{text}[/]" if not run.leaks and value == best.get(metric, "") else text)
+            between = f"{low:.4f} to {high:.4f}" if low is not None and high is not None else "–"
+            label = f"[bold red]{escape(run.label)}[/]" if run.leaks else escape(run.label)
+            table.add_row(label, cells[0], between, *cells[1:])
+        if len(group.runs) > PRINTED:
+            table.add_row(f"... {len(group.runs) - PRINTED:,} more runs")
+        console.print(table)
+    if len(groups) > DRAWN_COMPARISONS:
+        console.print(f"... and {len(groups) - DRAWN_COMPARISONS} more sets of samples")
+    if absent:
+        console.print(f"{len(absent):,} runs have no result:", highlight=False)
+        for found in absent[:PRINTED]:
+            console.print(f"  {escape(found.label)}: {escape(found.state)}", soft_wrap=True, highlight=False)
+        if len(absent) > PRINTED:
+            console.print(f"  ... and {len(absent) - PRINTED:,} more", highlight=False)
+
+
+def check_performance(path: Path) -> None:
+    """Refuse a file of performance that has other columns.
+
+    Raises:
+        UsageError: it has
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: --performance takes a file")
+    text = read_text(path) if path.is_file() else ""
+    if text.strip():
+        check_columns(path, text)
