@@ -7,23 +7,29 @@ from typing import Any
 Settings = dict[str, str]
 
 
-# options that change nothing in what is trained, or follow from others
-LEFT_OUT = (
+# options that change nothing in what is trained
+IGNORED_IN_COMPARISON = (
     "run",
     "ckpt_path",
     "config",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "trainer.log_every_n_steps",
+    "progress_bar",
+    "model_summary",
+    "last_checkpoint",
+    "data.num_workers",
+)
+# and those that a comparison of runs need not show, or that follow from others
+LEFT_OUT = (
+    *IGNORED_IN_COMPARISON,
     "weights_only",
     "figures.",
     "trainer.enable_",
-    "trainer.log_every_n_steps",
     "trainer.logger",
     "trainer.default_root_dir",
-    "progress_bar",
-    "model_summary",
     "lr_monitor",
-    "last_checkpoint",
     "best_checkpoint.dirpath",
-    "data.num_workers",
     "data.cache",
     "model.data_info",
 )

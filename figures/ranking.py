@@ -7,13 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.style import NEUTRAL, legend, line, new_figure, shortened
-from measures.curves import Curve, Curves, RiskCoverage
+from measures.curves import ClassCurves, Curve, RiskCoverage
 
 # of more classes than this the worst are drawn, beside the averages
 SHOWN_CLASSES = 10
 
 
-def roc(curves: Curves, class_names: Sequence[str], title: str = "") -> Figure:
+def roc(curves: ClassCurves, class_names: Sequence[str], title: str = "") -> Figure:
     """Draw the ROC curve of each class against the rest, and their averages.
 
     Args:
@@ -33,7 +33,7 @@ def roc(curves: Curves, class_names: Sequence[str], title: str = "") -> Figure:
     return figure
 
 
-def precision_recall(curves: Curves, class_names: Sequence[str], title: str = "") -> Figure:
+def precision_recall(curves: ClassCurves, class_names: Sequence[str], title: str = "") -> Figure:
     """Draw the precision-recall curve of each class against the rest, and their averages.
 
     Args:
@@ -53,7 +53,7 @@ def precision_recall(curves: Curves, class_names: Sequence[str], title: str = ""
     return figure
 
 
-def _draw(axes: Axes, curves: Curves, names: Sequence[str], area: str, title: str, drawstyle: Any) -> None:
+def _draw(axes: Axes, curves: ClassCurves, names: Sequence[str], area: str, title: str, drawstyle: Any) -> None:
     notes = []
     order = sorted(curves.classes, key=lambda number: (curves.classes[number].area, number))
     if len(order) > SHOWN_CLASSES:

@@ -15,11 +15,11 @@ from datamodules.info import DataInfo
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from ensembling.leakage import Leakage
-from lightning_modules.evaluated import Evaluated
+from lightning_modules.evaluated import EvaluatedModule
 
 
 @configurable
-class Classifier(Evaluated):
+class Classifier(EvaluatedModule):
     """A model from images to logits, which knows its data and records in its checkpoint what it has seen.
 
     A subclass builds its modules in `build` and overrides `forward`.

@@ -11,7 +11,7 @@ from lightning_modules.training.finite_loss import NotFiniteError, place, way_ou
 from measures.classification import classification_metrics
 
 
-class Evaluated(pl.LightningModule):
+class EvaluatedModule(pl.LightningModule):
     """Keeps each batch's logits, and computes the metrics of a split from all of them at its end.
 
     Averages of batches would depend on how samples fall into batches and processes, and what needs all samples (AUROC,

@@ -37,7 +37,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Curves:
+class ClassCurves:
     """One-versus-rest curves of the classes that have one.
 
     Args:
@@ -53,7 +53,7 @@ class Curves:
     absent: list[int]
 
 
-def roc_curves(labels: NDArray, probabilities: NDArray) -> Curves:
+def roc_curves(labels: NDArray, probabilities: NDArray) -> ClassCurves:
     """Compute the ROC curve of each class against the rest, and their averages.
 
     Args:
@@ -69,7 +69,7 @@ def roc_curves(labels: NDArray, probabilities: NDArray) -> Curves:
     return _one_versus_rest(labels, probabilities, curve, falling=False)
 
 
-def precision_recall_curves(labels: NDArray, probabilities: NDArray) -> Curves:
+def precision_recall_curves(labels: NDArray, probabilities: NDArray) -> ClassCurves:
     """Compute the precision-recall curve of each class against the rest, and their averages.
 
     The area is the average precision: the sum of steps, without the interpolation that is too hopeful.
@@ -87,21 +87,21 @@ def precision_recall_curves(labels: NDArray, probabilities: NDArray) -> Curves:
     return _one_versus_rest(labels, probabilities, curve, falling=True)
 
 
-def _one_versus_rest(labels: NDArray, probabilities: NDArray, curve, falling: bool) -> Curves:  # type: ignore[no-untyped-def]
+def _one_versus_rest(labels: NDArray, probabilities: NDArray, curve, falling: bool) -> ClassCurves:  # type: ignore[no-untyped-def]
     labels, probabilities = check_predictions(labels, probabilities)
     support = np.bincount(labels, minlength=probabilities.shape[1])
     ranked = [int(number) for number in np.flatnonzero((support > 0) & (support < len(labels)))]
     classes = {number: curve(labels == number, probabilities[:, number]) for number in ranked}
     absent = [number for number in range(len(support)) if number not in classes]
     if not classes:
-        return Curves({}, None, None, absent)
+        return ClassCurves({}, None, None, absent)
     grid = np.linspace(0, 1, 501)
     sampled = np.mean([at(each, grid, falling) for each in classes.values()], axis=0)
     macro = Curve(grid, sampled, float(np.mean([each.area for each in classes.values()])))
     micro = None
     if len(labels) * len(ranked) <= MICRO_LIMIT:
         micro = curve((labels[:, None] == ranked).ravel(), probabilities[:, ranked].ravel())
-    return Curves(classes, macro, micro, absent)
+    return ClassCurves(classes, macro, micro, absent)
 
 
 def at(curve: Curve, grid: Floats, falling: bool) -> Floats:

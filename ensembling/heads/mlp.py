@@ -1,4 +1,4 @@
-"""The meta-MLP."""
+"""The meta-MLPNetwork."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
@@ -59,14 +59,14 @@ class MLPHead(Head):
         """Build the layers."""
         from torch import nn
 
-        from ensembling.heads.networks import MLP
+        from ensembling.heads.networks import MLPNetwork
 
         width = inputs = num_bases * num_classes
         layers: list[nn.Module] = []
         for hidden in self.hidden:
             layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(self.dropout)]
             width = hidden
-        return MLP(self.features, nn.Sequential(*layers, nn.Linear(width, num_classes)), inputs)
+        return MLPNetwork(self.features, nn.Sequential(*layers, nn.Linear(width, num_classes)), inputs)
 
     def fit(
         self, module: "nn.Module", logits: "Tensor", labels: "Tensor", seed: int = 0, groups: "Tensor | None" = None

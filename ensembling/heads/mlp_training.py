@@ -1,4 +1,4 @@
-"""The short training of the meta-MLP."""
+"""The short training of the meta-MLPNetwork."""
 
 import copy
 from typing import Protocol
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ensembling.choices import Features
 from ensembling.folds import meta_folds
 from ensembling.heads.base import check_meta_samples
-from ensembling.heads.networks import MLP
+from ensembling.heads.networks import MLPNetwork
 from ensembling.logits import to_features
 
 # batches an epoch where no batch size is given
@@ -41,7 +41,7 @@ def fit_mlp(
         seed: of the order, of dropout and of what is held out
         groups: int64, shape `(sample,)`; a group is never divided
     """
-    assert isinstance(module, MLP)
+    assert isinstance(module, MLPNetwork)
     check_meta_samples(logits, labels, logits.shape[2], finite=head.features == "logits")
     held = meta_folds(labels, round(1 / head.held_share), seed, groups, lower=False) == 0
     x = to_features(logits.float(), head.features)

@@ -38,7 +38,7 @@ class Logistic(nn.Linear):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class MLP(nn.Module):
+class MLPNetwork(nn.Module):
     """Features of members' logits, standardised, through fully connected layers.
 
     Args:

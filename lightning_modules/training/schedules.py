@@ -16,7 +16,7 @@ from common.ranges import check_range, check_ranges
 from measures.names import mode_of
 
 
-class Curve(LRScheduler):
+class CurveScheduler(LRScheduler):
     """A scheduler that multiplies each group's own rate by a factor of the step.
 
     torch's LambdaLR fails once a group is added during training, as gradual unfreezing does; this one leaves groups
@@ -75,7 +75,7 @@ class StepSchedule(Schedule):
 
     def build(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
         """Build a scheduler to be stepped once an optimizer step."""
-        return {"scheduler": Curve(optimizer, lambda step: self.factor(step, total_steps)), "interval": "step"}
+        return {"scheduler": CurveScheduler(optimizer, lambda step: self.factor(step, total_steps)), "interval": "step"}
 
 
 @dataclass(eq=False)

@@ -6,19 +6,8 @@ Workers on other machines import this module: it must not import what is slow to
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# settings that change nothing in what is trained
-IGNORED_IN_COMPARISON = (
-    "run",
-    "ckpt_path",
-    "config",
-    "trainer.enable_progress_bar",
-    "trainer.enable_model_summary",
-    "trainer.log_every_n_steps",
-    "progress_bar",
-    "model_summary",
-    "last_checkpoint",
-    "data.num_workers",
-)
+from common.settings import IGNORED_IN_COMPARISON
+
 # changes that are named before the rest is left out
 SHOWN = 4
 

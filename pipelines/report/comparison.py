@@ -15,7 +15,7 @@ from torch import Tensor
 from common.settings import Settings, settings_of
 from measures.bootstrap import METRICS, Interval, bootstrap
 from measures.names import LOWER_IS_BETTER
-from pipelines.report.runs import FoundRun, Predictions
+from pipelines.report.runs import FoundRun, SavedPredictions
 from pipelines.report.study import level_order
 from records.damaged_files import dict_at, is_number
 
@@ -242,13 +242,13 @@ def how_tested(run: FoundRun, split: str, settings: Settings) -> list[str]:
     return found
 
 
-def points(predictions: Predictions, names: Sequence[str]) -> dict[str, Interval]:
+def points(predictions: SavedPredictions, names: Sequence[str]) -> dict[str, Interval]:
     """Compute metrics of predictions, without intervals."""
     found = bootstrap({"": predictions.logits}, predictions.labels, names, replicates=0)
     return {name: found.metric("", name) for name in names}
 
 
-def digest(predictions: Predictions) -> str:
+def digest(predictions: SavedPredictions) -> str:
     """Return a hash of the samples and their labels."""
     content = hashlib.blake2b(predictions.ids.numpy().tobytes(), digest_size=8)
     content.update(predictions.labels.numpy().tobytes())

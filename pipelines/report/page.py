@@ -31,7 +31,7 @@ SVG_LIMIT = 400_000
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One cell of a table.
 
     Args:
@@ -64,7 +64,7 @@ class Table:
 
     caption: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[TableCell]]
     numeric: Sequence[bool]
     sorted_by: int | None = None
     falling: bool = True
@@ -185,7 +185,7 @@ def breakable(text: str) -> Markup:
     return Markup("<wbr>").join(re.findall(r".*?(?:[_/-]+(?=\w)|[.](?=[a-z_]))|.+", text, re.S))
 
 
-def number_cell(value: float | int | None, text: str | None = None) -> Cell:
+def number_cell(value: float | int | None, text: str | None = None) -> TableCell:
     """Show a number, or a dash where there is none.
 
     Args:
@@ -193,11 +193,11 @@ def number_cell(value: float | int | None, text: str | None = None) -> Cell:
         text: how it is written; a count by default
     """
     if value is None:
-        return Cell("–")
-    return Cell(f"{value:,}" if text is None else text, float(value))
+        return TableCell("–")
+    return TableCell(f"{value:,}" if text is None else text, float(value))
 
 
-def interval_cell(interval: Interval | None, best: float | None = None, signed: bool = False) -> Cell:
+def interval_cell(interval: Interval | None, best: float | None = None, signed: bool = False) -> TableCell:
     """Show a value and its interval below.
 
     Args:
@@ -207,11 +207,11 @@ def interval_cell(interval: Interval | None, best: float | None = None, signed: 
     """
     value = (interval or {}).get("value")
     if interval is None or value is None:
-        return Cell("–")
+        return TableCell("–")
     sign = "+" if signed else ""
     low, high = interval["low"], interval["high"]
     small = f"{low:{sign}.4f} to {high:{sign}.4f}" if low is not None and high is not None else ""
-    return Cell(f"{value:{sign}.4f}", value, small, style="best" if value == best else "")
+    return TableCell(f"{value:{sign}.4f}", value, small, style="best" if value == best else "")
 
 
 def link_to(path: Path, page: Path) -> str:

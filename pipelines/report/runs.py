@@ -26,7 +26,7 @@ SKIPPED = frozenset({"checkpoints", "figures", "logs", "cells", "parsl", "__pyca
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class SavedPredictions:
     """What a run predicted of a split, by rising id.
 
     Args:
@@ -129,7 +129,7 @@ class FoundRun:
             self.problems += [str(error)] if str(error) not in self.problems else []
             return {}
 
-    def predictions(self, split: str) -> Predictions | None:
+    def predictions(self, split: str) -> SavedPredictions | None:
         """Read the predictions of a split; None if there are none.
 
         Args:
@@ -167,7 +167,7 @@ class FoundRun:
             raise ValueError(f"{path}: {broken} of {len(ids)} {split} predictions are NaN or infinite")
         if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
             raise ValueError(f"{path}: {split} has labels beyond its {logits.shape[1]} classes")
-        return Predictions(ids, labels, logits, None if groups is None else groups[order])
+        return SavedPredictions(ids, labels, logits, None if groups is None else groups[order])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from figures.accuracy_bars import accuracy_bars
 from figures.cost_accuracy import cost_accuracy
 from pipelines.report.comparison import ComparedRun
 from pipelines.report.decisions import decision_pictures
-from pipelines.report.page import Cell, Picture, Section, Table, drawn, interval_cell, number_cell
+from pipelines.report.page import Picture, Section, Table, TableCell, drawn, interval_cell, number_cell
 from pipelines.report.tables import spoken
 from records.damaged_files import dict_at, is_number
 
@@ -78,7 +78,7 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
     return section, pictures
 
 
-def interval(content: Mapping[str, Any], name: str) -> Cell:
+def interval(content: Mapping[str, Any], name: str) -> TableCell:
     """Show an interval of a file, whatever it holds."""
     found = content.get(name)
     if isinstance(found, dict) and is_number(found.get("value")):
@@ -88,16 +88,16 @@ def interval(content: Mapping[str, Any], name: str) -> Cell:
     return number(found)
 
 
-def number(found: object, digits: int = 4) -> Cell:
+def number(found: object, digits: int = 4) -> TableCell:
     """Show a number of a file, whatever it holds."""
     if isinstance(found, int | float) and not isinstance(found, bool):
         return number_cell(found, None if isinstance(found, int) else f"{found:.{digits}f}")
-    return Cell("–")
+    return TableCell("–")
 
 
-def name_cell(row: Mapping[str, Any], name: str = "name") -> Cell:
+def name_cell(row: Mapping[str, Any], name: str = "name") -> TableCell:
     """Show the name of a row."""
-    return Cell(str(row.get(name, "–")), str(row.get(name, "")))
+    return TableCell(str(row.get(name, "–")), str(row.get(name, "")))
 
 
 def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> Table:
@@ -112,14 +112,14 @@ def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]])
         pareto = {True: "on the front", False: "no"}.get(model.get("pareto"), "–")  # type: ignore[arg-type]
         rows.append(
             [
-                Cell(shown, name),
-                Cell(str(model.get("kind", "–")), str(model.get("kind", ""))),
+                TableCell(shown, name),
+                TableCell(str(model.get("kind", "–")), str(model.get("kind", ""))),
                 *(interval(metrics, metric) for metric in SHOWN_METRICS),
                 *[number(model.get("temperature"), 3)] * bool(calibrated),
                 *(interval(dict_at(dict(model), "calibrated"), metric) for metric in calibrated),
                 number(model.get("parameters")),
                 number(model.get("ms_per_image"), 3),
-                Cell(pareto, pareto),
+                TableCell(pareto, pareto),
             ]
         )
     columns = [
@@ -182,7 +182,7 @@ def diversity_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
     rows = []
     for row in pairs:
         members = " and ".join(map(str, row.get("members") or ["–"]))
-        rows.append([Cell(members, members), *(number(row.get(name)) for name in names)])
+        rows.append([TableCell(members, members), *(number(row.get(name)) for name in names)])
     columns = ["members", *(name.replace("_", " ") for name in names)]
     return Table("diversity of each pair of members", columns, rows, [False, *[True] * 4])
 

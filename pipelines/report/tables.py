@@ -11,7 +11,7 @@ from measures.bootstrap import METRICS
 from measures.names import LOWER_IS_BETTER
 from measures.per_class import ClassReport, most_confused
 from pipelines.report.comparison import ComparedRun, Comparison, Configuration
-from pipelines.report.page import Cell, Table, interval_cell, link_to, number_cell
+from pipelines.report.page import Table, TableCell, interval_cell, link_to, number_cell
 from pipelines.report.runs import FoundRun, Missing
 from pipelines.report.study import SHOWN_VALUES, Axis, level_order
 from records.csv_files import write_table
@@ -43,13 +43,13 @@ def runs_table(group: Comparison, page: Path) -> Table:
         marks = {} if run.leaks else best
         rows.append(
             [
-                Cell(run.label, run.label, style="warn" if run.leaks else ""),
+                TableCell(run.label, run.label, style="warn" if run.leaks else ""),
                 *(interval_cell(run.metrics.get(metric), marks.get(metric)) for metric in METRICS),
                 interval_cell(run.to_best, signed=True),
                 *(number_cell(facts[name]) for name in FACTS[:2]),
                 number_cell(facts["seconds"], f"{facts['seconds']:,.1f}" if facts["seconds"] is not None else None),
                 config_cell(run.run, page),
-                Cell("; ".join([*(f"LEAKAGE: {text}" for text in run.leaks), *run.notes]), style=style_of(run)),
+                TableCell("; ".join([*(f"LEAKAGE: {text}" for text in run.leaks), *run.notes]), style=style_of(run)),
             ]
         )
     columns = ["run", *map(spoken, METRICS), "accuracy less best", *FACTS, "config", "notes"]
@@ -69,10 +69,10 @@ def facts_of(run: FoundRun) -> dict[str, float | None]:
     return {name: value if isinstance(value, int | float) else None for name, value in found.items()}
 
 
-def config_cell(run: FoundRun, page: Path) -> Cell:
+def config_cell(run: FoundRun, page: Path) -> TableCell:
     """Link to a run's config, if it has one."""
     config = run.files.config
-    return Cell("config", link=link_to(config, page)) if config.is_file() else Cell("–")
+    return TableCell("config", link=link_to(config, page)) if config.is_file() else TableCell("–")
 
 
 def configurations_table(configurations: Sequence[Configuration]) -> Table:
@@ -89,12 +89,12 @@ def configurations_table(configurations: Sequence[Configuration]) -> Table:
     rows = []
     for found in configurations:
         leaks = any(run.leaks for run in found.runs)
-        cells = [Cell(found.label, found.label, style="warn" if leaks else ""), number_cell(len(found.runs))]
+        cells = [TableCell(found.label, found.label, style="warn" if leaks else ""), number_cell(len(found.runs))]
         for metric in METRICS:
             mean, spread = found.mean(metric), found.spread(metric)
             small = f"± {spread:.4f}" if spread is not None else ""
             style = "best" if mean is not None and mean == best[metric] and not leaks else ""
-            cells.append(Cell("–") if mean is None else Cell(f"{mean:.4f}", mean, small, style=style))
+            cells.append(TableCell("–") if mean is None else TableCell(f"{mean:.4f}", mean, small, style=style))
         rows.append(cells)
     columns = ["configuration", "runs", *map(spoken, METRICS)]
     caption = "means over runs that differ in their seed alone (± standard deviation between them)"
@@ -127,7 +127,9 @@ def class_table(label: str, report: ClassReport, names: Sequence[str]) -> Table:
         ]
         cells = [number_cell(value, None if value is None else f"{value:.4f}") for value in values]
         support = number_cell(int(report.support[number]))
-        rows.append([Cell(names[number], names[number]), *cells, support, number_cell(int(report.predicted[number]))])
+        rows.append(
+            [TableCell(names[number], names[number]), *cells, support, number_cell(int(report.predicted[number]))]
+        )
     columns = ["class", "precision", "recall", "F1", "error rate", "support", "predicted"]
     return Table(caption, columns, rows, [False, *[True] * 6])
 
@@ -142,8 +144,8 @@ def confused_table(label: str, counts: np.ndarray, names: Sequence[str]) -> Tabl
     """
     rows = [
         [
-            Cell(names[pair.true], names[pair.true]),
-            Cell(names[pair.predicted], names[pair.predicted]),
+            TableCell(names[pair.true], names[pair.true]),
+            TableCell(names[pair.predicted], names[pair.predicted]),
             number_cell(pair.count),
             number_cell(pair.share, f"{pair.share:.4f}"),
         ]
@@ -163,10 +165,10 @@ def options_table(runs: Sequence[ComparedRun], axes: Sequence[Axis]) -> Table:
     rows = []
     for place, run in enumerate(runs):
         levels = [axis.values[place] for axis in axes]
-        cells = [Cell("–") if level is None else Cell(level, sort_of(level)) for level in levels]
+        cells = [TableCell("–") if level is None else TableCell(level, sort_of(level)) for level in levels]
         accuracy = run.value("accuracy")
         shown = number_cell(accuracy, None if accuracy is None else f"{accuracy:.4f}")
-        rows.append([Cell(run.label, run.label), shown, *cells])
+        rows.append([TableCell(run.label, run.label), shown, *cells])
     columns = ["run", "accuracy", *(axis.name for axis in axes)]
     return Table("options in which the runs differ", columns, rows, [False, True, *[False] * len(axes)], 1)
 
@@ -187,12 +189,12 @@ def axis_table(runs: Sequence[ComparedRun], axis: Axis) -> Table:
     rows = []
     for level in axis.levels[:SHOWN_VALUES]:
         of = [run for run, value in zip(runs, axis.values, strict=True) if value == level]
-        cells = [Cell(level or "(not an option of these)", sort_of(level or "")), number_cell(len(of))]
+        cells = [TableCell(level or "(not an option of these)", sort_of(level or "")), number_cell(len(of))]
         for metric in ("accuracy", "balanced_accuracy", "nll", "ece"):
             values = [value for run in of if (value := run.value(metric)) is not None]
             mean = float(np.mean(values)) if values else None
             small = f"{min(values):.4f} to {max(values):.4f}" if len(values) > 1 else ""
-            cells.append(Cell("–") if mean is None else Cell(f"{mean:.4f}", mean, small))
+            cells.append(TableCell("–") if mean is None else TableCell(f"{mean:.4f}", mean, small))
         rows.append(cells)
     columns = [axis.name, "runs", *map(spoken, ("accuracy", "balanced_accuracy", "nll", "ece"))]
     more = f", the first {SHOWN_VALUES} of its {len(axis.levels)} values" if len(axis.levels) > SHOWN_VALUES else ""
@@ -210,10 +212,10 @@ def missing_table(missing: Sequence[Missing]) -> Table:
         accuracy = run.val.get("accuracy")
         rows.append(
             [
-                Cell(run.label, run.label),
-                Cell(run.state, run.state),
+                TableCell(run.label, run.label),
+                TableCell(run.state, run.state),
                 number_cell(accuracy, None if accuracy is None else f"{accuracy:.4f}"),
-                Cell(run.command or "–"),
+                TableCell(run.command or "–"),
             ]
         )
     columns = ["run", "what is missing", "validation accuracy", "command that goes on"]

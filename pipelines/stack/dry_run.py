@@ -1,6 +1,6 @@
 """A stack's plan and its cost, printed instead of run."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from common.options import options_with
 from common.words import duration
 from datamodules import DataInfo, ImageDataModule
 from pipelines.cells.fit_parser import FitParser
@@ -117,7 +118,8 @@ def costs(plan: StackPlan, checked: Checked, folder: Path) -> dict[str, Cost]:
     """
     datasets: dict[str, ImageDataModule] = {}
     found: dict[str, Cost] = {}
-    own = {field.name for field in fields(ImageDataModule)} - {"image_size"}
+    # those that change nothing in what is read; the size is served, and read with it
+    own = {f.name for role in ("split", "serving") for f in options_with(ImageDataModule, role)} - {"image_size"}
     for member in plan.members:
         parameters = 0
         for cell in plan.cells_of(member):

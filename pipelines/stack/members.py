@@ -58,7 +58,7 @@ class MemberRun:
 
 
 @dataclass(frozen=True)
-class Member:
+class TrainedMember:
     """The finished runs of one member.
 
     Args:
@@ -199,7 +199,7 @@ def averages_folds(plan: StackPlan) -> bool:
     return any(len(plan.tested_cells(member)) > 1 for member in plan.members)
 
 
-def check_leakage(plan: StackPlan, members: Sequence[Member], folds: Sequence[Samples]) -> Leakage:
+def check_leakage(plan: StackPlan, members: Sequence[TrainedMember], folds: Sequence[Samples]) -> Leakage:
     """Refuse members that were fitted on the samples for which they are asked.
 
     Args:
@@ -217,7 +217,7 @@ def check_leakage(plan: StackPlan, members: Sequence[Member], folds: Sequence[Sa
     return leakage
 
 
-def overlaps_with_test(members: Sequence[Member], meta: Sequence[Samples], samples: Samples) -> list[str]:
+def overlaps_with_test(members: Sequence[TrainedMember], meta: Sequence[Samples], samples: Samples) -> list[str]:
     """Say on how many test samples, or on others of their groups, members and heads were fitted, and members selected.
 
     Args:
@@ -264,7 +264,9 @@ class LogitSource:
         self.precision = str(trainer["precision"] or "32-true")
         self.device, self.note = choose_device(str(trainer["accelerator"]))
 
-    def held_out(self, members: Sequence[Member], data: ImageDataModule, folds: Sequence[Samples]) -> MemberLogits:
+    def held_out(
+        self, members: Sequence[TrainedMember], data: ImageDataModule, folds: Sequence[Samples]
+    ) -> MemberLogits:
         """Ask each member's run of each fold for the samples that it was trained without."""
         parts = []
         for number, samples in enumerate(folds):
@@ -272,7 +274,7 @@ class LogitSource:
             parts.append(logits.log_softmax(2) if self.normalized else logits)
         return MemberLogits.of(folds, parts)
 
-    def tested(self, members: Sequence[Member], data: ImageDataModule) -> MemberLogits:
+    def tested(self, members: Sequence[TrainedMember], data: ImageDataModule) -> MemberLogits:
         """Ask all runs that stand for a member for the test samples; several give the log of their mean probability."""
         samples, columns = data.samples("test"), []
         for member in members:
@@ -311,7 +313,7 @@ def _device(accelerator: str) -> torch.device:
     return pl.Trainer(accelerator=accelerator, devices=1, logger=False, barebones=True).strategy.root_device
 
 
-def member_speed(members: Sequence[Member], data: ImageDataModule, source: LogitSource) -> dict[str, float]:
+def member_speed(members: Sequence[TrainedMember], data: ImageDataModule, source: LogitSource) -> dict[str, float]:
     """Measure what each member costs at test, ms an image, all its runs together; what is known is not measured again.
 
     Args:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
@@ -9,6 +10,7 @@ from jsonargparse import Namespace
 from common.few import few
 from common.settings import flat
 from datamodules import ImageDataModule
+from lightning_modules.checkpoint_io import file_sha256
 from pipelines.cells.cell import Cell
 from pipelines.cells.fit_parser import FitParser
 from pipelines.cli.errors import explain
@@ -100,8 +102,21 @@ def _check_member(plan: StackPlan, member: Member, checked: Checked) -> None:
         if cell is cells[0]:
             # refuses ranges and conflicts; reads no image
             parser.build(data=own.data)
-        checked.configs[cell.name], checked.settings[cell.name] = own, flat(parser.plain(own))
+        checked.configs[cell.name], checked.settings[cell.name] = own, settings_of(parser.plain(own))
     _check_texts({**plan.options, **member.settings}, checked.settings[cells[0].name])
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Name a cell's settings, with the content of the file that it starts from: another file may get the same name.
+
+    Args:
+        config: of plain types
+    """
+    settings = flat(config)
+    weights = settings.get("model.weights")
+    if weights and Path(weights).is_file():
+        settings["model.weights (SHA-256)"] = file_sha256(Path(weights))
+    return settings
 
 
 def _check_texts(options: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.stacked_classifier import StackedClassifier, stack_checkpoint
 from measures.classification import classification_metrics
 from pipelines.cli.held_run import hold
-from pipelines.stack.members import Member, MemberLogits, averages_folds
+from pipelines.stack.members import MemberLogits, TrainedMember, averages_folds
 from pipelines.stack.plan import StackPlan
 from records.result_files import keep_earlier, or_put_aside, read_result, says_the_same, write_json, write_predictions
 from records.run_dir import RunDir, make_folder
@@ -77,7 +77,7 @@ class Stack:
     run: RunDir
     config: dict[str, Any]
     data: ImageDataModule
-    members: list[Member]
+    members: list[TrainedMember]
     meta: MemberLogits
     test: MemberLogits
     heads: dict[str, FittedHead]
@@ -141,7 +141,7 @@ class Stack:
             seed=self.plan.seed,
         )
 
-    def _parts(self, name: str) -> tuple[list[Member], Head, nn.Module]:
+    def _parts(self, name: str) -> tuple[list[TrainedMember], Head, nn.Module]:
         """Return the members that a model asks, and its head over them; a weight of 0 leaves a member out."""
         if name not in self.heads:
             # a member by itself

@@ -16,9 +16,9 @@ from ensembling.label_check import label_notes
 from pipelines.stack.data import refuse_changed_cells
 from pipelines.stack.members import (
     LogitSource,
-    Member,
     MemberLogits,
     MemberRun,
+    TrainedMember,
     build_data,
     check_leakage,
     member_speed,
@@ -56,7 +56,7 @@ def second_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     start = time.monotonic()
     runs = {cell.name: MemberRun.of(RunDir(folder / cell.name)) for cell in plan.cells}
     members = [
-        Member(
+        TrainedMember(
             member.name,
             [runs[cell.name] for cell in plan.held_out_cells(member)],
             [runs[cell.name] for cell in plan.tested_cells(member)],
@@ -115,7 +115,7 @@ def second_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     return 0
 
 
-def check_configs(members: Sequence[Member]) -> None:
+def check_configs(members: Sequence[TrainedMember]) -> None:
     """Refuse configs that are no longer those that their runs were trained with: the data of the first is built anew.
 
     Args:

@@ -7,8 +7,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from datamodules.data_record import DataChangedError
+from ensembling import folds
 from ensembling.folds import meta_folds
-from ensembling.heads import logistic
 from ensembling.heads.fitting import LogisticHead, MLPHead
 from ensembling.leakage import Leakage, LeakageError
 from ensembling.logits import to_features
@@ -158,13 +158,13 @@ def test_logistic__its_folds_divide_no_group(checkpoints, tmp_path, monkeypatch)
         dealt.append((meta_folds(labels, folds, seed, groups, lower), groups))
         return dealt[-1][0]
 
-    monkeypatch.setattr(logistic, "meta_folds", deal)
+    monkeypatch.setattr(folds, "meta_folds", deal)
     data = Patients(count=150, val_fraction=0.2, stack_fraction=0.3)
     fit(stack(checkpoints, data, meta_model=LogisticHead(C_count=2), allow_leakage=True), data, tmp_path)
-    ((folds, groups),) = dealt
+    ((numbers, groups),) = dealt
     patients = data.splits["stack"].groups
     assert torch.equal(groups, patients)
-    assert all(len(folds[patients == patient].unique()) == 1 for patient in patients.unique())
+    assert all(len(numbers[patients == patient].unique()) == 1 for patient in patients.unique())
 
 
 def test_mlp_head__learns(checkpoints, tmp_path):

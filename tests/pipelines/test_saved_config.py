@@ -105,7 +105,7 @@ def test_saved__objects_of_lightning(parser, args, option, value):
 
 
 @pytest.mark.parametrize(
-    "name", ["SGD", "AdamW", "RMSprop", "Adagrad", "NAdam", "Adamax", "ASGD", "Rprop", "Adafactor"]
+    "name", ["SGD", "AdamW", "RMSprop", "Adagrad", "NAdam", "Adamax", "ASGD", "Rprop", "torch.optim.Adafactor"]
 )
 def test_saved__optimizers(parser, name):
     content = saved(parser, "--model.optimizer", name, "--model.optimizer.lr", "1e-3")

@@ -1,7 +1,10 @@
+import hashlib
+
 import pytest
 
+from pipelines.cells.settings import changed
 from pipelines.stack.plan import Member, StackPlan
-from pipelines.stack.plan_check import check
+from pipelines.stack.plan_check import check, settings_of
 
 SMALL = {"model": "MLP", "model.hidden": [8]}
 
@@ -131,3 +134,16 @@ def test_check__a_number_in_place_of_a_text_is_named():
         ValueError, match=r"member 'one': data.path takes a text, and YAML reads yours as 120000.0: put it"
     ):
         check(plan(members=[Member("one", options=options)], options={"data.stack_fraction": 0.2}))
+
+
+def test_settings_of__another_file_of_the_same_name_is_another_start(tmp_path):
+    weights = tmp_path / "a.safetensors"
+    config = {"model": {"class_path": "lightning_modules.MLP", "init_args": {"weights": str(weights)}}}
+    assert settings_of(config) == {"model": "MLP", "model.weights": str(weights)}
+    found = []
+    for content in (b"one", b"two"):
+        weights.write_bytes(content)
+        found.append(settings_of(config))
+    (change,) = changed(*found)
+    before, after = (hashlib.sha256(content).hexdigest() for content in (b"one", b"two"))
+    assert change == f"model.weights (SHA-256) was {before}, is {after}"

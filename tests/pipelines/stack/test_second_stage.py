@@ -383,7 +383,7 @@ def test_members_without_weight__are_neither_priced_nor_kept(holdout, monkeypatc
 def test_overlaps__are_counted(holdout):
     _, folder, _ = holdout
     runs = [stack_logits.MemberRun.of(RunDir(folder / "small"))]
-    member = stack_logits.Member("small", runs, runs)
+    member = stack_logits.TrainedMember("small", runs, runs)
     data = build_data(yaml.safe_load(runs[0].files.config.read_text())["data"])
     none = [data.samples("stack").subset([])]
     assert overlaps_with_test([member], [data.samples("stack")], data.samples("test")) == []
@@ -398,7 +398,7 @@ def test_overlaps__are_counted(holdout):
 def test_check_data__other_classes_and_pixels_are_refused(holdout):
     _, folder, _ = holdout
     runs = [stack_logits.MemberRun.of(RunDir(folder / "small"))]
-    member = stack_logits.Member("small", runs, runs)
+    member = stack_logits.TrainedMember("small", runs, runs)
     section = yaml.safe_load(runs[0].files.config.read_text())["data"]
     data = build_data(section)
     member.check_data(data)
