@@ -80,7 +80,7 @@ def measure(name, options, folder):
         "ours": round(statistics.median(chosen.rates), 1),
         "peer": round(statistics.median(measured[0].rates), 1),
         "unit": "images/s",
-        # of the rounds, each with what the machine did then
+        # the ratio over the rounds: each compares both under the same state of the machine
         "ratio": round(chosen.ratio(measured[0]), 2),
         "setting": str(chosen.candidate),
         "size": size,
@@ -104,10 +104,10 @@ def main():
     if options.quick:
         options.families, options.batch, options.repeats = ["small_cnn"], 32, 2
         options.seconds, options.loss_steps = 0.2, 4
-    # as train.py does
+    # train.py does this
     keep_large_blocks()
     stop_probing_for_gpus()
-    # of many short fits, which repeat themselves
+    # many short fits would repeat their warnings
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:

@@ -96,7 +96,7 @@ def main():
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     device = torch.device(options.device)
-    # as train.py does; the peer has it too
+    # train.py does this; the peer has it too
     keep_large_blocks()
     with tempfile.TemporaryDirectory() as folder:
         root = options.root or Path(folder)

@@ -215,7 +215,7 @@ class CropFlip:
 
 def train(side, arguments, device, steps, mine, other, answer):
     """Train one side in a process of its own, and send the seconds of its epochs."""
-    # as train.py does
+    # train.py does this
     keep_large_blocks()
     stop_probing_for_gpus()
     quieten()

@@ -84,7 +84,7 @@ def main():
     options = parser.parse_args()
     count = 4_000 if options.quick else options.images
     device = torch.device(options.device)
-    # as train.py does; the peer has it too
+    # train.py does this; the peer has it too
     keep_large_blocks()
     if options.root:
         samples = ImageFolder(root=options.root, cache="ram", val_fraction=0.0).splits["train"]

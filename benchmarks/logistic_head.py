@@ -95,7 +95,7 @@ def main():
     options = parser.parse_args()
     samples, repeats = (1_000, 1) if options.quick else (options.samples, options.repeats)
     warnings.filterwarnings("ignore")
-    # as train.py does
+    # train.py does this
     keep_large_blocks()
     x, y = generate(samples)
     X, Y = x.numpy(), y.numpy()

@@ -33,7 +33,7 @@ METHODS = {
     "CE, sampler undersample": ["--data.sampler=undersample"],
 }
 REPOSITORY = Path(__file__).resolve().parent.parent
-# of the checkpoints of plain cross-entropy
+# evaluated on the checkpoints of plain cross-entropy
 POST_HOC = "CE, logits adjusted at test"
 
 

@@ -81,7 +81,7 @@ def trainer(folder, epochs=EPOCHS):
         num_sanity_val_steps=0,
         default_root_dir=folder,
     )
-    # as `train.py` does
+    # train.py does this
     use_lean_loop(built)
     return built
 
@@ -112,7 +112,7 @@ def ours(count, folder):
     return [member["accuracy"] for member in stack.members[:MEMBERS]], stack.metrics["accuracy"]
 
 
-# as a notebook does
+# the notebook's way
 
 
 class Images(Dataset):
@@ -201,7 +201,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="fewer images and one repeat, for make bench")
     options = parser.parse_args()
     count, repeats = (4_000, 1) if options.quick else (options.images, options.repeats)
-    # of many short fits, which repeat themselves
+    # many short fits would repeat their warnings
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     keep_large_blocks()

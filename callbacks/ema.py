@@ -40,7 +40,8 @@ class EMA(AveragedWeights):
         # what follows what
         self._averaged: list[Tensor] = []
         self._current: list[Tensor] = []
-        # of 16 bits: the average as the model holds it and the plain weights; both in 32 bits are in the lists above
+        # for weights of 16 bits: the average as the model holds it and the plain weights; both in 32 bits are in the
+        # lists above
         self._halves: list[tuple[Tensor, Tensor]] = []
         self._exact: list[Tensor] = []
         self._widened: list[Tensor] = []

@@ -246,7 +246,7 @@ class RunRecorder(Callback):
         # what a fit wrote of itself stands when the run is tested later, perhaps elsewhere
         facts = {**earlier, **facts} if "fit" in entries else {**facts, **earlier}
         if evaluated is not None:
-            # of the data that was evaluated before, which may have had other sources
+            # the facts by source of the earlier evaluation are dropped: its data may have had other sources
             facts = {name: fact for name, fact in facts.items() if name not in by_source_names(evaluated)}
             facts["evaluations"] = facts.get("evaluations", {}) | this
             rows = with_groups(model.predictions, data.served(evaluated))

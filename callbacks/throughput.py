@@ -45,7 +45,7 @@ class Throughput(Callback):
     def __init__(self) -> None:
         self.first, self.later, self.peak_memory = Totals(), Totals(), 0
         self._epochs = 0
-        # of the epoch: the time so far, and since when the clock runs, if it does
+        # for the epoch: the time so far, when the clock was started, and whether it runs
         self._seconds, self._since, self._running = 0.0, 0.0, False
         self._served, self._waited = 0, 0.0
 

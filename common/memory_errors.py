@@ -2,12 +2,12 @@
 
 import re
 
-# for data that is read before anything is computed
+# shown when memory runs out while data is read, before anything is computed
 OUT_OF_MEMORY = (
     "out of memory: keep image files on disk by --data.cache none, or take smaller images by --data.image_size or "
     "--model.input_size"
 )
-# of torch on a GPU, on a CPU, on Apple's devices, and of the libraries it calls
+# messages of torch on a GPU, on a CPU and on Apple's devices, and of the libraries that it calls
 MESSAGES = re.compile(r"can't allocate memory|out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED")
 
 

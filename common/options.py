@@ -6,8 +6,8 @@ from typing import Any, Literal, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 
-# of data: split is how it is split; reading how it is read, and not which data is meant; serving how batches are made;
-# of models: training is how one is trained and computed, as against what it is
+# roles of data options: split is how the data is split, reading how it is read (not which data is meant), serving how
+# batches are made. The role of a model option: training is how the model is trained and computed, not what it is.
 Role = Literal["split", "reading", "serving", "training"]
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-# of random numbers: what NumPy takes
+# the seeds that NumPy accepts
 SEEDS = "[0, 4294967295]"
 
 

@@ -83,7 +83,7 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
     for name, value in config.items():
         key = f"{prefix}{name}"
         if name == "class_path":
-            # of a class at the top of a file, which has no name
+            # a class without a name of its own, at the top of a file
             settings[key] = str(value).rpartition(".")[2]
         elif name == "init_args" and isinstance(value, dict):
             settings |= flat(value, prefix)

@@ -217,7 +217,7 @@ def difference(wanted: Any, found: Any, where: str = "") -> str:
         pairs = [(f"{where}.{name}" if where else str(name), wanted[name], found[name]) for name in wanted]
     elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
         pairs = [(f"{where}[{number}]", *pair) for number, pair in enumerate(zip(wanted, found, strict=True))]
-    # as Python writes them, what is undefined equals itself, and -0 differs from 0
+    # repr compares values as Python writes them: nan equals itself, and -0 differs from 0
     elif type(wanted) is type(found) and repr(wanted) == repr(found):
         return ""
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-# of values inside one another
+# how deeply values may be nested
 MAX_DEPTH = 100
 # values that a text may add by aliases
 MAX_ALIASED = 10_000

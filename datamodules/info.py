@@ -40,7 +40,7 @@ class DataInfo:
     def from_plain(cls, values: dict[str, Any]) -> "DataInfo":
         """Rebuild from what `plain` returned."""
         height, width = values["image_size"]
-        # as data sets give them: a checkpoint may be older than that
+        # the names get the form that data sets give them: an old checkpoint may hold another form
         names = [one_form(name) for name in values["class_names"]]
         return cls(**values | {"image_size": (int(height), int(width)), "class_names": names})
 

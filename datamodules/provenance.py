@@ -27,7 +27,7 @@ def _hash64(*parts: bytes) -> int:
 def text_hashes(texts: Sequence[str]) -> NDArray[np.int64]:
     """Hash texts to numbers that are the same everywhere, int64, shape `(text,)`."""
     hashes = np.empty(len(texts), dtype=np.int64)
-    # in parts, because a million digests at once take more memory than the texts
+    # hashed in blocks, because a million digests at once take more memory than the texts
     for start in range(0, len(texts), BLOCK):
         encoded = (text.encode("utf-8", "surrogateescape") for text in texts[start : start + BLOCK])
         digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in encoded)

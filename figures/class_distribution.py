@@ -33,7 +33,7 @@ def class_distribution(counts: Mapping[str, Sequence[int]], class_names: Sequenc
             for number, (split, values) in enumerate(counts.items()):
                 axes.bar(places + (number - (len(counts) - 1) / 2) * bar, values, bar, label=split, **bar_style(number))
         else:
-            # by size of the first split, so that the shape of a long tail can be seen
+            # sorted by size in the first split, so that the shape of a long tail can be seen
             order = np.argsort(-np.asarray(next(iter(counts.values()))), kind="stable")
             for number, (split, values) in enumerate(counts.items()):
                 axes.plot(places, np.asarray(values)[order], label=split, **line(number))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from figures.style import SEQUENTIAL, WRONG, class_ticks, ink, new_figure, shortened
 from measures.per_class import ConfusedPair, most_confused
 
-# with more classes than this the matrix has neither numbers nor names, or shows the most confused ones alone
+# above these numbers of classes, the matrix has no numbers, has no names, or shows only the most confused classes
 NUMBERED_CLASSES, NAMED_CLASSES, SHOWN_CLASSES = 20, 60, 40
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from figures.style import COLORS, MARKERS, NEUTRAL, bar, legend, new_figure, shortened
 
-# of more classes than this the largest have a colour and a marker of their own
+# above the first number of classes, only the largest have a colour and a marker of their own; then the most bars
 SHOWN_CLASSES, SHOWN_BARS = 20, 40
 
 

@@ -11,7 +11,7 @@ from figures.style import NEUTRAL, RIGHT, WRONG, new_figure, shortened, show_ima
 
 Image = NDArray[np.uint8]
 COLUMNS = 8
-# of more classes than this the most probable ones
+# above this number of classes, only the most probable are drawn
 SHOWN_CLASSES = 10
 
 

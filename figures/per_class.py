@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from figures.style import bar, new_figure, shortened
 from measures.per_class import ClassReport
 
-# of more classes than this the best and the worst are drawn
+# above this number of classes, only the best and the worst are drawn
 SHOWN_CLASSES = 40
 
 

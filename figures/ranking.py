@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from figures.style import NEUTRAL, legend, line, new_figure, shortened
 from measures.curves import ClassCurves, Curve, RiskCoverage
 
-# of more classes than this the worst are drawn, beside the averages
+# above this number of classes, only the worst are drawn, beside the averages
 SHOWN_CLASSES = 10
 
 

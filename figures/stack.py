@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from figures.style import DIVERGING, RIGHT, WRONG, bar, class_ticks, ink, legend, new_figure, shortened, symmetric
 
-# with more than this the heat map shows those that weigh most
+# above these numbers, only the classes and columns that matter most are drawn
 SHOWN_CLASSES, SHOWN_COLUMNS = 40, 60
 
 

@@ -19,7 +19,7 @@ RIGHT, WRONG, NEUTRAL = COLORS[0], COLORS[1], "#8C8C8C"
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 HATCHES = ("", "//", "..", "xx", "\\\\", "oo", "++", "--")
-# from light to dark, so that it reads in grey; and from one dark end over light to another
+# sequential: from light to dark, so that it reads in grey; diverging: from one dark end over light to another
 SEQUENTIAL, DIVERGING = "Blues", "PuOr"
 DPI = 120
 # names longer than this are cut in the middle

@@ -68,7 +68,7 @@ RESUMED = {
     "optimizer_states": [{"state": {}, "param_groups": [{}]}],
     "lr_schedulers": [{}],
 }
-# of a BatchLoader: which batches of an epoch are left
+# the state of a BatchLoader: which batches of an epoch are left
 LOADER = {"epoch": int, "batches": int, "batch_size": int, "seed": int, "samples": str, "of": int}
 
 

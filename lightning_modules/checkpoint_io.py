@@ -18,7 +18,7 @@ from records.fields import check_fields
 from records.partial_files import partial_path, remove_abandoned
 from records.whole_file import shown, sync_folder
 
-# with what torch's files began before version 1.6, which have no checksums
+# the first byte of torch's files before version 1.6, which have no checksums
 LEGACY = b"\x80"
 # how torch names what it does not load because it could run code
 UNSAFE = re.compile(
@@ -111,13 +111,13 @@ def read_archive(path: Path, mapped: bool = False, digest: str | None = None) ->
         raise damaged(path, str(error), way_out(path)) from None
     try:
         with warnings.catch_warnings():
-            # of other pickle protocols, which load or do not
+            # torch warns of other pickle protocols; whether they load is seen anyway
             warnings.filterwarnings("ignore", "Detected pickle protocol")
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and not legacy)
     except Exception as error:
         # whatever a changed byte leads to; torch's own words advise to run what is in the file
         raise refusal(path, error) from error
-    # of what was read, should another process have put a new file there
+    # compared after reading, because another process may have put a new file there
     if digest is not None and file_sha256(path) != digest:
         raise ValueError(f"{path} was written anew while it was read: wait until its run has ended, and try again")
     return content

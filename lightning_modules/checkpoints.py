@@ -56,7 +56,7 @@ def read_base(path: Path) -> Base:
         path,
         file_sha256(path),
         DataInfo.from_plain(checkpoint["architecture"]["init_args"]["data_info"]),
-        # of its own, because what is mapped goes with the file
+        # a copy, because the mapped tensors are lost with the file
         Provenance.from_plain(checkpoint.get("provenance"), str(path)),
         checkpoint["parameters"],
         checkpoint.get("data_record"),

@@ -90,7 +90,7 @@ class EvaluatedModule(pl.LightningModule):
             return
         # self.log would build a metric object for each of them
         self.log("val/accuracy", values["val/accuracy"], prog_bar=True, logger=False, sync_dist=True)
-        # in doubles, as the recorder has them: both must choose the same epoch
+        # double precision, as in the recorder: both must choose the same epoch
         exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
         trainer.callback_metrics.update(exact)
         for logger in trainer.loggers:

@@ -279,7 +279,7 @@ class ImageClassifier(TrainedClassifier):
     def architecture(self) -> dict[str, Any]:
         """Return what is needed to rebuild this model without its weights, as plain Python types."""
         plain = super().architecture()
-        # of the training; what stands under its name is Lightning's method
+        # `freeze` belongs to the training, and the attribute of that name is Lightning's method
         del plain["init_args"]["freeze"]
         return plain
 

@@ -37,7 +37,7 @@ from lightning_modules.training.parameter_groups import Rate
 from measures.classification import classification_metrics
 from records.run_dir import unique_names
 
-# where the meta-model's own validation samples come from if no split is left for them
+# the share of the meta-model's samples that validate it if no split is left for that
 META_VAL_FRACTION = 0.2
 
 
@@ -68,7 +68,7 @@ class StackingModule(TrainedClassifier):
     allow_leakage: bool = False
     allow_unknown: bool = False
     allow_changed: bool = False
-    # of this machine
+    # "training" because the path is one of this machine
     logit_cache: str | None = option(LOGIT_CACHE, "training")
     tta: TTA = "none"
 

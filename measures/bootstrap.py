@@ -138,7 +138,7 @@ def bootstrap(
                     for metric, values in weighted_metrics(rows, labels, given, part).items():
                         drawn[name][metric][done : done + given.shape[1]] = values
         done += width
-    # for intervals, which nobody asks for who resamples nothing
+    # the ECE by chance is needed for intervals only, and without resamples there are none
     wanted = logits if "ece" in metrics and replicates else {}
     chance = {name: ece_by_chance(rows, seed) for name, rows in wanted.items()}
     return Bootstrap(points, drawn, samples, int(unit.max()) + 1, chance)

@@ -7,7 +7,7 @@ from torch import Tensor
 ECE_BINS = 15
 
 
-# of the ECE that chance makes: draws at most and at least, samples drawn in all, and the share of draws below it
+# for the ECE by chance: most draws, fewest draws, samples drawn in all, and the quantile of the draws
 CHANCE_DRAWS, CHANCE_LEAST, CHANCE_WORK, CHANCE_LEVEL = 1000, 200, 1_000_000, 0.975
 
 

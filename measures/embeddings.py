@@ -40,7 +40,7 @@ def umap_points(embeddings: NDArray, seed: int = 0) -> Floats:
     Raises:
         ImportError: umap-learn is not installed
     """
-    # of the extra `umap`; takes up to a minute to import
+    # the extra `umap` installs it; the import takes up to a minute
     from umap import UMAP
 
     neighbours = min(15, len(embeddings) - 1)

@@ -79,8 +79,8 @@ def reliability_bins(labels: NDArray, probabilities: NDArray, bins: int = BINS) 
     labels, probabilities = check_predictions(labels, probabilities)
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     edges = np.linspace(0, 1, bins + 1)
-    # torchmetrics, whose number stands in result.json, keeps a bin of its own for a confidence of exactly 1
-    # and compares in single precision
+    # binned as by torchmetrics, which computes the ECE of result.json: in single precision, and with a bin of its own
+    # for a confidence of exactly 1
     place = np.clip(np.digitize(confidence.astype(np.float32), edges.astype(np.float32)) - 1, 0, bins)
     counts, confidences, hits = (np.bincount(place, w, bins + 1) for w in (None, confidence, right.astype(np.float64)))
     ece = float(np.abs(confidences - hits).sum() / len(labels))

@@ -207,7 +207,7 @@ def draw(
         # pairs that lie in two splits first: they are what spoils a test
         across = everything.owner[pairs.indices[:, 0]] != everything.owner[pairs.indices[:, 1]]
         chosen = np.flatnonzero(across if across.any() else ~across)
-        # from the most to the least alike
+        # spread evenly from the most to the least alike
         chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, SHOWN_PAIRS).round().astype(int))]
         images = [(everything.image(one), everything.image(other)) for one, other in pairs.indices[chosen].tolist()]
         titles = [

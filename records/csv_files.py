@@ -53,7 +53,7 @@ def write_rows(file: TextIO, rows: Iterable[Iterable[Any]]) -> None:
     """
     for row in rows:
         line = io.StringIO(newline="")
-        # with another end of line the writer leaves a carriage return in a name without quotes
+        # END quotes names with a carriage return; with another end of line the writer leaves them without quotes
         csv.writer(line, lineterminator=END).writerow([safe(value) for value in row])
         file.write(line.getvalue().removesuffix(END) + "\n")
 

@@ -25,7 +25,7 @@ def to_json(content: Mapping[str, Any]) -> str:
           "digest": "blake2b:c319fcd0560b8fee"
         }
     """
-    # as it is read back: names that are no text, and tuples, are not what they were
+    # the digest is of what will be read back: JSON turns other keys into text and tuples into lists
     return json.dumps({**content, NAME: digest(json.loads(json.dumps(content)))}, indent=2) + "\n"
 
 

@@ -18,10 +18,10 @@ from records.partial_files import partial_path, remove_abandoned
 from records.tensor_files import read_tensors, with_checksum
 from records.whole_file import naming, save_tensors, write_whole
 
-# by which the same evaluation in other batches, or on another device, moves a metric
+# a metric may differ by this much when the same evaluation runs in other batches or on another device
 ROUNDING = 1e-5
 RESULT_WAY_OUT = "evaluate again by test or validate, or copy it again"
-# of a result.json, what others rely on
+# the fields of result.json that other code relies on
 RESULT = {
     "fit?": {"seconds?": float, "epochs?": int},
     "val?": {},

@@ -36,7 +36,7 @@ def write_whole(path: Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             remove_abandoned(path)
             partial.touch()
-            # as the umask has it: safetensors puts in its place a file that nobody but its owner may read
+            # keeps the mode that the umask gives: safetensors replaces the file by one that only its owner may read
             mode = stat.S_IMODE(partial.stat().st_mode)
             yield partial
             partial.chmod(mode)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# from the ground up; a package imports those of the floors below its own, and itself
+# lowest floor first; a package imports itself and those of the floors below its own
 FLOORS = [
     ("common",),
     ("records", "measures"),

@@ -27,7 +27,7 @@ class StackDecisions(EvaluationDrawing):
         if not members:
             return
         names, title = evaluated.class_names, evaluated.title
-        # by id, as the predictions are
+        # rows are found by id, because the predictions are sorted by id
         served = evaluated.trainer.datamodule.served(evaluated.split)  # type: ignore[attr-defined]
         position = {number: row for row, number in enumerate(served.ids.tolist())}
         rows = served.rows[[position[number] for number in evaluated.ids.tolist()]]

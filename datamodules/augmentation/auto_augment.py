@@ -147,7 +147,7 @@ def apply_operations(images: Tensor, chosen: Tensor, magnitude: Tensor) -> Tenso
     for names, function in ((POINTWISE, _pointwise), (BLENDED, _blended), (GEOMETRIC, _geometric)):
         members = torch.tensor([name in names for name in OPERATIONS], device=images.device)[chosen]
         if images.device.type == "cpu":
-            # on a GPU the number of rows would have to be read back, and the work saved is nothing there
+            # on a GPU, reading the number of rows back would cost more than the work that this saves
             rows = members.nonzero()[:, 0]
             if len(rows):
                 result = result.index_copy(0, rows, function(result[rows], chosen[rows], magnitude[rows]))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection
 
-# as data frames, spreadsheets and databases write a missing value; Na is sodium
+# how data frames, spreadsheets and databases write a missing value; Na is not among them, because it is sodium
 MISSING = frozenset({"", "NA", "na"})
 MISSING_FOLDED = frozenset(
     {"nan", "-nan", "n/a", "null", "(null)", "none", "nat", "<na>", "#na", "#n/a", "#n/a n/a", "#null!", "#ref!"}

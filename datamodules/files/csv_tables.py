@@ -26,7 +26,7 @@ DELIMITERS = ",;\t|"
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[,;\t|]*(\r\n|\r|\n)', re.IGNORECASE)
 # rows taken at once: many more would leave the processor's cache and wake the garbage collector
 ROWS = 500
-# of a file, looked at to find its encoding and its separator
+# bytes at the start of a file that are searched for its encoding and its separator
 LOOK = 2**16
 
 

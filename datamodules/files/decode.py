@@ -130,7 +130,7 @@ def read_all(files: FileSource) -> Iterator[Chunk]:
             except MemoryError:
                 chunk.problems[number] = f"{path} cannot be read (it does not fit into memory)"
             except ValueError as error:
-                # of a name that no file can have it says no name
+                # an error about a name that no file can have does not contain the name
                 named = "cannot be read" in str(error)
                 chunk.problems[number] = str(error) if named else f"{str(path)!r} cannot be read ({error})"
             else:

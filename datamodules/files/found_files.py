@@ -94,7 +94,7 @@ def walk_images(folder: Path, left_out: Counter[str] | None = None) -> Iterator[
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        # in order, because of two links to one folder the first is followed
+        # sorted, because only the first of two links to one folder is followed
         kept = sorted(name for name in folders if not is_left_out(name, is_folder=True))
         for name in set(folders).difference(kept):
             count_left_out(name, True, left_out)

@@ -39,7 +39,7 @@ LOOKED_AT = 64
 # a data set whose values span less than this part of 8 bits is told
 NARROW_SPAN = 64
 TRAIN, VAL, TEST = range(3)
-# of files that are grey
+# Pillow's modes of grey images
 GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 
 

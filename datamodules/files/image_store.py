@@ -175,7 +175,7 @@ def _stamps(files: FileSource) -> NDArray[np.int64]:
                 # a million Paths would take seconds
                 status = os.stat(name, dir_fd=root)
             except (OSError, ValueError):
-                # of a name that no file can have, too
+                # a missing file, or a name that no file can have
                 stamps.extend((-1, -1))
             else:
                 stamps.extend((status.st_size, status.st_mtime_ns))
@@ -228,7 +228,7 @@ def _take_down(chunk: Chunk, start: int, files: FileSource, index: Index) -> Non
     """Add what was found in some files to what is known of all."""
     index.problems |= chunk.problems
     for number in sorted(chunk.notes.keys() - chunk.problems.keys()):
-        # as it is, unless a terminal would obey it
+        # the name is shown as it is, unless it holds control characters for the terminal
         name = files.names[number]
         name = name if name.isprintable() else ascii(name)
         for kind, detail in chunk.notes[number]:

@@ -262,7 +262,7 @@ def _lower(args: tuple[Any, ...] | str | None) -> tuple[Any, ...] | str:
 
 
 def _is_whole(file: ImageFile.ImageFile) -> bool:
-    # of JPEG 2000 Pillow scales any depth to 16 bits, without saying what it was
+    # Pillow scales JPEG 2000 of any depth to 16 bits and does not keep the depth
     return file.format != "JPEG2000"
 
 

@@ -218,7 +218,8 @@ def sort_names(values: Sequence[str]) -> list[str]:
     names = set(values)
     if not all(name.isdecimal() for name in names):
         return sorted(names)
-    # by length and digits, because Python turns no number of 5,000 digits into one; equal ones by their zeros
+    # sorted by length and digits, because Python does not convert numbers of 5,000 digits; equal numbers are sorted by
+    # their leading zeros
     digits = {name: "".join(str(unicodedata.decimal(digit)) for digit in name).lstrip("0") for name in names}
     return sorted(names, key=lambda name: (len(digits[name]), digits[name], name))
 

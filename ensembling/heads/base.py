@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# of a StackingModule; a stack has several
+# the option that names the head of a StackingModule; a stack has several heads
 HEAD_OPTION = "--model.meta_model"
 
 

@@ -51,7 +51,7 @@ def fit_mlp(
     module.scale.copy_(torch.where(scale > 1e-6 * (1 + module.mean.abs()), scale, torch.ones_like(scale)))
     x = (x - module.mean) / module.scale
     with torch.random.fork_rng(devices=[]):
-        # of dropout
+        # the seed of dropout
         torch.manual_seed(seed)
         _train(head, module.layers, (x[~held], labels[~held]), (x[held], labels[held]), seed)
     module.eval()

@@ -24,7 +24,7 @@ class Logistic(nn.Linear):
     def __init__(self, features: Features, num_bases: int, num_classes: int) -> None:
         super().__init__(num_bases * num_classes, num_classes)
         self.features = features
-        # that of the fit; 0 before it
+        # the C of the fit; 0 before it
         self.C: Tensor
         self.register_buffer("C", torch.tensor(0.0))
 
@@ -54,7 +54,7 @@ class MLPNetwork(nn.Module):
         super().__init__()
         self.features = features
         self.layers = layers
-        # as they are, unless a fit sets them
+        # these leave the features unchanged until a fit sets them
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
 

@@ -18,7 +18,8 @@ NOTHING = 2.0
 SLACK = 1e-6
 # held-out samples that a threshold must rest on
 MIN_SAMPLES = 20
-# and those of one class below which it is likely to be too low for an accuracy: the most is accepted that chance allows
+# with fewer held-out samples of one class, its threshold for an accuracy is likely to be too low: of those that reach
+# the accuracy, the one that accepts most is taken
 FEW_SAMPLES = 200
 CURVE_POINTS = 100
 

@@ -13,16 +13,16 @@ from measures.bootstrap import REPLICATES, Bootstrap, Interval, bootstrap
 
 # heads from simple to complex; a name may go on after these, such as "logistic on probabilities"
 SIMPLICITY = ("mean", "tuned_mean", "greedy", "logistic", "mlp")
-# of both a difference is taken
+# the metrics in which models are compared
 COMPARED = ("accuracy", "nll")
-# with more members not every subset is tried
+# above this number of members, not every subset is tried
 EXHAUSTIVE_MEMBERS = 12
 # what the reason for a recommendation calls the samples behind it
 HELD_OUT, LEAKED = "held-out samples", "samples that were not held out from the members (LEAKAGE ALLOWED)"
 
-# from members' logits (sample, base, class) to held-out logits (sample, class)
+# maps members' logits (sample, base, class) to held-out logits (sample, class)
 Pool = Callable[[Tensor], Tensor]
-# from members' numbers to a score; more is better
+# maps members' numbers to a score; more is better
 Score = Callable[[tuple[int, ...]], float]
 
 
@@ -107,7 +107,7 @@ def pareto_front(cost: Mapping[str, float], accuracy: Mapping[str, float]) -> li
     front: list[str] = []
     for name in sorted(cost, key=lambda name: (cost[name], -accuracy[name])):
         last = front[-1] if front else name
-        # of equals all stay
+        # ties all stay
         if accuracy[name] > accuracy[last] or (cost[name], accuracy[name]) == (cost[last], accuracy[last]):
             front.append(name)
     return front

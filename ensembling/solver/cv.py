@@ -86,7 +86,7 @@ def _path(problem: Problem, ridge: Tensor, max_iterations: int) -> tuple[Tensor,
     solution, solutions = torch.zeros(1, width, dtype=torch.float64), []
     curvature: Curvature | None = None
     curvatures = []
-    # where the folds' fits begin, and no more: the faster precision will do, if it converges
+    # these solutions are only where the folds' fits start, so the faster precision is enough if it converges
     kinds = list(dict.fromkeys([problem.fast.dtype, torch.float64]))
     objectives: dict[torch.dtype, Objective] = {}
     found: Minimum | None = None
@@ -259,7 +259,7 @@ class _Folds:
         inner = by_factors([factors[n] for n in self.leaders] * size) if factors else diagonal_bound(leading)
         limit = REFRESH if factors else max_iterations
         found = minimise(Joint(leading), start.repeat(size, 1), inner, CV_TOLERANCE, limit, first)
-        # of each C
+        # the row of each C's leader
         place = [self.leaders.index(leader) for leader in self.leader]
         solutions = found.solution.view(size, len(start), -1)[:, place]
         converged = found.converged.view(size, -1)[:, place]

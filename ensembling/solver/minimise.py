@@ -20,7 +20,8 @@ LARGEST_HESSIAN = 2000
 MEMORY = 8
 # steps that may be too long, in all
 BACKTRACKS = 6
-# mean cross-entropy of which nobody asks how it is divided, as where classes are separated
+# added to the loss in the stopping rule: below this mean cross-entropy, as where classes are separated, relative
+# precision does not matter
 ALMOST_NOTHING = 1e-3
 # maps gradients (problem, parameter) of the problems with these numbers to steps
 Preconditioner = Callable[[Tensor, Tensor], Tensor]
@@ -106,7 +107,7 @@ def by_factors(factors: Sequence[Tensor]) -> Preconditioner:
 
 
 def _solved(factor: Tensor, gradient: Tensor) -> Tensor:
-    # of few right sides, this takes half of the time that torch.cholesky_solve does
+    # for a few right-hand sides, this takes half of the time of torch.cholesky_solve
     half = torch.linalg.solve_triangular(factor, gradient.T.to(factor.dtype), upper=False)
     return torch.linalg.solve_triangular(factor.T, half, upper=True).T.double()
 

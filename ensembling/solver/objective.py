@@ -140,7 +140,7 @@ class Objective:
         """Finish what `summed` began; see `__call__`."""
         w = flat.view_as(gradient)
         penalised = w * self.ridge[problems][:, None]
-        # of what is linear and what is quadratic in the weights
+        # the gradient of the linear and the quadratic term in the weights
         slope = penalised - self.constant
         mean = loss / self.count
         value = mean + (w * torch.sub(slope, penalised, alpha=0.5)).sum((1, 2))

@@ -40,7 +40,7 @@ class LossWatch:
         self.enabled = True
         self.at_once = False
         self.every = 50
-        # of the batches since they were last looked at, up to `newest`
+        # losses of the batches since the last look, up to `newest`
         self.losses: list[Tensor] = []
         self.newest = -1
 

@@ -12,7 +12,7 @@ from lightning_modules.training.optimizer_trial import Build, Rates, check_optim
 
 # devices on which torch has one kernel for the step over all parameters of a group
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
-# of a parameter: the name of its group, and its learning rate as a share of the optimizer's
+# a parameter's rate: the name of its group, and its learning rate as a share of the optimizer's
 Rate = tuple[str, float]
 
 

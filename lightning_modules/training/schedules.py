@@ -159,7 +159,7 @@ class WarmRestarts(WarmupCosine):
 
     def after_warmup(self, progress: float) -> float:
         """Return the learning rate as a share of the highest."""
-        # of the longest cycle's, so that no number is too large
+        # lengths are shares of the longest cycle, so that no number overflows
         longest = self.cycles - 1 if self.growth > 1 else 0
         lengths = [self.growth ** (number - longest) for number in range(self.cycles)]
         left = progress * sum(lengths)

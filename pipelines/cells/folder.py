@@ -58,11 +58,11 @@ def locked(folder: Path, made: Sequence[Path] = ()) -> Iterator[None]:
     way_out = "stop it, or choose another folder by --experiment"
     with alone(own / STACK_LOCK, f"{folder}/", "stacked", way_out):
         try:
-            # of a command that was stopped
+            # left by a command that was stopped
             stop_file(folder).unlink(missing_ok=True)
             yield
         finally:
-            # before another command can come
+            # inside the lock, before another command can enter the folder
             take_back(made, lambda file: file.name in UNUSED)
 
 

@@ -23,7 +23,7 @@ State = Literal["waiting", "running", "retry", "done", "failed", "stopped"]
 COLOURS = {"running": "cyan", "retry": "yellow", "done": "green", "failed": "red", "stopped": "yellow"}
 # lines of the terminal that are left to other things
 MARGIN = 7
-# of a file, for its last rows
+# bytes at the end of a file that are read for its last rows
 TAIL_BYTES = 8192
 
 
@@ -69,7 +69,7 @@ class CellWatch:
     def end(self, outcome: Outcome, again: bool) -> None:
         """Note how it ended, or that it is started again."""
         self._read_metrics()
-        # of what was seen: the next one may have begun by now
+        # taken from the record that was seen: the next process may have started by now
         self._earlier = self.record.get("started", self._earlier)
         self.progress.state = "retry" if again else outcome.status
         self.progress.seconds = outcome.seconds or self.progress.seconds

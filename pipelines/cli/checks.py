@@ -12,7 +12,7 @@ from lightning_modules.training.schedules import Plateau
 from measures.names import VALIDATION_METRICS, mode_of
 from pipelines.cli.order import no_validation
 
-# of best.ckpt: one file, looked at after each validation, as result.json is
+# fixed settings of best.ckpt: one file, chosen after each validation, as result.json is
 ONE_BEST = {
     "filename": "best",
     "dirpath": None,

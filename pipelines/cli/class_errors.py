@@ -57,7 +57,7 @@ BASES = (
     StackedClassifier,
     TrainedClassifier,
 )
-# where an account of jsonargparse names the class that an option was given, the surest first
+# patterns that find, in an error of jsonargparse, the class that an option was given; the surest first
 NAMED = (
     r"Import path (\S+) does not correspond",
     r"Expected '([^']+)' to be a ",

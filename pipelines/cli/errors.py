@@ -19,7 +19,8 @@ from common.spelling import nearest
 
 PACKAGES = frozenset({*class_paths.PROJECT, "train"})
 FAULT = "this is a fault of francesinha, not yours: please report it with what --debug shows"
-# of torch on what a device lacks, and of the libraries it calls; NotImplementedError is a RuntimeError
+# messages of torch, and of the libraries that it calls, about what a device lacks; NotImplementedError is a
+# RuntimeError
 UNSUPPORTED = re.compile(r"not (implemented|supported) for '?(Half|BFloat16|Float8)|could not create a primitive")
 # raised with a message for the user; all others are mistakes of ours
 EXPECTED = (ValueError, OSError, ArgumentError)

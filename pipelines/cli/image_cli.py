@@ -155,7 +155,7 @@ class ImageCLI(BaseCLI):
                 return
         path = self._find_checkpoint(subcommand, name)
         before = stamp(path)
-        # of its tensors none is looked at
+        # mapped, because no tensor is looked at here
         self.checkpoint = read_checkpoint(path, mapped=True)
         trained = trained_with(self.checkpoint, path)
         class_paths.judge_all(trained, str(path))
@@ -293,10 +293,10 @@ class ImageCLI(BaseCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the Trainer over the run's folder."""
         config = self.config[self.subcommand]
-        # before there is a folder
+        # wrong options are found before a folder is made
         self._resolve()
         self.run = self._choose_run(config)
-        # with --ckpt_path last it goes on with this very run
+        # the config names this run, so that --ckpt_path last continues it
         self.resolved["run"] |= {"experiment": self.run.folder.parent.name, "name": self.run.folder.name}
         self._dump()
         built = self.config_init[self.subcommand]

@@ -32,7 +32,7 @@ RANGES = {
 }
 # how many batches of a split are used, as a count or as a share
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches", "overfit_batches")
-# of which 0 leaves nothing to do, by command
+# options for which 0 leaves nothing to do, by command
 EMPTY = {
     "fit": ("limit_train_batches", "max_epochs", "max_steps"),
     "validate": ("limit_val_batches",),

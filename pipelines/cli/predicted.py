@@ -36,7 +36,7 @@ def write_predicted(run: RunDir, samples: Samples, model: Classifier) -> str:
         table: list[list[object]] = [["name", "class", "probability", *([] if accepted is None else ["accepted"])]]
         ids = model.predictions["id"].tolist()
         rows = dict(zip(ids, zip(label.tolist(), confidence.tolist(), verdicts, strict=True), strict=True))
-        # in the order of the data, from which a few batches may have been predicted
+        # rows are in the order of the data; only a few of its batches may have been predicted
         for sample in (sample for sample in names if sample in rows):
             number, probability, verdict = rows[sample]
             table.append([names[sample], model.info.class_names[number], f"{probability:.6f}", *verdict])

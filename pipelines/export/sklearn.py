@@ -35,7 +35,7 @@ def to_sklearn(module: nn.Module) -> Any:
     strength = float(module.C) * (2 if classes == 2 else 1)
     # heads of earlier checkpoints do not know it
     model = LogisticRegression(C=strength) if strength else LogisticRegression()
-    # of two classes it knows only the second's logit, relative to the first's
+    # for two classes, scikit-learn holds only the second's logit, relative to the first's
     model.coef_ = weight if classes > 2 else weight[1:] - weight[:1]
     model.intercept_ = bias if classes > 2 else bias[1:] - bias[:1]
     model.classes_ = np.arange(classes)

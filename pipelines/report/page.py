@@ -21,7 +21,7 @@ from measures.bootstrap import METRICS, Interval
 from measures.names import LOWER_IS_BETTER
 
 TEMPLATES = Path(__file__).parent / "templates"
-# which way a column is better
+# whether lower or higher is better, for each column
 HINTS = {
     metric.replace("_", " "): "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
     for metric in METRICS
@@ -224,5 +224,5 @@ def link_to(path: Path, page: Path) -> str:
     try:
         return quote(Path(os.path.relpath(path.resolve(), page.resolve())).as_posix())
     except ValueError:
-        # on another drive
+        # the page is on another drive
         return path.resolve().as_uri()

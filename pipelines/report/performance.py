@@ -51,7 +51,7 @@ def performance_row(run: FoundRun) -> dict[str, str]:
     seconds = fit.get("seconds")
     logged = run.logged()
     rates = [values[1][-1] for name, values in logged.items() if name.startswith("lr-")]
-    # of runs from before it stood in their results, what was logged last
+    # results of older runs do not hold the learning rate: the last one that was logged is taken
     rate = next((value for name, value in last.items() if name.startswith("lr-")), rates[0] if rates else None)
     values: dict[str, Any] = {
         "model_name": f"{run.experiment}/{run.name}",
@@ -135,7 +135,8 @@ def read_text(path: Path) -> str:
         UsageError: it cannot be read
     """
     try:
-        # as it stands, because a name may hold an end of line; a spreadsheet may have put a mark before it
+        # read without changing line ends, because a name may hold one; a spreadsheet may have put a byte order mark
+        # first
         return path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}): choose another file by --performance") from error

@@ -109,7 +109,7 @@ def class_table(label: str, report: ClassReport, names: Sequence[str]) -> Table:
         report: of its predictions
         names: of the classes
     """
-    # where nothing is defined nothing is claimed
+    # a class without samples and predictions has no values and is left out
     known = (report.support > 0) | (report.predicted > 0)
     order = np.arange(len(names))
     caption = f"classes of {label}"

@@ -140,7 +140,7 @@ def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Consol
         if cell.name not in done
     ]
     if jobs:
-        # in a second, rather than after the training of all
+        # checked now, which takes a second, rather than after all training
         data = checked.parser.build(data=checked.configs[cells[0].name].data).data
         refuse_changed_cells(folder, cells, data, plan.allow_changed)
         check_samples(plan, data)
@@ -214,7 +214,7 @@ def main(args: list[str]) -> int:
         print_costs(console, plan, checked, folder)
         return 0
     if threading.current_thread() is threading.main_thread():
-        # as it stands, cells would outlive this process
+        # without this, cells would outlive this process
         signal.signal(signal.SIGTERM, stop)
     folder, made = open_folder(plan.root, plan.experiment, plan.fresh)
     again = without_fresh(args, folder) if plan.fresh else args

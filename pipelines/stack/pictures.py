@@ -26,7 +26,7 @@ def draw_stack(stack: Stack) -> list[str]:
     """
     files = []
     for pattern in PICTURES:
-        # of an earlier stack in this folder
+        # pictures of an earlier stack in this folder
         for old in stack.run.figures.glob(pattern):
             old.unlink()
     try:

@@ -124,7 +124,7 @@ class Stack:
     @cached_property
     def report(self) -> dict[str, Any]:
         """All members and heads compared; see `stack_report`."""
-        # as the plan's own greedy head selects, where there is one
+        # the settings of the plan's own greedy head, if there is one
         greedy = next((head.head for head in self.heads.values() if isinstance(head.head, GreedyHead)), GreedyHead())
         shares = greedy_weights(self.meta.logits, self.meta.labels, greedy.rounds, greedy.metric).tolist()
         return stack_report(
@@ -281,7 +281,7 @@ def put_earlier_aside(run: RunDir, result: dict[str, Any]) -> None:
     """
     was_there = run.result.is_file()
     earlier = or_put_aside(read_result, run.result)
-    # of a damaged result nobody knows what it said
+    # what a damaged result said is unknown, so it counts as another one
     if (was_there and not earlier) or not _is_repeated(earlier, json.loads(json.dumps(result))):
         # the result last: by it the next command knows that there is something to put aside
         for path in (run.predictions, run.logits, run.data, run.stack, run.result):

@@ -20,7 +20,7 @@ LOWEST_RATE, HIGHEST_RATE = 1e-6, 10.0
 BETA = 0.98
 # a fall of the loss by less than this share is noise
 LEAST_FALL = 0.05
-# of the main memory that is free, so that nothing is driven into swap
+# the share of the free main memory that may be used, so that nothing is driven into swap
 USABLE = 0.5
 
 

@@ -189,7 +189,7 @@ def test_predictions__name_the_groups_of_their_samples(tmp_path, image_folder):
     images = sorted(image_folder.glob("*/*/*.png"))
     lines = ["path,label,split,group"]
     for number, path in enumerate(images):
-        # of training samples too, so that the numbers of the test's groups do not start at 0
+        # training samples have groups too, so that the numbers of the test's groups do not start at 0
         lines.append(f"{path.relative_to(image_folder)},{path.parent.name},{path.parts[-3]},g{number // 2 * 7 % 29}")
     (image_folder / "m.csv").write_text("\n".join(lines))
     data = Manifest(path=str(image_folder / "m.csv"), batch_size=16, val_fraction=0.2)

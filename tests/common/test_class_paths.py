@@ -119,7 +119,7 @@ def test_judge__a_typed_class_is_trusted_with_its_package(words):
     judge("notes.Note")
     # its defaults, and where it is defined
     judge("notes.core.Note")
-    # for the processes that this one starts
+    # passed on to the processes that this one starts
     assert class_paths.options() == ["--allow", "notes"]
 
 

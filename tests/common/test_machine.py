@@ -29,7 +29,7 @@ def test_visible_gpus__are_named_as_they_were_given(monkeypatch):
 
 
 def test_visible_gpus__none_where_they_are_hidden(monkeypatch):
-    # as torch counts then
+    # torch counts none then either
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert visible_gpus() == []

@@ -88,7 +88,7 @@ def test_dump__text_stays_text_for_every_reader(text):
             assert written.isascii()
             assert load(written) == value
             if not re.search("[\ud800-\udfff]", text):
-                # of another library
+                # another library reads the same
                 assert yaml.safe_load(written) == value
         assert "\n" not in one_line(value)
 
@@ -209,7 +209,7 @@ def test_load__what_is_a_number():
     text = "[1e3, 1_000, 0x1F, 007, .5, 1., on, ~, 2024-01-05, 1:30, =, 08, ._, 0x_, '1e3']"
     assert load(text) == [1000.0, 1000, 31, 7, 0.5, 1.0, True, None, *texts]
     assert load("9" * 5000) == "9" * 5000
-    # as JSON writes it
+    # a character as JSON writes it, in two halves
     assert load(r'"\ud83d\ude00"') == "😀"
 
 

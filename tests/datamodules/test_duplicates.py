@@ -38,7 +38,7 @@ def test_near_duplicates__changed_copies_are_found_and_nothing_else(channels, li
     copies = torch.stack([changed(image) for image in images[:5]])
     pairs = near_duplicates(look_at([samples(torch.cat([images, copies]))]))
     found = {tuple(pair) for pair in pairs.indices.tolist()}
-    # by parts of the hash, a copy that differs in all four of them is missed
+    # a search by parts of the hash misses a copy that differs in all four of them
     assert found <= {(number, 60 + number) for number in range(5)}
     assert len(found) == 5 if limit == 100 else len(found) >= 1
     assert (pairs.correlations >= 0.9).all()

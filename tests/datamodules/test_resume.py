@@ -33,7 +33,7 @@ class Watch(Callback):
 
 def run(data, folder, stop_after=None, ckpt_path=None, save_every=1, **options):
     torch.manual_seed(7)
-    # with dropout, whose masks are part of what must be the same
+    # dropout is on, because its masks must be the same too
     model = MLP(data_info=data.info, dropout=0.3, **options)
     watch = Watch(stop_after)
     saver = ModelCheckpoint(folder, "last", every_n_train_steps=save_every, enable_version_counter=False)

@@ -91,7 +91,7 @@ def test_holdout__groups_joined_by_a_copy_stay_together():
 
 
 def test_holdout__the_last_group_of_a_class_goes_where_it_is_lacking():
-    # by size alone, all three groups of each class would stay in the remainder
+    # if size alone counted, all three groups of each class would stay in the remainder
     labels, groups = labels_of(30, 30), np.arange(60) // 10
     rest, val = stratified_holdout(labels, [0.1], 0, groups=groups)
     assert set(labels[val]) == {0, 1}

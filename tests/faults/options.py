@@ -118,7 +118,7 @@ MODEL = {
     "memory_format": ["contiguous", "channels_last", "x"],
 }
 
-# of which the first of each is drawn most
+# values of the options of each class; the first value is drawn most
 MODELS = {
     "SmallCNN": {},
     "MLP": {"hidden": ["[8]", "[]", "[0]", "[-1]", "[.nan]", "8", "x", "null"], "dropout": SHARES},

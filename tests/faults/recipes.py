@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.helpers.faults import PYTHON_WORDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# of each recipe: the exit status of its commands in order, and texts that must, or must not, be in what they print
+# for each recipe: the exit status of its commands in order, and texts that must, or must not, be in what they print
 EXPECTED: dict[str, tuple[list[int], list[str], list[str]]] = {
     "01_exponent_strings": ([0, 0, 0, 0], ["│ 12e4 ", "│ 7e1 ", "runs/digits/4e12345/checkpoints/last.ckpt"], []),
     "01b_exponent_folders": ([0, 0, 0, 0], ['- "1e3"', '- "no"', '- "2024-01-05"', '- "on: off"'], []),

@@ -193,7 +193,7 @@ def test_stack__no_head_is_fitted_over_cells_of_changed_data(trained):
         assert main(cell.command(folder)) == 0
     write_manifest(root, lambda rows: rows[::-1])
     data = build_data(config(root / "runs", "x", "a-fold0")["data"])
-    # in another order folds are drawn otherwise, and the cells have seen what they would be asked for
+    # another order gives other folds, and the cells were trained on samples that they would have to predict
     with pytest.raises(DataChangedError, match="images lie in another split, first: images/"):
         refuse_changed_cells(folder, plan.cells, data, allow=False)
     write_manifest(root)

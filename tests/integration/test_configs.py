@@ -140,7 +140,7 @@ def test_fragments__compose_and_later_ones_win():
     assert parsed.data.class_path == "datamodules.CIFAR10"
     assert parsed.trainer.precision == "bf16-mixed"
     assert parsed.trainer.devices == "2"
-    # from the defaults, loaded by themselves
+    # a default, from the file that is loaded without being named
     assert parsed.trainer.use_distributed_sampler is False
 
 

@@ -64,7 +64,7 @@ def other_fold(tmp_path, images, trained):
 def renamed_folder(tmp_path, images, trained):
     moved = shutil.copytree(images, tmp_path / "moved")
     for path in sorted(moved.rglob("*.png")):
-        # in another order, and so in other splits
+        # names in another order give other splits
         path.rename(path.with_name(f"{(int(path.stem) * 7) % 101}-renamed.png"))
     return trained, {"root": moved, **SPLIT}
 

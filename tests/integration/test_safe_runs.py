@@ -76,7 +76,7 @@ def test_kill__the_resumed_run_ends_at_the_same_bits(here, moment, request):
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
 def test_signal__is_obeyed_at_the_end_of_the_step(here, name, status):
     run = here / "runs/safe" / name
-    # in the middle of a step, after which nothing would be saved otherwise
+    # the signal comes in the middle of a step, after which nothing would be saved otherwise
     command = [sys.executable, str(TRAIN), *ARGS, name, *signal_at(name=name, step=10)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)

@@ -122,7 +122,7 @@ def renamed_files(tmp_path, images):
     root = shutil.copytree(images, tmp_path / "images")
     plan = train(make(tmp_path, {"data.root": str(root), **SPLIT}))
     for path in sorted((root / "train").rglob("*.png")):
-        # in another order, and so in other splits
+        # names in another order give other splits
         path.rename(path.with_name(f"{(int(path.stem) * 7) % 101}-renamed.png"))
     return plan, ["first", "second"]
 

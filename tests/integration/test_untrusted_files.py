@@ -56,7 +56,7 @@ def ran(tmp_path, monkeypatch):
     """The mark that a hostile module beside the run leaves when it is imported."""
     (tmp_path / "notes.py").write_text(NOTES.format(marker=str(tmp_path / "ran")))
     monkeypatch.chdir(tmp_path)
-    # as `python -m` and PYTHONPATH=. do
+    # `python -m` and PYTHONPATH=. put the folder on the path too
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path / "ran"
     sys.modules.pop("notes", None)

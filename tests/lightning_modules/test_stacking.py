@@ -94,7 +94,7 @@ def test_fit__a_second_one_builds_no_base(checkpoints, tmp_path, monkeypatch):
     assert not calls
     assert torch.equal(first.head.weight, second.head.weight)
     trainer(tmp_path).test(second, datamodule=data, verbose=False)
-    # of the test split no logits were known
+    # no logits of the test split were in the cache
     assert {name for kind, name in calls if kind == "load"} == {path.stem for path in checkpoints}
 
 

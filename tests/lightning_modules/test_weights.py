@@ -53,7 +53,7 @@ def heard(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
 
 
-# whose weights
+# the origin of weights
 
 
 def test_lite0__from_the_package_equals_the_original(caplog):

@@ -92,7 +92,7 @@ def test_resample__groups_are_drawn_whole():
     for group in range(3):
         members = weights[unit == group]
         assert (members == members[0]).all()
-    # as many groups as there are, whatever their sizes
+    # as many groups are drawn as there are, whatever their sizes
     assert (weights[[0, 3, 4]].sum(0) == 3).all()
 
 

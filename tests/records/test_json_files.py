@@ -60,7 +60,7 @@ def test_read__every_flipped_bit_and_cut_is_seen(tmp_path):
             path.write_bytes(changed)
             if not told(path).startswith(f"{path} is damaged ("):
                 unseen.append((place, changed))
-    # but for the end of the last line
+    # only a change of the last line's end is not seen
     assert [changed for _, changed in unseen if json.loads(changed) != json.loads(content)] == []
     assert len(unseen) == 1
 

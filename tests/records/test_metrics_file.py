@@ -95,7 +95,7 @@ def test_save__a_full_disk_leaves_whole_rows(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         file.save()
     assert path.read_bytes() == before
-    # and are written once there is room
+    # the rows are written once there is room
     monkeypatch.setattr(metrics_file, "table", table)
     file.save()
     assert [row["step"] for row in rows(path)] == ["0", "1", "2"]

@@ -76,7 +76,7 @@ def test_write_whole__removes_what_dead_processes_left_of_the_same_file(write_ag
     of_another = partial_path(other).with_name(f".{other.name}.{mine.split('.')[-2]}.{gone.pid}")
     for abandoned in (dead, living, elsewhere, of_another):
         abandoned.write_text("half")
-    # as safetensors, killed within it
+    # what safetensors leaves when it is killed while it writes
     partial_folder(dead).mkdir()
     (partial_folder(dead) / ".tmpAbCdEf").write_text("half")
     write_again(path)

@@ -89,7 +89,7 @@ def test_rectangles__cover_the_area_asked_for_where_no_border_cuts():
 
 
 def test_mixing__does_not_change_the_size_of_the_gradient_of_a_weighted_loss():
-    # with weights that average to one over the samples, the loss of mixed targets is that of plain ones on average
+    # if weights average to one over the samples, the loss of mixed targets is that of plain ones on average
     labels = torch.cat([torch.zeros(900), torch.ones(100)]).long()
     criterion = CrossEntropy(class_weights="inverse").build([900, 100])
     _, targets = mix(torch.zeros(1000, 1, 2, 2, dtype=torch.uint8), labels, 2, 1.0, 0.0, np.random.default_rng(0))

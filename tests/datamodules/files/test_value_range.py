@@ -11,7 +11,7 @@ from datamodules.files.value_range import CUT_OFF, NARROW, OWN_RANGE, parse
 from tests.helpers.tiff import tiff
 
 GREY = np.array([[0, 1000], [2000, 4095]])
-# of 0 to 4095
+# GREY in 8 bits, where the range is 0 to 4095
 SCALED = [0, 62, 124, 255]
 COLOURS = np.array([[[0, 2000, 4095], [0, 0, 0]], [[4095] * 3, [100, 200, 300]]])
 

@@ -36,7 +36,7 @@ def test_download__one_process_at_a_time_reads_or_fetches(tmp_path, monkeypatch)
     monkeypatch.setattr(datasets.MNIST, "__init__", refuse)
     with pytest.raises(ConnectionError, match="no network"):
         _ = MNIST(root=str(tmp_path), download=True).splits
-    # for a look at what is there, and for the download
+    # held once to look at what is there, and once to download
     assert len(held) == 2
 
 

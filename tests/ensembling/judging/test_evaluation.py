@@ -65,7 +65,7 @@ def test_stack_report__calibrated_is_after_the_temperature():
 
 def test_stack_report__chooses_on_held_out_samples_alone():
     test, held_out = predictions(), predictions(seed=1)
-    # on test the order of the members is the other way round
+    # on the test split the members are in reverse order
     turned = Predictions(test.labels, dict(zip(test.members, reversed(test.members.values()), strict=True)), test.heads)
     result = report(turned, held_out)
     assert result["best_member"] == {"held_out": "m0", "test": "m2"}
@@ -138,7 +138,7 @@ def test_stack_report__what_thresholds_could_not_reach_is_noted_of_the_kept_mode
 
 def test_stack_report__test_that_speaks_against_the_kept_model_is_noted():
     test, held_out = predictions(), predictions(seed=1)
-    # as a head that is right on the samples it was chosen by, and lost on those of test
+    # the head is right on the samples that it was chosen on, and wrong on those of the test split
     fitted = torch.nn.functional.one_hot(held_out.labels, 4).float() * 9
     test = Predictions(test.labels, test.members, {**test.heads, "mlp": -test.heads["logistic"]})
     held_out = Predictions(held_out.labels, held_out.members, {**held_out.heads, "mlp": fitted})

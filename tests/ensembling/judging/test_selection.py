@@ -190,7 +190,7 @@ def test_beats__only_beyond_noise():
 def test_beats__accuracy_comes_before_likelihood():
     logits, labels = members(count=1)
     plain = logits["m0"]
-    # as often right, and often sure of an error
+    # right as often as plain, but sure of its errors
     reckless = plain * 30
     # often sure of an error, but right more often
     gaining = (plain + torch.nn.functional.one_hot(labels, 3)) * 300

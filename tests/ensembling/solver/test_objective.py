@@ -58,7 +58,7 @@ def test_objective__value_and_gradient_are_torchs(threads, block, monkeypatch):
         [reference(of, w) + 0.5 * (w.view(-1, 6).square() * r).sum() for w, r in zip(flat, ridge, strict=True)]
     )
     (slope,) = torch.autograd.grad(expected.sum(), flat)
-    # in two pieces, of which neither divides by blocks nor threads
+    # two pieces, both of a size that neither blocks nor threads divide
     x = of.whitened.x
     objective = Objective([x[:151], x[151:]], 4, ridge, of.sums)
     value, gradient, _ = objective(flat.detach(), torch.arange(2))

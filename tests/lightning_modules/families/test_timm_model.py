@@ -6,7 +6,7 @@ from lightning_modules.families.timm_backbones import layer_name
 from tests.helpers.data import data_info, random_images
 from tests.helpers.families import build, check_family
 
-# of different kinds: convolutions, attention, both, mixers; small, and at small sizes
+# small models of different kinds (convolutions, attention, both, mixers), at small sizes
 ARCHITECTURES = {
     "convnext_atto": (32, {}),
     "vit_tiny_patch16_224": (32, {"depth": 2}),

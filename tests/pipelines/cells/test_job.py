@@ -12,7 +12,7 @@ from pipelines.cells import job as cells
 from pipelines.cells.job import CellFiles, CellJob, run_cell, run_command, stop_file
 from records.versions import REPOSITORY
 
-# in place of train.py: what it was called with, a checkpoint, and then what the test wants
+# takes the place of train.py: records its arguments, saves a checkpoint, then does what the test wants
 SCRIPT = """
 import json, os, pathlib, signal, sys, time
 folder = pathlib.Path({folder!r})
@@ -65,7 +65,7 @@ def test_run_cell__goes_on_from_what_was_saved(job):
     (before, *_), (after, *_) = calls(job)
     assert before == ["fit", "--a=1"]
     assert after == [*before, "--ckpt_path", str(job.folder / "one")]
-    # of both processes
+    # the seconds are those of both processes
     assert second.seconds > first.seconds
 
 
@@ -90,13 +90,13 @@ def test_run_cell__one_that_ended_while_nobody_looked_is_done(job):
     script(job, "save(); (folder / 'result.json').write_text('{\"fit\": {\"seconds\": 70.5}}')")
     run_cell(job)
     files = CellFiles(job.folder, "one")
-    # as after a power cut right before the record was written
+    # what a power cut right before the record was written leaves
     files.write({**files.read(), "status": "running", "seconds": 0.0})
     outcome = run_cell(job)
     assert (outcome.status, outcome.seconds) == ("done", 70.5)
     assert files.read()["seconds"] == 70.5
     assert len(calls(job)) == 1
-    # but the result of a test alone does not finish a fit
+    # the result of a test alone does not finish a fit
     files.write({**files.read(), "status": "running"})
     files.run.result.write_text('{"test": {}}')
     assert not files.is_done
@@ -175,7 +175,7 @@ def test_run_cell__waits_for_a_process_that_outlived_its_stack(job, tmp_path):
     stack.kill()
     stack.wait()
     assert run_cell(job).status == "done"
-    # by the one that was there
+    # the process that was there finished it
     assert len(calls(job)) == 1
 
 
@@ -192,9 +192,9 @@ def test_run_cell__what_a_process_trained_with_other_settings_is_not_taken_for_t
     pid = CellFiles(job.folder, "one").read()["pid"]
     assert f"is being trained with other settings by process {pid} on host " in outcome.message
     assert "a was 1, is 2" in outcome.message
-    # of the same settings, it is waited for and done
+    # with the same settings, the process is waited for and the cell is done
     assert run_cell(job).status == "done"
-    # and once it has ended
+    # other settings are still refused once it has ended
     outcome = run_cell(other)
     assert outcome.status == "failed"
     assert "cell 'one' was trained with other settings: a was 1, is 2" in outcome.message

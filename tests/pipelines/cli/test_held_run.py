@@ -25,7 +25,7 @@ def test_new_run__one_that_was_refused_leaves_what_anything_was_written_to(tmp_p
         return tmp_path / "runs/digits/mlp"
 
     refused()
-    # but for what was there before
+    # only what was there before is left
     assert [*tmp_path.rglob("*")] == [tmp_path / "runs"]
     (tmp_path / "runs/digits").mkdir()
     refused()

@@ -181,7 +181,7 @@ def test_predict__takes_the_range_of_values_of_training(tmp_path, capsys, monkey
     run("fit", *MLP, "--data", "ImageFolder", "--data.root", tmp_path / "deep", root=tmp_path)
     checkpoint = tmp_path / "image_folder/mlp/checkpoints/best.ckpt"
     (tmp_path / "new").mkdir()
-    # by itself it seems to have 8 bits
+    # this file alone seems to have 8 bits
     Image.fromarray(np.full((16, 16), 200, dtype=np.uint16)).save(tmp_path / "new/dark.png")
     (tmp_path / "new/IMG_1.HEIC").write_bytes(b"")
     ranges, read_into_memory = [], image_files.read_into_memory
@@ -395,7 +395,7 @@ def test_weights__are_needed_for_the_first_fit_alone(tmp_path, capsys):
     path = tmp_path / "digits/second/checkpoints/last.ckpt"
     assert run("test", "--ckpt_path", path) == 0
     assert "test" in result(tmp_path, name="second")
-    # with the same options, as a run that was cut off is taken up again
+    # the same options with --ckpt_path last continue a run that was cut off
     assert run("fit", *MLP, *start, "--ckpt_path", "last", "--trainer.max_epochs", "3", root=tmp_path) == 0
     assert result(tmp_path, name="second")["fit"]["epochs"] == 3
     # the saved config still says where the run started from

@@ -19,7 +19,7 @@ def test_write_predicted__names_classes_and_keeps_earlier_tables(tmp_path):
     lines = (tmp_path / "predicted.csv").read_text().splitlines()
     _, label, probability = lines[1].split(",")
     samples = data.samples("predict")
-    # in the data's order
+    # rows are in the data's order
     assert [line.split(",")[0] for line in lines[1:]] == samples.sample_names()
     (row,) = (model.predictions["id"].cpu() == samples.ids[0]).nonzero()[0].tolist()
     first = model.predictions["logits"][row].double().softmax(0)

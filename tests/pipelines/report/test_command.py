@@ -195,7 +195,7 @@ def test_report__unknown_images_and_changed_data_stand_beside_the_name(tmp_path,
 def test_report__other_samples_are_not_compared(tmp_path):
     write_run(tmp_path / "runs/one/mlp", logits_for(LABELS, 4), LABELS)
     write_run(tmp_path / "runs/two/mlp", logits_for(LABELS[:60], 4, 9), LABELS[:60])
-    # as many samples and the same ids, but other labels
+    # the second run has as many samples and the same ids, but other labels
     write_run(tmp_path / "runs/two/cnn", logits_for(3 - LABELS, 4, 9), 3 - LABELS)
     page = report(tmp_path / "out", tmp_path / "runs")
     assert "They saw 3 different sets of samples" in page
@@ -448,7 +448,7 @@ def flipped(path, place):
 
 
 def test_report__a_flipped_bit_in_any_file_of_a_run_is_told(tmp_path, capsys):
-    # as the commands write them
+    # result.json holds the checksums of the other files, as the commands write it
     folder = write_run(tmp_path / "runs/exp/mlp", logits_for(LABELS, 4), LABELS)
     result = json.loads((folder / "result.json").read_text())
     files = sums_of([folder / "config.yaml", folder / "metrics.csv"])

@@ -46,7 +46,7 @@ def test_add_intervals__those_of_the_bootstrap_of_all_runs_at_once(group):
 
 
 def test_add_intervals__groups_are_drawn_whole(tmp_path):
-    # of different sizes, so that resamples are too
+    # groups differ in size, so that resamples do too
     groups = torch.arange(60) ** 2 // 200
     found = compared(tmp_path, groups)
     add_intervals([found], "test")

@@ -111,7 +111,7 @@ def test_stack_section__decisions_of_the_members(tmp_path):
     save_file(tensors, run.files.logits)
     _, pictures = stack_section(evaluate(run, "test"), "stack_1")
     assert {"stack_1_decisions", "stack_1_classes"} <= {picture.name for picture in pictures}
-    # of other samples they say nothing
+    # logits of other samples are not drawn
     save_file({**tensors, "test/id": ids + 1}, run.files.logits)
     _, pictures = stack_section(evaluate(run, "test"), "stack_1")
     assert "stack_1_decisions" not in {picture.name for picture in pictures}

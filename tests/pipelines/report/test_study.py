@@ -32,7 +32,7 @@ def test_axes_of__what_varies_together_is_one_axis_and_the_seed_is_last():
     axes = axes_of(settings)
     assert [(axis.name, axis.together) for axis in axes] == [("loss", ["gamma"]), ("lr", []), ("seed_everything", [])]
     assert [axis.name for axis in axes_of([{"seed_everything": str(k), "lr": str(k)} for k in range(3)])] == ["lr"]
-    # by size, not by letter
+    # sorted by size, not by letter
     assert axes[1].levels == ["0.01", "0.1", "10"]
 
 

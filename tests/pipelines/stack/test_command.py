@@ -75,7 +75,7 @@ def test_main__changed_settings_are_refused(tmp_path, meta, capsys):
     refusal = "cell 'old' was trained with other settings: trainer.max_epochs was 1, is 7"
     assert refusal in capsys.readouterr().err
     assert meta == []
-    # as a rehearsal says
+    # a dry run refuses it in the same words
     args = arguments(tmp_path, {"name": "old", "options": {"model": "Linear"}, "epochs": 7}, options=SHARED)
     assert main([*args, "--dry_run", "true"]) == 2
     assert refusal in capsys.readouterr().err

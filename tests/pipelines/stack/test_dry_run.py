@@ -21,7 +21,7 @@ def test_costs__count_what_is_trained(tmp_path):
     costs = dry_run.costs(planned, check(planned), tmp_path)
     # 64 pixels, 8 hidden with BatchNorm, 10 classes
     assert costs["one"].parameters == 16 * 16 * 8 + 8 + 2 * 8 + 8 * 10 + 10
-    # of 1,438 training images, a tenth for validation and a fifth for the heads
+    # a tenth of 1,438 training images is for validation, and a fifth for the heads
     assert costs["one"].images == pytest.approx(0.7 * 1438, abs=10)
     batches = -(-costs["one"].images // 64)
     assert (costs["one"].epochs, costs["one"].steps) == (2, 2 * batches)

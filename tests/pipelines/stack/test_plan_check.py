@@ -21,7 +21,7 @@ def test_check__knows_all_settings_of_each_cell():
     settings = checked.settings["one-fold1"]
     assert (settings["data.fold"], settings["data.num_folds"], settings["data.held_out"]) == (1, 2, "stack")
     assert (settings["model"], settings["model.hidden"], settings["data"]) == ("MLP", [8], "Digits")
-    # that nobody has given
+    # a default
     assert settings["trainer.max_epochs"] == 30
     assert checked.settings["two-fold0"]["trainer.max_epochs"] == 5
 

@@ -182,7 +182,7 @@ def test_device__another_one_where_the_members_accelerator_is_not_there(oof, mon
     config = folder / "small-fold0/config.yaml"
     trained = config.read_text()
     config.write_text(trained.replace("accelerator: cpu", "accelerator: gpu"))
-    # as if it had been so when the run ended
+    # the changed config.yaml counts as the one that the run left
     monkeypatch.setattr("pipelines.stack.second_stage.check_configs", lambda members: None)
     try:
         printed, result = stacked(make(root, stack_name="elsewhere", **changes), folder)
@@ -402,7 +402,7 @@ def test_check_data__other_classes_and_pixels_are_refused(holdout):
     section = yaml.safe_load(runs[0].files.config.read_text())["data"]
     data = build_data(section)
     member.check_data(data)
-    # as many, in another order
+    # the same classes in another order
     data.dataset.class_names.reverse()
     with pytest.raises(ValueError, match="member 'small' was trained on the classes"):
         member.check_data(data)
