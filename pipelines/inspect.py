@@ -47,7 +47,7 @@ class InspectOptions:
 
     Args:
         max_distance: bits of 64 in which the perceptual hashes of near-duplicates may differ
-        min_correlation: least correlation of their thumbnails, whole and less the mean of their class, up to 1
+        min_correlation: least correlation of their thumbnails, up to 1, both as they are and less the mean of their class
         near_duplicates: look for them; false saves the time on a large data set
     """
 
@@ -318,7 +318,7 @@ def main(args: list[str]) -> int:
     built = parser.instantiate(parsed)
     data = built.data
     if isinstance(data, ImageFiles):
-        # all of them are to be seen, not the first alone
+        # the report lists all unreadable files, not only the first
         data.on_unreadable = "skip"
     options = InspectOptions(parsed.max_distance, parsed.min_correlation, parsed.near_duplicates)
     console = Console()

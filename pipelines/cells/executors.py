@@ -58,7 +58,7 @@ class LocalExecutor(CellExecutor):
     Args:
         jobs: cells that run at once; null runs `cells_per_gpu` on each GPU, or one on each core where there is no GPU
         cells_per_gpu: small cells may share a GPU
-        threads: that a cell computes with; null shares the cores out evenly
+        threads: threads of each cell; null divides the cores evenly among the cells
     """
 
     jobs: int | None = None
@@ -117,8 +117,8 @@ class ParslExecutor(CellExecutor):
     Args:
         provider: slurm, or local for the same without a cluster
         partition: of the cluster; null leaves it to the cluster
-        account: that the time is charged to
-        walltime: of a block, as HH:MM:SS. A cell that is cut off by it goes on in the next block, as a retry
+        account: the account that the time is charged to
+        walltime: of a block, as HH:MM:SS. A cell that it cuts off continues in the next block, as a retry
         max_blocks: blocks at once
         nodes_per_block: nodes of a block
         cells_per_node: cells that run on a node at once

@@ -1,4 +1,4 @@
-"""The folder of an experiment: one command at a time, and a rerun that goes on with what is there."""
+"""The folder of an experiment: one command works in it at a time, and a rerun continues what is there."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ UNUSED = (STACK_LOCK, "stack.owner", "stop")
 
 
 class CellError(ValueError):
-    """Cells failed, or cannot be gone on with."""
+    """Cells failed, or cannot be continued."""
 
 
 def open_folder(root: Path | str, experiment: str, fresh: bool = False) -> tuple[Path, list[Path]]:
@@ -67,7 +67,7 @@ def locked(folder: Path, made: Sequence[Path] = ()) -> Iterator[None]:
 
 
 def check_unchanged(folder: Path, cells: Sequence[Cell], settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse to go on with cells that were trained with other settings.
+    """Refuse to continue cells that were trained with other settings.
 
     Args:
         folder: the experiment's

@@ -1,4 +1,4 @@
-"""One cell of a stack: a `train.py fit` in a process and folder of its own, which a rerun goes on with.
+"""One cell of a stack: a `train.py fit` in a process and folder of its own, which a rerun continues.
 
 Workers on other machines import this module: it must not import what is slow to import.
 """
@@ -117,7 +117,7 @@ class CellFiles:
         return read_json(self.run.result, self.way_out)
 
     def refusal(self, settings: Mapping[str, Any]) -> str:
-        """Say why the cell cannot be gone on with; nothing if it can.
+        """Say why the cell cannot be continued; nothing if it can.
 
         Args:
             settings: all that it is to be trained with
@@ -189,7 +189,7 @@ class Outcome:
 
     Args:
         name: of the cell
-        status: done; failed; or stopped, which a rerun goes on with
+        status: done; failed; or stopped, which a rerun continues
         seconds: of all its processes so far
         message: why it failed
     """
@@ -294,14 +294,14 @@ def _train(job: CellJob, files: CellFiles, record: dict[str, Any], lock: int) ->
     elif was_stopped:
         outcome = Outcome(job.name, "stopped", seconds)
     else:
-        said = tail(files.log) if status else "it has left no checkpoint: does trainer.enable_checkpointing say so?"
+        said = tail(files.log) if status else "it has left no checkpoint: is trainer.enable_checkpointing false?"
         outcome = Outcome(job.name, "failed", seconds, f"{job.name} failed; the end of {files.log}:\n{said}")
     files.write({**record, "status": outcome.status})
     return outcome
 
 
 def run_command(job: CellJob) -> Outcome:
-    """Run a command that is no fit; nothing of it is gone on with.
+    """Run a command that is not a fit; it always starts anew.
 
     Args:
         job: its name is that of the record and of the log, beside those of the cells

@@ -56,7 +56,7 @@ def run_queue(
         executor: where they run
         retries: how often a cell that failed is started again
         folder: the experiment's
-        report: told of each cell that ends, and whether it is tried again; and called twice a second
+        report: called for each cell that ends, with whether it is tried again; and called twice a second
         run: what a worker calls with each of them; None is `run_cell`
 
     Returns:

@@ -1,4 +1,4 @@
-"""With which settings a cell was trained: one that was trained with others is not gone on with.
+"""The settings of a cell: one that was trained with other settings is not continued.
 
 Workers on other machines import this module: it must not import what is slow to import.
 """

@@ -38,7 +38,7 @@ def print_fit(console: Console, run: RunDir) -> None:
 
 
 def print_resume(console: Console, run: RunDir) -> None:
-    """Say how to go on with a run that was stopped, if there is a state to go on from."""
+    """Say how to continue a run that was stopped, if it has saved a state."""
     if not run.last.is_file():
         console.print("\nstopped before anything was saved")
         return
@@ -63,7 +63,7 @@ def print_test(console: Console, run: RunDir) -> None:
 
 
 def print_validation(console: Console, run: RunDir) -> None:
-    """Say what is to be borne in mind of a validation.
+    """Print the notes on a validation.
 
     Args:
         console: where to print
@@ -88,13 +88,13 @@ def print_leakage(console: Console, result: dict[str, Any]) -> None:
 
 
 def print_history(console: Console, result: dict[str, Any]) -> None:
-    """Print what a model goes back to that nobody knows, or that others have published, and a stack's overlaps."""
+    """Print the unknown and published weights that a model derives from, and a stack's overlaps."""
     if "leakage" in result:
         print_leakage(console, result)
     elif files := result.get("unknown_images"):
         console.print(f"[bold red]UNKNOWN IMAGES:[/] the model was {escape(unknown_images(files))}", soft_wrap=True)
     if published := result.get("published_data"):
-        console.print(f"[yellow]note:[/] goes back to weights of {escape(', '.join(published))}", soft_wrap=True)
+        console.print(f"[yellow]note:[/] derives from weights of {escape(', '.join(published))}", soft_wrap=True)
 
 
 def print_evaluation(console: Console, result: dict[str, Any], split: str = "test") -> None:

@@ -22,8 +22,8 @@ INSTEAD: dict[type[Callback], str] = {
     LearningRateFinder: "a rate that is found within a run is in no record: run `python train.py tune` before",
     BatchSizeFinder: "a batch size that is found within a run is in no record: run `python train.py tune "
     "--tune.batch_size true` before",
-    StochasticWeightAveraging: "a run with it does not end alike when it is resumed: average by --ema.decay 0.999",
-    WeightAveraging: "its average is not told from that of --ema in a checkpoint: average by --ema.decay 0.999",
+    StochasticWeightAveraging: "a run with it ends at other weights when it is resumed: average by --ema.decay 0.999",
+    WeightAveraging: "a checkpoint does not distinguish its average from that of --ema: average by --ema.decay 0.999",
     EarlyStopping: f"{EVERY_RUN}set it by --early_stopping.patience",
     LastCheckpoint: f"{EVERY_RUN}set it by --last_checkpoint.every_minutes",
     ProgressBar: "every run has a progress bar: set it by --progress_bar.refresh_rate, or turn it off by "

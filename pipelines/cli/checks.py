@@ -41,7 +41,7 @@ def check_resumed(config: Namespace, trained: Namespace, path: Path) -> None:
     options = [name for name in RESTORED if config.init_args.get(name) != trained.init_args.get(name)]
     if options:
         raise ValueError(
-            f"{', '.join(f'--model.{name}' for name in options)}: a resumed run goes on with the optimizer and the "
+            f"{', '.join(f'--model.{name}' for name in options)}: a resumed run continues with the optimizer and the "
             f"schedule of {path}, and these are others; leave them out, or start from its weights with "
             f"--model.weights {path} in place of --ckpt_path"
         )
@@ -79,7 +79,7 @@ def check_validation(config: Namespace, model: TrainedClassifier, data: ImageDat
 
 
 def check_average(config: Namespace, model: TrainedClassifier, checkpoint: dict[str, Any] | None) -> None:
-    """Refuse to average what needs no average, and to train an average on as if it were the plain weights.
+    """Refuse to average a stack's head, and to train averaged weights as if they were the plain ones.
 
     Raises:
         ValueError: a stack is to be averaged, or an average of a checkpoint would be lost
@@ -88,13 +88,13 @@ def check_average(config: Namespace, model: TrainedClassifier, checkpoint: dict[
         raise ValueError("--ema.decay is not for a stack, whose head is small enough to be trained to its end")
     if config.ema.decay is None and "current_model_state" in (checkpoint or {}):
         raise ValueError(
-            f"{config.ckpt_path} holds an average of the weights: go on with --ema.decay, as it was trained, or start "
-            f"from the average by --model.weights {config.ckpt_path}"
+            f"{config.ckpt_path} holds an average of the weights: continue with --ema.decay, as it was trained, or "
+            f"start from the average by --model.weights {config.ckpt_path}"
         )
 
 
 def check_monitor(config: Namespace) -> None:
-    """Refuse a best checkpoint that would keep the worst, or others than the best, or that watches what does not exist.
+    """Refuse options by which best.ckpt would not hold the best epoch, or would watch a metric that does not exist.
 
     Raises:
         ValueError: the metric is not one of validation, or the mode does not fit it, or best.ckpt would not be the best

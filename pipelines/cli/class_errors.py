@@ -1,4 +1,4 @@
-"""What options take that take a class, and what to say where a value names none of them."""
+"""Options that take a class: which classes they take, and the error for a value that names none of them."""
 
 import inspect
 import re
@@ -32,7 +32,7 @@ from lightning_modules.training.losses import Loss
 from lightning_modules.training.schedules import Schedule
 from pipelines.cli.callback_options import instead_of
 
-# what an option that takes a class takes, and the module that offers such classes
+# for each option that takes a class: its base classes, and the module that offers their subclasses
 CLASS_OPTIONS: dict[str, tuple[type | tuple[type, ...], ModuleType]] = {
     "model": (Classifier, lightning_modules),
     "data": (ImageDataModule, datamodules),
@@ -48,7 +48,7 @@ CLASS_OPTIONS: dict[str, tuple[type | tuple[type, ...], ModuleType]] = {
     "trainer.profiler": (Profiler, lightning.pytorch.profilers),
     "trainer.plugins": ((Precision, ClusterEnvironment, CheckpointIO, LayerSync), lightning.pytorch.plugins),
 }
-# built upon though they are not said to be abstract, or built by a command
+# base classes that are not declared abstract, and classes that only a command builds
 BASES = (
     BaseFinetuning,
     BasePredictionWriter,
@@ -128,7 +128,7 @@ def explain_class(key: str, message: str) -> str | None:
     """Say what is wrong with a value of an option that takes a class.
 
     Args:
-        key: of the option; empty for `--model.help NAME`, which does not say of which option
+        key: of the option; empty for `--model.help NAME`, which does not name the option
         message: jsonargparse's account
 
     Returns:

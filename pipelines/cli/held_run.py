@@ -83,7 +83,7 @@ def stamp(path: Path) -> tuple[int, ...]:
 
 
 def refuse_stale(path: Path, before: tuple[int, ...]) -> None:
-    """Refuse to go on with what was read of a file before its run was held, if the file was written anew since.
+    """Refuse what was read from a file before its run was locked, if the file was written anew since.
 
     Args:
         path: of the file

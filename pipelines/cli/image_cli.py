@@ -106,7 +106,7 @@ class ImageCLI(BaseCLI):
             "default_config_files": [str(DEFAULTS)],
             "exit_on_error": False,
         }
-        # the run's folder, which nobody else writes into until the command has ended
+        # the run's folder, which no other process writes into until the command has ended
         with ExitStack() as self.held:
             super().__init__(
                 Classifier,
@@ -192,7 +192,7 @@ class ImageCLI(BaseCLI):
         return parsed
 
     def read_checkpoint(self) -> None:
-        """Do nothing: Lightning's own lets the checkpoint win over the command line, as `parse_arguments` does not."""
+        """Do nothing: Lightning's method lets the checkpoint win over the command line, unlike `parse_arguments`."""
 
     def _find_checkpoint(self, subcommand: str, name: str | None) -> Path:
         if name not in (None, "last", "best"):
@@ -276,7 +276,7 @@ class ImageCLI(BaseCLI):
         check_imbalance(self.model, self.datamodule)
 
     def _compare_data(self) -> None:
-        """Look for what has changed of the data since the checkpoint was trained on it; a run does not go on with it.
+        """Look for what has changed of the data since the checkpoint was trained on it; a run must not continue then.
 
         Raises:
             DataChangedError: the run is to be trained on
@@ -328,7 +328,7 @@ class ImageCLI(BaseCLI):
                 return run
         folder, name = run_names(config)
         if config.trainer.fast_dev_run:
-            # a rehearsal leaves nothing behind
+            # fast_dev_run writes nothing
             return RunDir(folder / name)
         run = self.held.enter_context(new_run(folder, name, WORKS[str(self.subcommand)]))
         if self.subcommand == "fit" and config.ckpt_path is None and run_dir.was_restarted():
@@ -380,7 +380,7 @@ class ImageCLI(BaseCLI):
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(self.run.checkpoints.absolute())
         if self.subcommand == "fit" and no_validation(config.trainer, self.model, self.datamodule):
-            # nothing to choose by: the last epoch stands for the best
+            # without validation, the last epoch counts as the best
             kept = [c for c in kept if not (isinstance(c, ModelCheckpoint) and c.monitor == best.monitor)]
         if trainer["enable_checkpointing"] is False or self.subcommand != "fit":
             kept = [callback for callback in kept if not isinstance(callback, ModelCheckpoint)]
@@ -415,7 +415,7 @@ class ImageCLI(BaseCLI):
     # what the person at the prompt reads
 
     def carry_out(self, subcommand: str) -> None:
-        """Run the command; what went wrong is told with its way out."""
+        """Run the command; an error is reported with what to do about it."""
         try:
             with naming_smaller_batch(self.trainer, self.datamodule, self.model), naming_full_disk(self.run.folder):
                 super().carry_out(subcommand)
@@ -423,7 +423,7 @@ class ImageCLI(BaseCLI):
             self._say_how_to_go_on()
             raise
         except SystemExit as error:
-            # Lightning's answer to signals that came before training, or once more than enough
+            # Lightning raises this for a signal before training, or for a second one
             if not self.trainer.interrupted:
                 raise
             self._say_how_to_go_on()
@@ -444,7 +444,7 @@ class ImageCLI(BaseCLI):
 
     @rank_zero_only
     def after_validate(self) -> None:
-        """Say what is to be borne in mind."""
+        """Print the notes on the validation."""
         after_run.print_validation(Console(), self.run)
 
     @rank_zero_only

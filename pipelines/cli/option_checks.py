@@ -1,4 +1,4 @@
-"""Checks of the Trainer's options before anything is built: Lightning's own come late, and name none of ours."""
+"""Checks of the Trainer's options before anything is built: Lightning's own come late and do not name our options."""
 
 import inspect
 import re
@@ -126,7 +126,7 @@ def check_durations(trainer: Namespace) -> None:
 
 
 def check_accelerator(name: Any) -> None:
-    """Refuse an accelerator that there is none of.
+    """Refuse an accelerator that does not exist.
 
     Args:
         name: as given; an object was built by its own class
@@ -145,7 +145,7 @@ def check_accelerator(name: Any) -> None:
 
 
 def check_devices(trainer: Namespace, here: bool = True) -> None:
-    """Refuse a number of devices that is none, or more than there are; which GPUs there are, Lightning says well.
+    """Refuse a number of devices that is no number, or more than there are; Lightning's error on missing GPUs is clear.
 
     Args:
         trainer: its options

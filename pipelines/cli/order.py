@@ -20,7 +20,7 @@ from pipelines.cli.class_errors import unknown_class
 from records import run_dir
 
 CLASSES = ("--model", "--data")
-# numbers of which the first is below 0
+# a list of numbers whose first is negative
 PAIR = re.compile(r"-[\d.]+,")
 
 

@@ -1,4 +1,4 @@
-"""How a Trainer takes a checkpoint up: what is missing or does not fit is told with the file's name."""
+"""How a Trainer restores a checkpoint: errors name the file, and what is missing or does not fit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ class CheckedRestore(CheckpointConnector):
         """Read the checkpoint.
 
         Raises:
-            ValueError: it lacks what is gone on from; the message names it
+            ValueError: it lacks a part that resuming needs; the message names it
         """
         with naming_checkpoint(checkpoint_path):
             super().resume_start(checkpoint_path, weights_only)
@@ -80,7 +80,7 @@ def naming_checkpoint(path: Any) -> Iterator[None]:
 
 
 def check_resumable(checkpoint: dict[str, Any], path: Path, trainer: pl.Trainer) -> None:
-    """Refuse to train on without what a fit goes on from: Lightning would begin that part anew without a word.
+    """Refuse to resume from a checkpoint that lacks a part: Lightning would silently begin that part anew.
 
     Args:
         checkpoint: its content
@@ -103,7 +103,7 @@ def check_resumable(checkpoint: dict[str, Any], path: Path, trainer: pl.Trainer)
     name = type(data).__qualname__
     trained = checkpoint.get("config", {}).get("data", {}).get("class_path", "")
     if trained.rpartition(".")[2] == name and name not in checkpoint:
-        raise damaged(path, f"{name} is missing, which says what batches are left", way_out(path))
+        raise damaged(path, f"{name} is missing, which records the batches that are left", way_out(path))
     loaders = [checkpoint.get(name), *checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])]
     for state in loaders:
         # loaders of other kinds have other states
@@ -112,4 +112,4 @@ def check_resumable(checkpoint: dict[str, Any], path: Path, trainer: pl.Trainer)
     ours = [callback.state_key for callback in trainer.callbacks if isinstance(callback, RandomState | RunRecorder)]  # type: ignore[attr-defined]
     unknown = [key for key in ours if key not in checkpoint["callbacks"]]
     if unknown:
-        rank_zero_warn(f"{path} holds no state of {' and '.join(unknown)}: the run goes on, but not bit for bit")
+        rank_zero_warn(f"{path} holds no state of {' and '.join(unknown)}: the run continues, but not bit for bit")

@@ -1,1 +1,1 @@
-"""What a finished model is written as for use elsewhere."""
+"""Formats that a finished model is exported to."""

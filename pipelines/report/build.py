@@ -1,4 +1,4 @@
-"""The report: built from runs that were found, and told on the terminal."""
+"""The report: built from runs that were found, and summarised on the terminal."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -80,7 +80,7 @@ def build(
         pictures += added
     if absent:
         section = Section("what is missing", "missing")
-        section.say("Nothing is claimed of these runs.")
+        section.say("These runs have no result, so the page gives no numbers for them.")
         section.blocks.append(missing_table(absent))
         sections.append(section)
     page = render("Runs compared", summary(groups, absent, stacks, split), sections)
@@ -93,7 +93,7 @@ def build(
 
 
 def tested_in_stack(run: Missing, stacks: Sequence[ComparedRun]) -> Missing:
-    """Say of a member that has no result of its own where its test metrics stand.
+    """Say where the test metrics of a member without a result of its own are.
 
     Args:
         run: one without a result

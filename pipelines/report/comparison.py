@@ -280,14 +280,14 @@ def comparison_of(members: list[ComparedRun], split: str) -> Comparison:
 
 
 def rank(run: ComparedRun) -> tuple[float, float, str]:
-    """Order runs: the most accurate first, then the one that is less surprised."""
+    """Order runs: the most accurate first; of equally accurate ones, the one with the lower NLL."""
     accuracy, nll = run.value("accuracy"), run.value("nll")
     return (-(accuracy if accuracy is not None else -1.0), nll if nll is not None else np.inf, run.run.label)
 
 
 def same_but_seed(run: ComparedRun) -> str:
     """Return what runs that differ in their seed alone have in common."""
-    # what leaks is never put together with what does not
+    # runs that leak are never averaged with runs that do not
     leaks = "leaks " if run.leaks else ""
     if not run.settings:
         # without a config its name must do

@@ -8,8 +8,8 @@ from torch import Tensor
 from measures.bootstrap import METRICS, REPLICATES, Bootstrap, bootstrap, resample
 from pipelines.report.comparison import RANKED_LOGITS, ComparedRun, Comparison
 
-# what is resampled for metrics other than accuracy, the best runs first: samples, and a thousand for each run; and
-# logits, for AUROC, which takes longest. About 10 s each
+# limits on the work for metrics other than accuracy, of which the best runs are served first: resampled samples (each
+# run counts as a thousand more), and resampled logits for AUROC, which takes longest. Each limit is about 10 s.
 INTERVAL_WORK, RANKED_WORK = 600_000, 1_000_000
 RUN_WORK = 1_000
 # logits that are held at once

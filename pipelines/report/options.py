@@ -6,11 +6,11 @@ from typing import Literal
 
 @dataclass
 class ReportOptions:
-    """Where the report goes, and of what it is.
+    """Where the report goes, and what it reports on.
 
     Args:
         out: folder of the page; an earlier report there is replaced, anything else never
-        split: of the samples that runs are compared on; val for a choice that the test split must not make
+        split: the split that runs are compared on; choose settings by val, never by the test split
         performance: CSV file to which a row for each tested run is appended; null puts it into the folder of the page
     """
 

@@ -57,9 +57,9 @@ class Table:
         caption: what it shows
         columns: their names
         rows: cells, as many as columns
-        numeric: which columns stand to the right
+        numeric: which columns are aligned to the right
         sorted_by: number of the column by which it is sorted at first, if by any
-        falling: whether it falls
+        falling: whether that column is sorted from high to low
     """
 
     caption: str

@@ -40,7 +40,7 @@ def performance_row(run: FoundRun) -> dict[str, str]:
     """Put a run's result into the columns; what it does not say stays empty.
 
     Accuracy, precision, recall and F1 are those of the test split, the last three weighted by the support of each
-    class; what is final is of the last epoch.
+    class; the final_* columns are those of the last epoch.
 
     Args:
         run: as found

@@ -62,7 +62,7 @@ def heatmap_picture(configurations: Sequence[Configuration], name: str) -> Pictu
     """Draw configurations against metrics."""
     shown = configurations[:BARS]
     table = np.array([[np.nan if (mean := found.mean(m)) is None else mean for m in METRICS] for found in shown])
-    # a metric that nobody has, such as AUROC with one class
+    # no run has this metric, such as AUROC with one class
     kept = np.isfinite(table).any(0)
     metrics = [metric for metric, keep in zip(METRICS, kept, strict=True) if keep]
     labels = [f"{found.label} ({len(found.runs)})" if len(found.runs) > 1 else found.label for found in shown]

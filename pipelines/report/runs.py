@@ -172,14 +172,14 @@ class FoundRun:
 
 @dataclass(frozen=True)
 class Missing:
-    """A run that nothing is claimed of.
+    """A run without a result.
 
     Args:
         label: its name
         folder: where it is, or would be
         state: how far it got, in words
         val: its validation metrics, if it has any
-        command: what would go on with it; empty if that is not known
+        command: the command that continues it; empty if that is not known
     """
 
     label: str
@@ -267,7 +267,7 @@ def planned_runs(folder: Path) -> list[Missing]:
 
 
 def read_run(files: RunDir) -> FoundRun:
-    """Read a run's result and config; what cannot be read is told, not raised."""
+    """Read a run's result and config; a file that cannot be read is a problem of the run, not an error."""
     run = FoundRun(files)
     if files.result.is_file():
         run.result, problem = read_json_or_say(files.result)

@@ -115,11 +115,11 @@ def add_remarks(section: Section, group: Comparison, split: str) -> None:
     if group.samples == 1:
         section.say("A single sample has no spread: there are no intervals.")
     if group.groups is not None:
-        section.say(f"Intervals are of resamples of whole groups, of which there are {len(group.groups.unique()):,}.")
+        section.say(f"Intervals come from resampling whole groups; there are {len(group.groups.unique()):,}.")
     elif any("fitted_on_groups" in dict_at(dict_at(run.run.result, "evaluations"), split) for run in group.runs):
         section.say(
-            "The samples come in groups that these predictions do not name: the intervals are too narrow. Evaluate a "
-            "run again, and its predictions name them.",
+            "The samples come in groups, but these predictions do not name them: the intervals are too narrow. "
+            "Evaluate a run again, and its predictions will name the groups.",
             "warn",
         )
     for metric, what in (("nll", "metrics other than accuracy"), ("auroc", "AUROC")):
@@ -130,6 +130,6 @@ def add_remarks(section: Section, group: Comparison, split: str) -> None:
     if group.reference is not None and any(run.to_best for run in group.runs):
         section.say(
             "★ is the best of its column without leakage. 'Accuracy less best' is paired with "
-            f"{group.reference.label}: where its interval holds 0, the two cannot be told apart on these samples. "
-            "Among many runs the best one's number is too hopeful: it was chosen by these samples."
+            f"{group.reference.label}: where the interval contains 0, these samples do not tell which of the two is "
+            "better. Among many runs the best one's number is too optimistic, because it was chosen on these samples."
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from common.settings import Settings
 
 SEED = "seed_everything"
-# beyond this many values an axis is told by their number
+# above this many values, an axis shows only their number
 SHOWN_VALUES = 12
 
 
@@ -44,7 +44,7 @@ def axes_of(settings: Sequence[Settings]) -> list[Axis]:
     Returns:
         one axis for all options that divide the runs alike, named after the first; the seed last
     """
-    # the seed names no axis that another option could name
+    # the seed comes last, so that an axis is named after it only if no other option varies along with it
     names = sorted(dict.fromkeys(name for one in settings for name in one), key=lambda name: name == SEED)
     found: dict[tuple[int, ...], list[str]] = {}
     for name in names:

@@ -19,7 +19,7 @@ from records.damaged_files import dict_at
 
 # more classes than this are summarised by the worst of them
 SHOWN_CLASSES = 100
-# what a report counts as one test of a comparison
+# columns of facts beside the metrics
 FACTS = ("parameters", "epochs", "seconds")
 
 
@@ -202,7 +202,7 @@ def axis_table(runs: Sequence[ComparedRun], axis: Axis) -> Table:
 
 
 def missing_table(missing: Sequence[Missing]) -> Table:
-    """Build the table of runs that nothing is claimed of.
+    """Build the table of runs without a result.
 
     Args:
         missing: which they are

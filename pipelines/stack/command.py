@@ -133,7 +133,7 @@ def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Consol
             tuple(cell.command(folder)),
             settings[cell.name],
             Path.cwd(),
-            # a job of a cluster leaves nothing behind
+            # a cell must not outlive its cluster job
             die_with_parent=plan.executor.elsewhere,
         )
         for cell in cells
@@ -177,7 +177,7 @@ def stop(number: int, frame: FrameType | None) -> None:
 
 
 def print_resume(console: Console, args: list[str], folder: Path) -> None:
-    """Say how to go on with a stack that was stopped.
+    """Say how to continue a stack that was stopped.
 
     Args:
         console: where to print
@@ -208,7 +208,7 @@ def main(args: list[str]) -> int:
     if plan.dry_run:
         from pipelines.stack.dry_run import print_costs
 
-        # what the command itself would refuse
+        # refuses what the command itself would refuse
         folder = planned_folder(plan.root, plan.experiment, plan.fresh)
         check_unchanged(folder, plan.cells, checked.settings)
         print_costs(console, plan, checked, folder)
@@ -225,7 +225,7 @@ def main(args: list[str]) -> int:
                 from pipelines.stack.second_stage import second_stage
 
                 return second_stage(plan, folder, console)
-        # it holds the folder by itself
+        # the job locks the folder itself
         stack_elsewhere(plan, again, folder, console)
     except (KeyboardInterrupt, StoppedError):
         print_resume(console, again, folder)

@@ -1,4 +1,4 @@
-"""Whether the data of a stack is what its cells were trained on, and whether it is known what they start from."""
+"""Whether a stack's data is what its cells were trained on, and whether the weights that they start from are known."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -44,7 +44,7 @@ def refuse_changed_cells(folder: Path, cells: Sequence[Cell], data: ImageDataMod
     count = len(unfinished) if allow else sum(map(len, found.values()))
     allowed = "" if allow else ", or set the option allow_changed true and have every table say so"
     raise DataChangedError(
-        f"{count} of {len(cells)} cells cannot be gone on with. {'. '.join(told[:2])}. Put the data back, train all "
+        f"{count} of {len(cells)} cells cannot be continued. {'. '.join(told[:2])}. Put the data back, train all "
         f"anew in another folder by --experiment OTHER or --fresh true, or these alone by deleting their folders in "
         f"{folder}/{allowed}"
     )
@@ -75,7 +75,7 @@ def changed_cells(folder: Path, cells: Sequence[Cell], data: ImageDataModule) ->
 
 
 def refuse_unknown_weights(plan: StackPlan, settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse members that start from weights of which nobody knows what they were fitted on, before any is trained.
+    """Refuse, before any training, members that start from weights whose training samples are unknown.
 
     Args:
         plan: the plan
@@ -89,7 +89,7 @@ def refuse_unknown_weights(plan: StackPlan, settings: Mapping[str, Mapping[str, 
     files: dict[str, list[str]] = {}
     for cell in plan.cells:
         path = settings[cell.name].get("model.weights")
-        # a file that is not there is told of by its cell
+        # a missing file is reported by its cell
         if path and Path(path).is_file() and cell.member not in files.setdefault(path, []):
             files[path].append(cell.member)
     unknown = {path: members for path, members in files.items() if read_weights(Path(path)).provenance.unknown}

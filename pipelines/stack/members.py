@@ -200,7 +200,7 @@ def averages_folds(plan: StackPlan) -> bool:
 
 
 def check_leakage(plan: StackPlan, members: Sequence[TrainedMember], folds: Sequence[Samples]) -> Leakage:
-    """Refuse members that were fitted on the samples for which they are asked.
+    """Refuse members that were fitted on the meta samples that they predict.
 
     Args:
         plan: may allow it
@@ -218,7 +218,7 @@ def check_leakage(plan: StackPlan, members: Sequence[TrainedMember], folds: Sequ
 
 
 def overlaps_with_test(members: Sequence[TrainedMember], meta: Sequence[Samples], samples: Samples) -> list[str]:
-    """Say on how many test samples, or on others of their groups, members and heads were fitted, and members selected.
+    """Count the test samples (or their groups) that members or heads were fitted on, or members were selected on.
 
     Args:
         members: with their runs
@@ -267,7 +267,7 @@ class LogitSource:
     def held_out(
         self, members: Sequence[TrainedMember], data: ImageDataModule, folds: Sequence[Samples]
     ) -> MemberLogits:
-        """Ask each member's run of each fold for the samples that it was trained without."""
+        """Compute each member's logits for each fold, by the run that was trained without it."""
         parts = []
         for number, samples in enumerate(folds):
             logits = self._of_runs([member.held_out[number] for member in members], samples, data)
@@ -275,7 +275,7 @@ class LogitSource:
         return MemberLogits.of(folds, parts)
 
     def tested(self, members: Sequence[TrainedMember], data: ImageDataModule) -> MemberLogits:
-        """Ask all runs that stand for a member for the test samples; several give the log of their mean probability."""
+        """Compute each member's test logits by its test runs; several give the log of their mean probability."""
         samples, columns = data.samples("test"), []
         for member in members:
             runs = self._of_runs(member.tested, samples, data)

@@ -81,8 +81,8 @@ class StackPlan:
             member's run that did not see it), or train (the members' own training samples, which is refused without
             allow_leakage)
         num_folds: in mode oof, runs of a member, each without another part of the training samples
-        test_with: in mode oof, what stands for a member at test: the mean of its folds' runs, or one more run on
-            all training samples (refit)
+        test_with: in mode oof, which runs predict for a member at test: all its folds' runs, averaged, or one more run
+            on all training samples (refit)
         fragments: config files of all members
         options: what all members set beyond their fragments, by the names of the command line
         executor: where the cells run
@@ -95,8 +95,8 @@ class StackPlan:
             keeps all
         keep: the model that is written to stack.ckpt, by its name in the report; null keeps the recommended one
         allow_leakage: fit heads on samples that a member was fitted on; every table then says so
-        allow_unknown: take members that were fitted on unknown images, as those that start from a file of weights that
-            does not say on which; every table then says so
+        allow_unknown: accept members that were fitted on unknown images, such as those that start from a file of
+            weights without a record of its training images; every table then says so
         allow_changed: use finished cells that were trained on data which has changed since; every table then says so
         logit_cache: folder that keeps the members' logits, for all runs; null keeps none, and computes them each time
         seed: of the heads, their folds and the bootstrap
@@ -175,12 +175,16 @@ class StackPlan:
         taken = (*RESERVED, self.stack_name)
         reserved = next((member.name for member in self.members if member.name in taken), None)
         if reserved is not None:
-            raise ValueError(f"member {reserved!r}: the folder of this name holds what is not of one run; rename it")
+            raise ValueError(
+                f"member {reserved!r}: the experiment keeps something else in the folder of this name; rename the member"
+            )
         means = (MeanHead.name, TunedMeanHead.name)
         if mean := next((member.name for member in self.members if member.name in means), None):
             raise ValueError(f"member {mean!r}: a head of this name is in every stack; rename the member")
         if self.stack_name in (*RESERVED, *(cell.name for cell in self.cells)):
-            raise ValueError(f"stack_name {self.stack_name!r}: the folder of this name holds something else; rename it")
+            raise ValueError(
+                f"stack_name {self.stack_name!r}: the experiment keeps something else in the folder of this name; rename it"
+            )
         heads = self.named_heads()
         known = [*(member.name for member in self.members), *heads]
         if self.keep is not None and self.keep not in known:

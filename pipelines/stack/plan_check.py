@@ -141,13 +141,13 @@ def _check_data(plan: StackPlan, data: Namespace) -> None:
     # mode train is compared with holdout over the same members
     if plan.mode in ("oof", "val") and data.stack_fraction:
         raise ValueError(
-            f"data.stack_fraction {data.stack_fraction} and mode {plan.mode} cannot be given together: nobody would "
+            f"data.stack_fraction {data.stack_fraction} and mode {plan.mode} cannot be given together: no head would "
             f"use the split stack; leave it out, or use mode holdout"
         )
 
 
 def _check_same_data(plan: StackPlan, settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse members with other splits, samples or pixels: all are asked about those of the first one's data."""
+    """Refuse members with other splits, samples or pixels: all predict the samples of the first one's data."""
     # folds are held out before the validation split is drawn, and each training sample is in one of them
     free = TRAINING_SETTINGS | ({"data.val_fraction"} if plan.mode == "oof" else frozenset())
     # a member's cells differ in the fold alone

@@ -34,7 +34,7 @@ from records.tensor_files import with_checksum
 from records.versions import git_commit, versions
 from records.whole_file import save_tensors, write_whole
 
-# what differs in result.json where the same stack is made again
+# entries of result.json that differ when the same stack is made again
 OF_A_PROCESS = ("versions", "git_commit", "fit")
 
 
@@ -271,9 +271,9 @@ class Stack:
 
 
 def put_earlier_aside(run: RunDir, result: dict[str, Any]) -> None:
-    """Rename what an earlier stack left in the folder, unless it says the same.
+    """Rename what an earlier stack left in the folder, unless its result is the same.
 
-    No file of it then stands beside those of another stack, wherever the writing stops.
+    So the folder never mixes files of two stacks, even if the writing is interrupted.
 
     Args:
         run: the stack's folder

@@ -40,7 +40,7 @@ FILE_WIDTH = 120
 
 
 def second_stage(plan: StackPlan, folder: Path, console: Console) -> int:
-    """Fit every head on what the members say of samples that they have not seen, and test once.
+    """Fit every head on the members' logits for samples that they have not seen, and test once.
 
     Args:
         plan: all of whose cells are finished
@@ -87,14 +87,14 @@ def second_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     names = [member.name for member in members]
     notes = overlaps + notes_on_labels(names, test, list(data.dataset.class_names))
     if plan.max_ms_per_image is not None:
-        # else the NLL of a mean tells how unsure its members are, rather than how often they err
+        # without temperatures, the NLL of a mean measures how unsure its members are, not how often they are wrong
         sure = calibrated_bases(meta.logits, meta.labels) if plan.calibrate else meta.logits
         kept = prune_to_budget(speed, plan.max_ms_per_image, mean_score(sure, meta.labels))
         if left := [name for name in names if name not in kept]:
             if plan.keep in left:
                 raise ValueError(
-                    f"keep: {plan.keep!r} is left out by max_ms_per_image {plan.max_ms_per_image:g}, of which the best "
-                    f"members are {', '.join(kept)}: keep one of these or a head, or raise max_ms_per_image"
+                    f"keep: {plan.keep!r} is left out by max_ms_per_image {plan.max_ms_per_image:g}; the best members "
+                    f"within it are {', '.join(kept)}: keep one of these or a head, or raise max_ms_per_image"
                 )
             notes.append(f"left out for max_ms_per_image {plan.max_ms_per_image:g}: {', '.join(left)}")
         numbers = [names.index(name) for name in kept]

@@ -92,7 +92,7 @@ def differences_table(report: Mapping[str, Any], title: str) -> Table:
     table.caption = (
         f"* the 95 % interval leaves out 0. The best member on {_kind(report)} samples is {escape(best['held_out'])}"
         + (f"; on test it would be {escape(best['test'])}" if best["test"] != best["held_out"] else "")
-        + ".\nRight alone: images that the model alone is right on, and those that the other alone is."
+        + ".\nRight alone: images on which only the model is right, and images on which only the other is."
     )
     last = None
     for row in report["differences"]:
@@ -118,7 +118,7 @@ def members_table(report: Mapping[str, Any], title: str) -> Table:
     columns = ("member", "acc. without", "NLL without", "greedy", *PAIRED.values())
     table = _table(report, f"{title}: worth and diversity of members", *columns)
     table.caption = (
-        "Without: what the mean of the members' probabilities changes by if the member is left out"
+        "Without: how much the mean of the members' probabilities changes if the member is left out"
         f"{', each mean at its T' * any(row['calibrated'] for row in report['models'])}, on\n"
         f"{report['held_out_samples']:,} {_kind(report)} samples; * the 95 % interval leaves out 0.\n"
         "Greedy: its share in the greedy selection. The rest: means over its pairs with the others on\n"

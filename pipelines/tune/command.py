@@ -32,7 +32,7 @@ from records.result_files import keep_earlier
 from records.run_dir import RunDir
 from records.whole_file import write_whole
 
-# what of the Trainer's options changes a step
+# the Trainer's options that change a step
 STEP_OPTIONS = ("accelerator", "gradient_clip_val", "gradient_clip_algorithm", "benchmark", "deterministic")
 
 
@@ -59,7 +59,7 @@ class TuneOptions:
         batch_size: look for the largest batch that fits, and put it into the fragment; it changes how the model trains
         max_batch_size: largest batch to try, over all processes
         rounds: how often each setting is timed, in turns
-        seconds: of each turn, about
+        seconds: about how long each turn takes
         loss_steps: training steps whose losses are compared
         lr_steps: training steps of the search for a learning rate
     """
@@ -124,7 +124,7 @@ class TuneCLI(ImageCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build a Trainer that knows the device; the runs that are timed get their own."""
         if self.model.is_stack:
-            raise ValueError("tune is for models on images: the head of a stack trains in seconds as it is")
+            raise ValueError("tune is for models on images: the head of a stack already trains in seconds")
         if self.config.fit.ckpt_path:
             raise ValueError("tune trains from new weights: leave out --ckpt_path")
         with quiet():

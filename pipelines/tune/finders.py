@@ -128,7 +128,7 @@ def keep_shares(model: ImageClassifier) -> None:
 class BatchLimit:
     """Stop a search for the largest batch where it must end, as if memory had run out: the finder knows no other end.
 
-    It has a highest value too, but returns it without having tried it; and on a CPU memory does not run out, it swaps.
+    The finder also has a highest value, but returns it without trying it. On a CPU, memory does not run out: it swaps.
 
     Args:
         bench: whose batch size is doubled

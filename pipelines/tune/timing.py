@@ -19,7 +19,7 @@ from engine.training_loop import use_lean_loop
 from lightning_modules import ImageClassifier
 from lightning_modules.training.schedules import WarmupCosine
 
-# what is not faster than eager fp32 by this factor is noise
+# a smaller speed-up over eager fp32 counts as noise
 MARGIN = 1.03
 # the share by which a loss may lie above that of fp32, and the least loss that the share is taken of
 LOSS_SHARE, LEAST_LOSS = 0.02, 0.1
@@ -144,7 +144,7 @@ class Stopwatch(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count; the device is waited for where the clock starts and stops alone."""
+        """Count steps; wait for the device only where the clock starts and stops."""
         self.losses.append(outputs["loss"].detach())
         self.images += len(batch["id"])
         if len(self.losses) in (self.warmup, self.steps):
@@ -189,7 +189,7 @@ class Bench:
             ("enable_progress_bar", "enable_model_summary", "logger", "use_distributed_sampler"), False
         )
         defaults = {"max_epochs": -1, "num_sanity_val_steps": 0, "enable_checkpointing": False}
-        # never, also where Lightning's finders set a number of batches to validate on
+        # no validation, even where Lightning's finders set a number of batches for it
         defaults |= {"limit_val_batches": 0, "check_val_every_n_epoch": 10**9}
         return pl.Trainer(**{**self.options, **quiet, **defaults, "precision": candidate.precision, **options})
 
@@ -228,7 +228,7 @@ class Bench:
             rounds: turns of each
             seconds: of a turn of eager fp32, about; the others get as many steps
             loss_steps: steps whose losses are compared
-            report: is told what is run next
+            report: called with what is run next
 
         Returns:
             a measurement a candidate, in their order
@@ -261,6 +261,6 @@ class Bench:
         except RuntimeError as error:
             if needed:
                 raise
-            # such as a compiler that is not there, or memory that does not do
+            # such as a missing compiler, or too little memory
             measurement.error = str(error).strip().splitlines()[0]
             return None

@@ -198,4 +198,4 @@ def test_cli__an_average_is_not_gone_on_with_as_if_it_were_the_weights(tmp_path,
     words = ("fit", "--model", "MLP", "--trainer.max_epochs", "1", "--run.name", "averaged")
     assert run(*words, "--ema.decay", "0.9", root=tmp_path) == 0
     assert run(*words, "--ckpt_path", tmp_path / "digits/averaged", root=tmp_path) == 2
-    assert "holds an average of the weights: go on with --ema.decay" in capsys.readouterr().err
+    assert "holds an average of the weights: continue with --ema.decay" in capsys.readouterr().err

@@ -200,12 +200,12 @@ def test_stack__no_head_is_fitted_over_cells_of_changed_data(trained):
     data = build_data(config(root / "runs", "x", "a-fold0")["data"])
     assert refuse_changed_cells(folder, plan.cells, data, allow=False) == []
     write_manifest(root, relabelled)
-    with pytest.raises(DataChangedError, match="^4 of 4 cells cannot be gone on with") as error:
+    with pytest.raises(DataChangedError, match="^4 of 4 cells cannot be continued") as error:
         second_stage(plan, folder, Console(file=io.StringIO()))
     assert "6 labels differ, first: images/train/cat/" in str(error.value)
     assert "--experiment OTHER or --fresh true" in str(error.value)
     # a cell that is not finished would go on, and is refused with the option too
     (CellFiles(folder, "b-fold1").run.result).unlink()
     data = build_data(config(root / "runs", "x", "a-fold0")["data"])
-    with pytest.raises(DataChangedError, match="^1 of 4 cells cannot be gone on with"):
+    with pytest.raises(DataChangedError, match="^1 of 4 cells cannot be continued"):
         refuse_changed_cells(folder, plan.cells, data, allow=True)

@@ -102,7 +102,7 @@ def test_marks__unknown_images_and_changed_data_stand_in_titles_and_below(tmp_pa
     after_run.print_evaluation(console, found)
     text = " ".join(console.export_text().split())
     assert "UNKNOWN IMAGES: mlp was fitted on unknown images: x.pt" in text
-    assert "note: goes back to weights of ImageNet (timm's resnet18)" in text
+    assert "note: derives from weights of ImageNet (timm's resnet18)" in text
     assert "DATA CHANGED: the data has changed since the model was trained on it: 2 labels differ" in text
     assert "note: labels are shifted" in text
 

@@ -109,7 +109,7 @@ def test_resume__with_another_optimizer_is_refused(tmp_path, capsys, option, val
     args = ("--ckpt_path", tmp_path / "digits/mlp", "--trainer.max_epochs", "3", f"--model.{option}", value)
     assert run("fit", *args, root=tmp_path) == 2
     message = capsys.readouterr().err
-    assert f"--model.{option.partition('.')[0]}: a resumed run goes on with the optimizer" in message
+    assert f"--model.{option.partition('.')[0]}: a resumed run continues with the optimizer" in message
     assert f"--model.weights {tmp_path / 'digits/mlp/checkpoints/last.ckpt'}" in message
     assert config(tmp_path) == before
 

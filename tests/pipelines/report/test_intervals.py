@@ -63,7 +63,7 @@ def test_add_intervals__groups_are_drawn_whole(tmp_path):
     ("groups", "said"),
     [
         (torch.arange(60) // 4, "resamples of whole groups, of which there are 15."),
-        (None, "groups that these predictions do not name: the intervals are too narrow"),
+        (None, "groups, but these predictions do not name them: the intervals are too narrow"),
     ],
 )
 def test_report__says_how_samples_in_groups_were_drawn(tmp_path, groups, said):
