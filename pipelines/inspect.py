@@ -47,7 +47,7 @@ class InspectOptions:
 
     Args:
         max_distance: bits of 64 in which the perceptual hashes of near-duplicates may differ
-        min_correlation: least correlation of their thumbnails, up to 1, both as they are and less the mean of their class
+        min_correlation: least correlation of their thumbnails (at most 1), as they are and less the mean of their class
         near_duplicates: look for them; false saves the time on a large data set
     """
 

@@ -176,14 +176,14 @@ class StackPlan:
         reserved = next((member.name for member in self.members if member.name in taken), None)
         if reserved is not None:
             raise ValueError(
-                f"member {reserved!r}: the experiment keeps something else in the folder of this name; rename the member"
+                f"member {reserved!r}: the folder of this name holds other files of the experiment; rename the member"
             )
         means = (MeanHead.name, TunedMeanHead.name)
         if mean := next((member.name for member in self.members if member.name in means), None):
             raise ValueError(f"member {mean!r}: a head of this name is in every stack; rename the member")
         if self.stack_name in (*RESERVED, *(cell.name for cell in self.cells)):
             raise ValueError(
-                f"stack_name {self.stack_name!r}: the experiment keeps something else in the folder of this name; rename it"
+                f"stack_name {self.stack_name!r}: the folder of this name holds something else; rename the stack"
             )
         heads = self.named_heads()
         known = [*(member.name for member in self.members), *heads]
