@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
 import torch
-from jsonargparse import lazy_instance
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from common.lazy_seam import lazy
 from common.options import configurable, option
 from datamodules.base import ImageDataModule
 from datamodules.data_record import DataChangedError, changes, is_meant, only_numbered, record_of
@@ -63,7 +63,7 @@ class StackingModule(TrainedClassifier):
     """
 
     bases: list[str] = field(default_factory=list)
-    meta_model: Head = lazy_instance(LogisticHead)
+    meta_model: Head = lazy(LogisticHead)
     train_on: Literal["stack", "val"] = "stack"
     allow_leakage: bool = False
     allow_unknown: bool = False

@@ -3,11 +3,11 @@
 from typing import Any, cast
 
 import torch
-from jsonargparse import lazy_instance
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from common.lazy_seam import lazy
 from common.options import configurable, option
 from datamodules.loaders import Batch
 from lightning_modules.classifier import Classifier
@@ -29,9 +29,9 @@ class TrainedClassifier(Classifier):
         decay_norm_and_bias: apply weight decay to biases and normalisations too
     """
 
-    loss: Loss = option(lazy_instance(CrossEntropy), "training")
+    loss: Loss = option(lazy(CrossEntropy), "training")
     optimizer: OptimizerCallable = option(torch.optim.AdamW, "training")
-    schedule: Schedule | None = option(lazy_instance(WarmupCosine), "training")
+    schedule: Schedule | None = option(lazy(WarmupCosine), "training")
     decay_norm_and_bias: bool = option(False, "training")
 
     def __post_init__(self) -> None:

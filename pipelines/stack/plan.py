@@ -4,8 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jsonargparse import lazy_instance
-
+from common.lazy_seam import lazy
 from common.ranges import SEEDS, check_range
 from common.settings import dotted
 from ensembling.choices import LOGIT_CACHE, TTA
@@ -114,7 +113,7 @@ class StackPlan:
     test_with: Literal["folds", "refit"] = "folds"
     fragments: list[str] = field(default_factory=list)
     options: dict = field(default_factory=dict)
-    executor: CellExecutor = lazy_instance(LocalExecutor)
+    executor: CellExecutor = lazy(LocalExecutor)
     retries: int = 1
     tta: TTA = "none"
     calibrate: bool = True
