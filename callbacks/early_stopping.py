@@ -1,4 +1,4 @@
-"""Early stopping, off unless asked for."""
+"""Early stopping, which is off by default."""
 
 import lightning.pytorch as pl
 from lightning.pytorch import callbacks

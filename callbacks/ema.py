@@ -18,7 +18,7 @@ HALF = (torch.float16, torch.bfloat16)
 class EMA(AveragedWeights):
     """Keep an exponential moving average of weights and BatchNorm statistics (Polyak and Juditsky 1992).
 
-    Validation, test and checkpoints use the average; training goes on with the plain weights, which last.ckpt holds
+    Validation, test and checkpoints use the average; training continues with the plain weights, which last.ckpt holds
     too. Lightning's EMAWeightAveraging does the same, but averages on the CPU where the model is when training is set
     up, tensor by tensor in Python, waits for the device in each step, and averages BatchNorm's counters as if they were
     weights: this class keeps its swapping and saving, and replaces the update. In 16 bits a small share of a weight is
@@ -37,7 +37,7 @@ class EMA(AveragedWeights):
             raise ValueError("--ema.warmup and --ema.every_n_steps need --ema.decay")
         super().__init__(use_buffers=True)
         self.decay, self.warmup, self.every_n_steps = decay, warmup, every_n_steps
-        # what follows what
+        # the averages, and the weights that they follow
         self._averaged: list[Tensor] = []
         self._current: list[Tensor] = []
         # for weights of 16 bits: the average as the model holds it and the plain weights; both in 32 bits are in the
@@ -139,7 +139,7 @@ class EMA(AveragedWeights):
         super().on_train_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far the average has come, and what of it the weights of a checkpoint are too coarse for."""
+        """Return how far the average has come, and its values in 32 bits where the model's weights have 16."""
         return {**super().state_dict(), **({"exact": self._exact} if self._exact else {})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from records.metrics_file import MetricsFile
 class ResumableCSVLogger(CSVLogger):
     """Write metrics to `metrics.csv` in a run's folder, after the rows that are there already.
 
-    Lightning's own deletes them, and a process that is killed while it writes them anew leaves none.
+    Lightning's own logger deletes them, and a process that is killed while it writes them again leaves none.
 
     Args:
         folder: the run's folder

@@ -30,7 +30,7 @@ from records.damaged import DamagedFileError
 from records.recorded import sums_of
 from records.result_files import keep_earlier, or_put_aside, read_result, says_the_same, write_json, write_predictions
 
-# beyond this many AUROCs, a table of classes by pairs of sources is no longer read
+# above this number of AUROCs, a table of classes by pairs of sources is too large to read
 PAIRS_LIMIT = 10_000
 # files of a finished fit that a reader compares with the result
 RECORDED = ("config.yaml", "metrics.csv")
@@ -104,7 +104,7 @@ class RunRecorder(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Refuse to go on with data that has changed; a job that was queued again comes here first.
+        """Refuse to continue with data that has changed; a requeued job comes here first.
 
         Raises:
             DataChangedError: it has

@@ -26,7 +26,7 @@ def free_memory() -> int:
 
 
 def peak_memory(device: "torch.device") -> int:
-    """Return the most bytes that tensors took on a GPU, or this process in main memory; 0 where nobody counts them."""
+    """Return the most bytes that tensors took on a GPU, or this process in main memory; 0 where that is unknown."""
     import torch
 
     if device.type == "cuda":

@@ -20,7 +20,7 @@ IGNORED_IN_COMPARISON = (
     "last_checkpoint",
     "data.num_workers",
 )
-# and those that a comparison of runs need not show, or that follow from others
+# options that a comparison of runs need not show, or that follow from others
 LEFT_OUT = (
     *IGNORED_IN_COMPARISON,
     "weights_only",

@@ -1,4 +1,4 @@
-"""The known name that somebody meant."""
+"""The known name that was probably meant."""
 
 import difflib
 from collections.abc import Iterable

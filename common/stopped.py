@@ -1,4 +1,4 @@
-"""The error that ends a run because somebody asked it to stop."""
+"""The error that ends a run because it was asked to stop."""
 
 import signal
 

@@ -35,7 +35,7 @@ codecs.register_error(HANDLER, plain)
 
 
 class SteadyStream:
-    """A text stream that goes on without a word to whoever writes, once it can no longer be written.
+    """A text stream that silently drops text once it can no longer be written.
 
     The reader of a pipe leaves, a disk is full, a connection breaks: what is computed goes on.
 
@@ -90,7 +90,7 @@ class SteadyStream:
 
     @property
     def lost(self) -> str | None:
-        """Why what was printed is lost, if nobody knows yet: the reader of a pipe has left by his own will."""
+        """Why printed text was lost; None if nothing was, or if the reader of a pipe has left, which is no fault."""
         told = isinstance(self.broken, OSError) and self.broken.errno not in (errno.EPIPE, None)
         return str(self.broken) if told else None
 

@@ -70,7 +70,7 @@ class ImageDataModule(SplitOptions, pl.LightningDataModule):
     num_workers: int = option(2, "serving")
 
     def __post_init__(self) -> None:
-        # super's is that of the options, which are set already
+        # super() would call the __init__ of the options, which are set already
         pl.LightningDataModule.__init__(self)
         self.check_split_options()
         check_ranges("--data", self, RANGES)
@@ -98,7 +98,7 @@ class ImageDataModule(SplitOptions, pl.LightningDataModule):
         return self.load()
 
     def share(self, dataset: Dataset) -> None:
-        """Take a data set that another DataModule has read from the same place, in place of reading it again.
+        """Take a data set that another DataModule has read from the same place, instead of reading it again.
 
         Args:
             dataset: of the other one

@@ -167,7 +167,7 @@ def record_of(checkpoint: Path) -> Path:
 
 
 def refuse_changed(found: list[str], checkpoint: str) -> None:
-    """Stop a run from going on with other data than it began with.
+    """Stop a run from continuing with other data than it began with.
 
     Args:
         found: what has changed
@@ -178,8 +178,8 @@ def refuse_changed(found: list[str], checkpoint: str) -> None:
     """
     if found:
         raise DataChangedError(
-            f"{checkpoint} was trained on data that has changed since: {'; '.join(found)}. A run goes on with the data "
-            f"that it began with: put it back, or start a new run without --ckpt_path (from these weights by "
+            f"{checkpoint} was trained on data that has changed since: {'; '.join(found)}. A run continues with the "
+            f"data that it began with: put it back, or start a new run without --ckpt_path (from these weights by "
             f"--model.weights {checkpoint})"
         )
 
@@ -187,7 +187,7 @@ def refuse_changed(found: list[str], checkpoint: str) -> None:
 def only_numbered(
     class_names: list[str], trained: Mapping[str, Mapping[str, Any] | None], data: Described
 ) -> list[str]:
-    """Warn of models whose classes may be others than the data's, because numbers are all the names they have.
+    """Warn of models whose classes may differ from the data's, because only numbers name them.
 
     Args:
         class_names: those that all of them have
@@ -200,8 +200,8 @@ def only_numbered(
     if not elsewhere:
         return []
     return [
-        f"{', '.join(elsewhere)}: trained on other data, and its classes are known by number alone: whether class 0 is "
-        f"the same there as here cannot be told (name the classes, as by --data.class_names)"
+        f"{', '.join(elsewhere)}: trained on other data, and its classes are known by number alone: class 0 there may "
+        f"be another class than here (name the classes, as by --data.class_names)"
     ]
 
 

@@ -16,7 +16,7 @@ DCT_SIDE, HASH_SIDE, THUMBNAIL_SIDE = 32, 8, 16
 ALL_PAIRS_LIMIT = 100_000
 # more images than this that agree in a part are a blank background, not copies
 CROWD = 200
-# beyond this many pairs with like hashes, the images are of one kind rather than copies
+# above this number of pairs with similar hashes, the images are of one kind rather than copies
 MOST_CANDIDATES = 20_000_000
 # smaller classes than this have no mean of their own
 CLASS_OF_ITS_OWN = 20

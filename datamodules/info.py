@@ -9,7 +9,7 @@ from datamodules.names import names_differ, one_form, shown
 
 @dataclass(frozen=True)
 class DataInfo:
-    """Facts that a DataModule hands to the model, so that nobody types them twice.
+    """Facts that a DataModule hands to the model, so that they need not be given twice.
 
     Args:
         num_classes: number of classes

@@ -36,7 +36,7 @@ class BatchLoader:
         # how many batches of the epoch have been trained on; by default, that have been handed out
         self.finished: Callable[[], int] = lambda: self._handed_out
         self._handed_out = 0
-        # samples handed out so far, and the seconds that whoever asked has waited for them
+        # samples handed out so far, and the seconds that the caller has waited for them
         self.served, self.waited = 0, 0.0
         self._resumed: dict[str, Any] = {}
 
@@ -63,7 +63,7 @@ class BatchLoader:
         if changed and 0 < state_dict["batches"] < state_dict["of"]:
             raise ValueError(
                 f"the checkpoint was saved within an epoch, after {state_dict['batches']} of {state_dict['of']} "
-                f"batches, of other {' and '.join(changed).replace('_', ' ')}: go on with the same data, "
+                f"batches, of other {' and '.join(changed).replace('_', ' ')}: continue with the same data, "
                 f"--data.sampler, --data.batch_size and --seed_everything, or from a checkpoint of a whole epoch"
             )
         self._resumed = {} if changed else state_dict
@@ -89,7 +89,7 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         resumed, self._resumed = self._resumed, {}
         start = resumed["batches"] if resumed.get("epoch") == self.sampler.epoch else 0
-        # one that was finished is not gone on with
+        # a finished epoch is not continued
         start = start if start < len(self) else 0
         indices = self.sampler.batches(start)
         batches = map(self.batch, indices) if self.samples.source.in_memory else self._ahead(indices)

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from common.few import SHOWN, count_of, few
 
 AlikeNames = Literal["error", "allow"]
-# letters by Unicode that nobody sees: joiners, fillers, an empty braille cell, and what chooses a variant
+# characters that are invisible: joiners, fillers, an empty braille cell, and variation selectors
 IGNORED = frozenset(
     [*"\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0", *map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))]
 )

@@ -90,8 +90,8 @@ class Provenance:
         fitted_groups: groups of the samples in `fitted`, where the data has groups
         selected_groups: likewise of those in `selected`
         calibrated_groups: likewise of those in `calibrated`
-        unknown: weights that it goes back to and that do not say what they were fitted on, by their files
-        published: data sets that it goes back to, whose samples have no keys here, such as ImageNet
+        unknown: weights that it derives from and that do not say what they were fitted on, by their files
+        published: data sets that it derives from, whose samples have no keys here, such as ImageNet
     """
 
     fitted: Tensor
@@ -153,7 +153,7 @@ class Provenance:
         return columns | {"unknown": list(self.unknown), "published": list(self.published)}
 
     def origins(self) -> dict[str, list[str]]:
-        """Return what result.json says of weights that a model goes back to beyond its samples, where there are any."""
+        """Return what result.json says of unknown and published weights that a model derives from, if any."""
         found = {"unknown_images": self.unknown, "published_data": self.published}
         return {name: list(values) for name, values in found.items() if values}
 

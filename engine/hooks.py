@@ -1,4 +1,4 @@
-"""What a fit asks of the loops: which hooks somebody has overridden, and whether ours cover it."""
+"""What a fit asks of the loops: which hooks are overridden, and whether our loops cover them."""
 
 import inspect
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +15,7 @@ from datamodules import ImageDataModule
 from datamodules.loaders import Batch
 from lightning_modules import TrainedClassifier
 
-# what Lightning calls in the middle of a step; whoever overrides one of these gets Lightning's own loop
+# hooks in the middle of a step; a class that overrides one of these gets Lightning's own loop
 CALLBACK_HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 MODULE_HOOKS = (
     *CALLBACK_HOOKS,

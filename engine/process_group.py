@@ -1,4 +1,4 @@
-"""How processes that ran together part."""
+"""How processes that ran together end."""
 
 import torch
 

@@ -22,7 +22,7 @@ TESTED = "2.6."
 
 
 class LeanEpochLoop(_TrainingEpochLoop):
-    """Do in each step what Lightning's loop does, and call only hooks that somebody has overridden.
+    """Do in each step what Lightning's loop does, and call only hooks that are overridden.
 
     Lightning calls some twenty hooks a step, each of all callbacks and each within a profiler, and looks at signatures
     and empty results, which small models notice (benchmarks/framework_tax.py). What this loop does not cover is left to
@@ -162,7 +162,7 @@ class FitLoop(_FitLoop):
 
     @property
     def restarting(self) -> bool:
-        """Whether an unfinished epoch is gone on with."""
+        """Whether an unfinished epoch is continued."""
         return self._restarting
 
     @restarting.setter

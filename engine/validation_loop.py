@@ -14,7 +14,7 @@ HOOKS = ("validation_step", "on_validation_batch_start", "on_validation_batch_en
 
 
 class LeanValidationLoop(_EvaluationLoop):
-    """Do for each validation batch what Lightning's loop does, and call only hooks that somebody has overridden."""
+    """Do for each validation batch what Lightning's loop does, and call only hooks that are overridden."""
 
     _lean = False
 

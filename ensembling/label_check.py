@@ -8,7 +8,7 @@ from torch import Tensor
 
 # standard errors beyond which a difference is no noise
 BEYOND_NOISE = 4.0
-# share of samples by which a renaming of classes must do better to be spoken of
+# share of samples that a renaming of classes must gain to be reported
 GAIN = 0.2
 # more classes than these are not paired: the pairing would take longer than the evaluation
 PAIRED_CLASSES = 2000
@@ -70,8 +70,8 @@ def renamed_accuracy(predicted: Tensor, labels: Tensor, classes: int) -> float:
 
 
 def pairing(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Return for each predicted class the class whose name it had best borne, shape `(class,)`."""
+    """Return, for each predicted class, the class that it matches best, one to one, shape `(class,)`."""
     counts = torch.bincount(predicted * classes + labels, minlength=classes**2).view(classes, classes)
-    # a class of which nothing is known keeps its name
+    # ties keep their names, as does a class without samples and predictions
     scores = counts.double() + 0.5 * torch.eye(classes, dtype=torch.float64)
     return torch.from_numpy(linear_sum_assignment(scores.numpy(), maximize=True)[1])

@@ -19,7 +19,7 @@ def unknown_images(files: Iterable[str]) -> str:
     """Say that a model may have been fitted on any image.
 
     Args:
-        files: the weights that it goes back to and that do not say what they were fitted on
+        files: the weights that it derives from and that do not say what they were fitted on
     """
     return f"fitted on unknown images: {', '.join(files)}"
 
@@ -41,7 +41,7 @@ class Leakage:
         selected_groups: as `selected`, by group alone
         validated_groups: as `validated`, by group alone
         calibrated_groups: as `calibrated`, by group alone
-        history: by base, the weights that it goes back to and that do not say what they were fitted on
+        history: by base, the weights that it derives from and that do not say what they were fitted on
         changed: what has changed of the data since bases were trained on it, one sentence each
         notes: what else is to be known of the bases, one sentence each
     """
@@ -162,7 +162,7 @@ def join_leakage(parts: Iterable[Leakage]) -> Leakage:
 
 
 def refuse_leakage(leakage: Leakage, allow: bool, allow_unknown: bool = False) -> None:
-    """Stop a meta-model from training on what its bases know by heart, or may know.
+    """Stop a meta-model from training on samples that its bases were fitted on, or may have been.
 
     Args:
         leakage: the overlaps found
@@ -209,7 +209,7 @@ def kind_of_samples(leaks: bool) -> str:
 
 
 def leakage_allowed(leakage: Leakage | None) -> dict[str, str]:
-    """Return what a file of tensors says of a stack that was trained on what its bases knew, or may have known."""
+    """Return the metadata of tensors of a stack: whether its bases had seen its meta samples, or may have."""
     if leakage is None:
         return {}
     told = {

@@ -10,7 +10,7 @@ from datamodules.loaders import BatchLoader
 from ensembling.choices import TTA, Features
 from ensembling.tta import tta_logits
 
-# no more can be said of 1e-13 than of 0, which a base gives to a class that it does not know
+# a probability below 1e-13 counts as 0, which a base gives to a class that it does not know
 LOG_FLOOR = -30.0
 
 

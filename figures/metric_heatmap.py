@@ -20,7 +20,7 @@ def metric_heatmap(
         values: shape `(row, metric)`; NaN where undefined
         rows: the name of each row
         metrics: the name of each column
-        lower_is_better: metrics of which less is better
+        lower_is_better: metrics for which lower is better
 
     Returns:
         a figure with one axes
@@ -52,7 +52,7 @@ def column_shares(values: NDArray[np.float64], falling: Sequence[bool]) -> NDArr
 
     Args:
         values: shape `(row, column)`; NaN stays NaN
-        falling: of which columns less is better
+        falling: the columns in which lower is better
 
     Example:
         >>> column_shares(np.array([[1.0, 3.0], [2.0, 1.0]]), [False, True]).tolist()

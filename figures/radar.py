@@ -25,7 +25,7 @@ def radar(
         values: shape `(model, metric)`; finite
         names: the name of each model
         metrics: the name of each spoke, three at least
-        lower_is_better: metrics of which less is better
+        lower_is_better: metrics for which lower is better
 
     Returns:
         a figure with one polar axes

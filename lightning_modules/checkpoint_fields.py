@@ -29,7 +29,7 @@ CHECKPOINT = {
     "state_dict": {ANY: Tensor},
     "parameters?": int,
     "class_counts?": [int],
-    # an empty one says that nobody knows what the weights were fitted on
+    # an empty one means that the samples that the weights were fitted on are unknown
     "provenance?": {"unknown?": [str], "published?": [str], ANY: Tensor},
     "data_record?": {"samples": int, "place": {}, "draw": {}, "digests": {ANY: str}},
     "leakage?": {},
@@ -37,7 +37,7 @@ CHECKPOINT = {
     "bases?": [{"path": str, "relative": str, "sha256": str}],
     "config?": {"model?": PLAIN_CLASS, "data?": PLAIN_CLASS},
 }
-# beside that, of a whole stack; an option that is missing would be taken for its default without a word
+# what a whole stack has as well; a missing option would silently get its default
 STACK = {
     "architecture": {
         "init_args": {
@@ -53,7 +53,7 @@ STACK = {
 OF_LIGHTNING = {"pytorch-lightning_version": str, "epoch": int, "global_step": int}
 COUNTS = {"ready": int, "started": int, "processed": int, "completed": int}
 PROGRESS = {"total": COUNTS, "current": COUNTS}
-# what a fit goes on from; where a part is missing, Lightning would begin it anew without a word
+# what a fit goes on from; Lightning would silently begin a missing part anew
 RESUMED = {
     "loops": {
         "fit_loop": {
@@ -89,7 +89,7 @@ def check_checkpoint(checkpoint: Mapping[str, Any], path: Path | str, way_out: s
 
 
 def check_kinds(state: Mapping[str, Tensor], model: nn.Module, path: Path | str) -> None:
-    """Refuse weights that would be turned into numbers of another kind without a word.
+    """Refuse weights that would silently be converted to another kind of numbers.
 
     Args:
         state: of a checkpoint

@@ -92,7 +92,7 @@ def read_checkpoint(path: Path, mapped: bool = False, digest: str | None = None)
 
 
 def refuse_lost_best(path: Path) -> Path:
-    """Stop where the last epoch would stand for a best one whose checkpoint is lost.
+    """Refuse to use the last epoch in place of a best one whose checkpoint is lost.
 
     Args:
         path: of the checkpoint that stands for a run: best.ckpt, or last.ckpt where validation has chosen none
@@ -111,7 +111,7 @@ def refuse_lost_best(path: Path) -> Path:
     if any(Path(str(file)).name == BEST for file in kept):
         raise FileNotFoundError(
             f"{best} is missing, though validation has chosen it: restore it, or train the run anew; {path} is another "
-            f"epoch, and stands for the run only where it is named itself"
+            f"epoch, and is used only if it is named itself"
         )
     return path
 

@@ -94,7 +94,7 @@ class Classifier(EvaluatedModule):
 
     @property
     def evaluation_facts(self) -> dict[str, Any]:
-        """What must stand beside its metrics, because it changes them at evaluation alone."""
+        """A note to print beside its metrics, on an option that changes them at evaluation only."""
         return {}
 
     @property
@@ -132,7 +132,7 @@ class Classifier(EvaluatedModule):
 
     @property
     def rejection_notes(self) -> list[str]:
-        """What was asked of the rejection and could not be had."""
+        """What was asked of the rejection and could not be reached."""
         return []
 
     # checkpoints

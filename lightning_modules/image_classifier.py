@@ -58,8 +58,8 @@ class ImageClassifier(TrainedClassifier):
             the backbone before that one
         weights: a local file that the backbone starts from, .safetensors or a state dict saved by torch
         pretrained: let the backbone start from timm's weights, which are downloaded
-        normalization: what images are normalised by: auto takes what the loaded weights were trained with, and else the
-            data's mean and standard deviation; data and imagenet say which
+        normalization: mean and standard deviation that images are normalised by: data, imagenet, or auto (those of
+            the training of the loaded weights, else the data's)
         memory_format: order in memory of the backbone's convolutions and their images: contiguous (channels first) or
             channels_last; the results are the same, and which is faster depends on model and machine: see `tune`
         torch_compile: compile the backbone before its first batch, which takes up to minutes; on a CPU that needs a
@@ -123,7 +123,7 @@ class ImageClassifier(TrainedClassifier):
 
     @property
     def evaluation_facts(self) -> dict[str, Any]:
-        """What must stand beside its metrics, because it changes them at evaluation alone."""
+        """A note to print beside its metrics, on an option that changes them at evaluation only."""
         return {"logit_adjustment": self.logit_adjustment} if self.logit_adjustment else {}
 
     # what a family changes

@@ -103,7 +103,7 @@ class StackedClassifier(Classifier):
 
     @property
     def rejection_notes(self) -> list[str]:
-        """What was asked of the thresholds and could not be had."""
+        """What was asked of the thresholds and could not be reached."""
         return [] if self.thresholds is None else Thresholds(**self.thresholds).notes
 
 

@@ -54,9 +54,9 @@ class StackingModule(TrainedClassifier):
         meta_model: the head on the bases' logits
         train_on: the split that the head is trained on
         allow_leakage: train on samples that a base was fitted on; every table then says so
-        allow_unknown: take bases that were fitted on unknown images, as those that started from a file of weights that
-            does not say on which; every table then says so
-        allow_changed: take bases whose data has changed since they were trained on it; every table then says so
+        allow_unknown: accept bases that were fitted on unknown images, such as those that started from a file of
+            weights without a record of its training images; every table then says so
+        allow_changed: accept bases whose data has changed since they were trained on it; every table then says so
         logit_cache: folder that keeps the bases' logits, for all runs; null keeps none, and computes them each time
         tta: views of each image that a base's logits are averaged over: none, flip (the image and its mirror image), or
             flip_shift (both, also shifted up, down, left and right)
@@ -297,7 +297,7 @@ class StackingModule(TrainedClassifier):
         checkpoint["class_counts"] = self.class_counts
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse other bases than those the head was trained over."""
+        """Refuse bases other than those that the head was trained over."""
         super().on_load_checkpoint(checkpoint)
         trained = [base["sha256"] for base in checkpoint["bases"]]
         if len(trained) != len(self.known_bases):
@@ -312,7 +312,7 @@ class StackingModule(TrainedClassifier):
 
 
 def changed_bases(bases: Mapping[str, Base], data: ImageDataModule, allow: bool) -> list[str]:
-    """Say whose data has changed since; a base of other data is none of these, and a base's splits are its own.
+    """Name the bases whose data has changed since training; bases of other data and changed splits do not count.
 
     Args:
         bases: by name

@@ -37,7 +37,7 @@ class TrainedClassifier(Classifier):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._train_sums = EpochSums()
-        # what is stepped by a metric of validation, which it is, and the state that a resumed run goes on from
+        # the schedule that a validation metric steps, with the name of that metric; and its state in a resumed run
         self._plateau: tuple[Any, str] | None = None
         self._plateau_state: dict[str, Any] = {}
         self.loss_watch = LossWatch()
@@ -54,7 +54,7 @@ class TrainedClassifier(Classifier):
     # steps
 
     def on_train_start(self) -> None:
-        """Take the sums to the device: an epoch that is resumed half-way goes on with them."""
+        """Take the sums to the device: an epoch that is resumed half-way continues them."""
         self._train_sums.move(self.device)
         if self.global_rank > 0:
             # what was saved are the sums of the first process
@@ -123,7 +123,7 @@ class TrainedClassifier(Classifier):
     # checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record what a resumed run goes on with, beside what every classifier records.
+        """Record what resuming needs, beside what every classifier records.
 
         Raises:
             NotFiniteError: the weights are useless, or about to be: the checkpoint saved before is kept

@@ -39,7 +39,7 @@ class Bootstrap:
         points: by model, by metric, on the samples as they are; NaN where undefined
         replicates: by model, by metric, on each resample, shape `(replicate,)`
         samples: how many there are
-        units: how many samples or groups were drawn from; a few tell nothing of the spread
+        units: how many samples or groups were drawn from; a few say nothing about the spread
         ece_by_chance: by model, the ECE that chance would explain; see `measures.calibration.ece_by_chance`
     """
 
@@ -60,7 +60,7 @@ class Bootstrap:
     def difference(self, model: str, other: str, metric: str) -> Interval:
         """Return how much more one model has of a metric than another, with the paired 95 % interval.
 
-        What only rounding tells apart, as a mean and a weighted mean with all its weight on one member, is equal.
+        Values that differ by rounding only count as equal, as those of one member and of a mean with all weight on it.
         """
         point = self.points[model][metric] - self.points[other][metric]
         drawn = self.replicates[model][metric] - self.replicates[other][metric]

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 of each class, and which classes are taken for which."""
+"""Precision, recall and F1 of each class, and which classes are confused."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

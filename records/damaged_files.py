@@ -1,4 +1,4 @@
-"""Files of runs, read so that what is damaged is told and not raised."""
+"""Files of runs, read so that damage is reported and not raised."""
 
 from collections.abc import Sequence
 from pathlib import Path

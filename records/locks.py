@@ -41,7 +41,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
 def alone(
     path: Path, place: str, work: str, way_out: str, short_works: tuple[str, ...] = (), patience: float = 0.0
 ) -> Iterator[None]:
-    """Keep other processes out of a place for as long as a work takes; those that ask are told who is at work.
+    """Keep other processes out of a place during some work; their error says which process works there.
 
     Args:
         path: of the lock's file, which stays; who holds it stands in a file beside it
@@ -96,5 +96,5 @@ def _read(owner: Path) -> str:
     try:
         return owner.read_text(errors="replace").strip()
     except OSError:
-        # it has just ended, or has not told yet
+        # it has just ended, or has not written yet who it is
         return ""

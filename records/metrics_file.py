@@ -59,7 +59,7 @@ class MetricsFile:
         if columns == self.columns:
             self._append()
         else:
-            # columns of which the rows before have no value, or the first rows of all
+            # new columns, in which earlier rows have no value, or the first rows of all
             self._write_whole([*self._rows(), *self.metrics], columns)
         self.columns, self.metrics = columns, []
 
@@ -128,7 +128,7 @@ def check_rows(columns: list[str], rows: Iterable[list[str]]) -> None:
         ValueError: a row has other columns, or something else than numbers
     """
     if columns and (len(set(columns)) < len(columns) or "step" not in columns):
-        raise ValueError("its first line does not name its columns, of which one is 'step'")
+        raise ValueError("its first line does not name its columns, one of which is 'step'")
     for number, row in enumerate(rows, 2):
         if len(row) != len(columns):
             raise ValueError(f"line {number} has {len(row)} values for {len(columns)} columns")

@@ -1,4 +1,4 @@
-"""Files that other programs may read and write too, checked by what a run's result says of them."""
+"""Files that other programs may read and write too, checked by the checksums in a run's result."""
 
 import re
 import zlib

@@ -11,7 +11,7 @@ from datamodules.augmentation.auto_augment import rand_augment, random_affine, r
 
 Step = Literal["crop", "resized_crop", "flip", "affine", "color", "trivial", "rand", "cutout"]
 STEPS: tuple[str, ...] = get_args(Step)
-# steps of which one makes no sense beside the other
+# pairs of steps that make no sense together
 CONFLICTS = (("crop", "resized_crop"), ("trivial", "rand"))
 
 
@@ -76,7 +76,7 @@ def random_boxes(
     Returns:
         top, left, height and width in pixels, int64, shape `(4, batch)`
     """
-    # ten tries for each, of which the first that fits is taken; the whole image if none does
+    # ten tries for each: the first that fits is taken, or the whole image if none does
     tries = torch.rand(2, batch, 10, generator=generator, device=device)
     area = (scale[0] + (scale[1] - scale[0]) * tries[0]) * (size[0] * size[1])
     low, high = math.log(ratio[0]), math.log(ratio[1])

@@ -95,7 +95,7 @@ class Chunk:
         images: uint8, shape `(file, height, width, channel)`; black where a file could not be read
         keys: content key of each file, int64, shape `(file,)`
         problems: by number of the file, why it could not be read
-        notes: by number of the file, what is to be told of it: the kind of thing, and a detail
+        notes: by number of the file, the notes on it: the kind of note, and a detail
     """
 
     images: NDArray[np.uint8]

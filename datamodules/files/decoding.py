@@ -31,7 +31,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# what is told of files
+# notes on files
 PICTURES = "hold more than one picture, and the first of them is served"
 LARGE = "have very many pixels"
 
@@ -67,7 +67,7 @@ def decode(
         channels: 1 (grey) or 3 (RGB)
         content: the file's bytes, where they were read already
         value_range: the values that become 0 and 255, where pixels can hold them; None takes all that they can hold
-        note: takes what is to be told of the file; None looks for nothing
+        note: called with each note on the file; None looks for nothing
 
     Returns:
         shape `(height, width, channel)`

@@ -1,4 +1,4 @@
-"""Which folders are splits and which are classes: told by their names, and refused where it cannot be told."""
+"""Which folders are splits and which are classes: found by their names, and refused where it is unclear."""
 
 import os
 import re
@@ -78,7 +78,7 @@ def find_splits(root: Path, left_out: Counter[str]) -> dict[str, Path]:
         left_out: is added to: what lies beside the split folders
 
     Raises:
-        ValueError: it cannot be told, a split has two folders, or there is none for training
+        ValueError: it is unclear, a split has two folders, or there is none for training
     """
     beside: Counter[str] = Counter()
     folders = sub_folders(root, beside, OUTSIDE)

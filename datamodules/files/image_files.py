@@ -36,7 +36,7 @@ RAM_LIMIT_BYTES = 2 * 2**30
 DEFAULT_SIZE = 224
 # files whose headers and values are looked at before all are read
 LOOKED_AT = 64
-# a data set whose values span less than this part of 8 bits is told
+# a note names the values of a data set that span less than this part of 8 bits
 NARROW_SPAN = 64
 TRAIN, VAL, TEST = range(3)
 # Pillow's modes of grey images
@@ -294,7 +294,7 @@ def _say(line: str, is_warning: bool) -> None:
 
 
 def _check_what_is_left(listing: Listing, train: Samples, splits: NDArray[np.int64], skipped: Sequence[str]) -> None:
-    """Refuse to go on without the files that cannot be read, if whole classes or splits are gone with them."""
+    """Refuse to leave out files that cannot be read, if whole classes or splits are lost with them."""
     found = torch.bincount(train.labels, minlength=len(listing.class_names))
     if empty := [name for name, count in zip(listing.class_names, found.tolist(), strict=True) if not count]:
         held = f"class {empty[0]!r} has" if len(empty) == 1 else f"{len(empty)} classes ({few(empty)}) have"

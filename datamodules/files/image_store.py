@@ -44,7 +44,7 @@ class Reading:
         keys: content key of each file, int64, shape `(file,)`
         problems: by number of the file, why it could not be read
         images: uint8, shape `(file, channel, height, width)`; None where they were not kept
-        notes: what is to be told of the files
+        notes: notes on the files
         values: least and most of all pixels
     """
 
@@ -145,7 +145,7 @@ def _open(place: Path, files: FileSource, keep_images: bool, tell: bool) -> Read
 
 
 def _is_outdated(reading: Reading, files: FileSource) -> bool:
-    """Tell whether a file can be read that could not: what kept it from that need not have changed the file."""
+    """Tell whether a file can be read now that could not be before; the file itself need not have changed."""
     for number in reading.problems:
         try:
             files.decode(number)
@@ -157,7 +157,7 @@ def _is_outdated(reading: Reading, files: FileSource) -> bool:
 
 def _digest(files: FileSource, ids: Tensor, keep_images: bool) -> str:
     """Name the store by the files, as far as the file system knows them, and by what is made of them."""
-    # what is told of the files depends on how they are served, even if their images are not kept
+    # the notes on the files depend on how they are served, even if their images are not kept
     made = [VERSION, keep_images, *files.size, files.channels, files.value_range]
     digest = hashlib.blake2b(f"{made} {files.root.resolve()}".encode(), digest_size=12)
     digest.update(ids.numpy().tobytes())

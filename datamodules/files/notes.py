@@ -1,4 +1,4 @@
-"""What is told of many files: of each kind of thing the count and the first few names."""
+"""Notes on many files: for each kind of note, the count and the first few names."""
 
 from collections.abc import Iterator
 from typing import Any

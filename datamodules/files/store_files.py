@@ -34,7 +34,7 @@ class Index:
         blocks: bytes and checksum of each block of images, in order; none if they were not kept
         keys: checksum of the content keys
         problems: by number of the file, why it could not be read
-        notes: what is told of the files
+        notes: notes on the files
         values: least and most of all pixels
     """
 

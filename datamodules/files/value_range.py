@@ -1,4 +1,4 @@
-"""From what a file's numbers say to 8 bits: ranges of values, and which of them are scaled."""
+"""From a file's numbers to 8 bits: ranges of values, and how they are scaled."""
 
 import math
 import sys
@@ -26,7 +26,7 @@ END_SHARE, NARROW_PART = 0.001, 0.25
 LOWER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 WHOLE_COLOURS = ("RGB;16", "RGBA;16", "RGBX;16")
 
-# what is told of files
+# notes on files
 CUT_OFF = "hold values outside the range that is served (--data.value_range), which are cut off"
 NARROW = "use less than a quarter of what their pixels can hold (see --data.value_range)"
 OWN_RANGE = "have pixels of fewer bits than --data.value_range, and are served in their own range"
@@ -41,7 +41,7 @@ class Opener(Protocol):
 
 
 class Noting(Protocol):
-    """Takes what is to be told of a file."""
+    """Takes a note on a file."""
 
     def __call__(self, kind: str, detail: str = "") -> None:
         """Note one thing."""
@@ -173,7 +173,7 @@ def to_eight_bits(
         pixels: what it holds
         wanted: the values that become 0 and 255; None takes all that the pixels can hold
         again: opens the file once more
-        note: takes what is to be told of the file; None looks for nothing
+        note: called with each note on the file; None looks for nothing
 
     Raises:
         ValueError: its values have no known range, or cannot be had

@@ -136,7 +136,7 @@ def _labels(labels: NDArray[np.generic], images: NDArray[np.generic], split: str
 
 
 def _count_classes(labels: dict[str, NDArray[np.int64]], path: Path) -> int:
-    """Return the number of classes, of which each must have a training image."""
+    """Return the number of classes; each must have a training image."""
     trained = np.unique(labels["train"])
     highest = max(int(each.max()) for each in labels.values())
     if len(trained) <= highest:

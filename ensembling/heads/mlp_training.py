@@ -17,7 +17,7 @@ STEPS = 50
 
 
 class Options(Protocol):
-    """What the training is told, see `MLPHead`."""
+    """The options of the training; see `MLPHead`."""
 
     features: Features
     epochs: int
@@ -47,7 +47,7 @@ def fit_mlp(
     x = to_features(logits.float(), head.features)
     module.mean.copy_(x[~held].mean(0))
     scale = x[~held].std(0, unbiased=False)
-    # a feature that is constant here may be anything later: it is not blown up
+    # a feature that is constant here may vary later, so it is not scaled up
     module.scale.copy_(torch.where(scale > 1e-6 * (1 + module.mean.abs()), scale, torch.ones_like(scale)))
     x = (x - module.mean) / module.scale
     with torch.random.fork_rng(devices=[]):

@@ -58,7 +58,7 @@ class GreedyHead(_Averaging):
     Caruana et al., Ensemble Selection from Libraries of Models, ICML 2004.
 
     Args:
-        rounds: members to select, of which the shortest best beginning is kept
+        rounds: members to select, one a round; of the best selections on the way, the shortest is kept
         metric: what a member is selected by: nll or accuracy
     """
 

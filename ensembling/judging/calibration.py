@@ -1,13 +1,13 @@
-"""Temperature scaling: one number that makes probabilities as sure as they are right."""
+"""Temperature scaling: one number that matches confidence to accuracy."""
 
 import math
 
 import torch
 from torch import Tensor
 
-# beyond these, probabilities are those of a sure class or of none
+# beyond these, one class has nearly all probability, or all classes have the same
 LOWEST, HIGHEST = 1e-2, 1e2
-# what stands for the logit of a class of no probability, below the sample's highest
+# the logit of a class without probability, relative to the sample's highest
 FLOOR = -1e4
 
 
@@ -17,7 +17,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     Guo et al., On Calibration of Modern Neural Networks, ICML 2017. The NLL is convex in the inverse of the
     temperature: Newton's method inside a bracket that every step makes smaller finds it. Where all predictions are
     right the NLL falls without end, and nothing is known of how sure an error would be: the temperature stays 1.
-    Where logits tell nothing, the upper bound is the answer.
+    Where logits carry no information, the temperature is the upper bound.
 
     Args:
         logits: of held-out samples, shape `(sample, class)`; minus infinity for a class without probability

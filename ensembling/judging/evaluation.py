@@ -25,7 +25,7 @@ from ensembling.judging.selection import (
 from ensembling.logits import mean_logits
 from measures.bootstrap import LEVEL, METRICS, REPLICATES, Bootstrap, bootstrap, mcnemar
 
-# what a temperature changes; the order of samples within a class too, but hardly
+# metrics that a temperature changes; it also changes the AUROC, but hardly
 CALIBRATED = ("nll", "brier", "ece")
 
 
@@ -61,7 +61,7 @@ def stack_report(
         leakage: sentences in `allowed` and `warnings`, as in result.json
         notes: sentences to stand beside the numbers
         keep: the model that is kept; the recommended one unless given
-        pool: whose members' worth is told; see `selection.worth`
+        pool: how predictions are pooled to compute the members' worth; see `selection.worth`
         replicates: resamples of the bootstrap
         seed: of its draws
 
@@ -150,7 +150,7 @@ def stack_report(
 
 
 def calibrated_pool(pool: Pool, labels: Tensor) -> Pool:
-    """Let each pooled prediction have the temperature that fits it best: what only that changes is no member's worth.
+    """Give each pooled prediction its best temperature, so that a member's worth is not what a temperature could give.
 
     Args:
         pool: from members' logits `(sample, base, class)` to logits `(sample, class)`

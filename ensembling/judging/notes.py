@@ -10,7 +10,7 @@ from measures.bootstrap import LEVEL, MIN_UNITS, Bootstrap
 if TYPE_CHECKING:
     from ensembling.judging.predictions import Predictions
 
-# samples or groups from which intervals are too narrow to be left without a word
+# below this number of samples or groups, a note says that intervals are too narrow
 FEW_UNITS = 20
 
 
@@ -41,14 +41,14 @@ def notes_against(kept: Mapping[str, Any], differences: Sequence[Mapping[str, An
 
 
 def unseen_error(units: int) -> float:
-    """Return the greatest error rate that so many right answers do not speak against, at a level of 95 %."""
+    """Return the upper bound of the error rate, at a level of 95 %, where all of so many answers are right."""
     return 1 - (1 - LEVEL) ** (1 / units)
 
 
 def notes_on_samples(
     test: "Predictions", held_out: "Predictions", raw: Bootstrap, chosen_on: Bootstrap, present: Tensor
 ) -> list[str]:
-    """Say what there are too few samples for, or none.
+    """Say for which classes and intervals there are too few samples, or none.
 
     Args:
         test: logits on test

@@ -31,7 +31,7 @@ class Thresholds:
     Args:
         kind: none accepts everything; global is one threshold; class-wise is one for each predicted class
         values: none, one, or one a class
-        notes: what was asked for and could not be had, in words
+        notes: what was asked for and could not be reached, in words
     """
 
     kind: Literal["none", "global", "class-wise"] = "none"

@@ -91,7 +91,7 @@ def worth(
 
 
 def pareto_front(cost: Mapping[str, float], accuracy: Mapping[str, float]) -> list[str]:
-    """List what no other is at least as cheap and as accurate as, and better in one.
+    """List the models that no other dominates, which is as cheap and as accurate at least, and better in one.
 
     Args:
         cost: by name, such as ms an image

@@ -172,7 +172,7 @@ class _Folds:
         return leader[::-1]
 
     def _factors_of(self, classes: Tensor) -> dict[int, Tensor]:
-        """Return the leaders' factors for a fold's samples, of which some classes may be missing."""
+        """Return the leaders' factors for a fold's samples; some classes may be missing there."""
         known = {number: self.curvatures[number] for number in self.leaders if number in self.curvatures}
         if len(classes) == len(self.problem.classes):
             return {number: curvature.factor for number, curvature in known.items()}

@@ -71,7 +71,7 @@ class Objective:
         parts: features, each piece of shape `(sample, axis + 1 + empty)`
         num_classes: number of classes, each with a sample
         ridge: half-penalties of squares, shape `(problem, axis + 1)`
-        sums: each class's features, summed over samples, shape `(class, axis + 1)`: all that labels matter for
+        sums: each class's features, summed over samples, shape `(class, axis + 1)`: all that depends on labels
     """
 
     def __init__(self, parts: Sequence[Tensor], num_classes: int, ridge: Tensor, sums: Tensor) -> None:

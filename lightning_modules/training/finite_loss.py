@@ -145,6 +145,6 @@ def way_out(trainer: pl.Trainer) -> str:
                 kept = str(error)
     ways = "lower the learning rate (--model.optimizer.lr), clip gradients (--trainer.gradient_clip_val)"
     if str(trainer.precision) == "16-true":
-        # small squares are 0 in it, by which optimizers then divide
+        # in 16 bits, small squares round to 0, and optimizers divide by them
         ways = f"take --trainer.precision bf16-true or 32-true, or --model.optimizer.eps 1e-4; {ways}"
     return f"{kept}: {ways}"

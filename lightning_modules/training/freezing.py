@@ -86,7 +86,7 @@ def unfreezing(trainer: pl.Trainer) -> BackboneFinetuning | None:
 
 
 def check_unfreezing(trainer: pl.Trainer, network: nn.Module, choice: str) -> None:
-    """Refuse gradual unfreezing where it would go wrong without a word.
+    """Refuse gradual unfreezing where it would silently go wrong.
 
     Args:
         trainer: about to fit
@@ -113,7 +113,7 @@ def check_unfreezing(trainer: pl.Trainer, network: nn.Module, choice: str) -> No
         # DistributedDataParallel builds its reducer over the parameters that require gradients when it is set up
         raise ValueError(
             "BackboneFinetuning in --trainer.callbacks needs --trainer.devices 1: with several processes torch never "
-            "averages gradients of parameters that were frozen at the start, so the processes' weights would part"
+            "averages gradients of parameters that were frozen at the start, so the processes' weights would diverge"
         )
 
 

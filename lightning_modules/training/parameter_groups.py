@@ -87,7 +87,7 @@ def _assemble(build: Build, rates: Rates, decay_all: bool) -> Optimizer:
 
 
 def can_be_fused(group: dict[str, Any]) -> bool:
-    """Tell whether a group's step can be one kernel, and nobody has chosen otherwise.
+    """Tell whether a group's step can be one kernel, and the user has not chosen otherwise.
 
     The group is set rather than the optimizer's option, which needs the device before the parameters are known.
     """

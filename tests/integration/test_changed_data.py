@@ -80,7 +80,7 @@ def test_fit__a_resumed_run_refuses_changed_labels(trained, capsys):
     assert run("fit", "--ckpt_path", folder, "--trainer.max_epochs", "2") == 2
     error = told(capsys)
     assert "last.ckpt was trained on data that has changed since: 6 labels differ, first: images/train/cat/" in error
-    assert ", cat -> dog. A run goes on with the data that it began with: put it back" in error
+    assert ", cat -> dog. A run continues with the data that it began with: put it back" in error
     assert (folder / "checkpoints/last.ckpt").read_bytes() == before
     # neither does a new run from it, or one whose folder is named by the options
     last = folder / "checkpoints/last.ckpt"
