@@ -176,3 +176,18 @@ def test_gpu__fit_with_mixed_precision_reaches_the_cpus_accuracy(tmp_path):
     fitting = trainer(tmp_path, accelerator="gpu", devices=1, precision="bf16-mixed", max_epochs=8)
     fitting.fit(model, datamodule=data)
     assert fitting.callback_metrics["val/accuracy"] > 0.8
+
+
+def test_freeze__is_an_option_and_still_lightnings_method():
+    model = MLP(data_info=data_info(), hidden=[8], freeze="backbone")
+    assert not any(p.requires_grad for p in model.backbone.parameters())
+    assert all(p.requires_grad for p in model.head.parameters())
+    model.freeze()
+    assert not any(p.requires_grad for p in model.parameters())
+    assert not model.training
+    model.unfreeze()
+    assert all(p.requires_grad for p in model.parameters())
+    with pytest.raises(ValueError, match="--model.freeze takes none, backbone or until:<stage>, not 'all'"):
+        MLP(data_info=data_info(), hidden=[8], freeze="all")
+    # a model that is rebuilt from its checkpoint is whole
+    assert "freeze" not in model.architecture()["init_args"]
