@@ -155,8 +155,9 @@ def test_store__a_file_that_could_not_be_read_for_a_while(files, tmp_path, monke
 def test_store__is_mapped_read_only(files, tmp_path):
     # one that could be written to would need as much memory as the file has bytes
     reading = read_through_store(tmp_path / "cache", files, True, keep_images=True)
-    (line,) = [line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith("images.bin")]
-    assert line.split()[1] == "r--s"
+    maps = [line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith("images.bin")]
+    # Python 3.13 maps it twice
+    assert {line.split()[1] for line in maps} == {"r--s"}
     assert reading.images.shape == (5, 3, 6, 6)
 
 
@@ -257,4 +258,5 @@ def test_store__another_range_of_values_has_a_store_of_its_own(files, tmp_path, 
 def test_store__a_name_that_no_file_can_have(files, tmp_path):
     other = again(files, names=["0.png", "a\0b.png"])
     reading = read_through_store(tmp_path / "cache", other, False, keep_images=True)
-    assert "embedded null byte" in reading.problems[1]
+    # Python 3.13 calls it a character
+    assert "embedded null" in reading.problems[1]
