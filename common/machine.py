@@ -15,7 +15,7 @@ def free_memory() -> int:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):
-        # elsewhere than on Linux: what is free is not told, so half of all
+        # other systems than Linux do not say how much is free, so half of all
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if hasattr(os, "sysconf") else 2**30
     try:
         # a container's limit, which the machine's numbers do not show

@@ -1,4 +1,4 @@
-"""Errors that say that memory did not suffice, told without importing torch."""
+"""Errors that say that memory did not suffice, recognised without importing torch."""
 
 import re
 

@@ -166,8 +166,8 @@ def refuse_leakage(leakage: Leakage, allow: bool, allow_unknown: bool = False) -
 
     Args:
         leakage: the overlaps found
-        allow: go on all the same; the results must then say so
-        allow_unknown: go on over bases that may have been fitted on any image; the results must then say so
+        allow: continue in spite of it; the results must then say so
+        allow_unknown: accept bases that may have been fitted on any image; the results must then say so
 
     Raises:
         LeakageError: there is an overlap with fitted samples, or a base that was fitted on unknown images

@@ -1,4 +1,4 @@
-"""One style for every picture: told apart in black and white, and by those who see colours otherwise."""
+"""One style for every picture: readable in black and white, and with colour blindness."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

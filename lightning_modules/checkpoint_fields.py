@@ -53,7 +53,7 @@ STACK = {
 OF_LIGHTNING = {"pytorch-lightning_version": str, "epoch": int, "global_step": int}
 COUNTS = {"ready": int, "started": int, "processed": int, "completed": int}
 PROGRESS = {"total": COUNTS, "current": COUNTS}
-# what a fit goes on from; Lightning would silently begin a missing part anew
+# what a resumed fit needs; Lightning would silently begin a missing part anew
 RESUMED = {
     "loops": {
         "fit_loop": {

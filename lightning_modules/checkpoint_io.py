@@ -154,7 +154,7 @@ def way_out(path: Path) -> str:
     """
     last, best = path.with_name("last.ckpt"), path.with_name("best.ckpt")
     if path.name.startswith("hpc_ckpt_"):
-        return "remove it, and the run goes on from its last.ckpt, or begins anew"
+        return "remove it, and the run continues from its last.ckpt, or begins anew"
     if path.name == "stack.ckpt":
         return "run the same stack command again, which finds its members trained, or copy it again"
     other = {last: best, best: last}.get(path)

@@ -50,7 +50,7 @@ class StackingModule(TrainedClassifier):
     is validated on the split of val and stack that it is not trained on, or else on a fifth of its samples.
 
     Args:
-        bases: checkpoints of the bases, or their run folders (which stand for checkpoints/best.ckpt)
+        bases: checkpoints of the bases, or their run folders (whose checkpoints/best.ckpt is then used)
         meta_model: the head on the bases' logits
         train_on: the split that the head is trained on
         allow_leakage: train on samples that a base was fitted on; every table then says so
@@ -317,7 +317,7 @@ def changed_bases(bases: Mapping[str, Base], data: ImageDataModule, allow: bool)
     Args:
         bases: by name
         data: that the head is trained on
-        allow: go on all the same; the results must then say so
+        allow: continue in spite of it; the results must then say so
 
     Returns:
         one sentence a base

@@ -49,7 +49,7 @@ def most_confused(counts: Ints, limit: int = 15) -> list[ConfusedPair]:
 
 @dataclass(frozen=True)
 class ClassReport:
-    """How well each class is told from the others; all have shape `(class,)`.
+    """How well each class is distinguished from the others; all have shape `(class,)`.
 
     Args:
         precision: share of right ones among samples predicted as the class; 0 where none was

@@ -12,7 +12,7 @@ from torch import Tensor
 from records.damaged import damaged
 from records.whole_file import write_whole
 
-WAY_OUT = "copy it again, or rename it, and the run goes on without the rows before"
+WAY_OUT = "copy it again, or rename it, and the run continues without the rows before"
 
 
 class MetricsFile:

@@ -37,7 +37,7 @@ def test_train__ctrl_c_says_how_to_go_on(tmp_path):
         os.kill(process.pid, signal.SIGINT)
         printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    hint = printed.rpartition("go on:  python train.py ")[2].split()
+    hint = printed.rpartition("continue:  python train.py ")[2].split()
     assert hint[:2] == ["fit", "--config"]
     limits = ["--trainer.max_epochs", "-1", "--trainer.max_steps", "1"]
     # one epoch at least was kept, so nothing is left to do

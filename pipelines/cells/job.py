@@ -222,7 +222,7 @@ def run_cell(job: CellJob) -> Outcome:
         job: the cell
 
     Returns:
-        how it ended; whatever goes wrong in its process is told, not raised
+        how it ended; an error in its process is reported, not raised
     """
     files = CellFiles(job.folder, job.name)
     files.log.parent.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ def print_resume(console: Console, run: RunDir) -> None:
     console.print(f"\nstopped; the last state saved is {run.last}", soft_wrap=True)
     config, folder = quote(str(run.config)), quote(str(run.folder))
     command = f"python train.py fit --config {config} --ckpt_path {folder}{class_paths.suffix()}"
-    console.print(f"go on:  {command}", soft_wrap=True)
+    console.print(f"continue:  {command}", soft_wrap=True)
 
 
 def print_test(console: Console, run: RunDir) -> None:

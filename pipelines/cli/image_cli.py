@@ -166,7 +166,7 @@ class ImageCLI(BaseCLI):
             elsewhere = options_elsewhere(args, self.config[subcommand].run, path)
             if elsewhere and subcommand == "fit" and self.in_place:
                 raise UsageError(
-                    f"--ckpt_path {name} goes on in that folder, and {' and '.join(elsewhere)} names another: leave "
+                    f"--ckpt_path {name} continues in that folder, and {' and '.join(elsewhere)} names another: leave "
                     f"that out, or start a new run with --ckpt_path {path}"
                 )
             self.in_place = self.in_place and not elsewhere

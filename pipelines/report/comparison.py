@@ -34,7 +34,7 @@ class ComparedRun:
         run: as found
         metrics: by name, with intervals where there are any
         leaks: why its numbers look better than they are
-        marks: what else stands beside its name wherever that is shown, with a sentence for each
+        marks: what else is shown beside its name everywhere, with a sentence for each
         notes: what else is to be known of its numbers
         predicted: whether it has predictions that can be used
         key: what tells its samples from others

@@ -91,7 +91,7 @@ class FoundRun:
         return sentences
 
     def marks(self, split: str) -> dict[str, str]:
-        """Return what stands beside its name wherever that is shown, with a sentence for each.
+        """Return the marks that are shown beside its name everywhere, with a sentence for each.
 
         Args:
             split: which is reported on

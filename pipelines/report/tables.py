@@ -218,7 +218,7 @@ def missing_table(missing: Sequence[Missing]) -> Table:
                 TableCell(run.command or "–"),
             ]
         )
-    columns = ["run", "what is missing", "validation accuracy", "command that goes on"]
+    columns = ["run", "what is missing", "validation accuracy", "command that continues it"]
     return Table("runs without a result", columns, rows, [False, False, True, False])
 
 

@@ -168,7 +168,9 @@ def refuse_failures(outcomes: list[Outcome]) -> None:
     if stopped:
         messages.append(f"stopped, though not by this command: {', '.join(stopped)}")
     count = len(failed) + len(stopped)
-    raise CellError("\n\n".join([*messages, f"{count} of {len(outcomes)} cells failed; the same command goes on"]))
+    raise CellError(
+        "\n\n".join([*messages, f"{count} of {len(outcomes)} cells failed; run the same command again to continue"])
+    )
 
 
 def stop(number: int, frame: FrameType | None) -> None:
@@ -185,8 +187,8 @@ def print_resume(console: Console, args: list[str], folder: Path) -> None:
         folder: the experiment's
     """
     command = shlex.join(["python", "train.py", "stack", *args, *class_paths.options()])
-    console.print(f"\nstopped; finished cells are kept, and the others go on from what they have saved in {folder}/")
-    console.print(f"go on:  {command}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"\nstopped; finished cells are kept, and the others continue from what they have saved in {folder}/")
+    console.print(f"continue:  {command}", soft_wrap=True, highlight=False, markup=False)
 
 
 def main(args: list[str]) -> int:
@@ -252,7 +254,9 @@ def stack_elsewhere(plan: StackPlan, args: list[str], folder: Path, console: Con
     console.print(f"members' logits and heads: one more job, {log}", soft_wrap=True, highlight=False)
     (outcome,) = run_queue([job], plan.executor, 0, folder, lambda news: None, run_command)
     if outcome.status != "done":
-        raise CellError(outcome.message or f"{job.name} was stopped, though not by this command; the same one goes on")
+        raise CellError(
+            outcome.message or f"{job.name} was stopped, though not by this command; run it again to continue"
+        )
     console.out(log.read_bytes()[before:].decode(errors="replace"), highlight=False)
 
 

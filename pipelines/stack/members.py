@@ -195,7 +195,7 @@ def tested_samples(data: ImageDataModule) -> Samples:
 
 
 def averages_folds(plan: StackPlan) -> bool:
-    """Tell whether the mean of several runs stands for a member at test."""
+    """Tell whether some member's test predictions are the mean of several runs."""
     return any(len(plan.tested_cells(member)) > 1 for member in plan.members)
 
 

@@ -73,7 +73,7 @@ class StackPlan:
     Args:
         members: the bases; each is trained in a process and folder of its own
         heads: what is fitted on the members' logits
-        experiment: folder of the runs; the same plan goes on in the same folder
+        experiment: folder of the runs; the same plan continues in the same folder
         root: folder of all experiments
         mode: what the heads are fitted on: holdout (samples of the split `stack`, which no member sees), val (the
             validation split, by which the members' best epochs were chosen), oof (each training sample, by the
@@ -238,7 +238,7 @@ class StackPlan:
         return [cell for cell in self.cells_of(member) if not cell.refit]
 
     def tested_cells(self, member: Member) -> list[Cell]:
-        """Return the runs whose mean stands for a member at test.
+        """Return the runs whose mean gives a member's test predictions.
 
         Args:
             member: one of the members

@@ -84,7 +84,8 @@ def test_signal__is_obeyed_at_the_end_of_the_step(here, name, status):
     assert "Traceback" not in done.stderr
     assert "stopping after this batch" in done.stderr
     assert (
-        f"go on:  python train.py fit --config runs/safe/{name}/config.yaml --ckpt_path runs/safe/{name}" in done.stdout
+        f"continue:  python train.py fit --config runs/safe/{name}/config.yaml --ckpt_path runs/safe/{name}"
+        in done.stdout
     )
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 11
     assert run_all((*ARGS, name, "--ckpt_path", run)) == [0]
@@ -126,7 +127,7 @@ def test_ddp__a_signal_to_one_process_stops_all_alike(tmp_path, monkeypatch):
     done = train(*ARGS, "ddp", *DDP, "--trainer.max_epochs", "2000", *signal_at(name="SIGTERM", step=9, rank=1))
     assert done.returncode == 143, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stdout.count("go on:") == 1
+    assert done.stdout.count("continue:") == 1
     assert torch.load("runs/safe/ddp/checkpoints/last.ckpt", weights_only=True)["global_step"] >= 10
 
 

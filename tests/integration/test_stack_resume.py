@@ -61,7 +61,7 @@ def stopped_by(name, tmp_path):
 
 def check_gentle(args, output, short, long):
     """Both cells are in a state that a rerun can go on with, and it is said how."""
-    assert f"go on:  python train.py {' '.join(args)}" in output
+    assert f"continue:  python train.py {' '.join(args)}" in output
     assert "stopping after this batch" in long.log.read_text()
     assert (short.read()["status"], long.read()["status"]) == ("done", "stopped")
     assert torch.load(long.run.last, weights_only=True)["epoch"] < EPOCHS - 1

@@ -76,7 +76,7 @@ def test_load__other_fields_than_lightnings_are_needed_too(path):
     ("name", "message"),
     [
         ("last.ckpt", "use .*best.ckpt beside it"),
-        ("hpc_ckpt_1.ckpt", "remove it, and the run goes on from its last.ckpt"),
+        ("hpc_ckpt_1.ckpt", "remove it, and the run continues from its last.ckpt"),
         ("stack.ckpt", "run the same stack command again"),
         ("a.pt", "copy it again from where it is whole, or make it anew"),
     ],

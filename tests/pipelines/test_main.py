@@ -85,7 +85,7 @@ def test_full_disk__names_the_run_whose_log_did_not_fit_and_says_how_to_go_on(tm
         assert run("fit", *options, root=tmp_path) == 2
     printed = capsys.readouterr()
     assert "digits/mlp could not be written: No space left on device" in printed.err
-    assert f"go on:  python train.py fit --config {tmp_path}/digits/mlp/config.yaml --ckpt_path" in printed.out
+    assert f"continue:  python train.py fit --config {tmp_path}/digits/mlp/config.yaml --ckpt_path" in printed.out
     assert run("fit", "--ckpt_path", tmp_path / "digits/mlp") == 0
 
 

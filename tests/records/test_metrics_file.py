@@ -116,6 +116,8 @@ def test_metrics_file__a_damaged_one_is_named(before, after, message, tmp_path):
     logged(path, 0, 1, 2)
     content = path.read_bytes().replace(before, after)
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match=rf"metrics\.csv is damaged .*{message}.*rename it, and the run goes on"):
+    with pytest.raises(
+        DamagedFileError, match=rf"metrics\.csv is damaged .*{message}.*rename it, and the run continues"
+    ):
         MetricsFile(path)
     assert path.read_bytes() == content

@@ -92,4 +92,4 @@ def test_test__into_another_place_that_the_command_line_names(tmp_path):
 def test_resume__by_its_folder_under_another_name_is_refused(tmp_path, capsys):
     run("fit", *MLP, root=tmp_path)
     assert run("fit", "--ckpt_path", tmp_path / "digits/mlp", "--run.name", "other", root=tmp_path) == 2
-    assert "goes on in that folder, and --run.name names another" in capsys.readouterr().err
+    assert "continues in that folder, and --run.name names another" in capsys.readouterr().err

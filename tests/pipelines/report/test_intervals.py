@@ -62,7 +62,7 @@ def test_add_intervals__groups_are_drawn_whole(tmp_path):
 @pytest.mark.parametrize(
     ("groups", "said"),
     [
-        (torch.arange(60) // 4, "resamples of whole groups, of which there are 15."),
+        (torch.arange(60) // 4, "resampling whole groups; there are 15."),
         (None, "groups, but these predictions do not name them: the intervals are too narrow"),
     ],
 )
