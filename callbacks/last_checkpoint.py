@@ -1,4 +1,4 @@
-"""LastCheckpoint: the state to go on from, and the moments at which it is saved."""
+"""LastCheckpoint: the state to resume from, and when it is saved."""
 
 import math
 import time
@@ -99,7 +99,7 @@ class LastCheckpoint(StateCheckpoint):
         if not (by_steps or self.due or self.stop or self.requeue):
             return
         if validation_follows(trainer, batch_idx) or (batch_idx + 1) % trainer.accumulate_grad_batches:
-            # a run that goes on from here would leave the validation out, or the gradients that are gathered
+            # a run that resumes from here would leave out the validation, or the gradients that are accumulated
             return
         if not self.skips_saving(trainer):
             self._save(trainer)
@@ -145,7 +145,7 @@ class LastCheckpoint(StateCheckpoint):
         self.due, self.until_talk, self.talked = bool(due), self.batches, now
 
     def _save(self, trainer: pl.Trainer) -> None:
-        # first: what is logged after the state is logged again by a run that goes on from it, but nothing before it is
+        # first: a run that resumes from the state logs again what was logged after it, but not what was logged before
         for logger in trainer.loggers:
             logger.save()
         path = self.format_checkpoint_name({})

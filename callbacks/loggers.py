@@ -32,5 +32,5 @@ class ResumableCSVLogger(CSVLogger):
 
     @rank_zero_only
     def cut(self, step: int) -> None:
-        """Leave out what was logged after the state that a run goes on from; see `MetricsFile.cut`."""
+        """Leave out what was logged after the state that a run resumes from; see `MetricsFile.cut`."""
         self.experiment.cut(step)

@@ -98,7 +98,7 @@ class RunRecorder(Callback):
     ) -> None:
         """Put the configuration into the checkpoint, so that it can be tested by its path alone; and metrics so far."""
         checkpoint["config"] = {name: self.config[name] for name in ("model", "data") if name in self.config}
-        # a run that is killed after its last epoch, and goes on, logs none
+        # a run that is killed after its last epoch, and resumed, logs none
         checkpoint["callbacks"][self.state_key]["last"] = last_metrics(trainer) or self.last
 
     def on_load_checkpoint(

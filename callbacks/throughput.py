@@ -36,7 +36,7 @@ class Totals:
 class Throughput(Callback):
     """Log `speed/*` once an epoch, and keep what the run comes to for its result.json.
 
-    Lightning's ThroughputMonitor waits for the device at every step, and is told the size of batches by a function.
+    Lightning's ThroughputMonitor waits for the device at every step, and needs a function for the size of batches.
     Here the loader counts what it hands out, and two clocks a training epoch are enough. The first epoch of a process
     warms up (kernels are chosen or compiled, files are not cached yet), so the run's numbers leave it out if there are
     others. A resumed run adds to what was before; an epoch that was broken off counts from where it is resumed.

@@ -288,7 +288,7 @@ class ImageDataModule(SplitOptions, pl.LightningDataModule):
         return self._train_loader.state_dict() if self._train_loader else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the training loader go on from there."""
+        """Let the training loader continue from there."""
         self._resumed = state_dict or None
 
     @cached_property
@@ -332,7 +332,7 @@ class ImageDataModule(SplitOptions, pl.LightningDataModule):
         return bool(wanted and "image" in batch and self.trainer and self.trainer.state.stage is RunningStage.TRAINING)
 
     def _batch_seed(self, use: str) -> int:
-        # drawn from the number of the batch, so that a resumed run goes on as if it had not stopped; and from the
+        # drawn from the number of the batch, so that a resumed run continues as if it had not stopped; and from the
         # process's, because with the shared seed alone all would draw the same crops
         assert self.trainer is not None
         numbers = (self._seed(), self.trainer.global_rank, self.trainer.fit_loop.total_batch_idx, use)

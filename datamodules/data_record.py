@@ -102,7 +102,7 @@ class DataRecord:
         return found | {name: fingerprint(torch.from_numpy(text_hashes(texts))) for name, texts in names.items()}
 
     def plain(self) -> dict[str, Any]:
-        """Return what stands in a checkpoint and in result.json: all but the samples themselves."""
+        """Return the entry of a checkpoint and of result.json: all but the samples themselves."""
         return {
             "samples": len(self.columns["id"]),
             "place": self.place,
@@ -171,7 +171,7 @@ def refuse_changed(found: list[str], checkpoint: str) -> None:
 
     Args:
         found: what has changed
-        checkpoint: that it is to go on from
+        checkpoint: that it is to resume from
 
     Raises:
         DataChangedError: something has

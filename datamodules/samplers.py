@@ -140,7 +140,7 @@ class EpochSampler:
         """Yield this process's index batches of the chosen epoch.
 
         Args:
-            start: number of batches to leave out, for an epoch that goes on
+            start: number of batches to leave out, for an epoch that is resumed
         """
         drawn = self._draw()
         for number in range(start, len(self)):

@@ -77,7 +77,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         progress.increment_ready()
         connector._first_loop_iter = connector._first_loop_iter is None
         results.batch, results.batch_size, results.dataloader_idx = batch, None, None
-        # what logs in hooks is told apart by their names
+        # Lightning keeps what is logged in different hooks apart by their names
         module.__dict__["_current_fx_name"] = "on_train_batch_start"
         logs_now = (self._batches_that_stepped + 1) % self._log_every == 0 or trainer.should_stop
         for callback in self._starting_to_log if logs_now else self._starting:

@@ -95,7 +95,7 @@ def refuse_lost_best(path: Path) -> Path:
     """Refuse to use the last epoch in place of a best one whose checkpoint is lost.
 
     Args:
-        path: of the checkpoint that stands for a run: best.ckpt, or last.ckpt where validation has chosen none
+        path: of the checkpoint that is used for a run: best.ckpt, or last.ckpt where validation has chosen none
 
     Returns:
         the same path
@@ -117,7 +117,7 @@ def refuse_lost_best(path: Path) -> Path:
 
 
 def find_base(base: str) -> Path:
-    """Return the checkpoint that a base's name stands for.
+    """Return the checkpoint that a base's name refers to.
 
     Args:
         base: a checkpoint, or a run folder

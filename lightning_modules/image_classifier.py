@@ -254,7 +254,7 @@ class ImageClassifier(TrainedClassifier):
     # steps
 
     def on_fit_start(self) -> None:
-        """Warn of layers that are frozen at random; a run that goes on has loaded all of them."""
+        """Warn of frozen layers with random weights; a resumed run has loaded all of them."""
         if self._loaded is not None:
             warn_of_random(self.backbone, self._loaded)
 

@@ -134,7 +134,7 @@ def precision_context(precision: str, device: torch.device) -> AbstractContextMa
 
 
 def load_frozen(path: Path, digest: str) -> Classifier:
-    """Load a base in the precision of its weights, whatever goes on around; random numbers are as if it were not.
+    """Load a base in the precision of its weights, whatever the context; the state of random numbers does not change.
 
     Args:
         path: its checkpoint

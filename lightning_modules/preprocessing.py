@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class Preprocessing(nn.Module):
     """Resize to the network's input size, scale to [0, 1] and normalise.
 
-    It belongs to the model, so that bases of different sizes can be in one stack and a prediction on anybody's
-    photo gets what training got.
+    It belongs to the model, so that bases of different sizes can be in one stack and a prediction on any
+    photo gets the same as training did.
 
     Args:
         input_size: height and width the network takes, in pixels

@@ -75,5 +75,5 @@ def problems_of_dict(value: Any, wanted: Mapping[str, Any], place: str) -> Itera
 
 
 def wrong(place: str, value: Any, wanted: str) -> str:
-    """Say what stands in the place of something else."""
+    """Say what a value is, where something else was expected."""
     return f"{place} is of type {type(value).__name__} and must be of type {wanted}"

@@ -44,7 +44,7 @@ def alone(
     """Keep other processes out of a place during some work; their error says which process works there.
 
     Args:
-        path: of the lock's file, which stays; who holds it stands in a file beside it
+        path: of the lock's file, which stays; a file beside it names the process that holds it
         place: how messages name it, such as `run runs/digits/mlp`
         work: what is done with it, such as `trained`
         way_out: what to do where another process is at work; a message says it after `wait for it`

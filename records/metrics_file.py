@@ -79,7 +79,7 @@ class MetricsFile:
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def cut(self, step: int) -> None:
-        """Leave out what an earlier process logged after the state that a run goes on from: it is logged again.
+        """Leave out what an earlier process logged after the state that a run resumes from: it is logged again.
 
         Args:
             step: the first that is not in that state

@@ -1,4 +1,4 @@
-"""Files that are being written beside their place, and what killed processes have left of them."""
+"""Files that are being written beside their place, and what killed processes leave of them."""
 
 import glob
 import os
@@ -45,6 +45,6 @@ def is_running(process: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        # somebody else's
+        # the process is another user's
         return True
     return True

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from records import folders
 
-# the best epoch's checkpoint, and the state to go on from
+# the best epoch's checkpoint, and the state to resume from
 BEST, LAST = "best.ckpt", "last.ckpt"
 # what data the run was trained on, sample by sample
 DATA_FILE = "data.safetensors"
@@ -93,7 +93,7 @@ class RunDir:
 
     @property
     def resumable(self) -> bool:
-        """Whether there is a state to go on from: ours, or the one that Lightning saves when SLURM ends a job."""
+        """Whether there is a state to resume from: ours, or the one that Lightning saves when SLURM ends a job."""
         return self.last.is_file() or self.requeue_is_newest
 
     @property

@@ -107,7 +107,7 @@ def as_pictures(images: Tensor) -> list[NDArray[np.uint8]]:
 
 
 class Drawing(Callback):
-    """Draw on the first process alone; what cannot be drawn is reported, and the run goes on.
+    """Draw on the first process alone; what cannot be drawn is reported, and the run continues.
 
     Results are written before: the recorder comes first among the callbacks.
     """

@@ -13,10 +13,10 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile
 
-# told by their content, whatever the suffix: a PNG under the name .jpg is common. The commonest stand first. EPS and
+# recognised by their content, whatever the suffix: a PNG named .jpg is common. The commonest come first. EPS and
 # WMF are not among them: reading those starts other programs
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "QOI")
-# told by so few bytes that a damaged file of another format may have them: tried under their own suffixes alone
+# so few bytes identify these that a damaged file of another format may have them: tried for their own suffixes only
 WEAK_FORMATS = {".dib": "DIB", ".icb": "TGA", ".pcx": "PCX", ".tga": "TGA", ".vda": "TGA", ".vst": "TGA"}
 # fmt: off
 SUFFIXES = frozenset({

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ensembling.choices import Features
 from ensembling.logits import to_features
 
-# what stands for the logarithm of a probability of zero
+# used in place of the logarithm of a probability of zero
 LOG_ZERO = -1e4
 
 

@@ -59,7 +59,7 @@ def stack_report(
         greedy_weights: by member, its share in the greedy selection
         thresholds: by model, for what would be rejected of the test samples
         leakage: sentences in `allowed` and `warnings`, as in result.json
-        notes: sentences to stand beside the numbers
+        notes: sentences to print beside the numbers
         keep: the model that is kept; the recommended one unless given
         pool: how predictions are pooled to compute the members' worth; see `selection.worth`
         replicates: resamples of the bootstrap

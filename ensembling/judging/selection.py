@@ -11,7 +11,7 @@ from torch import Tensor
 from ensembling.logits import mean_logits
 from measures.bootstrap import REPLICATES, Bootstrap, Interval, bootstrap
 
-# heads from simple to complex; a name may go on after these, such as "logistic on probabilities"
+# heads from simple to complex; a name may continue after these, such as "logistic on probabilities"
 SIMPLICITY = ("mean", "tuned_mean", "greedy", "logistic", "mlp")
 # the metrics in which models are compared
 COMPARED = ("accuracy", "nll")
@@ -225,7 +225,7 @@ def recommend(
     Args:
         held_out: accuracy and nll of members and heads on held-out samples: those that the members were not fitted on,
             with the heads cross-fitted and all calibrated
-        members: names of the members; the best stands for them
+        members: names of the members; only the best is a candidate
         heads: names of the pooled models
         samples: what the reason calls the samples
 

@@ -41,6 +41,6 @@ def parts(backbone: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def is_normalisation(part: nn.Module) -> bool:
-    """Tell whether all parameters of a module, of which there are some, normalise."""
+    """Tell whether a module has parameters and all of them belong to normalisations."""
     holders = [m for m in part.modules() if next(m.parameters(recurse=False), None) is not None]
     return bool(holders) and all(isinstance(m, NORMALISATIONS) for m in holders)

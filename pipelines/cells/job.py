@@ -228,7 +228,7 @@ def run_cell(job: CellJob) -> Outcome:
     files.log.parent.mkdir(parents=True, exist_ok=True)
     files.lock.parent.mkdir(parents=True, exist_ok=True)
     with files.lock.open("a") as lock:
-        # a process that outlived its stack goes on: two must not train in one folder
+        # a process that outlived its stack is still training: two must not train in one folder
         while not _locked(lock.fileno()):
             if stop_file(job.folder).exists():
                 return Outcome(job.name, "stopped")

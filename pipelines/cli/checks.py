@@ -28,7 +28,7 @@ RESTORED = ("optimizer", "schedule", "backbone_lr_factor", "layer_decay", "decay
 
 
 def check_resumed(config: Namespace, trained: Namespace, path: Path) -> None:
-    """Refuse another optimizer than the one that is restored with the weights, and would win without a word.
+    """Refuse another optimizer than the one that is restored with the weights and would silently win.
 
     Args:
         config: of the model, as it is to be trained on

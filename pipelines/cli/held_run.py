@@ -9,7 +9,7 @@ from records.folders import take_back
 from records.locks import alone
 from records.run_dir import DATA_FILE, RunDir, choose, is_first_process, was_restarted
 
-# what each command does with a run, as it is told to others that want to write into the run's folder
+# what each command does with a run, as the error of other commands on this folder names it
 WORKS = {"fit": "trained", "validate": "evaluated", "test": "evaluated", "predict": "evaluated"}
 # files that a run has from its start, beside TensorBoard's
 UNUSED = ("config.yaml", "hparams.yaml", DATA_FILE, ".run.lock", ".run.owner")

@@ -182,7 +182,7 @@ def has_accelerator() -> bool:
     return any(AcceleratorRegistry[name]["accelerator"].is_available() for name in names if name != "cpu")
 
 
-# what Lightning refuses all the same
+# other options that Lightning refuses
 
 
 @contextmanager

@@ -126,7 +126,7 @@ def run_names(config: Namespace) -> tuple[Path, str]:
     name = run_dir.snake_case(model.class_path.rpartition(".")[2])
     variant, architecture = model.init_args.get("variant"), model.init_args.get("name")
     if isinstance(architecture, str):
-        # one class stands for many architectures; a name on a hub holds slashes
+        # this class covers many architectures; a name on a hub holds slashes
         name = re.sub(r"[^\w.-]+", "_", architecture)
     experiment = config.run.experiment or run_dir.snake_case(data.class_path.rpartition(".")[2])
     return Path(config.run.root) / experiment, config.run.name or (f"{name}_{variant}" if variant else name)

@@ -85,7 +85,7 @@ def check_resumable(checkpoint: dict[str, Any], path: Path, trainer: pl.Trainer)
     Args:
         checkpoint: its content
         path: its file
-        trainer: that is to go on
+        trainer: that is to resume
 
     Raises:
         ValueError: a part is missing

@@ -8,7 +8,7 @@ from torch import Tensor
 from measures.bootstrap import METRICS, REPLICATES, Bootstrap, bootstrap, resample
 from pipelines.report.comparison import RANKED_LOGITS, ComparedRun, Comparison
 
-# limits on the work for metrics other than accuracy, of which the best runs are served first: resampled samples (each
+# limits on the work for metrics other than accuracy, which the best runs get first: resampled samples (each
 # run counts as a thousand more), and resampled logits for AUROC, which takes longest. Each limit is about 10 s.
 INTERVAL_WORK, RANKED_WORK = 600_000, 1_000_000
 RUN_WORK = 1_000

@@ -240,7 +240,7 @@ def stack_elsewhere(plan: StackPlan, args: list[str], folder: Path, console: Con
 
     Args:
         plan: all of whose cells are finished
-        args: the command line after `stack`, which goes on in the folder
+        args: the command line after `stack`, which continues in the folder
         folder: the experiment's
         console: where to report
 
@@ -261,7 +261,7 @@ def stack_elsewhere(plan: StackPlan, args: list[str], folder: Path, console: Con
 
 
 def without_fresh(args: list[str], folder: Path) -> list[str]:
-    """Let a command go on in the folder that it has made, instead of making another one.
+    """Let a command continue in the folder that it has made, instead of making another one.
 
     Args:
         args: the command line after `stack`

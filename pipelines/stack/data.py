@@ -24,7 +24,7 @@ def refuse_changed_cells(folder: Path, cells: Sequence[Cell], data: ImageDataMod
         folder: the experiment's
         cells: those that are planned; all draw from the same data
         data: today's, of one of them
-        allow: go on with those that are finished; the results must then say so
+        allow: use finished ones all the same; the results must then say so
 
     Returns:
         one sentence for each kind of change

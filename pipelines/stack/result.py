@@ -70,7 +70,7 @@ class Stack:
         heads: fitted, by name
         leakage: overlaps between the meta samples and what the members have seen
         speed: ms an image, by member
-        notes: to stand beside the numbers
+        notes: to print beside the numbers
     """
 
     plan: StackPlan
