@@ -42,7 +42,7 @@ class LastCheckpoint(StateCheckpoint):
         self.seconds = math.inf if every_minutes is None else 60 * every_minutes
         self.every_steps = every_n_train_steps
         self.signals = Signals()
-        # what all processes have agreed on
+        # the state that all processes have agreed on
         self.stop, self.requeue, self.due = 0, 0, False
         self.next_save = math.inf
         self.batches, self.until_talk, self.talked = 1, 1, 0.0
@@ -134,7 +134,7 @@ class LastCheckpoint(StateCheckpoint):
         self.until_talk -= 1
         if self.until_talk:
             return
-        # so many batches that the next talk comes in time; the clock of the first process counts
+        # the number of batches until the next talk, by the clock of the first process
         wanted = self.batches * SECONDS_BETWEEN_TALKS / max(now - self.talked, 1e-3)
         mine = (
             [max(1, min(round(wanted), 2 * self.batches)), now >= self.next_save] if trainer.is_global_zero else [0, 0]

@@ -90,7 +90,7 @@ class RunRecorder(Callback):
         # a run that starts from another one's checkpoint has a best.ckpt of its own
         if state_dict["folder"] == str(self.result.parent.resolve()):
             self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
-            # those of an earlier version do not have it
+            # checkpoints of earlier versions do not have it
             self.last = state_dict.get("last", {})
 
     def on_save_checkpoint(

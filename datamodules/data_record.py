@@ -239,7 +239,7 @@ def changes(before: Mapping[str, Any], path: Path | None, data: Described, of_sp
         try:
             then = DataRecord.read(path)
         except DamagedFileError as error:
-            # what is wrong with it must not hide that the data is another
+            # a damaged record must not hide that the data differs
             missing = f"{missing}, but {error}"
     if then is not None and then.digests == before["digests"] and (found := differences(then, data, same_draw)):
         return found

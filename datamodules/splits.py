@@ -11,7 +11,7 @@ from datamodules.names import shown
 
 Ints = NDArray[np.int64]
 LongTail = Literal["none", "exponential", "step"]
-# those that samples are divided into
+# the splits that samples are divided into
 SPLITS = ("train", "val", "stack", "test")
 
 

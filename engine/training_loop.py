@@ -48,7 +48,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
             return
         self._batches = cast(_MaxSizeCycle, loaders).iterators[0]
         starting = overriding(trainer.callbacks, "on_train_batch_start")  # type: ignore[attr-defined]
-        # those that only log have nothing to do between the steps at which others log
+        # callbacks that only log have nothing to do in steps without logging
         self._starting = [callback for callback in starting if type(callback) is not LearningRateMonitor]
         self._starting_to_log = starting
         self._log_every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
@@ -56,7 +56,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         self._ending = [callback for callback in ending if not saves_at_epoch_ends(callback)]
         configs = trainer.lr_scheduler_configs
         plain = all(c.interval == "step" and c.frequency == 1 and not c.reduce_on_plateau for c in configs)
-        # those that are stepped at each step; Lightning's loop moves others
+        # schedules that move in each step; with others, Lightning's loop is used for them
         self._schedulers = [config.scheduler for config in configs] if plain else None
         self._module_ends = overrides(trainer.lightning_module, pl.LightningModule, "on_train_batch_end")
 

@@ -69,7 +69,7 @@ class WholeFileIO(TorchCheckpointIO):
             kept = "the one saved before is whole" if final.is_file() else "none was saved before"
             raise OSError(f"checkpoint {shown(final)} could not be written: {reason}; {kept}") from error
         finally:
-            # also after Ctrl-C
+            # removed also after Ctrl-C
             partial.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def quieten() -> None:
         r".*predict returned None if it was on purpose.*",
         # our own note names the file
         r"Image size .* exceeds limit of .*could be decompression bomb.*",
-        # those that are frozen
+        # frozen modules are in evaluation mode on purpose
         r".*module\(s\) in eval mode at the start of training.*",
         # Lightning's own use of torch
         r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",

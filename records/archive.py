@@ -141,7 +141,7 @@ def directory(view: memoryview, place: int, end: int) -> Iterator[Entry]:
         name, extra = bytes(view[place + ENTRY.size : after]), bytes(view[after : after + extras])
         if signature != b"PK\1\2" or comments or (extra and extra[:4] != WIDE + struct.pack("<H", extras - 4)):
             raise ArchiveError("its directory has changed")
-        # those that need it, in this order
+        # the numbers that need 64 bits, in this order
         numbers = iter(struct.unpack(f"<{max(0, extras - 4) // 8}Q", extra[4:]))
         size, packed, start = (next(numbers, -1) if number == BEYOND else number for number in (size, packed, start))
         if packed != size or next(numbers, None) is not None:

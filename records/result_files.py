@@ -44,7 +44,7 @@ def says_the_same(earlier: Any, now: Any) -> bool:
     if isinstance(earlier, Mapping) and isinstance(now, Mapping):
         return all(says_the_same(earlier[name], now[name]) for name in earlier.keys() & now.keys())
     if isinstance(earlier, float) and isinstance(now, float):
-        # what is undefined, as the AUROC of one class, is so again; infinity equals itself
+        # NaN equals NaN: a metric that is undefined, as the AUROC of one class, is undefined again
         return earlier == now or abs(earlier - now) < ROUNDING or (math.isnan(earlier) and math.isnan(now))
     return bool(earlier == now)
 

@@ -42,7 +42,7 @@ def write_whole(path: Path) -> Iterator[Path]:
             partial.chmod(mode)
             partial.replace(path)
     finally:
-        # also after Ctrl-C; what cannot be removed must not hide why
+        # removed also after Ctrl-C; a failure to remove it must not hide the first error
         with suppress(OSError):
             partial.unlink(missing_ok=True)
 

@@ -138,7 +138,7 @@ def last_feature_map(network: nn.Module, prepared: Tensor) -> nn.Module | None:
 
 @contextmanager
 def _without_gradients(model: nn.Module) -> Iterator[None]:
-    # those of the weights are not wanted, and take as much memory as the weights
+    # gradients of the weights are not needed, and take as much memory as the weights
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)

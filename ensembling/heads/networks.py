@@ -81,7 +81,7 @@ class WeightedMean(nn.Module):
         log_p = logits.to(weight.dtype).log_softmax(2)
         # members without weight must not set the scale: all others could vanish beside them
         top = log_p.detach().masked_fill((weight.detach() == 0)[:, None], -torch.inf).amax(1).clamp(min=LOG_ZERO)
-        # nor may they overflow on it
+        # their ratio to the scale must not overflow either
         ratio = (log_p - top[:, None]).clamp(max=60).exp()
         pooled = torch.einsum("b,nbc->nc", weight.to(ratio.dtype), ratio)
         return (pooled.clamp(min=torch.finfo(pooled.dtype).tiny).log() + top).clamp(min=LOG_ZERO)

@@ -198,7 +198,7 @@ class _Folds:
             # without two classes there is nothing to learn, whatever C is
             if len(classes) < 2:
                 continue
-            # what is too large for a Hessian is large beside four others too
+            # fits that are too large for a Hessian would take too much memory together
             for together in [group] if self.curvatures else [[fold] for fold in group]:
                 scores += self._held_out(together, torch.tensor(classes), max_iterations)
         return scores

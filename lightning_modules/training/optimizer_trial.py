@@ -56,13 +56,13 @@ def fails(build: Build, assemble: Callable[[Build, Rates], Optimizer], rates: Ra
     with torch.random.fork_rng(devices=[]):
         try:
             optimizer = assemble(build, trial)
-            # what has no gradient yet, and what has one
+            # a step with gradients of zero, then one with others
             for slope in (0.0, 0.1):
                 for parameter in trial:
                     parameter.grad = torch.full_like(parameter, slope)
                 optimizer.step(lambda: torch.zeros(()))  # type: ignore[arg-type, return-value]
                 check_finite(trial, optimizer)
-        # whatever an optimizer of any library raises
+        # optimizers of other libraries may raise any error
         except Exception as error:
             return error
     return None

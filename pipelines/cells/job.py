@@ -236,7 +236,7 @@ def run_cell(job: CellJob) -> Outcome:
                 return Outcome(job.name, "failed", 0.0, why)
             time.sleep(POLL)
         record = files.read()
-        # only now is it sure with which settings it was trained
+        # only under the lock is it certain which settings it was trained with
         if why := files.refusal(job.settings):
             return Outcome(job.name, "failed", record.get("seconds", 0.0), why)
         if files.is_done:
@@ -282,7 +282,7 @@ def _train(job: CellJob, files: CellFiles, record: dict[str, Any], lock: int) ->
         "host": socket.gethostname(),
         "started": time.time(),
     }
-    # before it starts, or the settings of one that outlives this process would be unknown
+    # written before the start: the settings must be known even if the cell outlives this process
     files.write(record)
     # the process keeps the lock for as long as it lives
     status = _run(args, job, files, record, (lock,))

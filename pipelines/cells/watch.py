@@ -63,7 +63,7 @@ class CellWatch:
         self.record: dict[str, Any] = {}
         self._stamp = 0
         self._began: tuple[float, int] | None = None
-        # what a process that was lost has left tells nothing of the next
+        # a record that a lost process left says nothing about the next one
         self._earlier = self.files.read().get("started")
 
     def end(self, outcome: Outcome, again: bool) -> None:

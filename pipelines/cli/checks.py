@@ -23,7 +23,7 @@ ONE_BEST = {
 }
 
 
-# what the optimizer's state in a checkpoint was made by
+# the options that the optimizer's state in a checkpoint depends on
 RESTORED = ("optimizer", "schedule", "backbone_lr_factor", "layer_decay", "decay_norm_and_bias", "freeze")
 
 

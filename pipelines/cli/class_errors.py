@@ -104,7 +104,7 @@ def offered(option: str) -> list[str]:
     bases = base if isinstance(base, tuple) else (base,)
     public = {name: value for name, value in vars(module).items() if name in public_names(module)}
     if option == "trainer.callbacks":
-        # those that draw are given options of their own there
+        # callbacks of this project that draw can be given here with options of their own
         public |= {name: value for name, value in vars(callbacks).items() if name in callbacks.__all__}
     return sorted(
         name

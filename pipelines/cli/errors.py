@@ -47,7 +47,7 @@ def naming_full_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # what we write whole is named there
+        # errors about files of `write_whole` name the file already
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename:
             raise
         raise FullDiskError(f"a log in {folder} could not be written: {error.strerror}") from error

@@ -13,7 +13,7 @@ from records.run_dir import DATA_FILE, RunDir, choose, is_first_process, was_res
 WORKS = {"fit": "trained", "validate": "evaluated", "test": "evaluated", "predict": "evaluated"}
 # files that a run has from its start, beside TensorBoard's
 UNUSED = ("config.yaml", "hparams.yaml", DATA_FILE, ".run.lock", ".run.owner")
-# what is done with a run beside training: it takes a moment, and who comes second waits
+# work on a run that takes only a moment: a second process waits for it
 SHORT_WORKS = ("evaluated", "stacked")
 # seconds for which a job that was started again waits for the locks of its lost node
 PATIENCE = 120.0

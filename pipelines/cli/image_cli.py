@@ -390,7 +390,7 @@ class ImageCLI(BaseCLI):
             kept = [callback for callback in kept if not isinstance(callback, RichModelSummary)]
         hparams = HParamsMetrics({k: resolved[k] for k in ("model", "data") if k in resolved})
         measured = [Throughput()] if self.subcommand == "fit" else []
-        # before the checkpoints, which save their state
+        # these come before the checkpoint callbacks, which save their state
         return [recorder, RandomState(), hparams, *measured, *kept]
 
     def _is_wanted(self, callback: Callback) -> bool:

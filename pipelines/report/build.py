@@ -34,7 +34,7 @@ def make_report(paths: Sequence[Path], options: ReportOptions, console: Console)
     """
     out = Path(options.out)
     performance = Path(options.performance) if options.performance else out / "performance.csv"
-    # before anything is computed
+    # wrong paths are refused before anything is computed
     check_out(out)
     check_performance(performance)
     runs, planned = find_runs(paths)

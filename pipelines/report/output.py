@@ -66,7 +66,7 @@ def _replace(out: Path, files: Mapping[str, bytes], earlier: Sequence[str]) -> N
     for name in files:
         if (out / name).exists() and name not in earlier:
             raise UsageError(f"{out / name} is in the way: move it, or choose another folder by --out")
-    # what is there is ours from here on, should this be interrupted
+    # the manifest comes first, so that files of an interrupted report are known as ours
     write_json(out / MANIFEST, {"made_by": MADE_BY, "files": sorted({*earlier, *files})})
     for name, content in files.items():
         with write_whole(out / name) as partial:

@@ -39,7 +39,7 @@ def runs_table(group: Comparison, page: Path) -> Table:
     rows = []
     for run in group.runs:
         facts = facts_of(run.run)
-        # what leaks is never the best
+        # a run that leaks is never the best
         marks = {} if run.leaks else best
         rows.append(
             [

@@ -205,7 +205,7 @@ class Stack:
             "versions": versions(),
             "git_commit": git_commit(),
             "mode": self.plan.mode,
-            # beside this folder
+            # names of folders beside this one
             "member_runs": {member.name: member.run_names for member in self.members},
             "kept": name,
             "parameters": self._parameters()[name],

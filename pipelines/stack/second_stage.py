@@ -69,7 +69,7 @@ def second_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     config = yaml_files.read_mapping(path)
     class_paths.judge_all(config, str(path))
     data = build_data(config["data"])
-    # also where all cells were finished before, and where the data has changed while they were trained
+    # checked again: all cells may have been finished before, or the data changed while they were trained
     changed = refuse_changed_cells(folder, plan.cells, data, plan.allow_changed)
     for member in members:
         member.check_data(data)
