@@ -80,8 +80,8 @@ class StackPlan:
             member's run that did not see it), or train (the members' own training samples, which is refused without
             allow_leakage)
         num_folds: in mode oof, runs of a member, each without another part of the training samples
-        test_with: in mode oof, which runs predict for a member at test: all its folds' runs, averaged, or one more run
-            on all training samples (refit)
+        test_with: in mode oof, what predicts for a member at test: folds (the mean of its folds) or refit (one more
+            run on all training samples)
         fragments: config files of all members
         options: what all members set beyond their fragments, by the names of the command line
         executor: where the cells run
