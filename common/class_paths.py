@@ -263,23 +263,28 @@ def public_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def without_dropped(content: Any) -> Any:
-    """Leave out options that a class has no longer, as an earlier version wrote them.
+def up_to_date(content: Any) -> Any:
+    """Write a config of an earlier version as this one would: by current names, without options that are gone.
 
     Args:
         content: of plain types
 
     Example:
-        >>> without_dropped({"class_path": "StackingModule", "init_args": {"freeze": "none", "tta": "flip"}})
+        >>> up_to_date({"class_path": "StackingModule", "init_args": {"freeze": "none", "tta": "flip"}})
         {'class_path': 'StackingModule', 'init_args': {'tta': 'flip'}}
+        >>> up_to_date({"class_path": "lightning_modules.losses.Focal"})
+        {'class_path': 'lightning_modules.Focal'}
     """
     if isinstance(content, list):
-        return [without_dropped(value) for value in content]
+        return [up_to_date(value) for value in content]
     if not isinstance(content, dict):
         return content
-    kept = {name: without_dropped(value) for name, value in content.items()}
+    kept = {name: up_to_date(value) for name, value in content.items()}
     path, options = kept.get("class_path"), kept.get("init_args")
-    if isinstance(path, str) and isinstance(options, dict) and _root(path) in (path, *PROJECT):
+    if not isinstance(path, str):
+        return kept
+    kept["class_path"] = current(path)
+    if isinstance(options, dict) and _root(path) in (path, *PROJECT):
         dropped = DROPPED.get(path.rpartition(".")[2], {})
         kept["init_args"] = {n: v for n, v in options.items() if n not in dropped or v != dropped[n]}
     return kept

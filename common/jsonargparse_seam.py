@@ -13,7 +13,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace, set_dumper, set_loader, set_parsing_settings
 
 from common import yaml_files
-from common.class_paths import current, judge, without_dropped
+from common.class_paths import current, judge, up_to_date
 from common.yaml_loader import checked_loader, load
 
 # mode of a parser whose mappings `options` hold what a command line would
@@ -111,7 +111,7 @@ def load_option(text: str) -> Any:
     Args:
         text: of a command line, or of a whole config
     """
-    value = without_dropped(jsonargparse._loaders_dumpers.yaml_load(text))
+    value = up_to_date(jsonargparse._loaders_dumpers.yaml_load(text))
     return text if value is None and text.strip() not in NULLS else value
 
 

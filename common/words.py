@@ -1,4 +1,4 @@
-"""Words for people: durations."""
+"""Durations in words."""
 
 
 def duration(seconds: float) -> str:

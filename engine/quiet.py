@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Trainers of the project's own, which announce nothing."""
 
 import logging
 from collections.abc import Iterator

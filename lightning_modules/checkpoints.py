@@ -170,7 +170,7 @@ def build_classifier(architecture: dict[str, Any], where: str) -> Classifier:
     Raises:
         ValueError: it does not describe a classifier that is installed here and may be imported
     """
-    architecture = class_paths.without_dropped(architecture)
+    architecture = class_paths.up_to_date(architecture)
     class_path, options = architecture["class_path"], dict(architecture["init_args"])
     try:
         model_class = class_paths.import_class(class_path)

@@ -77,7 +77,7 @@ class ImageClassifier(TrainedClassifier):
     memory_format: Literal["contiguous", "channels_last"] = option("contiguous", "training")
     torch_compile: bool = option(False, "training")
 
-    # the choice of `freeze`
+    # the choice of `freeze`, set on each model; ClassVar keeps it from being an option of its own
     frozen: ClassVar[str]
 
     # what numbers its options take; those of a family add theirs

@@ -1,4 +1,4 @@
-"""The numbers behind the pictures: pure functions of labels and probabilities, equal to scikit-learn's."""
+"""ROC, precision-recall and risk-coverage curves: pure functions, equal to scikit-learn's."""
 
 from dataclasses import dataclass
 

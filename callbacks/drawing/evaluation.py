@@ -1,4 +1,4 @@
-"""Whether a model is right as often as it is sure."""
+"""Figures of the predictions on a split: calibration, classes, ranking curves and confusions."""
 
 from typing import ClassVar
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from common import class_paths
 from common.spelling import nearest
 from datamodules import ImageDataModule
 from lightning_modules import TrainedClassifier
@@ -38,7 +39,9 @@ def check_resumed(config: Namespace, trained: Namespace, path: Path) -> None:
     Raises:
         ValueError: an option differs
     """
-    options = [name for name in RESTORED if config.init_args.get(name) != trained.init_args.get(name)]
+    # a class may be typed by the name of its module
+    now, then = (class_paths.with_public_names(model.init_args.as_dict()) for model in (config, trained))
+    options = [name for name in RESTORED if now.get(name) != then.get(name)]
     if options:
         raise ValueError(
             f"{', '.join(f'--model.{name}' for name in options)}: a resumed run continues with the optimizer and the "

@@ -153,7 +153,7 @@ def trained_with(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
         parts["model"]["init_args"]["bases"] = [
             str(there if there.is_file() else here) for here, there in zip(bases, moved, strict=True)
         ]
-    return class_paths.without_dropped(parts)
+    return class_paths.up_to_date(parts)
 
 
 def check_classes(config: Namespace) -> None:

@@ -1,7 +1,8 @@
 """A stack's plan, looked at before anything runs: each member's command line, and how the members fit together."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,13 @@ class Checked:
         settings: all that each cell is configured with, flat, by the cells' names
         configs: each cell's configuration, by the cells' names
         parser: that has parsed them
+        digest: hashes a file's content, each file once
     """
 
     settings: dict[str, dict[str, Any]]
     configs: dict[str, Namespace]
     parser: FitParser
+    digest: Callable[[Path], str] = field(default_factory=lambda: cache(file_sha256))
 
 
 def check(plan: StackPlan) -> Checked:
@@ -102,20 +105,21 @@ def _check_member(plan: StackPlan, member: Member, checked: Checked) -> None:
         if cell is cells[0]:
             # refuses ranges and conflicts; reads no image
             parser.build(data=own.data)
-        checked.configs[cell.name], checked.settings[cell.name] = own, settings_of(parser.plain(own))
+        checked.configs[cell.name], checked.settings[cell.name] = own, cell_settings(parser.plain(own), checked.digest)
     _check_texts({**plan.options, **member.settings}, checked.settings[cells[0].name])
 
 
-def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+def cell_settings(config: Mapping[str, Any], digest: Callable[[Path], str]) -> dict[str, Any]:
     """Name a cell's settings, with the content of the file that it starts from: another file may get the same name.
 
     Args:
         config: of plain types
+        digest: hashes a file's content
     """
     settings = flat(config)
     weights = settings.get("model.weights")
     if weights and Path(weights).is_file():
-        settings["model.weights (SHA-256)"] = file_sha256(Path(weights))
+        settings["model.weights (SHA-256)"] = digest(Path(weights))
     return settings
 
 

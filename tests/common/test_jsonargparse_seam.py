@@ -1,5 +1,3 @@
-import sys
-
 import jsonargparse._actions
 import jsonargparse._typehints
 import jsonargparse._util
@@ -9,15 +7,6 @@ from jsonargparse import ArgumentParser
 from common import jsonargparse_seam as seam
 from common.class_paths import UntrustedNameError, judge
 from lightning_modules.training.losses import CrossEntropy, Focal, Loss
-
-
-@pytest.fixture
-def notes(tmp_path, monkeypatch):
-    """A module beside a run that leaves a mark when it is imported."""
-    (tmp_path / "notes.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Note: pass\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    yield tmp_path / "ran"
-    sys.modules.pop("notes", None)
 
 
 def test_guard_imports__jsonargparse_asks_before_it_imports(notes):

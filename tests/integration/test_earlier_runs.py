@@ -55,6 +55,17 @@ def test_checkpoint__of_an_earlier_run_is_gone_on_with(experiment):
                experiment / "mlp-fold0/checkpoints/best.ckpt", "--trainer.max_epochs", "2") == 0  # fmt: skip
 
 
+def test_checkpoint__of_an_earlier_run_keeps_the_schedule_that_is_typed_again(experiment):
+    """It names the schedule by a module of then, and the command line by its public or its whole name."""
+    data = ("--data", "Npz", "--data.path", "tiny.npz", "--data.batch_size", "16")
+    folds = ("--data.num_folds", "2", "--data.held_out", "stack")
+    shutil.copy(experiment / "mlp-fold0/checkpoints/best.ckpt", experiment / "mlp-fold0/checkpoints/last.ckpt")
+    going_on = ("--ckpt_path", experiment / "mlp-fold0", "--trainer.max_epochs", "2")
+    for name in ("WarmupCosine", "lightning_modules.training.schedules.WarmupCosine"):
+        words = ("fit", *data, *folds, "--model", "MLP", "--model.hidden", "[4]", "--model.schedule", name, *going_on)
+        assert run(*words) == 0
+
+
 def test_stack__of_an_earlier_version_is_gone_on_with(experiment, capfd):
     """One of its cells is trained anew, the others are not; the finished stack is told and tested."""
     times = {path: path.stat().st_mtime_ns for path in experiment.glob("*/checkpoints/best.ckpt")}

@@ -2,9 +2,10 @@ import hashlib
 
 import pytest
 
+from lightning_modules.checkpoint_io import file_sha256
 from pipelines.cells.settings import changed
 from pipelines.stack.plan import Member, StackPlan
-from pipelines.stack.plan_check import check, settings_of
+from pipelines.stack.plan_check import cell_settings, check
 
 SMALL = {"model": "MLP", "model.hidden": [8]}
 
@@ -136,14 +137,14 @@ def test_check__a_number_in_place_of_a_text_is_named():
         check(plan(members=[Member("one", options=options)], options={"data.stack_fraction": 0.2}))
 
 
-def test_settings_of__another_file_of_the_same_name_is_another_start(tmp_path):
+def test_cell_settings__another_file_of_the_same_name_is_another_start(tmp_path):
     weights = tmp_path / "a.safetensors"
     config = {"model": {"class_path": "lightning_modules.MLP", "init_args": {"weights": str(weights)}}}
-    assert settings_of(config) == {"model": "MLP", "model.weights": str(weights)}
+    assert cell_settings(config, file_sha256) == {"model": "MLP", "model.weights": str(weights)}
     found = []
     for content in (b"one", b"two"):
         weights.write_bytes(content)
-        found.append(settings_of(config))
+        found.append(cell_settings(config, file_sha256))
     (change,) = changed(*found)
     before, after = (hashlib.sha256(content).hexdigest() for content in (b"one", b"two"))
     assert change == f"model.weights (SHA-256) was {before}, is {after}"
