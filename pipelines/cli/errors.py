@@ -138,7 +138,7 @@ def explain_parsing(message: str, parser: ArgumentParser, args: Sequence[str] = 
     if found := re.search(r"Option '([^']+)' is not accepted|unrecognized arguments: --([^\s=]+)", message):
         name = (found[1] or found[2]).split(".")[0]
         owner = re.findall(r"class_path[ =]'([^']+)'", message.split("Given value type")[0])
-        options = list(inspect.signature(class_paths.import_class(owner[-1])).parameters) if owner else []
+        options = options_of(owner[-1]) if owner else []
         if not owner and not key:
             return f"unknown option {name}{nearest(f'--{name}', known).replace('--', '')}"
         where = f"--{key}.{name}" if key else name
@@ -148,6 +148,23 @@ def explain_parsing(message: str, parser: ArgumentParser, args: Sequence[str] = 
     from pipelines.cli.class_errors import explain_class
 
     return explain_class(key, message) or wrong_value(key, message)
+
+
+def options_of(path: str) -> list[str]:
+    """Name the options of a class; none of a builtin one, which does not say what it takes.
+
+    Args:
+        path: dotted
+
+    Example:
+        >>> options_of("common.stopped.StoppedError"), options_of("torch.Tensor")
+        (['number'], [])
+    """
+    kind = class_paths.import_class(path)
+    try:
+        return list(inspect.signature(kind).parameters)
+    except ValueError:
+        return []
 
 
 def named_by(name: str, args: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ def message(capsys):
         ("fit --modle MLP", "unknown option '--modle'; did you mean --model?"),
         ("fit --model.hiden 3", "unknown option --model.hiden (SmallCNN has data_info, loss,"),
         ("fit --model MLP --model.hiden [3]", "unknown option --model.hiden; did you mean hidden?"),
+        ('fit --model.optimizer SGD --model.optimizer.lr={"a":1}', "unknown option --model.optimizer.lr.a"),
         ("fit --model resnet", "--model: there is no Classifier 'resnet'; did you mean ResNet?"),
         ("fit --model torch.nn.Conv2d", "--model: there is no Classifier 'torch.nn.Conv2d' (known: ConvNeXt,"),
         ("fit --model.optimizer torch.optim.Adm", "no Optimizer 'torch.optim.Adm'; did you mean Adam?"),
