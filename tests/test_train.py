@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.helpers.warm import run_command, start
+
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 
 
@@ -23,26 +25,22 @@ def test_train__a_mistake_ends_with_2(tmp_path):
     assert done.stderr.strip().endswith("did you mean --trainer.max_epochs?")
 
 
-def test_train__ctrl_c_says_how_to_go_on(tmp_path):
+def test_train__ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
     quiet = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
-    command = [sys.executable, str(TRAIN), "fit", *quiet]
-    with subprocess.Popen(
-        [*command, "--trainer.max_epochs", "5000"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    ) as process:
-        last = tmp_path / "runs/digits/small_cnn/checkpoints/last.ckpt"
-        for _ in range(600):
-            if last.is_file() or process.poll() is not None:
-                break
-            time.sleep(0.1)
-        os.kill(process.pid, signal.SIGINT)
-        printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    hint = printed.rpartition("continue:  python train.py ")[2].split()
+    monkeypatch.chdir(tmp_path)
+    running = start("fit", *quiet, "--trainer.max_epochs", "5000")
+    last = tmp_path / "runs/digits/small_cnn/checkpoints/last.ckpt"
+    for _ in range(600):
+        if last.is_file() or not running.process.is_alive():
+            break
+        time.sleep(0.1)
+    os.kill(running.pid, signal.SIGINT)
+    done = running.ended(60)
+    assert done.returncode == 130
+    hint = done.stdout.rpartition("continue:  python train.py ")[2].split()
     assert hint[:2] == ["fit", "--config"]
     limits = ["--trainer.max_epochs", "-1", "--trainer.max_steps", "1"]
     # one epoch at least was kept, so nothing is left to do
-    done = subprocess.run(
-        [sys.executable, str(TRAIN), *hint, *quiet, *limits], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = run_command(*hint, *quiet, *limits)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "runs/digits/small_cnn/result.json").read_text())["fit"]["steps"] >= 21

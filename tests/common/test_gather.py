@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from common.gather import gather_by_id
+from tests.helpers.warm import warm_context
 
 
 def test_gather__sorts_by_id():
@@ -24,7 +25,7 @@ def _in_process(rank, file, queue):
 
 
 def test_gather__uneven_processes_each_get_the_whole(tmp_path):
-    context = torch.multiprocessing.get_context("spawn")
+    context = warm_context()
     queue = context.SimpleQueue()
     processes = [context.Process(target=_in_process, args=(rank, tmp_path / "store", queue)) for rank in (0, 1)]
     for process in processes:

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from ensembling import cache as module
 from ensembling.cache import LogitCache, LogitCounts
 from records import whole_file
+from tests.helpers.warm import warm_context
 
 HOW = {"weights": "a", "pixels": "1x8x8", "tta": "none", "precision": "32-true"}
 
@@ -130,7 +131,7 @@ def _write_many(folder, number, start):
 
 
 def test_cache__two_writers_at_once(tmp_path):
-    context = torch.multiprocessing.get_context("spawn")
+    context = warm_context()
     start = context.Barrier(3)
     processes = [context.Process(target=_write_many, args=(tmp_path, number, start)) for number in (0, 1)]
     for process in processes:

@@ -2,12 +2,8 @@
 
 import csv
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,10 +12,9 @@ import pytest
 import torch
 import yaml
 
-from pipelines.cells.job import TRAIN
 from tests.helpers.faults import LONG
 from tests.helpers.safe import different
-from tests.helpers.signals import REPOSITORY, _main
+from tests.helpers.warm import run_all, run_command, start
 
 FITS, STACKS = (120, 30) if LONG else (5, 1)
 FIT = (
@@ -39,21 +34,6 @@ PLAN = {
 }
 # metrics that say how long something took
 CLOCK = "speed/"
-
-
-def start(args):
-    """Start a command in a process forked from one that has imported what is slow to import."""
-    os.environ["PYTHONPATH"] = str(REPOSITORY)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.cli.image_cli", "timm", "tests.helpers.signals"])
-    process = context.Process(target=_main, args=([str(word) for word in args],))
-    process.start()
-    return process
-
-
-def ended(process):
-    process.join(300)
-    return process.exitcode
 
 
 def left(run):
@@ -82,9 +62,9 @@ def whole(tmp_path_factory):
     before = Path.cwd()
     os.chdir(folder)
     try:
-        assert ended(start((*FIT, "warm"))) == 0
+        assert run_all((*FIT, "warm")) == [0]
         begun = time.monotonic()
-        assert ended(start((*FIT, "whole"))) == 0
+        assert run_all((*FIT, "whole")) == [0]
         seconds = time.monotonic() - begun
     finally:
         os.chdir(before)
@@ -100,29 +80,20 @@ def test_kill__a_fit_ends_as_if_nothing_had_happened(number, whole, monkeypatch)
     command = (*FIT, run.name)
     # at times the run that goes on is killed too
     for _ in range(1 + number % 2):
-        process = start(command)
+        process = start(*command)
         process.join(random.uniform(0, seconds))
         process.kill()
-        process.join()
         if (run / "checkpoints/last.ckpt").is_file():
             command = (*FIT, run.name, "--ckpt_path", run)
         else:
             # nothing was saved, and a new run of this name would be the second
             shutil.rmtree(run, ignore_errors=True)
-    assert ended(start(command)) == 0
+    assert run_all(command) == [0]
     assert different(expected, left(run)) == []
 
 
-def stack(folder, *, killed_after=None):
-    """Run a stack, or kill it after some seconds; cells outlive it as they do on a terminal that is closed."""
-    command = [sys.executable, str(TRAIN), "stack", "--config", "plan.yaml", "--root", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        said = process.communicate(timeout=killed_after or 300)[0]
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        said = process.communicate()[0]
-    return process.returncode, said
+def stack(folder):
+    return ("stack", "--config", "plan.yaml", "--root", folder)
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +105,8 @@ def whole_stack(tmp_path_factory):
     os.chdir(folder)
     try:
         begun = time.monotonic()
-        status, said = stack("whole")
-        assert status == 0, said
+        done = run_command(*stack("whole"))
+        assert done.returncode == 0, done.stdout + done.stderr
         seconds = time.monotonic() - begun
     finally:
         os.chdir(before)
@@ -152,7 +123,10 @@ def test_kill__a_stack_ends_as_if_nothing_had_happened(number, whole_stack, monk
     folder, expected, seconds = whole_stack
     monkeypatch.chdir(folder)
     root = f"killed{number}"
-    stack(root, killed_after=np.random.default_rng(number).uniform(0.2, 1) * seconds)
-    status, said = stack(root)
-    assert status == 0, said
+    # cells outlive it, as they do on a terminal that is closed
+    process = start(*stack(root))
+    process.join(np.random.default_rng(number).uniform(0.2, 1) * seconds)
+    process.kill()
+    done = run_command(*stack(root))
+    assert done.returncode == 0, done.stdout + done.stderr
     assert different(expected, stacked(folder / root)) == []

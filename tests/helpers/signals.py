@@ -2,20 +2,14 @@
 
 import io
 import math
-import multiprocessing
 import os
 import signal
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 from lightning.pytorch.callbacks import Callback
 
 from lightning_modules import MLP, checkpoint_io
-from pipelines.main import main
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class SignalAt(Callback):
@@ -76,26 +70,3 @@ class _BrokenOnSecond(MLP):
         if broken:
             self.loss_watch.losses[-1] = loss.detach() * math.nan
         return loss
-
-
-def run_all(*commands):
-    """Run commands one after the other, each in a new process, and return their exit codes.
-
-    The processes are forked from one that has imported all that is slow to import, and compute on one thread.
-    """
-    # the server does not know the path of its own
-    os.environ["PYTHONPATH"] = str(REPOSITORY)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.cli.image_cli", "timm", "tests.helpers.signals"])
-    codes = []
-    for command in commands:
-        process = context.Process(target=_main, args=([str(word) for word in command],))
-        process.start()
-        process.join(120)
-        codes.append(process.exitcode)
-    return codes
-
-
-def _main(args):
-    torch.set_num_threads(1)
-    sys.exit(main(args))

@@ -1,26 +1,42 @@
 """Two processes give what one gives."""
 
+import contextlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from safetensors.torch import load_file
 
-TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+from engine.process_group import end_process_group
+from lightning_modules import Linear
+from tests.helpers.data import Blobs
+from tests.helpers.training import trainer
+from tests.helpers.warm import Started, ranks, run_command, run_ranks
+
 DDP = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
 SHARED = ("--data.stack_fraction", "0.2", "--trainer.max_epochs", "2", "--model.hidden", "[16]", "--model", "MLP")
 
 
-def train(folder, *args):
-    quiet = ("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false")
-    command = [sys.executable, str(TRAIN), *map(str, args), *quiet]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+QUIET = ("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false")
+
+
+def train(*args, run=run_command):
+    done = run(*args, *QUIET)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def inside(folder):
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def read(folder, run):
@@ -32,7 +48,15 @@ def read(folder, run):
 def folder(tmp_path_factory):
     """A classifier fitted by two processes, with BatchNorm and batches that do not come out even."""
     folder = tmp_path_factory.mktemp("ddp")
-    train(folder, "fit", *SHARED, *DDP, "--run.name", "base", "--data.batch_size", "30")
+    # by Lightning's own launcher, which starts the second process
+    with inside(folder):
+        train("fit", *SHARED, *DDP, "--run.name", "base", "--data.batch_size", "30")
+    return folder
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
     return folder
 
 
@@ -54,15 +78,16 @@ def test_fit__throughput_is_that_of_both_processes(folder):
 
 
 @pytest.mark.parametrize("run", ["base", "stack"])
-def test_test__two_processes_equal_one(folder, run):
+def test_test__two_processes_equal_one(here, run):
+    folder = here
     if run == "stack" and not (folder / "runs/digits/stack").exists():
         bases = ("--model", "StackingModule", "--model.bases", "[runs/digits/base]")
-        train(folder, "fit", *SHARED[:4], *bases, *DDP, "--run.name", "stack")
+        train("fit", *SHARED[:4], *bases, *DDP, "--run.name", "stack")
     checkpoint = folder / "runs/digits" / run / "checkpoints/best.ckpt"
     results, figures, reports = {}, checkpoint.parents[1] / "figures", {}
     # 359 samples: no number of processes above one divides them
-    for name, options in (("one", ()), ("two", (*DDP, "--data.batch_size", "50"))):
-        train(folder, "test", "--ckpt_path", checkpoint, *options)
+    for name, how, options in (("one", run_command, ()), ("two", run_ranks, (*DDP, "--data.batch_size", "50"))):
+        train("test", "--ckpt_path", checkpoint, *options, run=how)
         results[name] = read(folder, run)
         assert (figures / "test_confusion_matrix.png").is_file()
         reports[name] = (figures / "test_classification_report.txt").read_text()
@@ -77,68 +102,55 @@ def test_test__two_processes_equal_one(folder, run):
             assert left == pytest.approx(right, abs=1e-6)
 
 
-def test_predict__each_sample_once(folder):
-    train(folder, "predict", "--ckpt_path", folder / "runs/digits/base/checkpoints/best.ckpt", *DDP)
-    rows = (folder / "runs/digits/base/predicted.csv").read_text().splitlines()[1:]
+def test_predict__each_sample_once(here):
+    train("predict", "--ckpt_path", "runs/digits/base/checkpoints/best.ckpt", *DDP, run=run_ranks)
+    rows = (here / "runs/digits/base/predicted.csv").read_text().splitlines()[1:]
     assert len({row.split(",")[0] for row in rows}) == len(rows) == 359
-
-
-SAMPLED = """
-import sys
-import torch
-import lightning.pytorch as pl
-from lightning_modules import Linear
-from engine.process_group import end_process_group
-from tests.helpers.data import Blobs
-from tests.helpers.training import trainer
 
 
 class Write(pl.Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        with open(f"epoch{trainer.current_epoch}.rank{trainer.global_rank}", "a") as file:
-            print(*batch["id"].tolist(), sep="\\n", file=file)
+        with Path(f"epoch{trainer.current_epoch}.rank{trainer.global_rank}").open("a") as file:
+            print(*batch["id"].tolist(), sep="\n", file=file)
 
 
-if sys.argv[1] == "none":
-    # nobody has given a seed: each process draws its own
-    torch.seed()
-else:
-    pl.seed_everything(3)
-data = Blobs(count=120, long_tail="exponential", imbalance_ratio=6, sampler=sys.argv[1], batch_size=10)
-devices = {"devices": 2, "strategy": "ddp"} if sys.argv[2] == "2" else {}
-fitting = trainer(".", callbacks=[Write()], enable_checkpointing=False, limit_val_batches=0, **devices)
-fitting.fit(Linear(data_info=data.info), datamodule=data)
-end_process_group()
-"""
+def fit_sampled(sampling, processes):
+    if sampling == "none":
+        # nobody has given a seed: each process draws its own
+        torch.seed()
+    else:
+        pl.seed_everything(3)
+    data = Blobs(count=120, long_tail="exponential", imbalance_ratio=6, sampler=sampling, batch_size=10)
+    devices = {"devices": 2, "strategy": "ddp"} if processes == 2 else {}
+    fitting = trainer(".", callbacks=[Write()], enable_checkpointing=False, limit_val_batches=0, **devices)
+    fitting.fit(Linear(data_info=data.info), datamodule=data)
+    end_process_group()
 
 
 def sampled(tmp_path, sampling, processes):
     """Fit and return the ids that each process was served, by processes, epoch and rank."""
-    folder = tmp_path / processes
+    folder = tmp_path / str(processes)
     folder.mkdir()
-    (folder / "sampled.py").write_text(SAMPLED)
-    environment = os.environ | {"PYTHONPATH": str(TRAIN.parent)}
-    command = [sys.executable, "sampled.py", sampling, processes]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    with inside(folder):
+        ended = ranks(fit_sampled, sampling, 2) if processes == 2 else [Started(fit_sampled, sampling, 1).ended()]
+    for one in ended:
+        assert one.returncode == 0, one.stdout + one.stderr
     return {(processes, *path.name.split(".rank")): path.read_text().split() for path in folder.glob("epoch*")}
 
 
 @pytest.mark.parametrize("sampling", ["balanced", "undersample"])
 def test_sampler__two_processes_share_the_epoch_of_one(sampling, tmp_path):
-    drawn = {**sampled(tmp_path, sampling, "1"), **sampled(tmp_path, sampling, "2")}
+    drawn = {**sampled(tmp_path, sampling, 1), **sampled(tmp_path, sampling, 2)}
     for epoch in ("epoch0", "epoch1"):
-        alone, left, right = drawn["1", epoch, "0"], drawn["2", epoch, "0"], drawn["2", epoch, "1"]
+        alone, left, right = drawn[1, epoch, "0"], drawn[2, epoch, "0"], drawn[2, epoch, "1"]
         assert sorted(alone) == sorted(left + right)
         if sampling == "undersample":
             # no sample comes twice in an epoch, so none is on both
             assert not set(left) & set(right)
-    assert drawn["1", "epoch0", "0"] != drawn["1", "epoch1", "0"]
+    assert drawn[1, "epoch0", "0"] != drawn[1, "epoch1", "0"]
 
 
 def test_sampler__two_processes_share_an_epoch_without_a_seed(tmp_path):
-    drawn = sampled(tmp_path, "none", "2")
-    both = drawn["2", "epoch0", "0"] + drawn["2", "epoch0", "1"]
+    drawn = sampled(tmp_path, "none", 2)
+    both = drawn[2, "epoch0", "0"] + drawn[2, "epoch0", "1"]
     assert len(set(both)) == len(both) == 36 + 14 + 6

@@ -2,17 +2,14 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.helpers.safe import different
-from tests.helpers.signals import run_all
+from tests.helpers.warm import run_all, run_command
 
-TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 # 6 steps an epoch, with dropout, augmentation and a sampler that draws
 ARGS = (
     "fit", "--data", "tests.helpers.data.Blobs", "--data.count", "110", "--data.augmentation", "[crop, flip]",
@@ -77,9 +74,7 @@ def test_kill__the_resumed_run_ends_at_the_same_bits(here, moment, request):
 def test_signal__is_obeyed_at_the_end_of_the_step(here, name, status):
     run = here / "runs/safe" / name
     # the signal comes in the middle of a step, after which nothing would be saved otherwise
-    command = [sys.executable, str(TRAIN), *ARGS, name, *signal_at(name=name, step=10)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    done = run_command(*ARGS, name, *signal_at(name=name, step=10))
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "stopping after this batch" in done.stderr
@@ -117,14 +112,9 @@ def test_seed__twice_gives_the_same_and_another_gives_another(here):
 DDP = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
 
 
-def train(*args):
-    command = [sys.executable, str(TRAIN), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-
-
 def test_ddp__a_signal_to_one_process_stops_all_alike(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = train(*ARGS, "ddp", *DDP, "--trainer.max_epochs", "2000", *signal_at(name="SIGTERM", step=9, rank=1))
+    done = run_command(*ARGS, "ddp", *DDP, "--trainer.max_epochs", "2000", *signal_at(name="SIGTERM", step=9, rank=1))
     assert done.returncode == 143, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout.count("continue:") == 1
@@ -134,7 +124,7 @@ def test_ddp__a_signal_to_one_process_stops_all_alike(tmp_path, monkeypatch):
 def test_ddp__a_loss_that_is_not_finite_on_one_process_stops_all_alike(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     args = [arg if arg != "MLP" else "tests.helpers.signals._BrokenOnSecond" for arg in ARGS]
-    done = train(*args, "nan", *DDP)
+    done = run_command(*args, "nan", *DDP)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.count("error: loss is") == 1
     assert "at step 8 (epoch 1, batch 2), ids " in done.stderr

@@ -4,15 +4,14 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 
-from pipelines.cells.job import TRAIN, CellFiles
+from pipelines.cells.job import CellFiles
 from pipelines.main import main
+from tests.helpers.warm import start
 
 EPOCHS = 100
 
@@ -30,15 +29,7 @@ def stopped_by(name, tmp_path):
     args = ["stack", "--config", str(plan), "--root", str(tmp_path)]
     short, long = (CellFiles(tmp_path / "stack", member["name"]) for member in members)
     # its own group: Ctrl-C goes to all of one
-    process = subprocess.Popen(
-        [sys.executable, str(TRAIN), *args],
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # a shell starts what runs in its background with Ctrl-C ignored, and the tests may run there
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = start(*args, new_session=True)
     try:
         deadline = time.monotonic() + 200
         while not (long.run.last.is_file() and short.is_done) and time.monotonic() < deadline:
@@ -46,17 +37,17 @@ def stopped_by(name, tmp_path):
         if name == "SIGINT":
             os.killpg(process.pid, signal.SIGINT)
         else:
-            process.terminate()
-        output, errors = process.communicate(timeout=100)
+            os.kill(process.pid, signal.SIGTERM)
+        done = process.ended(100)
     finally:
-        if process.poll() is None:
+        if process.process.is_alive():
             os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 128 + signal.Signals[name]
-    assert "Traceback" not in errors
+    assert done.returncode == 128 + signal.Signals[name]
+    assert "Traceback" not in done.stderr
     # nobody is left in the group
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
-    return args, output, short, long
+    return args, done.stdout, short, long
 
 
 def check_gentle(args, output, short, long):

@@ -14,6 +14,7 @@ from lightning_modules.checkpoints import load_classifier, read_base
 from lightning_modules.member_logits import stack_logits
 from tests.helpers.data import Blobs, write_image_folder
 from tests.helpers.training import fit
+from tests.helpers.warm import Started
 
 CPU = torch.device("cpu")
 
@@ -255,7 +256,9 @@ def test_stack_logits__two_processes(checkpoints, tmp_path):
     expected = torch.stack([direct(path, samples) for path in checkpoints], 1)
     cache = LogitCache(tmp_path / "cache")
     stack_logits(checkpoints, samples.subset(torch.arange(1, len(samples))), data, CPU, cache=cache)
-    torch.multiprocessing.spawn(_in_process, (tmp_path, checkpoints), nprocs=2)
+    both = [Started(_in_process, rank, tmp_path, checkpoints) for rank in (0, 1)]
+    for ended in (one.ended() for one in both):
+        assert ended.returncode == 0, ended.stderr
     for rank in (0, 1):
         for logits in torch.load(tmp_path / f"{rank}.pt"):
             assert torch.allclose(logits, expected, atol=1e-5)
