@@ -1,14 +1,8 @@
 """One job each: what is watched, recorded and drawn while Lightning runs."""
 
-from callbacks.drawing.batch_picture import BatchPicture
-from callbacks.drawing.class_distribution import ClassDistribution
-from callbacks.drawing.embeddings import Embeddings
-from callbacks.drawing.evaluation import Calibration, ConfusionMatrix, Curves, PerClassReport
-from callbacks.drawing.gallery import Gallery
-from callbacks.drawing.grad_cam import GradCam
-from callbacks.drawing.learning_curves import LearningCurves
+from callbacks.drawing.base import Drawing
 from callbacks.drawing.options import FigureOptions
-from callbacks.drawing.stack_decisions import StackDecisions
+from callbacks.drawing.table import figure_callbacks
 from callbacks.early_stopping import EarlyStopping
 from callbacks.ema import EMA
 from callbacks.hparams import HParamsMetrics
@@ -22,25 +16,23 @@ from common.stopped import StoppedError
 
 __all__ = [
     "EMA",
-    "BatchPicture",
-    "Calibration",
-    "ClassDistribution",
-    "ConfusionMatrix",
-    "Curves",
     "EarlyStopping",
-    "Embeddings",
     "FigureOptions",
-    "Gallery",
-    "GradCam",
     "HParamsMetrics",
     "LastCheckpoint",
-    "LearningCurves",
-    "PerClassReport",
     "ProgressBar",
     "RandomState",
     "ResumableCSVLogger",
     "RunRecorder",
-    "StackDecisions",
     "StoppedError",
     "Throughput",
+    # those that draw, such as ConfusionMatrix
+    *figure_callbacks(),
 ]
+
+
+def __getattr__(name: str) -> type[Drawing]:
+    found = figure_callbacks().get(name)
+    if found is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return found

@@ -35,6 +35,7 @@ MOVED = {
     "callbacks.class_distribution": "callbacks",
     "callbacks.confusion_matrix": "callbacks",
     "callbacks.curves": "callbacks",
+    "callbacks.drawing.evaluation": "callbacks",
     "callbacks.embeddings": "callbacks",
     "callbacks.figure_options": "callbacks",
     "callbacks.gallery": "callbacks",

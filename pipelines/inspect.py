@@ -27,7 +27,8 @@ from datamodules.files.found_files import describe_left_out
 from datamodules.files.image_files import ImageFiles
 from datamodules.samples import Samples
 from datamodules.splits import SPLITS
-from figures import class_distribution, image_pairs
+from figures.class_distribution import class_distribution
+from figures.image_pairs import image_pairs
 from pipelines.cli.config_files import is_file
 from pipelines.cli.errors import UsageError, explain_parsing
 from pipelines.cli.order import in_order

@@ -40,6 +40,7 @@ class Evaluated:
         logits: shape `(sample, class)`
         model: that was evaluated
         trainer: that evaluated it
+        files: where figures go
     """
 
     split: str
@@ -48,6 +49,7 @@ class Evaluated:
     logits: NDArray[np.float32]
     model: Classifier
     trainer: pl.Trainer
+    files: FigureFolder
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
@@ -71,6 +73,10 @@ class Evaluated:
         """Say what was evaluated on what."""
         run = printable(Path(self.trainer.default_root_dir).name)
         return f"{run}: {len(self.labels):,} {'validation' if self.split == 'val' else self.split} images"
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file beside the figures, whose name begins with that of the split."""
+        return self.files.path(self.trainer, f"{self.split}_{name}")
 
     def images(self, rows: NDArray[np.integer]) -> Tensor:
         """Return the images of some samples, uint8, shape `(row, channel, height, width)`."""
@@ -169,7 +175,7 @@ class EvaluationDrawing(Drawing):
         if not predictions:
             return
         labels, logits = (predictions[name].cpu().numpy() for name in ("label", "logits"))
-        evaluated = Evaluated(split, predictions["id"].cpu(), labels, logits, model, trainer)
+        evaluated = Evaluated(split, predictions["id"].cpu(), labels, logits, model, trainer, self.files)
         yield from ((f"{split}_{name}", figure) for name, figure in self.draw(evaluated))
 
 

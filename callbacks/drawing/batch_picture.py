@@ -39,7 +39,7 @@ class BatchPicture(Drawing):
 
     def draw(self, trainer: pl.Trainer, model: Classifier) -> Drawn:
         """Yield the figure."""
-        from figures import gallery
+        from figures.gallery import gallery
 
         batch = first_batch(trainer, model)
         if "image" not in batch:

@@ -24,7 +24,7 @@ class ClassDistribution(Drawing):
 
     def draw(self, data: ImageDataModule) -> Drawn:
         """Yield the figure."""
-        from figures import class_distribution
+        from figures.class_distribution import class_distribution
 
         names = data.dataset.class_names
         splits = {name: data.splits[name].labels for name in SPLITS}

@@ -19,10 +19,10 @@ SPRITE, THUMBNAIL = 8192, 48
 
 
 class Embeddings(EvaluationDrawing):
-    """Draw embeddings of the penultimate layer: PCA, t-SNE and UMAP, and send them to TensorBoard's projector.
+    """Draw the penultimate layer in PCA and t-SNE, and how well classes lie apart; takes a while.
 
-    How well the classes lie apart goes into a JSON file beside the figures: silhouette, Davies-Bouldin,
-    Calinski-Harabasz, and the spread of each class, all of the embeddings themselves. The embeddings are computed anew.
+    TensorBoard's projector shows the embeddings too. A JSON file beside the figures holds silhouette, Davies-Bouldin,
+    Calinski-Harabasz and the spread of each class, all of the embeddings themselves. The embeddings are computed anew.
 
     Args:
         samples: how many samples of the split at most, drawn at random
@@ -43,7 +43,7 @@ class Embeddings(EvaluationDrawing):
 
     def draw(self, evaluated: Evaluated) -> Drawn:
         """Write the numbers and yield the figures."""
-        from figures import class_spread, embedding_scatter, explained_variance
+        from figures.embeddings import class_spread, embedding_scatter, explained_variance
         from measures import embeddings as numbers
 
         count, names, title = len(evaluated.labels), evaluated.class_names, evaluated.title
@@ -60,7 +60,7 @@ class Embeddings(EvaluationDrawing):
             "explained_variance": shares.tolist(),
             "spread": {n: None if math.isnan(s) else s for n, s in zip(names, spreads.tolist(), strict=True)},
         }
-        write_json(self.files.path(evaluated.trainer, f"{evaluated.split}_embeddings.json"), content)
+        write_json(evaluated.path("embeddings.json"), content)
         self._project(evaluated, embeddings, labels, images)
         known = "" if quality.silhouette is None else f", silhouette {quality.silhouette:.3f}"
         title = f"{title}, {len(rows):,} embeddings{known}"
@@ -82,7 +82,7 @@ class Embeddings(EvaluationDrawing):
         from torch.utils.tensorboard import SummaryWriter
 
         # it would add to what an earlier test wrote
-        folder = self.files.path(evaluated.trainer, f"{evaluated.split}_projector")
+        folder = evaluated.path("projector")
         shutil.rmtree(folder, ignore_errors=True)
         side = min(THUMBNAIL, SPRITE // math.ceil(math.sqrt(len(images))), max(images.shape[-2:]))
         thumbnails = images.float() / 255

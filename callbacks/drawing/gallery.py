@@ -26,7 +26,7 @@ class Gallery(EvaluationDrawing):
 
     def draw(self, evaluated: Evaluated) -> Drawn:
         """Yield the figures."""
-        from figures import captions, gallery, prediction
+        from figures.gallery import captions, gallery, prediction
 
         labels, probabilities, names = evaluated.labels, evaluated.probabilities, evaluated.class_names
         mistakes, hits = telling(evaluated, self.count)

@@ -16,10 +16,10 @@ from lightning_modules.classifier import Classifier
 
 
 class GradCam(EvaluationDrawing):
-    """Lay over images what the predicted class was read from (Grad-CAM; Selvaraju et al. 2017).
+    """Draw what the network looked at, by Grad-CAM; needs the extra gradcam.
 
-    Of the most confident mistakes and the least confident hits. The map is that of the last feature map of more than
-    one pixel, whatever the family; a model without feature maps has none. Needs the extra `gradcam`.
+    The maps (Selvaraju et al. 2017) are laid over the most confident mistakes and the least confident hits. They are
+    those of the last feature map of more than one pixel, whatever the family; a model without feature maps has none.
 
     Args:
         images: how many images of each kind at most
@@ -38,7 +38,7 @@ class GradCam(EvaluationDrawing):
 
     def draw(self, evaluated: Evaluated) -> Drawn:
         """Yield the figures."""
-        from figures import captions, gallery
+        from figures.gallery import captions, gallery
 
         labels, probabilities, names = evaluated.labels, evaluated.probabilities, evaluated.class_names
         mistakes, hits = telling(evaluated, self.count)

@@ -14,7 +14,9 @@ from records.result_files import read_result
 
 
 class LearningCurves(Drawing):
-    """Draw what metrics.csv in the run's folder holds of its training, if that took two epochs or more.
+    """Draw loss, accuracy, learning rate and throughput of the run's training.
+
+    They come from metrics.csv in the run's folder. A training of one epoch has no curves.
 
     Args:
         fit: draw at the end of `fit`; else when the run is tested in its folder
@@ -50,8 +52,7 @@ class LearningCurves(Drawing):
         Args:
             run: the run's folder
         """
-        from figures import learning_curves
-        from figures.learning_curves import series_of
+        from figures.learning_curves import learning_curves, series_of
 
         result, path = read_result(run / "result.json"), run / "metrics.csv"
         check_recorded(path, result, "copy it again from where it is whole", may_grow=True)

@@ -1,95 +1,81 @@
 """Which figures a run draws."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 
 from lightning.pytorch.callbacks import Callback
 
 from callbacks.drawing.base import Drawing
-from callbacks.drawing.batch_picture import BatchPicture
-from callbacks.drawing.class_distribution import ClassDistribution
-from callbacks.drawing.embeddings import Embeddings
-from callbacks.drawing.evaluation import Calibration, ConfusionMatrix, Curves, PerClassReport
 from callbacks.drawing.folder import FigureFolder
-from callbacks.drawing.gallery import Gallery
-from callbacks.drawing.grad_cam import GradCam
-from callbacks.drawing.learning_curves import LearningCurves
-from callbacks.drawing.stack_decisions import StackDecisions
+from callbacks.drawing.table import FIGURES, Figure
 from common.ranges import check_ranges
 
 
 @dataclass
-class FigureOptions:
-    """What is drawn into the run's `figures` folder and TensorBoard, at the end of test and validate.
+class SharedOptions:
+    """Options of all figures.
 
     Args:
         draw: false draws nothing
         fit: draw at the end of fit too: learning curves, and what was predicted on the best epoch's validation
         tensorboard: show figures in TensorBoard too
-        confusion_matrix: confusion matrix, as counts and as shares, and the most confused pairs
-        per_class: precision, recall, F1, error rate and support of each class, also as a text
-        calibration: reliability diagram with the ECE, confidence of right and wrong predictions
-        curves: ROC, precision-recall and risk-coverage curves
-        gallery: misclassified images, the most confident mistakes, the least confident hits, one random prediction
-        stack: of a stack, where it repaired or broke its members' decisions, and the weights of its head
-        learning_curves: loss, accuracy, learning rate and throughput of the run's training
         images: how many images of each kind a gallery shows
-        embeddings: the penultimate layer in PCA and t-SNE, TensorBoard's projector, how well classes lie apart; takes
-            a while
-        umap: embeddings in UMAP too; needs the extra umap
         samples: how many samples' embeddings are drawn
-        grad_cam: what the network looked at; needs the extra gradcam
-        batch: the first training batch after augmentation, when training starts
-        class_distribution: images of each class in each split, at the end of fit
+        umap: embeddings in UMAP too; needs the extra umap
     """
 
     draw: bool = True
     fit: bool = False
     tensorboard: bool = True
-    confusion_matrix: bool = True
-    per_class: bool = True
-    calibration: bool = True
-    curves: bool = True
-    gallery: bool = True
-    stack: bool = True
-    learning_curves: bool = True
     images: int = 24
-    embeddings: bool = False
-    umap: bool = False
     samples: int = 2000
-    grad_cam: bool = False
-    batch: bool = False
-    class_distribution: bool = False
+    umap: bool = False
 
     def __post_init__(self) -> None:
         check_ranges("--figures", self, {"images": "[1, inf)", "samples": "[2, inf)"})
-        if self.umap and not self.embeddings:
+        if self.umap and not any("umap" in figure.takes for figure in self.chosen()):
             raise ValueError("--figures.umap needs --figures.embeddings true")
         # an extra that is missing is named before a run's folder is made
         self.callbacks()
 
+    def chosen(self) -> list[Figure]:
+        """Return the figures whose own options are true."""
+        return [f.metadata["figure"] for f in fields(self) if "figure" in f.metadata and getattr(self, f.name)]
+
     def callbacks(self) -> list[Callback]:
         """Build the callbacks that draw."""
-        if not self.draw:
-            return []
-        chosen: list[Callback | None] = [
-            ConfusionMatrix(self.fit) if self.confusion_matrix else None,
-            PerClassReport(self.fit) if self.per_class else None,
-            Calibration(self.fit) if self.calibration else None,
-            Curves(self.fit) if self.curves else None,
-            Gallery(self.images, self.fit) if self.gallery else None,
-            StackDecisions() if self.stack else None,
-            LearningCurves(self.fit) if self.learning_curves else None,
-            Embeddings(self.samples, umap=self.umap) if self.embeddings else None,
-            GradCam() if self.grad_cam else None,
-            BatchPicture() if self.batch else None,
-            ClassDistribution() if self.class_distribution else None,
-        ]
-        return [callback for callback in chosen if callback is not None]
+        chosen = self.chosen() if self.draw else []
+        return [figure.kind(**{name: getattr(self, name) for name in figure.takes}) for figure in chosen]
 
 
-def with_figures(callbacks: list[Callback], options: FigureOptions, folder: Path, run: Path) -> list[Callback]:
+def options_of(figures: Mapping[str, Figure]) -> type[SharedOptions]:
+    """Make the options of figures: one that turns each on or off, beside those that they share.
+
+    Args:
+        figures: by the names of their options
+    """
+    switches = [
+        (name, bool, field(default=figure.default, metadata={"figure": figure})) for name, figure in figures.items()
+    ]
+    texts = [f"    {name}: {help_of(figure)}" for name, figure in figures.items()]
+    summary = "What is drawn into the run's `figures` folder and TensorBoard, at the end of test and validate."
+    doc = "\n".join([summary, "", "Args:", *texts])
+    content = {"__doc__": doc, "__module__": __name__}
+    return make_dataclass("FigureOptions", switches, bases=(SharedOptions,), namespace=content)
+
+
+def help_of(figure: Figure) -> str:
+    """Return the first line of a callback's docstring as the help text of an option."""
+    line = (inspect.getdoc(figure.kind) or "").partition("\n")[0].rstrip(".")
+    return line[:1].lower() + line[1:]
+
+
+FigureOptions = options_of(FIGURES)
+
+
+def with_figures(callbacks: list[Callback], options: SharedOptions, folder: Path, run: Path) -> list[Callback]:
     """Add the callbacks that draw, and tell all of them where to.
 
     Args:

@@ -21,7 +21,7 @@ class StackDecisions(EvaluationDrawing):
 
     def draw(self, evaluated: Evaluated) -> Drawn:
         """Yield the figures."""
-        from figures import class_decisions, head_weights, stack_decisions
+        from figures.stack import class_decisions, head_weights, stack_decisions
 
         stack, members = evaluated.model, evaluated.model.member_names
         if not members:

@@ -105,7 +105,7 @@ def offered(option: str) -> list[str]:
     public = {name: value for name, value in vars(module).items() if name in public_names(module)}
     if option == "trainer.callbacks":
         # callbacks of this project that draw can be given here with options of their own
-        public |= {name: value for name, value in vars(callbacks).items() if name in callbacks.__all__}
+        public |= {name: getattr(callbacks, name) for name in callbacks.__all__}
     return sorted(
         name
         for name, value in public.items()

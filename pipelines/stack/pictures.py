@@ -47,7 +47,7 @@ def figures(stack: Stack) -> Iterator[tuple[str, "Figure"]]:
         stack: with its kept model
     """
     # slow to import
-    from figures import class_decisions, head_weights, stack_decisions
+    from figures.stack import class_decisions, head_weights, stack_decisions
 
     names, classes = stack.names, stack.data.dataset.class_names
     leaked = ", LEAKAGE ALLOWED" if stack.leakage.problems() else ""

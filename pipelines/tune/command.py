@@ -20,7 +20,7 @@ from common.ranges import check_ranges
 from common.settings import flat
 from engine.out_of_memory import naming_smaller_batch
 from engine.quiet import quiet
-from figures import lr_curve
+from figures.lr_curve import lr_curve
 from pipelines.cli.held_run import new_run
 from pipelines.cli.image_cli import ImageCLI
 from pipelines.tune.finders import RangeTest, find_batch_size, find_learning_rate

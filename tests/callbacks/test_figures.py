@@ -272,7 +272,7 @@ def stack(tmp_path_factory):
 def test_stack__decisions_and_weights(tmp_path, stack, monkeypatch):
     model, data = stack
     calls = {}
-    monkeypatch.setattr("figures.stack_decisions", lambda *args, **options: calls.setdefault("decisions", args))
+    monkeypatch.setattr("figures.stack.stack_decisions", lambda *args, **options: calls.setdefault("decisions", args))
     monkeypatch.setattr(FigureFolder, "save", lambda *args: None)
     trainer(tmp_path, callbacks=[StackDecisions()]).test(model, datamodule=data, verbose=False)
     labels, members, stacked, names = calls["decisions"]

@@ -1,6 +1,6 @@
 import pytest
 
-from figures import class_distribution
+from figures.class_distribution import class_distribution
 
 
 def test_class_distribution__draws_every_count_on_both_scales():

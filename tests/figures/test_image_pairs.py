@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from figures import image_pairs
+from figures.image_pairs import image_pairs
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -1,6 +1,6 @@
 import pytest
 
-from figures import lr_curve
+from figures.lr_curve import lr_curve
 
 
 def test_lr_curve__draws_each_step_and_marks_the_suggestion():
