@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 import callbacks
 from callbacks.drawing.options import FigureOptions, help_of, options_of, with_figures
 from callbacks.drawing.table import FIGURES, of_predictions
-from common.class_paths import import_class, public_name
+from common.class_paths import import_class, public_name, take_options
 from lightning_modules import MLP
 from tests.helpers.cli import run
 from tests.helpers.data import Blobs
@@ -56,6 +56,8 @@ def test_added__is_an_option_with_its_help_and_a_callback(options):
     shown = " ".join(parser.format_help().split())
     assert "--figures.made_up {true,false} draw nothing but a title" in shown
     assert "--figures.images IMAGES how many images of each kind a gallery shows" in shown
+    # values may name the tests' own classes
+    take_options(["--allow", "tests"])
     parsed = parser.parse_args(["--figures.made_up", "false", "--callback", "MadeUp", "--callback.fit", "true"])
     assert parsed.figures.made_up is False
     built = parser.instantiate(parsed)
