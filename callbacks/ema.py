@@ -1,5 +1,6 @@
 """EMA: an exponential moving average of the weights, for validation, test and what is saved."""
 
+import math
 from itertools import chain
 from typing import Any
 
@@ -27,7 +28,8 @@ class EMA(AveragedWeights):
     Args:
         decay: share of the average that is kept at each step, such as 0.999; null keeps no average
         warmup: keep less in the first steps, (1 + step) / (10 + step), so that the random start is soon forgotten
-        every_n_steps: average once in so many steps, by the decay of all of them
+        every_n_steps: average once in so many steps, by the decays of all of them; also before each validation and at
+            the end of training
     """
 
     def __init__(self, decay: float | None = None, warmup: bool = True, every_n_steps: int = 1) -> None:
@@ -85,15 +87,25 @@ class EMA(AveragedWeights):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Update the average after an optimizer step, in one call for all tensors."""
-        step = trainer.global_step
-        if step == self.updated_at or step % self.every_n_steps:
-            return
+        if trainer.global_step % self.every_n_steps == 0:
+            self._update(trainer.global_step, pl_module)
+
+    def _update(self, step: int, model: nn.Module) -> None:
+        """Average in the weights after a step, by the decays of all steps since the last update; copy them at first."""
         assert self.decay is not None
-        decay = self.decay**self.every_n_steps
-        if self.warmup:
-            decay = min(decay, (1 + step) / (10 + step))
-        self._follow(decay)
+        if step == self.updated_at:
+            return
+        if self.updated_at:
+            passed = range(self.updated_at + 1, step + 1)
+            self._follow(math.prod(self._decay_of(number) for number in passed))
+        else:
+            # the random start is no step's result: of a decay near 1 much of it would be left
+            self._follow(0)
         self.updated_at = step
+
+    def _decay_of(self, step: int) -> float:
+        assert self.decay is not None
+        return min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
 
     @torch.no_grad()
     def _follow(self, decay: float) -> None:
@@ -112,6 +124,9 @@ class EMA(AveragedWeights):
         if self._swapped:
             # it holds the plain weights just now
             return
+        if not self.updated_at:
+            # there is no average yet
+            self._follow(0)
         if self._halves:
             torch._foreach_copy_([average for average, _ in self._halves], self._exact)
         averaged = {tensor.data_ptr() for tensor in (*self._averaged, *(average for average, _ in self._halves))}
@@ -124,6 +139,8 @@ class EMA(AveragedWeights):
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate with the average."""
         if self.average is not None:
+            # the last validation of a fit must see what the fit ends with
+            self._update(trainer.global_step, pl_module)
             self._complete(pl_module)
             super().on_validation_epoch_start(trainer, pl_module)
             self._swapped = True
@@ -134,7 +151,8 @@ class EMA(AveragedWeights):
         self._swapped = False
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the model with the average."""
+        """Leave the model with the average of all steps."""
+        self._update(trainer.global_step, pl_module)
         self._complete(pl_module)
         super().on_train_end(trainer, pl_module)
 

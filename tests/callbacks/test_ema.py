@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -39,28 +40,62 @@ def fit(tmp_path, callbacks, model_class=Watching, ckpt_path=None, **options):
     return model, fitting, data
 
 
-def average(history, decay, warmup=False, every=1):
-    """By hand, in numpy's order: the start, then each step."""
-    kept = {name: value.double() for name, value in history[0].items()}
+def average(history, decay, warmup=False, every=1, epoch=1):
+    """By hand, in numpy's order: a copy at the first update, then by the product of the decays since the last one.
+
+    It also goes on at the end of each epoch, where the model is validated.
+    """
+    last, kept = 0, None
     for step, now in enumerate(history[1:], 1):
-        if step % every:
+        if step % every and step % epoch:
             continue
-        share = min(decay**every, (1 + step) / (10 + step)) if warmup else decay**every
-        kept = {name: share * kept[name] + (1 - share) * now[name].double() for name in kept}
+        decays = [min(decay, (1 + s) / (10 + s)) if warmup else decay for s in range(last + 1, step + 1)]
+        share, before = (0.0, now) if kept is None else (math.prod(decays), kept)
+        kept = {name: share * before[name].double() + (1 - share) * now[name].double() for name in now}
+        last = step
     return kept
 
 
 @pytest.mark.parametrize(
-    "options", [{"decay": 0.9, "warmup": False}, {"decay": 0.9}, {"decay": 0.8, "warmup": False, "every_n_steps": 3}]
+    "options",
+    [
+        {"decay": 0.9, "warmup": False},
+        {"decay": 0.9},
+        {"decay": 0.8, "warmup": False, "every_n_steps": 3},
+        {"decay": 0.9, "every_n_steps": 3},
+        # longer than the run
+        {"decay": 0.9, "every_n_steps": 1000},
+    ],
 )
 def test_ema__is_the_average_of_the_steps(tmp_path, options):
     model, _, _ = fit(tmp_path, [EMA(**options)])
-    expected = average(model.history, options["decay"], options.get("warmup", True), options.get("every_n_steps", 1))
+    expected = average(model.history, options["decay"], options.get("warmup", True), options.get("every_n_steps", 1), 4)
     for name, value in model.state_dict().items():
         if name.endswith("num_batches_tracked"):
             assert value == model.history[-1][name]
         else:
             assert torch.allclose(value.double(), expected[name], atol=1e-5), name
+
+
+def test_ema__a_run_shorter_than_an_update_ends_with_what_it_has_learnt(tmp_path):
+    model, _, _ = fit(tmp_path, [EMA(decay=0.9, every_n_steps=1000)], limit_val_batches=0)
+    for name, value in model.history[-1].items():
+        assert torch.equal(model.state_dict()[name], value), name
+    assert not torch.equal(model.head.weight, model.history[0]["head.weight"])
+
+
+class SaveAfterTwoSteps(Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == 2:
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "early.ckpt")
+
+
+def test_ema__what_is_saved_before_the_first_update_has_learnt_something(tmp_path):
+    model, _, _ = fit(tmp_path, [EMA(decay=0.9, every_n_steps=3), SaveAfterTwoSteps()])
+    saved = torch.load(tmp_path / "early.ckpt", weights_only=True)["state_dict"]
+    assert torch.equal(saved["head.weight"], model.history[2]["head.weight"])
+    # the average itself is not touched
+    assert torch.allclose(model.head.weight.double(), average(model.history, 0.9, True, 3, 4)["head.weight"], atol=1e-6)
 
 
 def test_ema__validates_with_the_average_and_trains_on_without(tmp_path):
