@@ -12,9 +12,13 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from common.printable import printable
+from figures import fonts
 
-# Okabe and Ito (2008), Color Universal Design, without the yellow, which is faint on white
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito (2008), Color Universal Design, without the yellow, which is faint on white; then three that are as far
+# from these and from each other as these are in CIELAB, so that ten classes have ten colours
+COLORS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#5E2CA5", "#7CAE00", "#A6761D",
+)  # fmt: skip
 RIGHT, WRONG, NEUTRAL = COLORS[0], COLORS[1], "#8C8C8C"
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
@@ -24,6 +28,8 @@ SEQUENTIAL, DIVERGING = "Blues", "PuOr"
 DPI = 120
 # names longer than this are cut in the middle
 NAME_LIMIT = 24
+
+fonts.use_fallbacks()
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
@@ -54,7 +60,7 @@ def tidy(axes: Axes) -> None:
 
 def line(number: int, marker: bool = False) -> dict[str, Any]:
     """Return colour, dashes and perhaps the marker of the line of that number, from 0."""
-    style = {"color": COLORS[number % len(COLORS)], "linestyle": LINES[number % len(LINES)]}
+    style = {"color": COLORS[number % len(COLORS)], "linestyle": LINES[(number + number // len(COLORS)) % len(LINES)]}
     return style | ({"marker": MARKERS[number % len(MARKERS)], "markersize": 4} if marker else {})
 
 
@@ -76,6 +82,8 @@ def shortened(name: str, limit: int = NAME_LIMIT) -> str:
         'a lon…class'
     """
     name = printable(name)
+    if fonts.missing(name):
+        fonts.tell_missing()
     if len(name) <= limit:
         return name
     end = (limit - 1) // 2

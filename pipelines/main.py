@@ -133,6 +133,8 @@ def quieten() -> None:
         r"Image size .* exceeds limit of .*could be decompression bomb.*",
         # frozen modules are in evaluation mode on purpose
         r".*module\(s\) in eval mode at the start of training.*",
+        # figures say it once, and how to mend it
+        r".*Glyph \d+ .*missing from font.*",
         # Lightning's own use of torch
         r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
     ):

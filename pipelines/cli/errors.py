@@ -162,7 +162,8 @@ def options_of(path: str) -> list[str]:
     """
     kind = class_paths.import_class(path)
     try:
-        return list(inspect.signature(kind).parameters)
+        # what the data tells a model is no option to choose
+        return [name for name in inspect.signature(kind).parameters if name != "data_info"]
     except ValueError:
         return []
 

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -78,6 +79,12 @@ def check_trainer(trainer: Namespace, command: str, here: bool = True) -> None:
     for name, words in WORDS.items():
         if isinstance(trainer[name], str) and trainer[name] not in words:
             raise OptionError(f"--trainer.{name}", f"takes one of {', '.join(words)}, not {trainer[name]!r}")
+    if command == "fit" and trainer.precision == "16-true":
+        warnings.warn(
+            "--trainer.precision 16-true keeps the weights themselves in 16 bits, without a scaled loss: small "
+            "gradients and AdamW's eps become 0, and training may go astray; 16-mixed or bf16-mixed costs no accuracy",
+            stacklevel=2,
+        )
     check_durations(trainer)
     if here:
         check_accelerator(trainer.accelerator)

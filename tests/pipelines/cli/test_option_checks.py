@@ -12,6 +12,7 @@ DEFAULTS = {
     "devices": "auto",
     "strategy": "auto",
     "num_nodes": 1,
+    "precision": "32-true",
     "fast_dev_run": False,
     "max_epochs": 30,
     "min_epochs": None,
@@ -126,6 +127,11 @@ def test_check_trainer__no_more_processes_than_cores(accelerator, cores, most, m
 def test_check_trainer__lightning_counts_gpus(monkeypatch):
     monkeypatch.setattr(option_checks, "has_accelerator", lambda: True)
     check(accelerator="auto", devices=99)
+
+
+def test_check_trainer__weights_of_16_bits_are_told():
+    with pytest.warns(UserWarning, match=r"--trainer.precision 16-true keeps the weights themselves in 16 bits"):
+        check(precision="16-true")
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
