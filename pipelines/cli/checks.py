@@ -20,6 +20,8 @@ ONE_BEST = {
     "save_top_k": 1,
     "every_n_epochs": None,
     "every_n_train_steps": None,
+    # last.ckpt is written by a callback of its own
+    "save_last": None,
     "train_time_interval": None,
 }
 

@@ -213,7 +213,14 @@ def test_monitor__the_mode_must_fit(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("save_top_k", 3), ("save_top_k", 0), ("every_n_epochs", 3), ("filename", "other"), ("dirpath", "elsewhere")],
+    [
+        ("save_top_k", 3),
+        ("save_top_k", 0),
+        ("every_n_epochs", 3),
+        ("filename", "other"),
+        ("dirpath", "elsewhere"),
+        ("save_last", "true"),
+    ],
 )
 def test_best_checkpoint__is_the_best_and_nothing_else(tmp_path, capsys, name, value):
     assert run("fit", *MLP, f"--best_checkpoint.{name}", value, root=tmp_path) == 2
