@@ -269,12 +269,12 @@ def evaluation(trainer: pl.Trainer, model: Classifier, split: str, changed: Sequ
     evaluated = torch.isin(samples.ids, model.predictions["id"].cpu())
     record = model.provenance or Provenance.of()
     # the head of a stack is fitted too, on samples of its own
-    known = torch.isin(samples.keys, torch.cat([record.fitted, record.calibrated]))
+    known = record.knows(samples, "fitted", "calibrated")
     overlap, related = int((known & evaluated).sum()), 0
     if overlap:
         rank_zero_warn(f"the model was fitted on copies of {overlap} of the {int(evaluated.sum())} {split} samples")
     if samples.groups is not None:
-        of_groups = torch.isin(samples.groups, torch.cat([record.fitted_groups, record.calibrated_groups]))
+        of_groups = record.knows_group(samples, "fitted", "calibrated")
         related = int((of_groups & ~known & evaluated).sum())
         if related:
             rank_zero_warn(

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.provenance import array_keys, sample_ids
+from datamodules.looks import array_looks
+from datamodules.provenance import array_keys, array_pixel_keys, sample_ids
 from datamodules.samples import Samples, TensorSource
 
 
@@ -62,6 +63,8 @@ def array_dataset(
             sample_ids(names),
             array_keys(images),
             names,
+            pixels=array_pixel_keys(images),
+            looks=array_looks(images),
         )
     return Dataset(parts["train"], parts["test"], class_names, parts.get("val"))
 

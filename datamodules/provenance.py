@@ -2,22 +2,27 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.looks import NO_LOOK
 from datamodules.samples import Samples
 
 BLOCK = 10_000
-# columns of a record of what a model has seen
-ROLES = ("fitted", "selected", "calibrated", "fitted_groups", "selected_groups", "calibrated_groups")
+# 8 bits become 16 by this factor
+WIDER = 257
+# in which way a model has seen a sample
+SEEN = ("fitted", "selected", "calibrated")
+# columns of a record of what a model has seen: keys of bytes, groups, content keys and perceptual hashes
+ROLES = tuple(f"{role}{kind}" for kind in ("", "_groups", "_pixels", "_looks") for role in SEEN)
 
 
-def _hash64(*parts: bytes) -> int:
+def _hash64(*parts: bytes | memoryview) -> int:
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         digest.update(part)
@@ -78,18 +83,78 @@ def bytes_key(content: bytes) -> int:
     return _hash64(content)
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """The samples that a model has seen, and in which role, by content key and by group; each sorted and unique.
+def pixel_key(pixels: NDArray[np.generic]) -> int:
+    """Hash an upright picture, so that it is recognised in whatever format and with whatever metadata it is saved.
+
+    A grey picture and its copy in RGB have one key; so have one of 8 bits and its copy in 16.
 
     Args:
-        fitted: keys of the samples that its weights were fitted on
-        selected: keys of the samples that chose its checkpoint or stopped its training
-        calibrated: keys of the samples that something beside its weights was fitted on: a temperature, thresholds, or
-            the head over frozen bases
+        pixels: shape `(height, width)` or `(height, width, channel)`
+    """
+    if pixels.ndim == 3 and (pixels.shape[2] == 1 or _is_grey(pixels)):
+        pixels = pixels[..., 0]
+    if pixels.dtype == np.uint16 and not (pixels % WIDER).any():
+        pixels = (pixels // WIDER).astype(np.uint8)
+    return _hash64(f"{pixels.dtype.str} {pixels.shape}".encode(), np.ascontiguousarray(pixels).data)
+
+
+def _is_grey(pixels: NDArray[np.generic]) -> bool:
+    def same(part: NDArray[np.generic]) -> bool:
+        return bool((part[..., 0] == part[..., 1]).all() and (part[..., 0] == part[..., 2]).all())
+
+    # most colour pictures are told by their first rows
+    return same(pixels[:4]) and same(pixels)
+
+
+def array_pixel_keys(images: NDArray[np.uint8]) -> Tensor:
+    """Return the content key of each image in memory, int64, shape `(sample,)`; see `pixel_key`.
+
+    Args:
+        images: shape `(sample, height, width, channel)`
+    """
+    return torch.from_numpy(np.fromiter((pixel_key(image) for image in images), np.int64, len(images)))
+
+
+class Columns(Protocol):
+    """What a record takes of samples: see `Samples`."""
+
+    @property
+    def keys(self) -> Tensor:
+        """Key of each sample's bytes."""
+
+    @property
+    def groups(self) -> Tensor | None:
+        """Group of each sample."""
+
+    @property
+    def pixels(self) -> Tensor | None:
+        """Content key of each sample."""
+
+    @property
+    def looks(self) -> Tensor | None:
+        """Perceptual hash of each sample."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The samples that a model has seen, and in which role, by keys and by group; each sorted and unique.
+
+    Records of earlier versions have no content keys and no perceptual hashes.
+
+    Args:
+        fitted: keys of the bytes of the samples that its weights were fitted on
+        selected: of the samples that chose its checkpoint or stopped its training
+        calibrated: of the samples that something beside its weights was fitted on: a temperature, thresholds, or the
+            head over frozen bases
         fitted_groups: groups of the samples in `fitted`, where the data has groups
         selected_groups: likewise of those in `selected`
         calibrated_groups: likewise of those in `calibrated`
+        fitted_pixels: content keys of the samples in `fitted`
+        selected_pixels: likewise of those in `selected`
+        calibrated_pixels: likewise of those in `calibrated`
+        fitted_looks: perceptual hashes of the samples in `fitted` that have one
+        selected_looks: likewise of those in `selected`
+        calibrated_looks: likewise of those in `calibrated`
         unknown: weights that it derives from and that do not say what they were fitted on, by their files
         published: data sets that it derives from, whose samples have no keys here, such as ImageNet
     """
@@ -100,6 +165,12 @@ class Provenance:
     fitted_groups: Tensor
     selected_groups: Tensor
     calibrated_groups: Tensor
+    fitted_pixels: Tensor
+    selected_pixels: Tensor
+    calibrated_pixels: Tensor
+    fitted_looks: Tensor
+    selected_looks: Tensor
+    calibrated_looks: Tensor
     unknown: tuple[str, ...] = ()
     published: tuple[str, ...] = ()
 
@@ -109,27 +180,40 @@ class Provenance:
         fitted: Iterable[Tensor] = (),
         selected: Iterable[Tensor] = (),
         calibrated: Iterable[Tensor] = (),
-        fitted_groups: Iterable[Tensor] = (),
-        selected_groups: Iterable[Tensor] = (),
-        calibrated_groups: Iterable[Tensor] = (),
         unknown: Iterable[str] = (),
         published: Iterable[str] = (),
+        **others: Iterable[Tensor],
     ) -> "Provenance":
-        """Join several lists a role."""
-        roles = (fitted, selected, calibrated, fitted_groups, selected_groups, calibrated_groups)
-        columns = [torch.cat([torch.empty(0, dtype=torch.int64), *lists]).unique() for lists in roles]
-        record = cls(**dict(zip(ROLES, columns, strict=True)))
-        return replace(record, unknown=tuple(dict.fromkeys(unknown)), published=tuple(dict.fromkeys(published)))
+        """Join several lists a role; `others` are those of the further columns, by name."""
+        lists = {"fitted": fitted, "selected": selected, "calibrated": calibrated, **others}
+        empty = torch.empty(0, dtype=torch.int64)
+        columns = {name: torch.cat([empty, *lists.pop(name, ())]).unique() for name in ROLES}
+        if lists:
+            raise TypeError(f"a record has no columns {', '.join(lists)}")
+        return cls(**columns, unknown=tuple(dict.fromkeys(unknown)), published=tuple(dict.fromkeys(published)))
 
     @classmethod
     def of_samples(
         cls, fitted: Iterable[Samples] = (), selected: Iterable[Samples] = (), calibrated: Iterable[Samples] = ()
     ) -> "Provenance":
-        """Record the samples of each role, with their groups."""
-        roles = [list(samples) for samples in (fitted, selected, calibrated)]
-        keys = [[part.keys for part in samples] for samples in roles]
-        groups = [[part.groups for part in samples if part.groups is not None] for samples in roles]
-        return cls.of(keys[0], keys[1], keys[2], groups[0], groups[1], groups[2])
+        """Record the samples of each role."""
+        parts = [(role, part) for role, each in zip(SEEN, (fitted, selected, calibrated), strict=True) for part in each]
+        records = [cls.of_columns(role, part) for role, part in parts]
+        return cls.of().union(*records)
+
+    @classmethod
+    def of_columns(cls, role: str, samples: Columns) -> "Provenance":
+        """Record samples in one role.
+
+        Args:
+            role: fitted, selected or calibrated
+            samples: with their keys, and the other columns where they are known
+        """
+        columns: dict[str, Any] = {role: [samples.keys]}
+        for kind in ("groups", "pixels", "looks"):
+            if (column := getattr(samples, kind)) is not None:
+                columns[f"{role}_{kind}"] = [column[column != NO_LOOK] if kind == "looks" else column]
+        return cls.of(**columns)
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any] | None, origin: str = "a checkpoint") -> "Provenance":
@@ -151,6 +235,28 @@ class Provenance:
         """Return the record as it stands in a checkpoint."""
         columns: dict[str, Any] = {name: getattr(self, name) for name in ROLES}
         return columns | {"unknown": list(self.unknown), "published": list(self.published)}
+
+    def knows(self, samples: Samples, *roles: str) -> Tensor:
+        """Tell which samples the model has seen, or copies of them, bool, shape `(sample,)`.
+
+        Args:
+            samples: to look for
+            roles: in which it has seen them
+        """
+        known = torch.zeros(len(samples), dtype=torch.bool)
+        for role in roles:
+            known |= torch.isin(samples.keys, getattr(self, role))
+            if samples.pixels is not None:
+                known |= torch.isin(samples.pixels, getattr(self, f"{role}_pixels"))
+        return known
+
+    def knows_group(self, samples: Samples, *roles: str) -> Tensor:
+        """Tell of which samples the model has seen the group, bool, shape `(sample,)`; see `knows`."""
+        known = torch.zeros(len(samples), dtype=torch.bool)
+        if samples.groups is not None:
+            for role in roles:
+                known |= torch.isin(samples.groups, getattr(self, f"{role}_groups"))
+        return known
 
     def origins(self) -> dict[str, list[str]]:
         """Return what result.json says of unknown and published weights that a model derives from, if any."""

@@ -9,6 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+# columns that a data set may lack
+OPTIONAL = ("sources", "groups", "pixels", "looks")
+
 
 class Source(Protocol):
     """Where a batch's input comes from: one index-gather a batch."""
@@ -60,10 +63,13 @@ class Samples:
         rows: index of each sample in `source`, shape `(sample,)`
         labels: class of each sample, int64, shape `(sample,)`
         ids: id of each sample, int64, shape `(sample,)`
-        keys: content key of each sample, int64, shape `(sample,)`
+        keys: key of each sample's bytes in its file or array, int64, shape `(sample,)`
         names: name of each row of `source`, such as its path
         sources: index of where each sample comes from, int64, shape `(sample,)`; None if that is not known
         groups: group of each sample, int64, shape `(sample,)`; None takes each for itself
+        pixels: content key of each sample: of its upright pixels, however they are saved, int64, shape `(sample,)`;
+            None if only the keys of the bytes are known
+        looks: perceptual hash of each sample, int64, shape `(sample,)`; None if they are not known
     """
 
     source: Source
@@ -74,6 +80,8 @@ class Samples:
     names: Sequence[str]
     sources: Tensor | None = None
     groups: Tensor | None = None
+    pixels: Tensor | None = None
+    looks: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,7 +90,7 @@ class Samples:
         """Keep the samples at `indices`; the inputs are not copied."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
         columns = {name: getattr(self, name)[chosen] for name in ("rows", "labels", "ids", "keys")}
-        columns |= {n: column[chosen] for n in ("sources", "groups") if (column := getattr(self, n)) is not None}
+        columns |= {name: column[chosen] for name in OPTIONAL if (column := getattr(self, name)) is not None}
         return replace(self, **columns)
 
     def with_source(self, source: Source) -> "Samples":
@@ -96,6 +104,11 @@ class Samples:
     def sample_names(self) -> list[str]:
         """Return the name of each sample of this split."""
         return [self.names[row] for row in self.rows.tolist()]
+
+    @property
+    def contents(self) -> Tensor:
+        """The content key of each sample, or else the key of its bytes, shape `(sample,)`."""
+        return self.keys if self.pixels is None else self.pixels
 
     def group_array(self) -> NDArray[np.int64] | None:
         """Return the groups as an array, for the functions that draw splits."""

@@ -166,7 +166,7 @@ def check_not_empty(split: str, size: int) -> None:
 
 def _without_shared(samples: Samples, held: Samples) -> Samples:
     """Leave out copies of held-out images, and images of their groups, which several sources may share."""
-    shared = torch.isin(samples.keys, held.keys)
+    shared = torch.isin(samples.keys, held.keys) | torch.isin(samples.contents, held.contents)
     if samples.groups is not None and held.groups is not None:
         shared |= torch.isin(samples.groups, held.groups)
     if shared.any():

@@ -5,10 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from datamodules.provenance import Provenance
+from datamodules.provenance import SEEN, Provenance
+from datamodules.samples import Samples
 
 
 class LeakageError(ValueError):
@@ -97,40 +95,27 @@ class Leakage:
         return {"allowed": self.problems(), **rare, "warnings": self.warnings()}
 
 
-def find_leakage(
-    keys: Tensor,
-    val_keys: Tensor,
-    bases: Mapping[str, Provenance],
-    groups: Tensor | None = None,
-    val_groups: Tensor | None = None,
-) -> Leakage:
-    """Compare content keys, so that a copy under another name counts too, and groups.
+def find_leakage(samples: Samples, val: Samples | None, bases: Mapping[str, Provenance]) -> Leakage:
+    """Compare samples with what bases have seen: by bytes and by pixels, so that a copy counts too, and by group.
 
     Args:
-        keys: content keys of the meta-training samples, shape `(sample,)`
-        val_keys: content keys of the samples that the meta-model is validated on, shape `(sample,)`
+        samples: that the meta-model is trained on
+        val: that it is validated on
         bases: the record of each base by its name
-        groups: group of each meta-training sample, shape `(sample,)`; None where the data has none
-        val_groups: likewise of the samples that the meta-model is validated on
 
     Returns:
         the overlaps; empty if there are none
     """
     counts: dict[str, Any] = {}
     for name, record in bases.items():
-        for role, seen, seen_groups, ours, our_groups in (
-            ("fitted", record.fitted, record.fitted_groups, keys, groups),
-            ("selected", record.selected, record.selected_groups, keys, groups),
-            ("calibrated", record.calibrated, record.calibrated_groups, keys, groups),
-            ("validated", record.fitted, record.fitted_groups, val_keys, val_groups),
-        ):
-            shared = torch.isin(ours, seen)
-            related = (
-                torch.isin(our_groups, seen_groups) & ~shared if our_groups is not None else torch.zeros_like(shared)
-            )
-            for kind, mask in ((role, shared), (f"{role}_groups", related)):
+        for kind, role, ours in (*((role, role, samples) for role in SEEN), ("validated", "fitted", val)):
+            if ours is None:
+                continue
+            shared = record.knows(ours, role)
+            related = record.knows_group(ours, role) & ~shared
+            for field_name, mask in ((kind, shared), (f"{kind}_groups", related)):
                 if mask.any():
-                    counts.setdefault(kind, {})[name] = int(mask.sum())
+                    counts.setdefault(field_name, {})[name] = int(mask.sum())
     found = Leakage(history={name: list(record.unknown) for name, record in bases.items() if record.unknown})
     return replace(found, **counts)
 

@@ -185,7 +185,7 @@ class StackingModule(TrainedClassifier):
         bases = dict(zip(self.base_names, self.known_bases, strict=True))
         changed = changed_bases(bases, data, self.allow_changed)
         records = {name: base.provenance for name, base in bases.items()}
-        self.leakage = find_leakage(train.keys, val.keys, records, train.groups, val.groups)
+        self.leakage = find_leakage(train, val, records)
         refuse_leakage(self.leakage, self.allow_leakage, self.allow_unknown)
         notes = only_numbered(self.info.class_names, {name: base.data for name, base in bases.items()}, data)
         self.leakage = replace(self.leakage, changed=changed, notes=notes)
@@ -195,7 +195,7 @@ class StackingModule(TrainedClassifier):
         logits = self._logits(data, train)
         data.serve("train", train.with_source(TensorSource(logits, "logits")))
         data.serve("val", val.with_source(TensorSource(self._logits(data, val), "logits")))
-        self._meta = (logits, train.labels, join_copies(train.keys, train.groups))
+        self._meta = (logits, train.labels, join_copies(train.contents, train.groups))
         # the classes' counts are those of the samples that the head learns from
         self.class_counts = torch.bincount(train.labels, minlength=self.info.num_classes).tolist()
         self.criterion = self.loss.build(self.class_counts).to(self.device)

@@ -17,7 +17,8 @@ from common.few import few
 from datamodules.files.decoding import decode
 from datamodules.files.formats import open_file
 from datamodules.files.value_range import Range
-from datamodules.provenance import bytes_key
+from datamodules.looks import looks_of
+from datamodules.provenance import bytes_key, pixel_key
 
 T = TypeVar("T")
 
@@ -93,7 +94,7 @@ class Chunk:
 
     Args:
         images: uint8, shape `(file, height, width, channel)`; black where a file could not be read
-        keys: content key of each file, int64, shape `(file,)`
+        keys: key of the bytes, content key and perceptual hash of each file, int64, shape `(file, 3)`
         problems: by number of the file, why it could not be read
         notes: by number of the file, the notes on it: the kind of note, and a detail
     """
@@ -105,13 +106,13 @@ class Chunk:
 
 
 def read_all(files: FileSource) -> Iterator[Chunk]:
-    """Read every file once, in order: decode it and hash its bytes."""
+    """Read every file once, in order: decode it, and hash its bytes, its pixels and its look."""
     height, width = files.size
     for start in range(0, len(files), CHUNK):
         stop = min(start + CHUNK, len(files))
         chunk = Chunk(
             np.zeros((stop - start, height, width, files.channels), dtype=np.uint8),
-            np.zeros(stop - start, dtype=np.int64),
+            np.zeros((stop - start, 3), dtype=np.int64),
         )
 
         def read(number: int, start: int = start, chunk: Chunk = chunk) -> None:
@@ -121,10 +122,13 @@ def read_all(files: FileSource) -> Iterator[Chunk]:
             def note(kind: str, detail: str = "") -> None:
                 chunk.notes.setdefault(number, []).append((kind, detail))
 
+            def show(picture: NDArray[np.generic]) -> None:
+                chunk.keys[number - start, 1:] = pixel_key(picture), looks_of(picture[None])[0]
+
             try:
                 with open_file(path) as file:
                     content = file.read()
-                image = decode(path, files.size, files.channels, content, files.value_range, note)
+                image = decode(path, files.size, files.channels, content, files.value_range, note, show)
             except OSError as error:
                 chunk.problems[number] = f"{path} cannot be read ({error.strerror or error})"
             except MemoryError:
@@ -135,7 +139,7 @@ def read_all(files: FileSource) -> Iterator[Chunk]:
                 chunk.problems[number] = str(error) if named else f"{str(path)!r} cannot be read ({error})"
             else:
                 chunk.images[number - start] = image
-                chunk.keys[number - start] = bytes_key(content)
+                chunk.keys[number - start, 0] = bytes_key(content)
 
         for _ in files.map(read, range(start, stop)):
             pass

@@ -1,5 +1,6 @@
 """Decoding one image file: upright, in 8 bits, scaled and cut to the wanted size."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from datamodules.files.formats import open_image, what_it_is
 from datamodules.files.value_range import (
     OWN_RANGE,
     Noting,
+    Opener,
     Range,
     applies,
     note_cut_off,
     pixels_of,
+    read_values,
     scale,
     to_eight_bits,
 )
@@ -31,6 +34,17 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+TURNED: dict[Image.Transpose, Callable[[NDArray], NDArray]] = {
+    Image.Transpose.FLIP_LEFT_RIGHT: np.fliplr,
+    Image.Transpose.ROTATE_180: lambda values: np.rot90(values, 2),
+    Image.Transpose.FLIP_TOP_BOTTOM: np.flipud,
+    Image.Transpose.TRANSPOSE: lambda values: values.swapaxes(0, 1),
+    Image.Transpose.ROTATE_270: lambda values: np.rot90(values, 3),
+    Image.Transpose.TRANSVERSE: lambda values: np.rot90(values, 2).swapaxes(0, 1),
+    Image.Transpose.ROTATE_90: np.rot90,
+}
+# takes a whole picture
+Shown = Callable[[NDArray[np.generic]], None]
 # notes on files
 PICTURES = "hold more than one picture, and the first of them is served"
 LARGE = "have very many pixels"
@@ -55,6 +69,7 @@ def decode(
     content: bytes | None = None,
     value_range: Range | None = None,
     note: Noting | None = None,
+    show: Shown | None = None,
 ) -> NDArray[np.uint8]:
     """Read an image, turn it upright, scale its shorter side to fit and cut the centre.
 
@@ -68,6 +83,8 @@ def decode(
         content: the file's bytes, where they were read already
         value_range: the values that become 0 and 255, where pixels can hold them; None takes all that they can hold
         note: called with each note on the file; None looks for nothing
+        show: called with the whole upright picture, before it is scaled to 8 bits, fitted or made grey; it costs a
+            second decoding where less than the whole is decoded to serve it
 
     Returns:
         shape `(height, width, channel)`
@@ -86,7 +103,7 @@ def decode(
             if note is not None:
                 _look(file, note)
             # a JPEG far larger than needed is decoded at a half, a quarter or an eighth
-            least = 2 * max(size) / min(file.size)
+            least, whole = 2 * max(size) / min(file.size), (file.size, file.mode)
             if least < 1:
                 file.draft("RGB" if channels == 3 else "L", (int(file.width * least), int(file.height * least)))
             if kind.deep:
@@ -96,7 +113,15 @@ def decode(
                 image = file
             # after loading, because Pillow turns TIFF then, and takes the entry away
             turn = TURNS.get(file.getexif().get(ORIENTATION, 1))
-            pixels = in_channels(image if turn is None else image.transpose(turn), channels)
+            upright = image if turn is None else image.transpose(turn)
+            pixels = in_channels(upright, channels)
+            if show is not None:
+                if kind.deep and kind.whole:
+                    show(deep_values(again, turn))
+                elif whole != (file.size, file.mode):
+                    show(whole_picture(again, turn))
+                else:
+                    show(pixels if channels == 3 else every_channel(upright))
             if value_range is not None and not kind.deep:
                 if applies(value_range, kind):
                     if note is not None:
@@ -123,6 +148,36 @@ def in_channels(image: Image.Image, channels: int) -> NDArray[np.uint8]:
         image = image.convert("RGB")
     pixels = np.asarray(image if image.mode == wanted else image.convert(wanted))
     return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def every_channel(image: Image.Image) -> NDArray[np.uint8]:
+    """Convert an image of 8 bits to grey if it is grey, else to RGB, shape `(height, width, channel)`."""
+    return in_channels(image, 1 if image.mode in ("1", "L", "LA", "La") else 3)
+
+
+def whole_picture(again: Opener, turn: Image.Transpose | None) -> NDArray[np.uint8]:
+    """Decode all pixels of a file of 8 bits, where fewer are served.
+
+    Args:
+        again: opens the file
+        turn: what turns it upright
+    """
+    with again() as file:
+        file.load()
+        return every_channel(file if turn is None else file.transpose(turn))
+
+
+def deep_values(again: Opener, turn: Image.Transpose | None) -> NDArray[np.generic]:
+    """Decode the numbers that a file of more than 8 bits holds, shape `(height, width)`, or with channels.
+
+    Args:
+        again: opens the file
+        turn: what turns it upright
+    """
+    with again() as file:
+        values = read_values(file, pixels_of(file), again)
+        # Pillow turns TIFF while it loads it
+        return values if turn is None else TURNED[turn](values)
 
 
 def _look(file: ImageFile.ImageFile, note: Noting) -> None:

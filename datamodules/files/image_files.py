@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -144,7 +144,7 @@ class ImageFiles(ImageDataModule):
         if "groups" in extra:
             # a sample without a group is one of its own, by content: names are those of other images in other data
             extra["groups"] = torch.where(extra["groups"] == -1, every.keys, extra["groups"])
-        every = Samples(every.source, every.rows, every.labels, every.ids, every.keys, every.names, **extra)
+        every = replace(every, **extra)
         train, val, test = (every.subset(np.flatnonzero(splits == part)) for part in (TRAIN, VAL, TEST))
         if skipped:
             _check_what_is_left(listing, train, splits, skipped)
@@ -223,7 +223,8 @@ class ImageFiles(ImageDataModule):
         source: Source = files
         if reading.images is not None:
             source = TensorSource(reading.images, in_memory=cache == "ram")
-        samples = Samples(source, torch.arange(len(names)), labels, ids, reading.keys, names)
+        keys, pixels, looks = reading.keys.T.contiguous()
+        samples = Samples(source, torch.arange(len(names)), labels, ids, keys, names, pixels=pixels, looks=looks)
         skipped = [reading.problems[number] for number in sorted(reading.problems)]
         if len(skipped) == len(names):
             raise ValueError(f"none of {len(names)} files can be read: {few(skipped, separator='; ')}")

@@ -41,7 +41,7 @@ class Reading:
     """What was found in all files.
 
     Args:
-        keys: content key of each file, int64, shape `(file,)`
+        keys: key of the bytes, content key and perceptual hash of each file, int64, shape `(file, 3)`
         problems: by number of the file, why it could not be read
         images: uint8, shape `(file, channel, height, width)`; None where they were not kept
         notes: notes on the files
@@ -67,7 +67,7 @@ def read_into_memory(files: FileSource, stop_at_problem: bool) -> Reading:
     """
     height, width = files.size
     images = np.empty((len(files), height, width, files.channels), dtype=np.uint8)
-    keys, start = np.empty(len(files), dtype=np.int64), 0
+    keys, start = np.empty((len(files), 3), dtype=np.int64), 0
     index = Index((len(files), height, width, files.channels))
     for chunk in _with_progress(files):
         images[start : start + len(chunk.keys)] = chunk.images
@@ -193,7 +193,7 @@ def _build(place: Path, files: FileSource, stop_at_problem: bool, keep_images: b
     remove([partial])
     partial.mkdir()
     needed, free = _image_bytes(files), shutil.disk_usage(partial).free
-    keys, start = np.empty(len(files), dtype="<i8"), 0
+    keys, start = np.empty((len(files), 3), dtype="<i8"), 0
     index = Index((len(files), *files.size, files.channels))
     try:
         if keep_images and needed > free:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from datamodules.files.notes import Notes
 
-# raised whenever the same files would be decoded to other pixels, or a store is laid out in another way
+# raised whenever the same files would be decoded to other pixels
 VERSION = 2
+# raised whenever a store is laid out in another way
+LAYOUT = 3
 IMAGES, KEYS, INDEX = "images.bin", "keys.bin", "index.json"
 # threads that check a store: 2 GB/s each
 CHECKERS = 4
@@ -47,7 +49,7 @@ class Index:
 
     def plain(self) -> dict[str, Any]:
         """Return the index as plain types."""
-        return vars(self) | {"version": VERSION, "notes": self.notes.plain()}
+        return vars(self) | {"version": LAYOUT, "notes": self.notes.plain()}
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> "Index":
@@ -84,22 +86,22 @@ def read_index(place: Path, shape: Sequence[int]) -> Index:
     if checksum != f"{zlib.crc32(body):08x}".encode():
         raise DamagedError(f"{path} is damaged")
     values = json.loads(body)
-    if values["version"] != VERSION or values["shape"] != list(shape):
+    if values["version"] != LAYOUT or values["shape"] != list(shape):
         raise DamagedError(f"{path} is of another store")
     return Index.from_plain(values)
 
 
 def read_keys(place: Path, index: Index) -> NDArray[np.int64]:
-    """Read and check the content keys, int64, shape `(file,)`.
+    """Read and check the keys and perceptual hashes, int64, shape `(file, 3)`.
 
     Raises:
         DamagedError: they are not what was written
     """
     content = _content(place / KEYS)
-    if len(content) != 8 * index.shape[0] or zlib.crc32(content) != index.keys:
+    if len(content) != 24 * index.shape[0] or zlib.crc32(content) != index.keys:
         raise DamagedError(f"{place / KEYS} is damaged")
     # a copy, which can be written to, as torch wants it
-    return np.frombuffer(content, dtype="<i8").astype(np.int64)
+    return np.frombuffer(content, dtype="<i8").astype(np.int64).reshape(-1, 3)
 
 
 def map_images(place: Path, index: Index) -> NDArray[np.uint8]:

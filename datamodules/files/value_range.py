@@ -268,7 +268,10 @@ def _is_whole(file: ImageFile.ImageFile) -> bool:
 
 def _most_of_ppm(file: ImageFile.ImageFile) -> int:
     args = file.tile[0].args if file.tile else ()
-    return int(args[1]) if isinstance(args, tuple) and file.tile[0].codec_name.startswith("ppm") else 65535
+    if isinstance(args, tuple) and file.tile[0].codec_name.startswith("ppm"):
+        return int(args[1])
+    # Pillow reads the two usual depths as they are: colours of 8 bits, or grey of 16
+    return 255 if file.mode == "RGB" else 65535
 
 
 def _check_finite(values: NDArray) -> None:

@@ -110,10 +110,12 @@ class MemberLogits:
 
     Args:
         ids: id of each sample, shape `(sample,)`
-        keys: content key of each sample, shape `(sample,)`
+        keys: key of each sample's bytes, shape `(sample,)`
         labels: class of each sample, shape `(sample,)`
         groups: group of each sample, shape `(sample,)`; None where the data has none
         logits: float32, shape `(sample, base, class)`
+        pixels: content key of each sample, shape `(sample,)`; None if it is not known
+        looks: perceptual hash of each sample, shape `(sample,)`; None if it is not known
     """
 
     ids: Tensor
@@ -121,18 +123,21 @@ class MemberLogits:
     labels: Tensor
     groups: Tensor | None
     logits: Tensor
+    pixels: Tensor | None = None
+    looks: Tensor | None = None
 
     @classmethod
     def of(cls, parts: Sequence[Samples], logits: Sequence[Tensor]) -> "MemberLogits":
         """Put the samples of several parts, such as folds, one after the other, with their logits."""
         ids, keys, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("ids", "keys", "labels"))
-        groups = [part.groups for part in parts if part.groups is not None]
-        return cls(ids, keys, labels, torch.cat(groups) if groups else None, torch.cat(list(logits)))
+        found = [[getattr(part, name) for part in parts] for name in ("groups", "pixels", "looks")]
+        groups, pixels, looks = (None if any(c is None for c in columns) else torch.cat(columns) for columns in found)
+        return cls(ids, keys, labels, groups, torch.cat(list(logits)), pixels, looks)
 
     @cached_property
     def units(self) -> Tensor | None:
         """The groups, with copies of an image in one, shape `(sample,)`; None where each sample is for itself."""
-        return join_copies(self.keys, self.groups)
+        return join_copies(self.keys if self.pixels is None else self.pixels, self.groups)
 
     def of_members(self, numbers: Sequence[int]) -> "MemberLogits":
         """Keep some members."""
@@ -207,11 +212,10 @@ def check_leakage(plan: StackPlan, members: Sequence[TrainedMember], folds: Sequ
         members: with their runs
         folds: the meta samples of each fold
     """
-    empty = torch.empty(0, dtype=torch.int64)
     parts = []
     for number, samples in enumerate(folds):
         records = {member.name: member.held_out[number].base.provenance for member in members}
-        parts.append(find_leakage(samples.keys, empty, records, samples.groups, None))
+        parts.append(find_leakage(samples, None, records))
     leakage = join_leakage(parts)
     refuse_leakage(leakage, plan.allow_leakage, plan.allow_unknown)
     return leakage
@@ -228,10 +232,9 @@ def overlaps_with_test(members: Sequence[TrainedMember], meta: Sequence[Samples]
     counts = {}
     for member in members:
         record = Provenance.of().union(*(run.base.provenance for run in member.tested))
-        counts[f"{member.name} was fitted"] = _known(samples, record.fitted, record.fitted_groups)
-        counts[f"{member.name} was selected"] = _known(samples, record.selected, record.selected_groups)
-    record = Provenance.of_samples(fitted=meta)
-    counts["the heads were fitted"] = _known(samples, record.fitted, record.fitted_groups)
+        counts[f"{member.name} was fitted"] = _known(samples, record, "fitted")
+        counts[f"{member.name} was selected"] = _known(samples, record, "selected")
+    counts["the heads were fitted"] = _known(samples, Provenance.of_samples(fitted=meta), "fitted")
     return [
         f"{what} on copies of {count} of the test samples, or on others of their groups: numbers look better than they "
         f"are"
@@ -240,11 +243,8 @@ def overlaps_with_test(members: Sequence[TrainedMember], meta: Sequence[Samples]
     ]
 
 
-def _known(samples: Samples, keys: Tensor, groups: Tensor) -> int:
-    known = torch.isin(samples.keys, keys)
-    if samples.groups is not None:
-        known |= torch.isin(samples.groups, groups)
-    return int(known.sum())
+def _known(samples: Samples, record: Provenance, role: str) -> int:
+    return int((record.knows(samples, role) | record.knows_group(samples, role)).sum())
 
 
 class LogitSource:

@@ -176,8 +176,7 @@ class Stack:
         name = self.chosen
         members, head, module = self._parts(name)
         bases = [run.base for member in members for run in member.tested]
-        groups = [self.meta.groups] if self.meta.groups is not None else []
-        seen = Provenance.of(calibrated=[self.meta.keys], calibrated_groups=groups)
+        seen = Provenance.of_columns("calibrated", self.meta)
         return stack_checkpoint(
             {member.name: [run.base.path for run in member.tested] for member in members},
             bases[0].info,

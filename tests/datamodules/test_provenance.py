@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.provenance import ROLES, Provenance, array_keys, bytes_key, fingerprint, sample_ids
+from datamodules.provenance import (
+    ROLES,
+    Provenance,
+    array_keys,
+    array_pixel_keys,
+    bytes_key,
+    fingerprint,
+    pixel_key,
+    sample_ids,
+)
 from datamodules.samples import Samples, TensorSource
 
 
@@ -46,6 +55,18 @@ def test_bytes_key__changes_with_a_byte():
     assert bytes_key(b"image") != bytes_key(b"imagf")
 
 
+def test_pixel_key__is_of_the_picture_and_its_shape():
+    grey = np.random.default_rng(0).integers(0, 256, (6, 4), dtype=np.uint8)
+    key = pixel_key(grey)
+    colour = np.repeat(grey[..., None], 3, axis=2)
+    assert {pixel_key(colour), pixel_key(grey[..., None]), pixel_key(grey.astype(np.uint16) * 257)} == {key}
+    changed = colour.copy()
+    changed[5, 3, 2] ^= 1
+    others = [grey.reshape(4, 6), grey.T, grey[::-1], grey.astype(np.uint16), changed]
+    assert len({key, *map(pixel_key, others)}) == 6
+    assert array_pixel_keys(np.stack([colour, changed])).tolist() == [key, pixel_key(changed)]
+
+
 def test_provenance__union_keeps_both_sides():
     left = Provenance.of([torch.tensor([1, 2])], [torch.tensor([3])])
     right = Provenance.of([torch.tensor([2, 4])], [])
@@ -66,8 +87,9 @@ def test_provenance__survives_a_checkpoint(tmp_path):
 def test_provenance__of_samples_holds_keys_and_groups():
     source = TensorSource(torch.zeros(4, 1, 2, 2, dtype=torch.uint8))
     number = torch.arange(4)
-    samples = Samples(source, number, number, number, number + 10, list("abcd"), groups=torch.tensor([7, 7, 8, 9]))
-    plain = replace(samples, groups=None)
+    further = {"groups": torch.tensor([7, 7, 8, 9]), "pixels": number + 20, "looks": number}
+    samples = Samples(source, number, number, number, number + 10, list("abcd"), **further)
+    plain = replace(samples, groups=None, pixels=None, looks=None)
     record = Provenance.of_samples([samples.subset([0, 1])], [samples.subset([2]), plain.subset([3])], [plain])
     assert {name: getattr(record, name).tolist() for name in ROLES} == {
         "fitted": [10, 11],
@@ -76,6 +98,13 @@ def test_provenance__of_samples_holds_keys_and_groups():
         "fitted_groups": [7],
         "selected_groups": [8],
         "calibrated_groups": [],
+        "fitted_pixels": [20, 21],
+        "selected_pixels": [22],
+        "calibrated_pixels": [],
+        # 0 is the look of an image that has none
+        "fitted_looks": [1],
+        "selected_looks": [2],
+        "calibrated_looks": [],
     }
 
 

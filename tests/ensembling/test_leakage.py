@@ -2,9 +2,17 @@ import pytest
 import torch
 
 from datamodules.provenance import Provenance
+from datamodules.samples import Samples, TensorSource
 from ensembling.leakage import Leakage, LeakageError, find_leakage, join_leakage, refuse_leakage
 
-NONE = torch.empty(0, dtype=torch.int64)
+
+def of(keys, groups=None, **columns):
+    """Samples that are known by their keys alone."""
+    keys = torch.as_tensor(keys)
+    columns = {name: torch.as_tensor(column) for name, column in columns.items()}
+    groups = None if groups is None else torch.as_tensor(groups)
+    names = [f"{number}.png" for number in range(len(keys))]
+    return Samples(TensorSource(keys), torch.arange(len(keys)), keys, keys, keys, names, groups=groups, **columns)
 
 
 def record(fitted=(), selected=(), **roles):
@@ -13,14 +21,14 @@ def record(fitted=(), selected=(), **roles):
 
 
 def test_leakage__none_where_samples_differ():
-    leakage = find_leakage(torch.tensor([7, 8]), NONE, {"a": record([1, 2]), "b": record([3])})
+    leakage = find_leakage(of([7, 8]), None, {"a": record([1, 2]), "b": record([3])})
     assert not leakage.problems()
     assert not leakage.warnings()
     refuse_leakage(leakage, allow=False)
 
 
 def test_leakage__names_the_base_and_the_count():
-    leakage = find_leakage(torch.tensor([1, 2, 7, 7]), NONE, {"a": record([1, 2]), "b": record([7]), "c": record([9])})
+    leakage = find_leakage(of([1, 2, 7, 7]), None, {"a": record([1, 2]), "b": record([7]), "c": record([9])})
     assert leakage.fitted == {"a": 2, "b": 2}
     with pytest.raises(LeakageError, match="a was fitted on 2 of the meta-training samples; b was fitted on 2 .*"):
         refuse_leakage(leakage, allow=False)
@@ -28,7 +36,7 @@ def test_leakage__names_the_base_and_the_count():
 
 
 def test_leakage__selection_is_a_warning():
-    leakage = find_leakage(torch.tensor([5]), NONE, {"a": record([1], selected=[5])})
+    leakage = find_leakage(of([5]), None, {"a": record([1], selected=[5])})
     refuse_leakage(leakage, allow=False)
     assert leakage.warnings() == ["a was selected on 1 meta-training samples"]
 
@@ -36,7 +44,7 @@ def test_leakage__selection_is_a_warning():
 def test_leakage__unknown_images_are_refused_and_allowed_by_an_option_of_their_own():
     known = record([1])
     bases = {"a": known.union(Provenance.of(unknown=["x.safetensors"])), "b": known}
-    leakage = find_leakage(torch.tensor([5]), NONE, bases)
+    leakage = find_leakage(of([5]), None, bases)
     with pytest.raises(LeakageError, match=r"a was fitted on unknown images: x\.safetensors: .* option allow_unknown"):
         refuse_leakage(leakage, allow=False)
     refuse_leakage(leakage, allow=False, allow_unknown=True)
@@ -50,7 +58,7 @@ def test_leakage__unknown_images_are_refused_and_allowed_by_an_option_of_their_o
 
 def test_leakage__allowing_unknown_images_allows_no_overlap():
     with pytest.raises(LeakageError, match="a was fitted on 1 of the meta-training samples"):
-        refuse_leakage(find_leakage(torch.tensor([1]), NONE, {"a": record([1])}), allow=False, allow_unknown=True)
+        refuse_leakage(find_leakage(of([1]), None, {"a": record([1])}), allow=False, allow_unknown=True)
 
 
 def test_leakage__a_stack_from_before_says_that_bases_have_no_record():
@@ -58,7 +66,7 @@ def test_leakage__a_stack_from_before_says_that_bases_have_no_record():
 
 
 def test_leakage__validating_on_fitted_samples_is_a_warning():
-    leakage = find_leakage(torch.tensor([5]), torch.tensor([1, 2]), {"a": record([2])})
+    leakage = find_leakage(of([5]), of([1, 2]), {"a": record([2])})
     refuse_leakage(leakage, allow=False)
     assert leakage.warnings() == ["a was fitted on 1 of the samples that the stack is validated on"]
 
@@ -66,7 +74,7 @@ def test_leakage__validating_on_fitted_samples_is_a_warning():
 def test_leakage__other_samples_of_a_group_are_refused_and_told_apart():
     # samples 1 to 4 of the groups 10, 20, 20, 30; the base knows sample 1, and another one of group 20
     bases = {"a": record([1, 9], fitted_groups=[10, 20])}
-    leakage = find_leakage(torch.tensor([1, 2, 3, 4]), NONE, bases, torch.tensor([10, 20, 20, 30]))
+    leakage = find_leakage(of([1, 2, 3, 4], [10, 20, 20, 30]), None, bases)
     assert (leakage.fitted, leakage.fitted_groups) == ({"a": 1}, {"a": 2})
     with pytest.raises(
         LeakageError,
@@ -77,8 +85,7 @@ def test_leakage__other_samples_of_a_group_are_refused_and_told_apart():
 
 def test_leakage__groups_of_other_roles_are_warnings():
     bases = {"a": record(selected_groups=[10], calibrated=[2], calibrated_groups=[20], fitted_groups=[40])}
-    groups, val_groups = torch.tensor([10, 20, 20]), torch.tensor([30, 40])
-    leakage = find_leakage(torch.tensor([1, 2, 3]), torch.tensor([4, 5]), bases, groups, val_groups)
+    leakage = find_leakage(of([1, 2, 3], [10, 20, 20]), of([4, 5], [30, 40]), bases)
     refuse_leakage(leakage, allow=False)
     assert leakage.warnings() == [
         "a was selected on other samples of the groups of 1 meta-training samples",
@@ -89,11 +96,17 @@ def test_leakage__groups_of_other_roles_are_warnings():
 
 
 def test_leakage__groups_are_left_out_where_one_side_has_none():
-    assert find_leakage(torch.tensor([1]), NONE, {"a": record([2], fitted_groups=[10])}) == Leakage()
-    assert find_leakage(torch.tensor([1]), NONE, {"a": record([2])}, torch.tensor([10])) == Leakage()
+    assert find_leakage(of([1]), None, {"a": record([2], fitted_groups=[10])}) == Leakage()
+    assert find_leakage(of([1], [10]), None, {"a": record([2])}) == Leakage()
 
 
 def test_join__adds_up_folds():
     parts = [Leakage({"a": 1}, unknown=["b"]), Leakage({"a": 2, "c": 3}, {"a": 1}, unknown=["b"]), Leakage()]
     assert join_leakage(parts) == Leakage({"a": 3, "c": 3}, {"a": 1}, unknown=["b"])
     assert join_leakage([]) == Leakage()
+
+
+def test_leakage__a_copy_is_known_by_its_pixels_or_by_its_bytes():
+    bases = {"new": record([1, 2], fitted_pixels=[11, 12]), "old": record([1])}
+    samples = of([1, 7, 8], pixels=[11, 12, 18])
+    assert find_leakage(samples, None, bases).fitted == {"new": 2, "old": 1}
