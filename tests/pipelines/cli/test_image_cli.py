@@ -219,7 +219,7 @@ def test_monitor__the_mode_must_fit(tmp_path, capsys):
         ("every_n_epochs", 3),
         ("filename", "other"),
         ("dirpath", "elsewhere"),
-        ("save_last", "true"),
+        ("save_last", True),
     ],
 )
 def test_best_checkpoint__is_the_best_and_nothing_else(tmp_path, capsys, name, value):
