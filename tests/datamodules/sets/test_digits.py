@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from sklearn.datasets import load_digits
 
 from datamodules import Digits
@@ -21,3 +22,12 @@ def test_digits__pixels_are_scikit_learns():
 
 def test_digits__test_split_is_fixed():
     assert Digits(split_seed=5).fingerprint("test") == Digits().fingerprint("test")
+
+
+def test_test_fraction__is_the_share_of_all_images():
+    data = Digits(test_fraction=0.7, image_size=None)
+    counts = {name: len(samples) for name, samples in data.splits.items()}
+    assert counts["test"] == 1258
+    assert sum(counts.values()) == 1797
+    with pytest.raises(ValueError, match=r"--data.test_fraction must be in \(0, 1\), not 1"):
+        Digits(test_fraction=1.0)
