@@ -67,10 +67,10 @@ def stack_report(
 
     Returns:
         plain types only, None where something is undefined. An interval is `{"value", "low", "high"}`.
-        `models` (a row a model: `name`, `kind`, `metrics`, `temperature`, `calibrated`, `held_out`, `parameters`,
-        `ms_per_image`, `pareto`, `risk_coverage`, `rejection`), `best_member` (`held_out`, `test`), `differences`
-        (a row a head and reference), `diversity`, `worth`, `recommendation`, `leakage`, `notes`, and the samples,
-        replicates, level and seed behind them
+        `models` (a row a model: `name`, `kind`, `metrics` after its `temperature`, `uncalibrated` before, `held_out`,
+        `parameters`, `ms_per_image`, `pareto`, `risk_coverage`, `rejection`), `best_member` (`held_out`, `test`),
+        `differences` (a row a head and reference), `diversity`, `worth`, `recommendation`, `leakage`, `notes`, and the
+        samples, replicates, level and seed behind them
 
     Raises:
         ValueError: logits that are not finite or do not fit; the message names the model
@@ -83,9 +83,9 @@ def stack_report(
         raise ValueError(f"{', '.join(odd)}: predictions are needed on both test and held-out samples")
     temperatures = temperatures or {}
     draw = {"replicates": replicates, "seed": seed}
-    raw = bootstrap(test.models(), test.labels, METRICS, groups=test.groups, **draw)
     scaled = scale(test.models(), temperatures)
-    calibrated = bootstrap(scaled, test.labels, CALIBRATED, groups=test.groups, **draw)
+    delivered = bootstrap(scaled, test.labels, METRICS, groups=test.groups, **draw)
+    uncalibrated = bootstrap(test.models(), test.labels, CALIBRATED, groups=test.groups, **draw)
     kept = scale(held_out.models(), temperatures)
     chosen_on = bootstrap(kept, held_out.labels, COMPARED, groups=held_out.groups, **draw)
     members, heads = list(test.members), by_simplicity(list(test.heads))
@@ -102,9 +102,9 @@ def stack_report(
             {
                 "name": name,
                 "kind": "member" if name in test.members else "head",
-                "metrics": {metric: raw.metric(name, metric) for metric in METRICS},
+                "metrics": {metric: delivered.metric(name, metric) for metric in METRICS},
                 "temperature": temperatures.get(name),
-                "calibrated": {metric: calibrated.metric(name, metric) for metric in CALIBRATED}
+                "uncalibrated": {metric: uncalibrated.metric(name, metric) for metric in CALIBRATED}
                 if name in temperatures
                 else None,
                 "held_out": {metric: chosen_on.metric(name, metric) for metric in COMPARED},
@@ -115,11 +115,11 @@ def stack_report(
                 "rejection": None if limit is None else _rejection(limit, probabilities, test.labels),
             }
         )
-    by_accuracy = max(members, key=lambda name: (raw.points[name]["accuracy"], -raw.points[name]["nll"]))
+    by_accuracy = max(members, key=lambda name: (delivered.points[name]["accuracy"], -delivered.points[name]["nll"]))
     present = test.labels.unique()
     chosen_from = LEAKED if (leakage or {}).get("allowed") else HELD_OUT
     recommendation = recommend(chosen_on, members, heads, chosen_from)
-    differences = _differences(test, raw, calibrated, heads, best, temperatures)
+    differences = _differences(test, delivered, uncalibrated, heads, best, temperatures)
     stays = keep or recommendation.model
     against = notes_against(next(row for row in rows if row["name"] == stays), differences, chosen_on.units)
     return {
@@ -127,7 +127,7 @@ def stack_report(
         "held_out_samples": len(held_out.labels),
         "classes": test.members[members[0]].shape[1],
         "classes_present": len(present),
-        "groups": None if test.groups is None else raw.units,
+        "groups": None if test.groups is None else delivered.units,
         "replicates": replicates,
         "level": LEVEL,
         "seed": seed,
@@ -138,28 +138,29 @@ def stack_report(
         "worth": worth(
             held_out.members,
             held_out.labels,
-            calibrated_pool(pool, held_out.labels) if temperatures else pool,
+            calibrated_pool(pool, held_out.labels, held_out.groups) if temperatures else pool,
             greedy_weights,
             groups=held_out.groups,
             **draw,
         ),
         "recommendation": asdict(recommendation),
         "leakage": {"allowed": [], "warnings": [], **(leakage or {})},
-        "notes": [*notes, *against, *notes_on_samples(test, held_out, raw, chosen_on, present)],
+        "notes": [*notes, *against, *notes_on_samples(test, held_out, delivered, chosen_on, present)],
     }
 
 
-def calibrated_pool(pool: Pool, labels: Tensor) -> Pool:
-    """Give each pooled prediction its best temperature, so that a member's worth is not what a temperature could give.
+def calibrated_pool(pool: Pool, labels: Tensor, groups: Tensor | None = None) -> Pool:
+    """Give each pooled prediction its temperature, so that a member's worth is not what a temperature could give.
 
     Args:
         pool: from members' logits `(sample, base, class)` to logits `(sample, class)`
         labels: of the same samples, int64, shape `(sample,)`
+        groups: of the same samples, shape `(sample,)`; None takes each for itself
     """
 
     def pooled(logits: Tensor) -> Tensor:
         found = pool(logits)
-        return found.double() / fit_temperature(found, labels)
+        return found.double() / fit_temperature(found, labels, groups)
 
     return pooled
 
@@ -183,8 +184,8 @@ def _costs(members: Sequence[str], heads: Sequence[str], measured: Mapping[str, 
 
 def _differences(
     test: Predictions,
-    raw: Bootstrap,
-    calibrated: Bootstrap,
+    delivered: Bootstrap,
+    uncalibrated: Bootstrap,
     heads: Sequence[str],
     best: str,
     temperatures: Mapping[str, float],
@@ -202,9 +203,9 @@ def _differences(
                     "model": name,
                     "reference": reference,
                     "to": other,
-                    "accuracy": raw.difference(name, other, "accuracy"),
-                    "nll": raw.difference(name, other, "nll"),
-                    "nll_calibrated": calibrated.difference(name, other, "nll") if both else None,
+                    "accuracy": delivered.difference(name, other, "accuracy"),
+                    "nll": delivered.difference(name, other, "nll"),
+                    "nll_uncalibrated": uncalibrated.difference(name, other, "nll") if both else None,
                     "only_this_right": int((correct[name] & ~correct[other]).sum()),
                     "only_other_right": int((~correct[name] & correct[other]).sum()),
                     "mcnemar_p": mcnemar(correct[name], correct[other]),

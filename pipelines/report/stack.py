@@ -101,22 +101,22 @@ def name_cell(row: Mapping[str, Any], name: str = "name") -> TableCell:
 
 
 def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> Table:
-    """Build the table of members and heads."""
+    """Build the table of members and heads, each after its temperature."""
     recommended = dict_at(dict(report), "recommendation").get("model")
-    calibrated = ["nll", "ece"] if any(dict_at(dict(model), "calibrated") for model in models) else []
+    scaled = ["nll", "ece"] if any(uncalibrated(model) for model in models) else []
     rows = []
     for model in models:
         name = str(model.get("name", "–"))
         shown = f"{name} (recommended)" if name == recommended else name
-        metrics = dict_at(dict(model), "metrics")
+        metrics = delivered(model)
         pareto = {True: "on the front", False: "no"}.get(model.get("pareto"), "–")  # type: ignore[arg-type]
         rows.append(
             [
                 TableCell(shown, name),
                 TableCell(str(model.get("kind", "–")), str(model.get("kind", ""))),
                 *(interval(metrics, metric) for metric in SHOWN_METRICS),
-                *[number(model.get("temperature"), 3)] * bool(calibrated),
-                *(interval(dict_at(dict(model), "calibrated"), metric) for metric in calibrated),
+                *[number(model.get("temperature"), 3)] * bool(scaled),
+                *(interval(uncalibrated(model), metric) for metric in scaled),
                 number(model.get("parameters")),
                 number(model.get("ms_per_image"), 3),
                 TableCell(pareto, pareto),
@@ -126,8 +126,8 @@ def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]])
         "model",
         "kind",
         *map(spoken, SHOWN_METRICS),
-        *["temperature"] * bool(calibrated),
-        *(f"{metric} calibrated" for metric in calibrated),
+        *["temperature"] * bool(scaled),
+        *(f"{metric} at temperature 1" for metric in scaled),
         "parameters",
         "ms an image",
         "Pareto front",
@@ -136,6 +136,17 @@ def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]])
     samples = report.get("samples")
     count = f" on {samples:,} test samples" if isinstance(samples, int) else ""
     return Table(f"members and heads{count}, with 95 % bootstrap intervals", columns, rows, numeric)
+
+
+def delivered(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's metrics after its temperature; results of earlier versions hold these apart."""
+    return dict_at(dict(model), "metrics") | dict_at(dict(model), "calibrated")
+
+
+def uncalibrated(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's metrics before its temperature; none if it has no temperature."""
+    before = "metrics" if dict_at(dict(model), "calibrated") else "uncalibrated"
+    return dict_at(dict(model), before)
 
 
 def members_table(run: ComparedRun) -> Table:
@@ -156,12 +167,23 @@ def differences_table(differences: Sequence[Mapping[str, Any]]) -> Table:
         [
             name_cell(row, "model"),
             name_cell(row, "to"),
-            *(interval(row, name) for name in ("accuracy", "nll", "nll_calibrated")),
+            interval(row, "accuracy"),
+            interval(row, "nll_calibrated" if row.get("nll_calibrated") else "nll"),
+            interval(row, "nll" if row.get("nll_calibrated") else "nll_uncalibrated"),
             *(number(row.get(name)) for name in ("only_this_right", "only_other_right", "mcnemar_p")),
         ]
         for row in differences
     ]
-    columns = ["model", "less", "accuracy", "nll", "nll calibrated", "only it right", "only other right", "McNemar's p"]
+    columns = [
+        "model",
+        "less",
+        "accuracy",
+        "nll",
+        "nll at temperature 1",
+        "only it right",
+        "only other right",
+        "McNemar's p",
+    ]
     return Table("paired differences, with 95 % intervals", columns, rows, [False, False, *[True] * 6])
 
 

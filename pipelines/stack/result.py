@@ -107,8 +107,8 @@ class Stack:
     @cached_property
     def temperatures(self) -> dict[str, float]:
         """Of each model, fitted on held-out samples."""
-        models = self.held_out.models().items()
-        return {name: fit_temperature(rows, self.meta.labels) for name, rows in models if self.plan.calibrate}
+        models = self.held_out.models().items() if self.plan.calibrate else ()
+        return {name: fit_temperature(rows, self.meta.labels, self.meta.units) for name, rows in models}
 
     @cached_property
     def thresholds(self) -> dict[str, Thresholds]:

@@ -88,7 +88,7 @@ def second_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     notes = overlaps + notes_on_labels(names, test, list(data.dataset.class_names))
     if plan.max_ms_per_image is not None:
         # without temperatures, the NLL of a mean measures how unsure its members are, not how often they are wrong
-        sure = calibrated_bases(meta.logits, meta.labels) if plan.calibrate else meta.logits
+        sure = calibrated_bases(meta.logits, meta.labels, meta.units) if plan.calibrate else meta.logits
         kept = prune_to_budget(speed, plan.max_ms_per_image, mean_score(sure, meta.labels))
         if left := [name for name in names if name not in kept]:
             if plan.keep in left:

@@ -33,7 +33,7 @@ def print_stack_report(console: Console, report: Mapping[str, Any], title: str) 
         report: what `stack_report` returned
         title: such as the experiment's name
     """
-    calibrated = [calibration_table] * any(row["calibrated"] for row in report["models"])
+    calibrated = [calibration_table] * any(row["uncalibrated"] for row in report["models"])
     for build in (models_table, *calibrated, differences_table, members_table, cost_table):
         console.print(build(report, title))
     print_leakage(console, dict(report))
@@ -43,7 +43,7 @@ def print_stack_report(console: Console, report: Mapping[str, Any], title: str) 
 
 
 def models_table(report: Mapping[str, Any], title: str) -> Table:
-    """Build the table of all models' metrics on the test split, before any temperature.
+    """Build the table of all models' metrics on the test split, each as it is delivered: after its temperature.
 
     Args:
         report: what `stack_report` returned
@@ -66,12 +66,12 @@ def calibration_table(report: Mapping[str, Any], title: str) -> Table:
         report: what `stack_report` returned
         title: such as the experiment's name
     """
-    columns = [f"{TITLES[metric]}{when}" for metric in ("nll", "brier", "ece") for when in ("", " at T")]
+    columns = [f"{TITLES[metric]}{when}" for metric in ("nll", "brier", "ece") for when in (" at T=1", " at T")]
     table = _table(report, f"{title}: calibration by temperature", "model", "T", *columns)
-    table.caption = f"T is fitted on {_kind(report)} samples, never on test"
+    table.caption = f"T is fitted on {_kind(report)} samples, never on test; all other tables show the models at T"
     for row in _rows(table, report):
-        after = row["calibrated"] or {}
-        cells = [_cell(values.get(metric)) for metric in ("nll", "brier", "ece") for values in (row["metrics"], after)]
+        before = row["uncalibrated"] or {}
+        cells = [_cell(values.get(metric)) for metric in ("nll", "brier", "ece") for values in (before, row["metrics"])]
         table.add_row(_name(report, row["name"]), _number(row["temperature"], ".3f"), *cells)
     return table
 
@@ -83,9 +83,9 @@ def differences_table(report: Mapping[str, Any], title: str) -> Table:
         report: what `stack_report` returned
         title: such as the experiment's name
     """
-    metrics = {"accuracy": "accuracy", "nll": "NLL", "nll_calibrated": "NLL at T"}
-    if not any(row["nll_calibrated"] for row in report["differences"]):
-        del metrics["nll_calibrated"]
+    metrics = {"accuracy": "accuracy", "nll": "NLL", "nll_uncalibrated": "NLL at T=1"}
+    if not any(row["nll_uncalibrated"] for row in report["differences"]):
+        del metrics["nll_uncalibrated"]
     columns = ("model", *metrics.values(), "right alone", "McNemar p")
     table = _table(report, f"{title}: paired differences on the test split", *columns)
     best = report["best_member"]
@@ -119,7 +119,7 @@ def members_table(report: Mapping[str, Any], title: str) -> Table:
     table = _table(report, f"{title}: worth and diversity of members", *columns)
     table.caption = (
         "Without: how much the mean of the members' probabilities changes if the member is left out"
-        f"{', each mean at its T' * any(row['calibrated'] for row in report['models'])}, on\n"
+        f"{', each mean at its T' * any(row['uncalibrated'] for row in report['models'])}, on\n"
         f"{report['held_out_samples']:,} {_kind(report)} samples; * the 95 % interval leaves out 0.\n"
         "Greedy: its share in the greedy selection. The rest: means over its pairs with the others on\n"
         "test (predict other classes, correlation of errors, both wrong)."

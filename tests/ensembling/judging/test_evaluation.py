@@ -52,14 +52,16 @@ def test_stack_report__metrics_are_those_of_each_model():
         assert {m: values[m]["value"] for m in METRICS} == pytest.approx({m: expected[m] for m in METRICS}, abs=1e-6)
 
 
-def test_stack_report__calibrated_is_after_the_temperature():
+def test_stack_report__metrics_are_those_after_the_temperature():
     test = predictions()
     result = report(test, temperatures={"m0": 2.0})
-    expected = classification_metrics(test.members["m0"] / 2, test.labels)
-    after = row(result, "m0")["calibrated"]
-    assert {m: after[m]["value"] for m in after} == pytest.approx({m: expected[m] for m in after}, abs=1e-6)
-    assert set(after) == {"nll", "brier", "ece"}
-    assert row(result, "m1")["calibrated"] is None
+    for entry, temperature in (("metrics", 2), ("uncalibrated", 1)):
+        expected = classification_metrics(test.members["m0"].double() / temperature, test.labels)
+        values = row(result, "m0")[entry]
+        assert {m: values[m]["value"] for m in values} == pytest.approx({m: expected[m] for m in values}, abs=1e-6)
+    assert set(row(result, "m0")["uncalibrated"]) == {"nll", "brier", "ece"}
+    assert set(row(result, "m0")["metrics"]) == set(METRICS)
+    assert row(result, "m1")["uncalibrated"] is None
     assert row(result, "m1")["temperature"] is None
 
 
@@ -89,14 +91,12 @@ def test_stack_report__differences_are_paired():
     difference = result["differences"][2]
     expected = bootstrap(test.models(), test.labels, ["accuracy", "nll"], 60)
     assert difference["accuracy"] == expected.difference("logistic", "m0", "accuracy")
-    assert difference["nll"] == expected.difference("logistic", "m0", "nll")
+    assert difference["nll_uncalibrated"] == expected.difference("logistic", "m0", "nll")
     scaled = {name: test.models()[name].double() / t for name, t in temperatures.items()}
-    assert difference["nll_calibrated"] == bootstrap(scaled, test.labels, ["nll"], 60).difference(
-        "logistic", "m0", "nll"
-    )
+    assert difference["nll"] == bootstrap(scaled, test.labels, ["nll"], 60).difference("logistic", "m0", "nll")
     gained = difference["only_this_right"] - difference["only_other_right"]
     assert gained / 300 == pytest.approx(difference["accuracy"]["value"])
-    assert result["differences"][0]["nll_calibrated"] is None
+    assert result["differences"][0]["nll_uncalibrated"] is None
 
 
 def test_stack_report__cost_of_a_head_is_that_of_all_members():

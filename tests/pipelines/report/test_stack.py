@@ -17,11 +17,11 @@ def interval(value, width=0.01):
 def model(name, kind, accuracy, **facts):
     metrics = {
         "accuracy": interval(accuracy),
-        "nll": interval(0.5),
+        "nll": interval(0.4),
         "auroc": {"value": None, "low": None, "high": None},
     }
-    calibrated = {"nll": interval(0.4), "ece": interval(0.02)}
-    return {"name": name, "kind": kind, "metrics": metrics, "calibrated": calibrated, "temperature": 1.25, **facts}
+    before = {"nll": interval(0.5), "ece": interval(0.02)}
+    return {"name": name, "kind": kind, "metrics": metrics, "uncalibrated": before, "temperature": 1.25, **facts}
 
 
 STACK = {
@@ -68,14 +68,28 @@ def test_stack_section__all_that_the_report_holds(tmp_path):
 
 
 def test_stack_section__columns_of_calibration_only_where_there_was_one(tmp_path):
-    names = {"temperature", "nll calibrated", "ece calibrated"}
+    names = {"temperature", "nll at temperature 1", "ece at temperature 1"}
     _, tables, _ = section_of(tmp_path, stack=STACK)
     assert names <= set(tables["members"].columns)
-    raw = [row | {"calibrated": None, "temperature": None} for row in STACK["models"]]
+    raw = [row | {"uncalibrated": None, "temperature": None} for row in STACK["models"]]
     _, tables, _ = section_of(tmp_path, stack=STACK | {"models": raw})
     table = tables["members"]
     assert not names & set(table.columns)
     assert len(table.columns) == len(table.numeric) == len(table.rows[0])
+
+
+def test_stack_section__shows_what_is_delivered_also_of_an_earlier_version(tmp_path):
+    earlier = {"name": "mlp", "metrics": {"nll": interval(0.5), "accuracy": interval(0.8)}, "temperature": 1.25}
+    models = [earlier | {"calibrated": {"nll": interval(0.4)}}, earlier | {"name": "cnn"}, STACK["models"][2]]
+    differences = [
+        {"model": "mlp", "nll": interval(0.2), "nll_calibrated": interval(0.1)},
+        {"model": "cnn", "nll": interval(0.1), "nll_uncalibrated": interval(0.2)},
+    ]
+    _, tables, _ = section_of(tmp_path, stack=STACK | {"models": models, "differences": differences})
+    columns = tables["members"].columns
+    found = [[row[columns.index(name)] for name in ("nll", "nll at temperature 1")] for row in shown(tables["members"])]
+    assert found == [["0.4000", "0.5000"], ["0.5000", "–"], ["0.4000", "0.5000"]]
+    assert [row[3:5] for row in shown(tables["paired"])] == [["0.1000", "0.2000"]] * 2
 
 
 def test_stack_section__leakage_is_said_of_all_heads(tmp_path):

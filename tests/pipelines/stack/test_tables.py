@@ -61,9 +61,12 @@ def test_calibration_table__before_and_after():
     result = full()
     values, _ = cells(render(tables.calibration_table(result, "demo")), "logistic")
     row = result["models"][5]
-    assert values[1:4] == ["1.700", f"{row['metrics']['nll']['value']:.4f}", f"{row['calibrated']['nll']['value']:.4f}"]
+    nll = [f"{row[entry]['nll']['value']:.4f}" for entry in ("uncalibrated", "metrics")]
+    assert values[1:4] == ["1.700", *nll]
+    # the table of models shows what is delivered
+    assert cells(render(tables.models_table(result, "demo")), "logistic")[0][5] == nll[1]
     values, _ = cells(render(tables.calibration_table(report(), "demo")), "logistic")
-    assert (values[1], values[3]) == ("–", "–")
+    assert (values[1], values[2]) == ("–", "–")
 
 
 def test_differences_table__marks_what_leaves_out_zero():
