@@ -10,7 +10,8 @@ class Reject:
     """What to accept of a stack's predictions; nothing is rejected if neither is given.
 
     Args:
-        accuracy: wanted among the accepted, in (0, 1]; as few as needed are rejected
+        accuracy: wanted among the accepted of new images, with a confidence of 95 %, in (0, 1]; as few as possible are
+            rejected, or all where held-out samples are too few to promise it
         coverage: share of images to accept, in (0, 1]; the least certain are rejected
         per_class: one threshold for each predicted class, each of which must reach the wanted accuracy or coverage
     """

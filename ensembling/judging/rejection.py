@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ensembling.judging.bounded_accuracy import promised, what_it_would_take
 from ensembling.judging.reject import Reject
 from measures.risk_coverage import aurc, error_curve
 
@@ -16,11 +17,8 @@ from measures.risk_coverage import aurc, error_curve
 NOTHING = 2.0
 # thresholds lie at most this share below the confidence they were chosen at: rounding must not reject what was accepted
 SLACK = 1e-6
-# held-out samples that a threshold must rest on
+# held-out samples that a class's threshold for a coverage must rest on
 MIN_SAMPLES = 20
-# with fewer held-out samples of one class, its threshold for an accuracy is likely to be too low: of those that reach
-# the accuracy, the one that accepts most is taken
-FEW_SAMPLES = 200
 CURVE_POINTS = 100
 
 
@@ -70,52 +68,56 @@ def fit_thresholds(
     labels: Tensor,
     class_names: Sequence[str] | None = None,
     min_samples: int = MIN_SAMPLES,
+    groups: Tensor | None = None,
 ) -> Thresholds:
-    """Choose the thresholds that reach a wanted accuracy or coverage on held-out samples.
+    """Choose the thresholds that reach a wanted accuracy on new images, or a coverage on held-out samples.
 
-    Of the thresholds that reach it the one that accepts most is taken (for a coverage: that accepts least). A class
-    that is predicted for fewer than `min_samples` held-out samples gets the threshold of all classes together.
+    The accuracy is reached with a confidence of 95 %; see `bounded_accuracy`. For a coverage, of the thresholds that
+    reach it the one that accepts least is taken; a class that is predicted for fewer than `min_samples` held-out
+    samples then gets the threshold of all classes together.
 
     Args:
         reject: what is wanted
         probabilities: calibrated, of held-out samples, shape `(sample, class)`
         labels: int64, shape `(sample,)`
         class_names: for the notes
-        min_samples: held-out samples that a threshold for an accuracy must accept, if there are as many
+        min_samples: held-out samples that a class's threshold for a coverage must rest on
+        groups: samples of one group tell as much as one sample together, shape `(sample,)`; None takes each for itself
 
     Returns:
-        the thresholds; where the accuracy is out of reach, one that accepts nothing, and a note
+        the thresholds; where the accuracy cannot be promised, one that accepts nothing, and a note
     """
     if not reject.wanted:
         return Thresholds()
     confidence, top = probabilities.double().max(1)
     correct = (top == labels).numpy()
     scores, predicted = confidence.numpy(), top.numpy()
-    value, note = _threshold(reject, scores, correct, min_samples)
+    units = np.arange(len(labels)) if groups is None else groups.numpy()
+
+    def threshold(chosen: NDArray[np.bool_]) -> tuple[float, str | None]:
+        if reject.coverage is not None:
+            return covering(reject.coverage, scores[chosen]), None
+        assert reject.accuracy is not None
+        weight = len(np.unique(units[chosen])) / max(chosen.sum(), 1)
+        return bounded_accuracy(reject.accuracy, scores[chosen], correct[chosen], weight)
+
+    everything = np.ones(len(labels), dtype=bool)
     if not reject.per_class:
+        value, note = threshold(everything)
         return Thresholds("global", [value], [note] if note else [])
-    values, notes, few, rough = [], [], [], []
+    values, notes, few = [], [], []
     for label in range(probabilities.shape[1]):
         name = str(label) if class_names is None else class_names[label]
         chosen = predicted == label
-        if chosen.sum() < min_samples:
-            values.append(value)
-            few.append(name)
-            continue
-        own, out_of_reach = _threshold(reject, scores[chosen], correct[chosen], min_samples)
-        values.append(own)
-        if reject.accuracy is not None and chosen.sum() < FEW_SAMPLES and not out_of_reach:
-            rough.append(name)
-        notes += [f"{name}: {out_of_reach}"] if out_of_reach else []
+        seldom = reject.coverage is not None and int(chosen.sum()) < min_samples
+        value, note = threshold(everything if seldom else chosen)
+        values.append(value)
+        few += [name] * seldom
+        notes += [f"{name}: {note}"] if note else []
     if few:
         notes.append(
             f"fewer than {min_samples} held-out samples are predicted to be {', '.join(few)}: the threshold of all "
-            f"classes together is used" + (f" ({note})" if note else "")
-        )
-    if rough:
-        notes.append(
-            f"fewer than {FEW_SAMPLES} held-out samples are predicted to be {', '.join(rough)}: on new images the "
-            f"accuracy of what is accepted is likely to be below {reject.accuracy:g}"
+            f"classes together is used"
         )
     return Thresholds("class-wise", values, notes)
 
@@ -146,25 +148,38 @@ def risk_coverage(probabilities: Tensor, labels: Tensor, points: int = CURVE_POI
     }
 
 
-def _threshold(
-    reject: Reject, confidence: NDArray[np.float64], correct: NDArray[np.bool_], min_samples: int
+def covering(coverage: float, confidence: NDArray[np.float64]) -> float:
+    """Return the highest threshold that accepts a share of samples.
+
+    Args:
+        coverage: the share
+        confidence: of each sample, shape `(sample,)`
+    """
+    accepted, _, thresholds = error_curve(confidence, np.ones_like(confidence, dtype=bool))
+    # rounding must not ask for one sample more
+    return _below(thresholds, int(np.searchsorted(accepted, coverage * len(confidence) - 1e-9)))
+
+
+def bounded_accuracy(
+    accuracy: float, confidence: NDArray[np.float64], correct: NDArray[np.bool_], weight: float = 1.0
 ) -> tuple[float, str | None]:
+    """Return the lowest threshold above which an accuracy on new images is promised.
+
+    Args:
+        accuracy: wanted
+        confidence: of each held-out sample, shape `(sample,)`
+        correct: whether each prediction is right, shape `(sample,)`
+        weight: how many independent samples a sample counts for, at most 1
+
+    Returns:
+        the threshold, and a note where there is none: it then accepts nothing
+    """
     accepted, errors, thresholds = error_curve(confidence, correct)
-    if reject.coverage is not None:
-        # rounding must not ask for one sample more
-        place = int(np.searchsorted(accepted, reject.coverage * len(confidence) - 1e-9))
-        return _below(thresholds, place), None
-    assert reject.accuracy is not None
-    enough = accepted >= min(min_samples, len(confidence))
-    accuracy = 1 - errors / accepted
-    reaching = np.flatnonzero(enough & (accuracy >= reject.accuracy - 1e-12))
-    if len(reaching):
-        return _below(thresholds, int(reaching[-1])), None
-    best = int(np.argmax(np.where(enough, accuracy, -1)))
-    return NOTHING, (
-        f"an accuracy of {reject.accuracy:g} is out of reach on held-out samples: {accuracy[best]:.4f}, at a coverage "
-        f"of {accepted[best] / len(confidence):.3f}, is the most; nothing is accepted"
-    )
+    counted, wrong = (np.multiply(part, weight, dtype=np.float64) for part in (accepted, errors))
+    place = promised(accuracy, counted, wrong) if len(counted) else None
+    if place is None:
+        return NOTHING, f"{what_it_would_take(accuracy, counted, wrong)}; nothing is accepted"
+    return _below(thresholds, place), None
 
 
 def _below(thresholds: NDArray[np.float64], place: int) -> float:

@@ -117,7 +117,7 @@ class Stack:
             return {}
         classes = self.data.dataset.class_names
         return {
-            name: fit_thresholds(self.plan.reject, rows.softmax(1), self.meta.labels, classes)
+            name: fit_thresholds(self.plan.reject, rows.softmax(1), self.meta.labels, classes, groups=self.meta.units)
             for name, rows in scale(self.held_out.models(), self.temperatures).items()
         }
 

@@ -1,9 +1,12 @@
 import json
+import math
+import re
 
 import numpy as np
 import pytest
 import torch
 
+from ensembling.judging.bounded_accuracy import enough
 from ensembling.judging.rejection import NOTHING, Reject, Thresholds, fit_thresholds, risk_coverage
 
 
@@ -82,16 +85,41 @@ def test_risk_coverage__one_sample_and_perfect_predictions():
 # thresholds
 
 
-@pytest.mark.parametrize("accuracy", [0.5, 0.8, 0.9, 0.97])
-def test_fit_thresholds__accuracy_is_reached_with_the_most_coverage(accuracy):
-    probabilities, labels = predictions()
-    coverage, got = reached(fit_thresholds(Reject(accuracy=accuracy), probabilities, labels), probabilities, labels)
-    confidence, right = probabilities.max(1).values, probabilities.argmax(1) == labels
-    # every threshold there is, tried one by one
-    tried = [confidence >= value for value in confidence]
-    reaching = [chosen for chosen in tried if right[chosen].double().mean() >= accuracy and chosen.sum() >= 20]
-    assert got >= accuracy
-    assert coverage == pytest.approx(max(float(chosen.double().mean()) for chosen in reaching))
+def images(count, generator):
+    """Calibrated predictions of new images, and whether each is right."""
+    confidence = 1 - 0.5 * torch.rand(count, generator=generator, dtype=torch.float64) ** 3
+    return torch.stack([confidence, 1 - confidence], 1), (torch.rand(count, generator=generator) >= confidence).long()
+
+
+@pytest.mark.parametrize(("accuracy", "size"), [(0.9, 300), (0.95, 300), (0.95, 2000), (0.98, 2000)])
+def test_fit_thresholds__accuracy_holds_on_new_images(accuracy, size):
+    generator = torch.Generator().manual_seed(0)
+    new, _ = images(200_000, generator)
+    sure = new.max(1).values.sort(descending=True).values
+    among = sure.cumsum(0) / torch.arange(1, len(sure) + 1)
+    short, coverages, draws = 0, [], 150
+    for _ in range(draws):
+        thresholds = fit_thresholds(Reject(accuracy=accuracy), *images(size, generator))
+        accepted = int(thresholds.accepted(new).sum())
+        # the confidence of a calibrated prediction is its accuracy
+        short += accepted > 0 and float(among[accepted - 1]) < accuracy
+        coverages.append(accepted / len(new))
+    assert short <= 0.05 * draws
+    # and not by accepting nothing
+    possible = float((among >= accuracy).double().mean())
+    assert np.mean(coverages) > (0.6 if size > 1000 else 0.25) * possible
+
+
+def test_fit_thresholds__accuracy_that_is_just_missed_is_seldom_promised():
+    generator = torch.Generator().manual_seed(0)
+    promised, draws = 0, 200
+    for _ in range(draws):
+        confidence = torch.rand(1000, generator=generator, dtype=torch.float64) / 2 + 0.5
+        # right as often whatever the confidence, and a little too seldom
+        wrong = (torch.rand(1000, generator=generator) > 0.9499).long()
+        probabilities = torch.stack([confidence, 1 - confidence], 1)
+        promised += fit_thresholds(Reject(accuracy=0.95), probabilities, wrong).values[0] < NOTHING
+    assert promised <= 0.05 * draws
 
 
 @pytest.mark.parametrize("coverage", [0.01, 0.5, 0.8, 1.0])
@@ -108,34 +136,63 @@ def test_fit_thresholds__a_tie_is_accepted_whole():
 
 
 def test_fit_thresholds__accuracy_out_of_reach_accepts_nothing_and_says_so():
-    probabilities, labels = binary([0.9] * 30 + [0.8] * 30, [True] * 27 + [False] * 3 + [False] * 30)
+    probabilities, labels = binary([0.9] * 60 + [0.8] * 60, [True] * 54 + [False] * 6 + [False] * 60)
     thresholds = fit_thresholds(Reject(accuracy=0.95), probabilities, labels)
     assert thresholds.values == [NOTHING]
     assert not thresholds.accepted(torch.eye(2)).any()
     assert thresholds.notes == [
-        "an accuracy of 0.95 is out of reach on held-out samples: 0.9000, at a coverage of 0.500, is the most; "
-        "nothing is accepted"
+        "an accuracy of 0.95 on new images cannot be promised with a confidence of 95%: on held-out samples 0.9000, at "
+        "a coverage of 0.500, is the most; nothing is accepted"
     ]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "wrong", "count", "needed"),
+    [
+        (0.95, 0, 58, r"by 58 held-out samples: it takes at least 59, all of them right; nothing is accepted"),
+        (0.99, 0, 100, r"it takes at least 299, all of them right"),
+        (0.95, 4, 100, r"on 100 held-out samples 0.9600, at a coverage of 1.000, is the most, for which it would take"),
+        (1.0, 0, 100, r"an accuracy of 1 cannot be promised by any number of held-out samples"),
+    ],
+)
+def test_fit_thresholds__says_how_many_samples_it_would_take(accuracy, wrong, count, needed):
+    probabilities, labels = binary([0.9] * count, [False] * wrong + [True] * (count - wrong))
+    thresholds = fit_thresholds(Reject(accuracy=accuracy), probabilities, labels)
+    assert thresholds.values == [NOTHING]
+    (note,) = thresholds.notes
+    assert re.search(needed, note)
+
+
+@pytest.mark.parametrize(("accuracy", "rate"), [(0.95, 0.0), (0.95, 0.03), (0.8, 0.1)])
+def test_fit_thresholds__so_many_samples_do(accuracy, rate):
+    for share, does in ((1.05, True), (0.5, False)):
+        count = math.ceil(enough(accuracy, rate) * share)
+        wrong = math.floor(count * rate)
+        probabilities, labels = binary([0.9] * count, [False] * wrong + [True] * (count - wrong))
+        assert (fit_thresholds(Reject(accuracy=accuracy), probabilities, labels).values[0] < NOTHING) is does
+
+
+def test_fit_thresholds__samples_of_a_group_count_once():
+    probabilities, labels = binary([0.9] * 240, [True] * 240)
+    assert fit_thresholds(Reject(accuracy=0.95), probabilities, labels).values[0] < NOTHING
+    groups = torch.arange(240) // 6
+    thresholds = fit_thresholds(Reject(accuracy=0.95), probabilities, labels, groups=groups)
+    assert thresholds.values == [NOTHING]
+    assert "by 40 held-out samples: it takes at least 59" in thresholds.notes[0]
 
 
 def test_fit_thresholds__a_lucky_few_do_not_make_an_accuracy():
     # the surest three are right, but three prove nothing
     probabilities, labels = binary([0.99] * 3 + [0.8] * 60, [True] * 3 + [True, False] * 30)
     assert fit_thresholds(Reject(accuracy=0.9), probabilities, labels).values == [NOTHING]
-    assert fit_thresholds(Reject(accuracy=0.9), probabilities, labels, min_samples=3).values[0] == pytest.approx(0.99)
-
-
-def test_fit_thresholds__fewer_held_out_samples_than_wanted_do():
-    probabilities, labels = binary([0.9, 0.8], [True, True])
-    assert fit_thresholds(Reject(accuracy=1.0), probabilities, labels).accepted(probabilities).all()
 
 
 def test_fit_thresholds__each_class_reaches_the_accuracy():
-    probabilities, labels = predictions(1000)
+    probabilities, labels = predictions(3000)
     # the model is far too sure of class 0
-    labels = torch.where((probabilities.argmax(1) == 0) & (torch.arange(1000) % 3 == 0), 3, labels)
+    labels = torch.where((probabilities.argmax(1) == 0) & (torch.arange(3000) % 3 == 0), 3, labels)
     common = fit_thresholds(Reject(accuracy=0.8), probabilities, labels)
-    own = fit_thresholds(Reject(accuracy=0.8, per_class=True), probabilities, labels, min_samples=5)
+    own = fit_thresholds(Reject(accuracy=0.8, per_class=True), probabilities, labels)
     top = probabilities.argmax(1)
     for label in range(4):
         accepted = own.accepted(probabilities) & (top == label)
@@ -145,11 +202,11 @@ def test_fit_thresholds__each_class_reaches_the_accuracy():
     assert (labels[first] == 0).double().mean() < 0.8
 
 
-def test_fit_thresholds__a_class_seen_too_seldom_gets_the_common_threshold():
+def test_fit_thresholds__a_class_seen_too_seldom_gets_the_common_threshold_for_a_coverage():
     probabilities, labels = predictions(300)
     probabilities = torch.cat([probabilities, torch.zeros(300, 1)], 1)
-    common = fit_thresholds(Reject(accuracy=0.9), probabilities, labels)
-    own = fit_thresholds(Reject(accuracy=0.9, per_class=True), probabilities, labels, list("abcde"))
+    common = fit_thresholds(Reject(coverage=0.9), probabilities, labels)
+    own = fit_thresholds(Reject(coverage=0.9, per_class=True), probabilities, labels, list("abcde"))
     assert own.values[4] == common.values[0]
     assert (
         own.notes[0]
@@ -157,11 +214,21 @@ def test_fit_thresholds__a_class_seen_too_seldom_gets_the_common_threshold():
     )
 
 
+def test_fit_thresholds__no_accuracy_is_promised_of_a_class_seen_too_seldom():
+    probabilities, labels = predictions(3000)
+    probabilities = torch.cat([probabilities, torch.zeros(3000, 1)], 1)
+    own = fit_thresholds(Reject(accuracy=0.8, per_class=True), probabilities, labels, list("abcde"))
+    assert own.values[4] == NOTHING
+    (note,) = own.notes
+    assert note.startswith("e: an accuracy of 0.8 on new images cannot be promised")
+    assert "by 0 held-out samples: it takes at least 14" in note
+
+
 def test_fit_thresholds__a_class_out_of_reach_is_named():
     probabilities, labels = binary([0.9] * 40, [False] * 40)
     thresholds = fit_thresholds(Reject(accuracy=0.9, per_class=True), probabilities, labels, ["cat", "dog"])
     assert thresholds.values == [NOTHING, NOTHING]
-    assert any(note.startswith("cat: an accuracy of 0.9 is out of reach") for note in thresholds.notes)
+    assert [note[:8] for note in thresholds.notes] == ["cat: an ", "dog: an "]
 
 
 def test_fit_thresholds__coverage_by_class():
@@ -202,15 +269,6 @@ def test_fit_thresholds__very_sure_models(coverage):
     probabilities, labels = binary(confidences, np.arange(40) < 30)
     thresholds = fit_thresholds(Reject(coverage=coverage), probabilities, labels)
     assert reached(thresholds, probabilities, labels)[0] == coverage
-    thresholds = fit_thresholds(Reject(accuracy=0.95), probabilities, labels)
-    # 31 of 40: one more is wrong
+    thresholds = fit_thresholds(Reject(accuracy=0.8), probabilities, labels)
+    # 31 of 40: a second error leaves too much doubt
     assert reached(thresholds, probabilities, labels) == (31 / 40, 30 / 31)
-
-
-def test_fit_thresholds__of_few_samples_a_class_are_said_to_be_rough():
-    probabilities, labels = predictions(300)
-    (note,) = fit_thresholds(Reject(accuracy=0.8, per_class=True), probabilities, labels).notes
-    assert "fewer than 200 held-out samples are predicted to be 0, 1, 2, 3" in note
-    assert fit_thresholds(Reject(coverage=0.8, per_class=True), probabilities, labels).notes == []
-    probabilities, labels = predictions(3000)
-    assert fit_thresholds(Reject(accuracy=0.8, per_class=True), probabilities, labels).notes == []
