@@ -1,291 +1,176 @@
-"""Metrics of models on the same samples, with bootstrap intervals and paired differences."""
+"""Many comparisons at once: intervals and claims that hold together, by the bootstrap of their greatest deviation."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.sparse import csc_array
-from scipy.stats import binomtest
-from torch import Tensor
+from scipy.special import ndtri
 
-from measures.calibration import ECE_BINS, confidence_bins, ece_by_chance
+from measures.influence import Floats
+from measures.intervals import LEVEL, MIN_UNITS, Interval, Measured, accuracy_difference, t_quantile
 
-METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "nll", "brier", "ece")
-LEVEL = 0.95
 REPLICATES = 1000
-# samples or groups that an interval must rest on: resamples of fewer hardly differ
-MIN_UNITS = 6
-# differences below this come from rounding logits to single precision
-ROUNDING = 1e-6
 # resampled weights held at once
 CHUNK = 2**23
-# the AUROC of many classes is resampled less often: additions a model, and the fewest replicates
-AUROC_WORK, AUROC_REPLICATES = 2 * 10**9, 200
-
-# value, low and high; None where undefined
-Interval = dict[str, float | None]
-Floats = NDArray[np.float64]
-Weights = NDArray[np.floating]
+# with very many models, differences of all pairs in all resamples, and the fewest resamples
+PAIRS_WORK, LEAST_REPLICATES = 10**9, 200
+Weights = NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
-class Bootstrap:
-    """Metrics of models, and the same metrics on resampled samples; every model saw the same resamples.
+def resample(units: int, replicates: int, seed: int) -> Iterator[Weights]:
+    """Draw units with replacement, as many as there are (Efron 1979), and count how often each was drawn.
 
     Args:
-        points: by model, by metric, on the samples as they are; NaN where undefined
-        replicates: by model, by metric, on each resample, shape `(replicate,)`
-        samples: how many there are
-        units: how many samples or groups were drawn from; a few say nothing about the spread
-        ece_by_chance: by model, the ECE that chance would explain; see `measures.calibration.ece_by_chance`
-    """
-
-    points: dict[str, dict[str, float]]
-    replicates: dict[str, dict[str, Floats]]
-    samples: int
-    units: int
-    ece_by_chance: Mapping[str, float] = field(default_factory=dict)
-
-    def metric(self, model: str, metric: str) -> Interval:
-        """Return a metric of a model with its 95 % interval."""
-        interval = self._interval(self.points[model][metric], self.replicates[model][metric], metric)
-        if metric == "ece" and interval["low"] is not None:
-            by_chance = self.points[model]["ece"] <= self.ece_by_chance.get(model, 0.0)
-            interval["low"] = 0.0 if by_chance else max(0.0, interval["low"])
-        return interval
-
-    def difference(self, model: str, other: str, metric: str) -> Interval:
-        """Return how much more one model has of a metric than another, with the paired 95 % interval.
-
-        Values that differ by rounding only count as equal, as those of one member and of a mean with all weight on it.
-        """
-        point = self.points[model][metric] - self.points[other][metric]
-        drawn = self.replicates[model][metric] - self.replicates[other][metric]
-        return self._interval(
-            0.0 if abs(point) < ROUNDING else point, np.where(np.abs(drawn) < ROUNDING, 0.0, drawn), metric
-        )
-
-    def _interval(self, point: float, replicates: Floats, metric: str) -> Interval:
-        if math.isnan(point):
-            return {"value": None, "low": None, "high": None}
-        if self.units < MIN_UNITS or np.isnan(replicates).all():
-            return {"value": point, "low": None, "high": None}
-        tail = (1 - LEVEL) / 2
-        low, high = (float(bound) for bound in np.nanquantile(replicates, [tail, 1 - tail]))
-        if metric == "ece":
-            # resampling raises a sum of absolute gaps: percentiles would lie above the value itself, so they are
-            # reflected at it (the basic bootstrap, which takes most of the bias off)
-            low, high = min(point, 2 * point - high), max(point, 2 * point - low)
-        return {"value": point, "low": low, "high": high}
-
-
-def bootstrap(
-    logits: Mapping[str, Tensor],
-    labels: Tensor,
-    metrics: Sequence[str] = METRICS,
-    replicates: int = REPLICATES,
-    seed: int = 0,
-    groups: Tensor | None = None,
-) -> Bootstrap:
-    """Compute metrics of models, and again on samples drawn with replacement (Efron 1979).
-
-    The draws follow from the number of samples, the groups and the seed alone, so that models compared in one call or
-    in several are compared on the same draws. With very many classes AUROC is resampled less often than the rest.
-
-    Args:
-        logits: by model, shape `(sample, class)`
-        labels: int64, shape `(sample,)`
-        metrics: some of METRICS
-        replicates: resamples
-        seed: of the draws
-        groups: whole groups are drawn, for samples that are not independent; shape `(sample,)`
-
-    Returns:
-        values and replicates of each model
-
-    Raises:
-        ValueError: logits that are not finite or do not fit the labels; the message names the model
-
-    Example:
-        >>> logits = {"sure": torch.eye(3)[[0, 1, 2, 0]] * 9}
-        >>> bootstrap(logits, torch.tensor([0, 1, 2, 1]), ["accuracy"]).metric("sure", "accuracy")["value"]
-        0.75
-    """
-    for name, rows in logits.items():
-        check_logits(name, rows, labels)
-    samples = len(labels)
-    ones = np.ones((samples, 1), np.float32)
-    points = {
-        name: {metric: float(values[0]) for metric, values in weighted_metrics(rows, labels, ones, metrics).items()}
-        for name, rows in logits.items()
-    }
-    _, unit = np.unique(np.arange(samples) if groups is None else groups.numpy(), return_inverse=True)
-    drawn = {name: {metric: np.full(replicates, np.nan) for metric in metrics} for name in logits}
-    classes = max((rows.shape[1] for rows in logits.values()), default=1)
-    ranked = max(AUROC_REPLICATES, AUROC_WORK // (classes * samples))
-    sums, ranks = [metric for metric in metrics if metric != "auroc"], [m for m in metrics if m == "auroc"]
-    done = 0
-    for weights in resample(unit, replicates, seed):
-        width = weights.shape[1]
-        # AUROC's counts are exact in single precision, which is faster
-        parts = [(sums, weights.astype(np.float64)), (ranks, weights[:, : max(0, ranked - done)])]
-        for name, rows in logits.items():
-            for part, given in parts:
-                if part and given.size:
-                    for metric, values in weighted_metrics(rows, labels, given, part).items():
-                        drawn[name][metric][done : done + given.shape[1]] = values
-        done += width
-    # the ECE by chance is needed for intervals only, and without resamples there are none
-    wanted = logits if "ece" in metrics and replicates else {}
-    chance = {name: ece_by_chance(rows, seed) for name, rows in wanted.items()}
-    return Bootstrap(points, drawn, samples, int(unit.max()) + 1, chance)
-
-
-def resample(unit: NDArray[np.intp], replicates: int, seed: int) -> Iterator[Weights]:
-    """Draw units with replacement, as many as there are, and count how often each sample was drawn.
-
-    Args:
-        unit: which unit each sample belongs to, numbered from 0, shape `(sample,)`
+        units: samples or groups
         replicates: resamples in all
         seed: of the draws
 
     Yields:
-        counts of a part of the resamples, shape `(sample, replicate)`
+        counts of a part of the resamples, shape `(unit, replicate)`
     """
     rng = np.random.default_rng(seed)
-    units = int(unit.max()) + 1
-    width = max(1, CHUNK // len(unit))
+    width = max(1, CHUNK // units)
     for start in range(0, replicates, width):
         counts = np.empty((min(width, replicates - start), units), np.float32)
         for row in counts:
             row[:] = np.bincount(rng.integers(0, units, units), minlength=units)
-        yield np.ascontiguousarray(counts.T[unit])
+        yield counts.T
 
 
-def weighted_metrics(
-    logits: Tensor, labels: Tensor, weights: Weights, metrics: Sequence[str] = METRICS
-) -> dict[str, Floats]:
-    """Compute metrics under many weightings of the samples; with weights of 1 they are `classification_metrics`.
+def less_best(
+    right: NDArray[np.bool_], best: int, unit: NDArray[np.intp] | None = None, seed: int = 0
+) -> list[Interval]:
+    """Return each model's accuracy less that of the best one, with 95 % intervals that hold together.
+
+    The best one was chosen on the same samples. So the intervals allow for every pair of models: their half width is
+    the quantile of the greatest difference of all pairs in resamples, each by its standard error (Tukey 1953; Westfall
+    and Young 1993). Of models that are equally good, one is shown as worse in 5 % of cases, however many there are.
 
     Args:
-        logits: shape `(sample, class)`
-        labels: int64, shape `(sample,)`
-        weights: how often each sample counts, shape `(sample, replicate)`
-        metrics: some of METRICS
+        right: whether each model is, shape `(model, sample)`
+        best: number of the one that others are compared with
+        unit: the group of each sample, numbered from 0; None where samples are independent
+        seed: of the draws
 
     Returns:
-        by metric, shape `(replicate,)`; NaN where undefined
+        by model, without an interval where there are too few samples or groups; that of the best one is 0
     """
-    probabilities = logits.double().softmax(1)
-    values: dict[str, Floats] = {}
-    if set(metrics) - {"auroc"}:
-        values = _from_sums(logits, probabilities, labels, weights)
-    if "auroc" in metrics:
-        values["auroc"] = weighted_auroc(probabilities, labels, weights)
-    return {name: values[name] for name in metrics}
+    models, samples = right.shape
+    points = right.mean(1, dtype=np.float64)
+    values = [float(value) for value in points - points[best]]
+    if (samples if unit is None else int(unit.max()) + 1) < MIN_UNITS:
+        return [{"value": value, "low": None, "high": None} for value in values]
+    errors = pair_errors(right, unit)
+    steps = errors.astype(np.float32)
+    sums = right.astype(np.float32) if unit is None else _sums(right, unit)
+    units = sums.shape[1]
+    replicates = min(REPLICATES, max(LEAST_REPLICATES, 2 * PAIRS_WORK // models**2))
+    sizes = np.ones(samples, np.float32) if unit is None else np.bincount(unit).astype(np.float32)
+    greatest = []
+    for weights in resample(units, replicates, seed):
+        drawn = ((sums @ weights) / (sizes @ weights) - points[:, None]).astype(np.float32)
+        part = np.zeros(weights.shape[1], np.float32)
+        for one in range(models - 1):
+            apart = np.abs(drawn[one + 1 :] - drawn[one]) / steps[one, one + 1 :, None]
+            np.maximum(part, apart.max(0), out=part)
+        greatest.append(part)
+    # of few groups, the standard error is itself uncertain
+    quantile = float(np.quantile(np.concatenate(greatest), LEVEL)) * t_quantile(units - 1) / ndtri((1 + LEVEL) / 2)
+    found: list[Interval] = []
+    for number, value in enumerate(values):
+        if number == best:
+            found.append({"value": 0.0, "low": 0.0, "high": 0.0})
+            continue
+        middle = accuracy_difference(right[number], right[best], unit)[0]
+        half = quantile * float(errors[number, best])
+        found.append({"value": value, "low": middle - half, "high": middle + half})
+    return found
 
 
-def _from_sums(logits: Tensor, probabilities: Tensor, labels: Tensor, weights: Weights) -> dict[str, Floats]:
-    samples, classes = logits.shape
-    confidence, top = probabilities.max(1)
-    correct = (top == labels).double()
-    nll = -logits.double().log_softmax(1).gather(1, labels[:, None])[:, 0]
-    true = probabilities.gather(1, labels[:, None])[:, 0]
-    brier = probabilities.square().sum(1) - true.square() + (1 - true).square()
-    bins = confidence_bins(confidence)
-    # every sample adds to seven sums: rows of a sparse matrix
-    ece, hits = 3, 3 + ECE_BINS + 1
-    predicted, support, rows = hits + classes, hits + 2 * classes, hits + 3 * classes
-    ones = torch.ones_like(correct)
-    zeros = torch.zeros_like(labels)
-    index = [zeros, zeros + 1, zeros + 2, ece + bins, hits + labels, predicted + top, support + labels]
-    data = torch.stack([correct, nll, brier, confidence - correct, correct, ones, ones], 1).numpy().ravel()
-    starts = np.arange(0, 7 * samples + 1, 7)
-    matrix = csc_array((data, torch.stack(index, 1).numpy().ravel(), starts), shape=(rows, samples))
-    sums = matrix @ weights.astype(np.float64, copy=False)
-    total = weights.sum(0, dtype=np.float64)
-    found, said, there = sums[hits:predicted], sums[predicted:support], sums[support:]
-    present, seen = there > 0, (there > 0) | (said > 0)
-    recall, f1 = found / np.maximum(there, 1), 2 * found / np.maximum(there + said, 1)
-    return {
-        "accuracy": sums[0] / total,
-        "balanced_accuracy": (recall * present).sum(0) / present.sum(0),
-        "f1_macro": (f1 * seen).sum(0) / seen.sum(0),
-        "nll": sums[1] / total,
-        "brier": sums[2] / total,
-        "ece": np.abs(sums[ece:hits]).sum(0) / total,
-    }
-
-
-def weighted_auroc(probabilities: Tensor, labels: Tensor, weights: Weights) -> Floats:
-    """Compute the one-versus-rest AUROC, averaged over the classes present, under many weightings of the samples.
+def pair_errors(right: NDArray[np.bool_], unit: NDArray[np.intp] | None) -> Floats:
+    """Return the standard errors of all paired differences of accuracies, as `accuracy_difference` does.
 
     Args:
-        probabilities: shape `(sample, class)`
-        labels: int64, shape `(sample,)`
-        weights: how often each sample counts, shape `(sample, replicate)`
+        right: whether each model is, shape `(model, sample)`
+        unit: the group of each sample, numbered from 0; None where samples are independent
 
     Returns:
-        shape `(replicate,)`; NaN where there is but one class
+        shape `(model, model)`
     """
-    sums, counts = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
-    # whole counts are exact in single precision up to here, halves included
-    weights = weights if len(weights) < 2**22 else weights.astype(np.float64)
-    for label in labels.unique().tolist():
-        scores, positive = probabilities[:, label].numpy(), (labels == label).numpy()
-        places, place = np.unique(scores[positive], return_inverse=True)
-        # 2 k + 1: as high as the k-th place of the positives; 2 k: between it and the one before
-        row = np.searchsorted(places, scores, "left") + np.searchsorted(places, scores, "right")
-        row[positive] = 2 * len(places) + 1 + place
-        starts = np.arange(len(row) + 1)
-        shape = (3 * len(places) + 1, len(row))
-        added = csc_array((np.ones(len(row), weights.dtype), row, starts), shape=shape) @ weights
-        negatives, positives = added[: 2 * len(places) + 1], added[2 * len(places) + 1 :]
-        below = negatives.cumsum(0)
-        # ties count half
-        beaten = below[0:-1:2] + negatives[1::2] / 2
-        pairs = positives.sum(0, dtype=np.float64) * below[-1]
-        won = np.einsum("pr,pr->r", positives, beaten, dtype=np.float64)
-        sums += np.divide(won, pairs, out=np.zeros_like(won), where=pairs > 0)
-        counts += pairs > 0
-    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+    samples = right.shape[1]
+    exact = right.astype(np.float32)
+    both = (exact @ exact.T).astype(np.float64)
+    won = both.diagonal()[:, None] - both
+    effect = np.ones_like(won)
+    if unit is not None:
+        units = int(unit.max()) + 1
+        sums = _sums(right, unit).astype(np.float64)
+        sums -= right.mean(1)[:, None] * np.bincount(unit)
+        cross = sums @ sums.T
+        grouped = (cross.diagonal()[:, None] + cross.diagonal() - 2 * cross) * units / (units - 1)
+        change = (won - won.T) / samples
+        single = ((won + won.T) / samples - change**2) * samples**2 / (samples - 1)
+        known = (single > 0) & (grouped > 0)
+        effect = np.where(known, grouped / np.where(known, single, 1), samples / units)
+        effect = np.maximum(effect, 1.0)
+    size = samples / effect + 2
+    more, less = (won / effect + 1) / size, (won.T / effect + 1) / size
+    return np.sqrt((more + less - (more - less) ** 2) / size)
 
 
-def mcnemar(correct: Tensor, other: Tensor) -> float:
-    """Compute the p-value of McNemar's exact test that two models are right equally often (McNemar 1947).
+def gains_beyond_noise(
+    measured: Measured, models: Sequence[str], other: str, replicates: int = REPLICATES, seed: int = 0
+) -> dict[str, set[str]]:
+    """Tell which models are better than another one, in accuracy or in NLL, all claims together at a level of 5 %.
+
+    Each gain is taken by its standard error, and compared with the greatest of all gains in resamples whose true gains
+    are 0: where all models are equally good, a claim is made in 5 % of cases, however many models there are.
 
     Args:
-        correct: whether one model is right, bool, shape `(sample,)`
-        other: whether the other one is, on the same samples
+        measured: accuracy and nll of all of them
+        models: those that may be better
+        other: the one that they may be better than
+        replicates: resamples
+        seed: of the draws
 
     Returns:
-        two-sided; 1 where they are right on the same samples
-
-    Example:
-        >>> mcnemar(torch.tensor([True] * 6), torch.tensor([False] * 6))
-        0.03125
+        by model, the metrics in which it is better beyond noise
     """
-    wins, losses = int((correct & ~other).sum()), int((~correct & other).sum())
-    return float(binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
+    claims = [(name, metric) for name in models for metric in ("accuracy", "nll")]
+    base = measured.models[other]
+    rows, gains, errors = [], [], []
+    units, unit = measured.units, measured.unit
+    for name, metric in claims:
+        one = measured.models[name]
+        if metric == "accuracy":
+            middle, error = accuracy_difference(one.right, base.right, unit)
+            change = one.right.astype(np.float64) - base.right
+            gains.append(middle)
+        else:
+            change, error = base.losses - one.losses, 0.0
+            gains.append(float(change.mean()))
+        sums = change - change.mean()
+        rows.append(sums if unit is None else np.bincount(unit, sums) * units / measured.samples)
+        errors.append(error)
+    drawn_from = np.stack(rows)
+    likelihood = np.array([metric == "nll" for _, metric in claims])
+    error = np.where(likelihood, drawn_from.std(1) / np.sqrt(units - 1), errors)
+    # models that are the same to rounding have no gain
+    same = drawn_from.std(1) < 1e-9
+    greatest = []
+    for weights in resample(units, replicates, seed):
+        drawn = drawn_from @ weights / units
+        spread = np.sqrt(np.maximum(np.square(drawn_from) @ weights / units - drawn**2, 0) / (units - 1))
+        # the standard error of an accuracy is steady as it is; that of an NLL goes with the draw
+        by = np.where(likelihood[:, None], np.maximum(spread, error[:, None] / 10), error[:, None])
+        greatest.append(np.divide(drawn, by, out=np.zeros_like(drawn), where=by > 0).max(0))
+    quantile = float(np.quantile(np.concatenate(greatest), LEVEL)) * t_quantile(units - 1) / ndtri((1 + LEVEL) / 2)
+    better: dict[str, set[str]] = {name: set() for name in models}
+    for number, (name, metric) in enumerate(claims):
+        if gains[number] > quantile * error[number] and not (same[number] and metric == "nll"):
+            better[name].add(metric)
+    return better
 
 
-def check_logits(name: str, logits: Tensor, labels: Tensor) -> None:
-    """Refuse logits that nothing can be computed from.
-
-    Args:
-        name: of the model, for the message
-        logits: shape `(sample, class)`
-        labels: int64, shape `(sample,)`
-
-    Raises:
-        ValueError: they are not finite, or do not fit the labels
-    """
-    if logits.ndim != 2 or len(logits) != len(labels) or not len(labels):
-        raise ValueError(f"{name}: logits {tuple(logits.shape)} do not fit labels {tuple(labels.shape)}")
-    if not logits.isfinite().all():
-        raise ValueError(f"{name}: logits hold NaN or infinite values")
-    if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
-        raise ValueError(f"{name}: gives {logits.shape[1]} classes, labels go from {labels.min()} to {labels.max()}")
+def _sums(right: NDArray[np.bool_], unit: NDArray[np.intp]) -> NDArray[np.float32]:
+    return np.stack([np.bincount(unit, row) for row in right]).astype(np.float32)

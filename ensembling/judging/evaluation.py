@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ensembling.choices import SMALLEST_GAIN
 from ensembling.judging.calibration import fit_temperature
 from ensembling.judging.diversity import diversity
 from ensembling.judging.notes import notes_against, notes_on_samples
@@ -23,7 +24,9 @@ from ensembling.judging.selection import (
     worth,
 )
 from ensembling.logits import mean_logits
-from measures.bootstrap import LEVEL, METRICS, REPLICATES, Bootstrap, bootstrap, mcnemar
+from measures.bootstrap import REPLICATES
+from measures.influence import METRICS
+from measures.intervals import LEVEL, Measured, mcnemar, measure
 
 # metrics that a temperature changes; it also changes the AUROC, but hardly
 CALIBRATED = ("nll", "brier", "ece")
@@ -42,6 +45,7 @@ def stack_report(
     notes: Sequence[str] = (),
     keep: str | None = None,
     pool: Pool = mean_logits,
+    smallest_gain: float = SMALLEST_GAIN,
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -62,7 +66,8 @@ def stack_report(
         notes: sentences to print beside the numbers
         keep: the model that is kept; the recommended one unless given
         pool: how predictions are pooled to compute the members' worth; see `selection.worth`
-        replicates: resamples of the bootstrap
+        smallest_gain: what matters for the recommendation, of accuracy or in nats
+        replicates: resamples of the bootstrap behind the recommendation
         seed: of its draws
 
     Returns:
@@ -70,7 +75,7 @@ def stack_report(
         `models` (a row a model: `name`, `kind`, `metrics` after its `temperature`, `uncalibrated` before, `held_out`,
         `parameters`, `ms_per_image`, `pareto`, `risk_coverage`, `rejection`), `best_member` (`held_out`, `test`),
         `differences` (a row a head and reference), `diversity`, `worth`, `recommendation`, `leakage`, `notes`, and the
-        samples, replicates, level and seed behind them
+        samples, replicates, level, smallest gain and seed behind them
 
     Raises:
         ValueError: logits that are not finite or do not fit; the message names the model
@@ -82,12 +87,10 @@ def stack_report(
         odd = sorted(set(test.models()) ^ set(held_out.models()))
         raise ValueError(f"{', '.join(odd)}: predictions are needed on both test and held-out samples")
     temperatures = temperatures or {}
-    draw = {"replicates": replicates, "seed": seed}
     scaled = scale(test.models(), temperatures)
-    delivered = bootstrap(scaled, test.labels, METRICS, groups=test.groups, **draw)
-    uncalibrated = bootstrap(test.models(), test.labels, CALIBRATED, groups=test.groups, **draw)
-    kept = scale(held_out.models(), temperatures)
-    chosen_on = bootstrap(kept, held_out.labels, COMPARED, groups=held_out.groups, **draw)
+    delivered = measure(scaled, test.labels, METRICS, test.groups)
+    uncalibrated = measure(test.models(), test.labels, CALIBRATED, test.groups)
+    chosen_on = measure(scale(held_out.models(), temperatures), held_out.labels, COMPARED, held_out.groups)
     members, heads = list(test.members), by_simplicity(list(test.heads))
     best = best_member(chosen_on, members)
     costs = _costs(members, heads, ms_per_image or {})
@@ -118,7 +121,16 @@ def stack_report(
     by_accuracy = max(members, key=lambda name: (delivered.points[name]["accuracy"], -delivered.points[name]["nll"]))
     present = test.labels.unique()
     chosen_from = LEAKED if (leakage or {}).get("allowed") else HELD_OUT
-    recommendation = recommend(chosen_on, members, heads, chosen_from)
+    recommendation = recommend(
+        chosen_on,
+        members,
+        heads,
+        chosen_from,
+        costs=costs,
+        smallest_gain=smallest_gain,
+        replicates=replicates,
+        seed=seed,
+    )
     differences = _differences(test, delivered, uncalibrated, heads, best, temperatures)
     stays = keep or recommendation.model
     against = notes_against(next(row for row in rows if row["name"] == stays), differences, chosen_on.units)
@@ -130,6 +142,7 @@ def stack_report(
         "groups": None if test.groups is None else delivered.units,
         "replicates": replicates,
         "level": LEVEL,
+        "smallest_gain": smallest_gain,
         "seed": seed,
         "models": rows,
         "best_member": {"held_out": best, "test": by_accuracy},
@@ -140,8 +153,7 @@ def stack_report(
             held_out.labels,
             calibrated_pool(pool, held_out.labels, held_out.groups) if temperatures else pool,
             greedy_weights,
-            groups=held_out.groups,
-            **draw,
+            held_out.groups,
         ),
         "recommendation": asdict(recommendation),
         "leakage": {"allowed": [], "warnings": [], **(leakage or {})},
@@ -184,8 +196,8 @@ def _costs(members: Sequence[str], heads: Sequence[str], measured: Mapping[str, 
 
 def _differences(
     test: Predictions,
-    delivered: Bootstrap,
-    uncalibrated: Bootstrap,
+    delivered: Measured,
+    uncalibrated: Measured,
     heads: Sequence[str],
     best: str,
     temperatures: Mapping[str, float],

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from measures.bootstrap import LEVEL, MIN_UNITS, Bootstrap
+from measures.intervals import LEVEL, MIN_UNITS, Measured
 
 if TYPE_CHECKING:
     from ensembling.judging.predictions import Predictions
@@ -46,7 +46,7 @@ def unseen_error(units: int) -> float:
 
 
 def notes_on_samples(
-    test: "Predictions", held_out: "Predictions", raw: Bootstrap, chosen_on: Bootstrap, present: Tensor
+    test: "Predictions", held_out: "Predictions", raw: Measured, chosen_on: Measured, present: Tensor
 ) -> list[str]:
     """Say for which classes and intervals there are too few samples, or none.
 

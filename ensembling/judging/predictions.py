@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ensembling.logits import mean_logits
-from measures.bootstrap import check_logits
+from measures.influence import check_logits
 
 MEAN, TUNED_MEAN = "mean", "tuned_mean"
 

@@ -8,8 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ensembling.choices import SMALLEST_GAIN
 from ensembling.logits import mean_logits
-from measures.bootstrap import REPLICATES, Bootstrap, Interval, bootstrap
+from measures.bootstrap import REPLICATES, gains_beyond_noise
+from measures.intervals import MIN_UNITS, Measured, measure, undefined
 
 # heads from simple to complex; a name may continue after these, such as "logistic on probabilities"
 SIMPLICITY = ("mean", "tuned_mean", "greedy", "logistic", "mlp")
@@ -34,7 +36,8 @@ class Recommendation:
         model: its name
         sentence: the reason, with its numbers
         best_member: the best single member on held-out samples
-        head_helps: whether a trained head beats the tuned mean beyond noise; None without a tuned mean or such a head
+        head_helps: whether it is a trained head, so that the tuned mean is beaten; None without a tuned mean or such a
+            head
         order: the candidates, from simple to complex
     """
 
@@ -50,8 +53,6 @@ def worth(
     labels: Tensor,
     pool: Pool = mean_logits,
     shares: Mapping[str, float] | None = None,
-    replicates: int = REPLICATES,
-    seed: int = 0,
     groups: Tensor | None = None,
 ) -> list[dict[str, Any]]:
     """Tell what a stack loses without each of its members.
@@ -62,9 +63,7 @@ def worth(
         pool: what makes one prediction of the members'; the mean of their probabilities unless given. A trained head
             must give held-out logits, such as those of a cross-fit
         shares: by member, its share in the greedy selection
-        replicates: resamples of the bootstrap
-        seed: of its draws
-        groups: whole groups are drawn, shape `(sample,)`
+        groups: of samples that are not independent, shape `(sample,)`
 
     Returns:
         a row a member: `member`; `accuracy` and `nll`, how much each changes when the member is left out, with interval
@@ -72,18 +71,18 @@ def worth(
     """
     names = list(logits)
     shares = shares or {}
-    alone = {"accuracy": _undefined(), "nll": _undefined()}
+    alone = {"accuracy": undefined(), "nll": undefined()}
     if len(names) < 2:
         return [{"member": name, **alone, "greedy_share": shares.get(name)} for name in names]
     stacked = torch.stack(list(logits.values()), 1)
     pooled = {"": pool(stacked)}
     for left, name in enumerate(names):
         pooled[name] = pool(stacked[:, [number for number in range(len(names)) if number != left]])
-    drawn = bootstrap(pooled, labels, COMPARED, replicates, seed, groups)
+    measured = measure(pooled, labels, COMPARED, groups)
     return [
         {
             "member": name,
-            **{metric: drawn.difference(name, "", metric) for metric in COMPARED},
+            **{metric: measured.difference(name, "", metric) for metric in COMPARED},
             "greedy_share": shares.get(name),
         }
         for name in names
@@ -180,7 +179,7 @@ def prune_to_budget(ms_per_member: Mapping[str, float], budget: float, score: Sc
     return [names[member] for member in sorted(chosen)]
 
 
-def best_member(held_out: Bootstrap, members: Sequence[str]) -> str:
+def best_member(held_out: Measured, members: Sequence[str]) -> str:
     """Return the member with the best accuracy, of equals that with the best likelihood.
 
     Args:
@@ -201,26 +200,57 @@ def by_simplicity(heads: Sequence[str]) -> list[str]:
     return sorted(heads, key=lambda name: next((i for i, kind in enumerate(SIMPLICITY) if name.startswith(kind)), 99))
 
 
-def beats(held_out: Bootstrap, model: str, other: str) -> bool:
-    """Tell whether a model beats another beyond noise: in accuracy, or in likelihood without losing accuracy.
+def beaten_by(
+    held_out: Measured,
+    model: str,
+    others: Sequence[str],
+    smallest_gain: float = SMALLEST_GAIN,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> list[str]:
+    """List the models that beat another one: in accuracy, or in likelihood without losing accuracy.
 
-    A difference is beyond noise if its paired 95 % interval leaves out 0.
+    A gain must be beyond noise, for all models and both metrics together at a level of 5 %, and large enough to matter.
 
     Args:
         held_out: accuracy and nll on held-out samples
-        model: the name of the one
-        other: the name of the other
+        model: the one that may be beaten
+        others: those that may beat it
+        smallest_gain: what matters, of accuracy or in nats
+        replicates: resamples of the bootstrap
+        seed: of its draws
     """
-    accuracy, nll = (held_out.difference(model, other, metric) for metric in COMPARED)
-    if accuracy["low"] is None or accuracy["high"] is None or nll["low"] is None or nll["high"] is None:
-        return False
-    return accuracy["low"] > 0 or (nll["high"] < 0 and accuracy["high"] >= 0)
+    if not others or held_out.units < MIN_UNITS:
+        return []
+    better = gains_beyond_noise(held_out, others, model, replicates, seed)
+    points = held_out.points
+
+    def gains(other: str, metric: str) -> bool:
+        gain = points[other][metric] - points[model][metric]
+        return metric in better[other] and (gain if metric == "accuracy" else -gain) >= smallest_gain
+
+    def loses(other: str) -> bool:
+        high = held_out.difference(other, model, "accuracy")["high"]
+        return high is not None and high < 0
+
+    return [name for name in others if gains(name, "accuracy") or (gains(name, "nll") and not loses(name))]
 
 
 def recommend(
-    held_out: Bootstrap, members: Sequence[str], heads: Sequence[str], samples: str = HELD_OUT
+    held_out: Measured,
+    members: Sequence[str],
+    heads: Sequence[str],
+    samples: str = HELD_OUT,
+    *,
+    costs: Mapping[str, float | None] | None = None,
+    smallest_gain: float = SMALLEST_GAIN,
+    replicates: int = REPLICATES,
+    seed: int = 0,
 ) -> Recommendation:
-    """Recommend the simplest model that no more complex one beats beyond noise.
+    """Recommend the simplest model that no more complex one beats.
+
+    Models are gone through from simple to complex, each against all that are more complex, until one is not beaten. So
+    where all are equally good, a more complex one is recommended in 5 % of cases.
 
     Args:
         held_out: accuracy and nll of members and heads on held-out samples: those that the members were not fitted on,
@@ -228,29 +258,42 @@ def recommend(
         members: names of the members; only the best is a candidate
         heads: names of the pooled models
         samples: what the reason calls the samples
+        costs: by model, ms an image, where it was measured
+        smallest_gain: see `beaten_by`
+        replicates: resamples of the bootstrap
+        seed: of its draws
 
     Returns:
         the model and the reason
     """
     best = best_member(held_out, members)
     order = [best, *by_simplicity(heads)]
-    beaten = {
-        name: [other for other in order[place + 1 :] if beats(held_out, other, name)]
-        for place, name in enumerate(order)
-    }
-    chosen = next(name for name in order if not beaten[name])
+    beaten: dict[str, list[str]] = {}
+    for place, name in enumerate(order):
+        beaten[name] = beaten_by(held_out, name, order[place + 1 :], smallest_gain, replicates, seed)
+        if not beaten[name]:
+            break
+    chosen = name
     reasons = _reasons(held_out, order, chosen, beaten, samples)
     trained = [name for name in order[1:] if not name.startswith(("mean", "tuned_mean"))]
     helps = None
     if "tuned_mean" in order and trained:
-        helps = any(beats(held_out, name, "tuned_mean") for name in trained)
-        if not helps:
+        helps = chosen in trained
+        if not helps and not beaten_by(held_out, "tuned_mean", trained, smallest_gain, replicates, seed):
             reasons.append("no head beats the tuned mean beyond noise, so the simpler model is recommended")
+    reasons += _price(chosen, best, costs or {})
     return Recommendation(chosen, f"Use {chosen}: {'; '.join(reasons)}.", best, helps, order)
 
 
+def _price(chosen: str, best: str, costs: Mapping[str, float | None]) -> list[str]:
+    price, least = costs.get(chosen), costs.get(best)
+    if chosen == best or price is None or not least:
+        return []
+    return [f"it takes {price / least:.1f} times as long as {best} ({price:.3g} and {least:.3g} ms an image)"]
+
+
 def _reasons(
-    held_out: Bootstrap, order: list[str], chosen: str, beaten: Mapping[str, list[str]], samples: str
+    held_out: Measured, order: list[str], chosen: str, beaten: Mapping[str, list[str]], samples: str
 ) -> list[str]:
     place, samples = order.index(chosen), f"{held_out.samples:,} {samples}"
     simpler, rest = order[:place][-1:], order[place + 1 :]
@@ -269,7 +312,7 @@ def _reasons(
     return [f"on {samples} {reasons[0]}", *reasons[1:]]
 
 
-def _versus(held_out: Bootstrap, model: str, other: str) -> str:
+def _versus(held_out: Measured, model: str, other: str) -> str:
     parts = []
     for metric, name in zip(COMPARED, ("accuracy", "NLL"), strict=True):
         difference = held_out.difference(model, other, metric)
@@ -278,7 +321,3 @@ def _versus(held_out: Bootstrap, model: str, other: str) -> str:
             text += f" [{difference['low']:+.4f}, {difference['high']:+.4f}]"
         parts.append(text)
     return ", ".join(parts)
-
-
-def _undefined() -> Interval:
-    return {"value": None, "low": None, "high": None}

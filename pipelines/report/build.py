@@ -16,7 +16,7 @@ from pipelines.report.output import PAGE, check_out, write_report
 from pipelines.report.page import Section, Text, render
 from pipelines.report.performance import append_rows, check_columns, performance_row, read_text
 from pipelines.report.runs import FoundRun, Missing, find_runs, missing
-from pipelines.report.sections import DRAWN_COMPARISONS, comparison_section
+from pipelines.report.sections import DRAWN_COMPARISONS, among_best, comparison_section
 from pipelines.report.stack import is_stack, member_names, stack_section
 from pipelines.report.tables import comparison_csv, missing_table
 
@@ -149,10 +149,13 @@ def print_summary(console: Console, groups: Sequence[Comparison], absent: Sequen
                 cells.append(f"[bold]{text}[/]" if not run.leaks and value == best.get(metric, "") else text)
             between = f"{low:.4f} to {high:.4f}" if low is not None and high is not None else "–"
             label = f"[bold red]{escape(run.label)}[/]" if run.leaks else escape(run.label)
-            table.add_row(label, cells[0], between, *cells[1:])
+            mark = "≈ " if run.to_best is not None and group.is_among_best(run) else ""
+            table.add_row(label, mark + cells[0], between, *cells[1:])
         if len(group.runs) > PRINTED:
             table.add_row(f"... {len(group.runs) - PRINTED:,} more runs")
         console.print(table)
+        if any(run.to_best for run in group.runs):
+            console.print(escape(among_best(group)), highlight=False)
     if len(groups) > DRAWN_COMPARISONS:
         console.print(f"... and {len(groups) - DRAWN_COMPARISONS} more sets of samples")
     if absent:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from common.settings import Settings, settings_of
-from measures.bootstrap import METRICS, Interval, bootstrap
+from measures.influence import METRICS
+from measures.intervals import Interval, measure
 from measures.names import LOWER_IS_BETTER
 from pipelines.report.runs import FoundRun, SavedPredictions
 from pipelines.report.study import level_order
@@ -38,7 +39,7 @@ class ComparedRun:
         notes: what else is to be known of its numbers
         predicted: whether it has predictions that can be used
         key: what tells its samples from others
-        to_best: accuracy less that of the best run without leakage, paired
+        to_best: accuracy less that of the best run without leakage, paired; its interval holds for all runs together
         settings: the options of its config, flat
         name: among the runs that it is compared with; the report's name for it if empty
         right: whether it is right, bool, shape `(sample,)`; None without predictions
@@ -140,6 +141,18 @@ class Comparison:
     def reference(self) -> ComparedRun | None:
         """The run that others are compared with: the best one without leakage that has predictions."""
         return next((run for run in self.runs if run.predicted and not run.leaks), None)
+
+    @property
+    def among_best(self) -> list[ComparedRun]:
+        """The runs without leakage that these samples cannot tell from the best one, itself among them."""
+        return [run for run in self.runs if not run.leaks and self.is_among_best(run)]
+
+    def is_among_best(self, run: ComparedRun) -> bool:
+        """Tell whether these samples cannot tell a run from the best one."""
+        if run.to_best is None:
+            return run is self.reference
+        high = run.to_best["high"]
+        return high is None or high >= 0
 
     @property
     def groups(self) -> Tensor | None:
@@ -244,8 +257,10 @@ def how_tested(run: FoundRun, split: str, settings: Settings) -> list[str]:
 
 def points(predictions: SavedPredictions, names: Sequence[str]) -> dict[str, Interval]:
     """Compute metrics of predictions, without intervals."""
-    found = bootstrap({"": predictions.logits}, predictions.labels, names, replicates=0)
-    return {name: found.metric("", name) for name in names}
+    values = measure({"": predictions.logits}, predictions.labels, names).points[""]
+    return {
+        name: {"value": None if np.isnan(value) else value, "low": None, "high": None} for name, value in values.items()
+    }
 
 
 def digest(predictions: SavedPredictions) -> str:

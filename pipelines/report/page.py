@@ -17,7 +17,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from figures.style import DPI
-from measures.bootstrap import METRICS, Interval
+from measures.influence import METRICS
+from measures.intervals import Interval
 from measures.names import LOWER_IS_BETTER
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -11,7 +11,7 @@ from figures.metric_by_option import metric_by_option
 from figures.metric_heatmap import metric_heatmap
 from figures.radar import radar
 from figures.reliabilities import reliabilities
-from measures.bootstrap import METRICS
+from measures.influence import METRICS
 from measures.names import LOWER_IS_BETTER
 from measures.per_class import class_report, confusion_counts
 from measures.reliability import reliability_bins, softmax

@@ -19,6 +19,8 @@ from records.damaged_files import dict_at
 
 # how many comparisons have pictures
 DRAWN_COMPARISONS = 4
+# runs that are named as not told from the best one
+SHOWN_BEST = 10
 # options that have a table of their own, and runs whose options are listed
 AXIS_TABLES, LISTED_RUNS = 8, 1000
 
@@ -90,6 +92,20 @@ def add_study(section: Section, runs: Sequence[ComparedRun], name: str) -> list[
     return [] if picture is None else [picture]
 
 
+def among_best(group: Comparison) -> str:
+    """Say which runs these samples cannot tell from the best one.
+
+    Args:
+        group: runs tested on the same samples, with a reference
+    """
+    found, compared = group.among_best, sum(run.right is not None for run in group.runs)
+    others = [run.label for run in found if run is not group.reference]
+    if not others:
+        return f"The best of {compared:,} runs is better than each of the others beyond noise."
+    shown = ", ".join(others[:SHOWN_BEST]) + (f" and {len(others) - SHOWN_BEST} more" if others[SHOWN_BEST:] else "")
+    return f"≈ {len(others):,} of the other {compared - 1:,} runs cannot be told from the best: {shown}."
+
+
 def add_remarks(section: Section, group: Comparison, split: str) -> None:
     """Say what must be known to read the numbers.
 
@@ -115,21 +131,24 @@ def add_remarks(section: Section, group: Comparison, split: str) -> None:
     if group.samples == 1:
         section.say("A single sample has no spread: there are no intervals.")
     if group.groups is not None:
-        section.say(f"Intervals come from resampling whole groups; there are {len(group.groups.unique()):,}.")
+        section.say(f"Intervals take whole groups as independent; there are {len(group.groups.unique()):,}.")
     elif any("fitted_on_groups" in dict_at(dict_at(run.run.result, "evaluations"), split) for run in group.runs):
         section.say(
             "The samples come in groups, but these predictions do not name them: the intervals are too narrow. "
             "Evaluate a run again, and its predictions will name the groups.",
             "warn",
         )
-    for metric, what in (("nll", "metrics other than accuracy"), ("auroc", "AUROC")):
-        defined = [run for run in group.runs if run.predicted and run.value(metric) is not None]
-        resampled = [run for run in defined if run.metrics[metric]["low"] is not None]
-        if resampled and len(resampled) < len(defined):
-            section.say(f"Intervals of {what} take long: the best {len(resampled)} of {len(defined):,} runs have them.")
+    predicted = [run for run in group.runs if run.predicted]
+    known = [run for run in predicted if run.metrics["balanced_accuracy"]["low"] is not None]
+    if known and len(known) < len(predicted):
+        section.say(
+            f"Intervals of metrics other than accuracy take long: the best {len(known)} of {len(predicted):,} runs "
+            "have them."
+        )
     if group.reference is not None and any(run.to_best for run in group.runs):
         section.say(
             "★ is the best of its column without leakage. 'Accuracy less best' is paired with "
-            f"{group.reference.label}: where the interval contains 0, these samples do not tell which of the two is "
-            "better. Among many runs the best one's number is too optimistic, because it was chosen on these samples."
+            f"{group.reference.label}, and its intervals hold for all runs together. Among many runs the best one's "
+            "number is too optimistic, because it was chosen on these samples."
         )
+        section.say(among_best(group))

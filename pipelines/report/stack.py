@@ -135,7 +135,7 @@ def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]])
     numeric = [False, False, *[True] * (len(columns) - 3), False]
     samples = report.get("samples")
     count = f" on {samples:,} test samples" if isinstance(samples, int) else ""
-    return Table(f"members and heads{count}, with 95 % bootstrap intervals", columns, rows, numeric)
+    return Table(f"members and heads{count}, with 95 % intervals", columns, rows, numeric)
 
 
 def delivered(model: Mapping[str, Any]) -> dict[str, Any]:

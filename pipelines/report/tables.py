@@ -2,12 +2,13 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from measures.bootstrap import METRICS
+from measures.influence import METRICS
 from measures.names import LOWER_IS_BETTER
 from measures.per_class import ClassReport, most_confused
 from pipelines.report.comparison import ComparedRun, Comparison, Configuration
@@ -45,7 +46,7 @@ def runs_table(group: Comparison, page: Path) -> Table:
             [
                 TableCell(run.label, run.label, style="warn" if run.leaks else ""),
                 *(interval_cell(run.metrics.get(metric), marks.get(metric)) for metric in METRICS),
-                interval_cell(run.to_best, signed=True),
+                less_best_cell(group, run),
                 *(number_cell(facts[name]) for name in FACTS[:2]),
                 number_cell(facts["seconds"], f"{facts['seconds']:,.1f}" if facts["seconds"] is not None else None),
                 config_cell(run.run, page),
@@ -54,7 +55,19 @@ def runs_table(group: Comparison, page: Path) -> Table:
         )
     columns = ["run", *map(spoken, METRICS), "accuracy less best", *FACTS, "config", "notes"]
     numeric = [False, *[True] * (len(METRICS) + 1 + len(FACTS)), False, False]
-    return Table("runs, with 95 % bootstrap intervals", columns, rows, numeric, 1)
+    return Table("runs, with 95 % intervals", columns, rows, numeric, 1)
+
+
+def less_best_cell(group: Comparison, run: ComparedRun) -> TableCell:
+    """Show how much less accurate a run is than the best one, and whether the two can be told apart.
+
+    Args:
+        group: runs tested on the same samples
+        run: one of them
+    """
+    found = interval_cell(run.to_best, signed=True)
+    told = run.to_best is None or not group.is_among_best(run)
+    return found if told else replace(found, text=f"≈ {found.text}")
 
 
 def style_of(run: ComparedRun) -> str:
@@ -233,7 +246,14 @@ def comparison_csv(groups: Sequence[Comparison], missing: Sequence[Missing], spl
     columns = ["run", "folder", "split", "state", "samples_group", "samples", "leakage"]
     for metric in METRICS:
         columns += [metric, f"{metric}_low", f"{metric}_high"]
-    columns += ["accuracy_less_best", "accuracy_less_best_low", "accuracy_less_best_high", *FACTS, "notes"]
+    columns += [
+        "accuracy_less_best",
+        "accuracy_less_best_low",
+        "accuracy_less_best_high",
+        "among_best",
+        *FACTS,
+        "notes",
+    ]
     text = io.StringIO()
     rows: list[dict[str, Any]] = []
     for number, group in enumerate(groups, 1):
@@ -246,6 +266,7 @@ def comparison_csv(groups: Sequence[Comparison], missing: Sequence[Missing], spl
                 "samples_group": number,
                 "samples": group.samples,
                 "leakage": "; ".join(run.leaks),
+                "among_best": ("yes" if group.is_among_best(run) else "no") if run.predicted else None,
                 "notes": "; ".join(run.notes),
                 **facts_of(run.run),
             }

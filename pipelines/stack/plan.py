@@ -7,7 +7,7 @@ from typing import Any, Literal
 from common.lazy_seam import lazy
 from common.ranges import SEEDS, check_range
 from common.settings import dotted
-from ensembling.choices import LOGIT_CACHE, TTA
+from ensembling.choices import LOGIT_CACHE, SMALLEST_GAIN, TTA
 from ensembling.heads import Head, LogisticHead, MeanHead, TunedMeanHead
 from ensembling.judging.reject import Reject
 from pipelines.cells.cell import Cell
@@ -92,6 +92,8 @@ class StackPlan:
         reject: which predictions of the stack to leave to a person
         max_ms_per_image: leave members out until the stack costs no more than this, as measured on this machine; null
             keeps all
+        smallest_gain: by how much a more complex model must be better to be recommended, beside being better beyond
+            noise: of accuracy (0.001 is a tenth of a point), or as many nats of NLL
         keep: the model that is written to stack.ckpt, by its name in the report; null keeps the recommended one
         allow_leakage: fit heads on samples that a member was fitted on; every table then says so
         allow_unknown: accept members that were fitted on unknown images, such as those that start from a file of
@@ -119,6 +121,7 @@ class StackPlan:
     calibrate: bool = True
     reject: Reject = field(default_factory=Reject)
     max_ms_per_image: float | None = None
+    smallest_gain: float = SMALLEST_GAIN
     keep: str | None = None
     allow_leakage: bool = False
     allow_unknown: bool = False
@@ -137,6 +140,7 @@ class StackPlan:
             raise ValueError("heads must name at least one head, such as LogisticHead")
         check_range("--retries", self.retries, "[0, inf)")
         check_range("--max_ms_per_image", self.max_ms_per_image, "(0, inf)")
+        check_range("--smallest_gain", self.smallest_gain, "[0, 1)")
         check_range("--seed", self.seed, SEEDS)
         self._check_mode()
         self._check_options()

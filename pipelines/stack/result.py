@@ -138,6 +138,7 @@ class Stack:
             leakage=self.leakage.plain(),
             notes=self.notes,
             keep=self.plan.keep,
+            smallest_gain=self.plan.smallest_gain,
             seed=self.plan.seed,
         )
 

@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ensembling.leakage import kind_of_samples, leakage_mark
-from measures.bootstrap import METRICS, Interval
+from measures.influence import METRICS
+from measures.intervals import Interval
 from pipelines.cli.after_run import print_leakage
 
 TITLES = {
@@ -50,7 +51,7 @@ def models_table(report: Mapping[str, Any], title: str) -> Table:
         title: such as the experiment's name
     """
     table = _table(report, f"{title}: test split, {report['samples']:,} images", "model", *TITLES.values())
-    table.caption = "below each value its 95 % bootstrap interval; bold is the best of its column"
+    table.caption = "below each value its 95 % interval; bold is the best of its column"
     best = {metric: _best(report, metric) for metric in METRICS}
     for row in _rows(table, report):
         values = row["metrics"]

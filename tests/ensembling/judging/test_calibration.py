@@ -7,8 +7,6 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 
 from ensembling.judging.calibration import NOISE, PRIOR, apply_temperature, calibrated_bases, fit_temperature
-from measures.bootstrap import bootstrap
-from measures.calibration import ece_by_chance
 from tests.helpers.meta import meta_samples
 
 
@@ -135,20 +133,3 @@ def test_calibrated_bases__each_has_its_own_temperature():
     assert [fit_temperature(scaled[:, base], labels) for base in range(logits.shape[1])] == pytest.approx(
         [1.0] * logits.shape[1], abs=0.1
     )
-
-
-@pytest.mark.parametrize("size", [300, 2000])
-def test_ece_by_chance__is_exceeded_by_few_calibrated_models(size):
-    generator = torch.Generator().manual_seed(0)
-    exceeded = noted = 0
-    for seed in range(60):
-        logits = 2 * torch.randn(size, 4, generator=generator)
-        # labels of the model's own probabilities: its true calibration error is 0
-        labels = torch.multinomial(logits.double().softmax(1), 1, generator=generator)[:, 0]
-        drawn = bootstrap({"a": logits}, labels, ["ece"], 100)
-        exceeded += drawn.points["a"]["ece"] > ece_by_chance(logits, seed)
-        noted += drawn.metric("a", "ece")["low"] > 0
-    assert exceeded <= 6
-    assert noted <= 6
-    # twice as sure as it may be
-    assert bootstrap({"a": 2 * logits}, labels, ["ece"], 100).metric("a", "ece")["low"] > 0

@@ -7,8 +7,9 @@ from ensembling.judging.evaluation import stack_report
 from ensembling.judging.predictions import Predictions
 from ensembling.judging.rejection import Reject, Thresholds, fit_thresholds
 from ensembling.logits import mean_logits
-from measures.bootstrap import METRICS, bootstrap
 from measures.classification import classification_metrics
+from measures.influence import METRICS
+from measures.intervals import measure
 
 
 def predictions(size=300, num_classes=4, count=3, seed=0, heads=True):
@@ -89,11 +90,11 @@ def test_stack_report__differences_are_paired():
         ("logistic", "tuned_mean"),
     ]
     difference = result["differences"][2]
-    expected = bootstrap(test.models(), test.labels, ["accuracy", "nll"], 60)
+    expected = measure(test.models(), test.labels, ["accuracy", "nll"])
     assert difference["accuracy"] == expected.difference("logistic", "m0", "accuracy")
     assert difference["nll_uncalibrated"] == expected.difference("logistic", "m0", "nll")
     scaled = {name: test.models()[name].double() / t for name, t in temperatures.items()}
-    assert difference["nll"] == bootstrap(scaled, test.labels, ["nll"], 60).difference("logistic", "m0", "nll")
+    assert difference["nll"] == measure(scaled, test.labels, ["nll"]).difference("logistic", "m0", "nll")
     gained = difference["only_this_right"] - difference["only_other_right"]
     assert gained / 300 == pytest.approx(difference["accuracy"]["value"])
     assert result["differences"][0]["nll_uncalibrated"] is None

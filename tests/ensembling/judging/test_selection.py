@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ensembling.judging.selection import (
-    beats,
+    beaten_by,
     best_member,
     by_simplicity,
     mean_score,
@@ -15,8 +15,8 @@ from ensembling.judging.selection import (
     worth,
 )
 from ensembling.logits import mean_logits
-from measures.bootstrap import bootstrap
 from measures.classification import classification_metrics
+from measures.intervals import measure
 
 
 def members(size=600, count=4, num_classes=3, strength=1.5, seed=0):
@@ -30,8 +30,12 @@ def members(size=600, count=4, num_classes=3, strength=1.5, seed=0):
     }, labels
 
 
-def drawn(logits, labels, replicates=300):
-    return bootstrap(logits, labels, ["accuracy", "nll"], replicates)
+def measured(logits, labels):
+    return measure(logits, labels, ["accuracy", "nll"])
+
+
+def beats(result, model, other, smallest_gain=0.001):
+    return bool(beaten_by(result, other, [model], smallest_gain, replicates=300))
 
 
 def stack(logits):
@@ -43,7 +47,7 @@ def stack(logits):
 
 def test_worth__is_the_mean_without_the_member():
     logits, labels = members()
-    rows = worth(logits, labels, shares={"m0": 0.75, "m1": 0.25}, replicates=100)
+    rows = worth(logits, labels, shares={"m0": 0.75, "m1": 0.25})
     whole = classification_metrics(mean_logits(stack(logits)), labels)
     for row in rows:
         left = {name: rows for name, rows in logits.items() if name != row["member"]}
@@ -64,7 +68,7 @@ def test_worth__of_any_head():
         seen.append(kept.shape[1])
         return kept[:, 0]
 
-    rows = worth(logits, labels, first, replicates=20)
+    rows = worth(logits, labels, first)
     assert seen == [3, 2, 2, 2]
     # a head that takes the first member alone misses nobody but that one
     assert rows[0]["nll"]["value"] != 0
@@ -173,7 +177,7 @@ def test_by_simplicity__tuned_mean_is_not_a_mean():
 def test_best_member__equal_accuracies_are_told_apart_by_likelihood():
     labels = torch.arange(30) % 3
     sure, unsure = torch.eye(3)[labels] * 5, torch.eye(3)[labels]
-    assert best_member(drawn({"unsure": unsure, "sure": sure}, labels), ["unsure", "sure"]) == "sure"
+    assert best_member(measured({"unsure": unsure, "sure": sure}, labels), ["unsure", "sure"]) == "sure"
 
 
 def test_beats__only_beyond_noise():
@@ -181,7 +185,7 @@ def test_beats__only_beyond_noise():
     plain = logits["m0"]
     better = plain + torch.nn.functional.one_hot(labels, 3)
     noise = plain + 1e-3 * torch.randn(600, 3, generator=torch.Generator().manual_seed(1))
-    result = drawn({"plain": plain, "better": better, "noise": noise}, labels)
+    result = measured({"plain": plain, "better": better, "noise": noise}, labels)
     assert beats(result, "better", "plain")
     assert not beats(result, "plain", "better")
     assert not beats(result, "noise", "plain")
@@ -194,7 +198,7 @@ def test_beats__accuracy_comes_before_likelihood():
     reckless = plain * 30
     # often sure of an error, but right more often
     gaining = (plain + torch.nn.functional.one_hot(labels, 3)) * 300
-    result = drawn({"plain": plain, "reckless": reckless, "gaining": gaining}, labels)
+    result = measured({"plain": plain, "reckless": reckless, "gaining": gaining}, labels)
     assert result.difference("gaining", "plain", "nll")["low"] > 0
     assert beats(result, "plain", "reckless")
     assert not beats(result, "reckless", "plain")
@@ -208,7 +212,7 @@ def test_recommend__mean_of_independent_members():
     mean = mean_logits(stack(logits))
     jitter = torch.randn(600, 3, generator=torch.Generator().manual_seed(2)) * 0.01
     heads = {"logistic": mean + jitter, "tuned_mean": mean - jitter, "mean": mean}
-    result = recommend(drawn({**logits, **heads}, labels), list(logits), list(heads))
+    result = recommend(measured({**logits, **heads}, labels), list(logits), list(heads))
     assert result.model == "mean"
     assert result.order == ["m0", "mean", "tuned_mean", "logistic"]
     assert result.best_member == "m0"
@@ -223,20 +227,63 @@ def test_recommend__a_head_that_is_better_beyond_noise():
     logits, labels = members()
     mean = mean_logits(stack(logits))
     heads = {"mean": mean, "tuned_mean": mean, "logistic": mean + torch.nn.functional.one_hot(labels, 3)}
-    result = recommend(drawn({**logits, **heads}, labels), list(logits), list(heads))
+    result = recommend(measured({**logits, **heads}, labels), list(logits), list(heads))
     assert (result.model, result.head_helps) == ("logistic", True)
     assert "no head beats" not in result.sentence
 
 
 def test_recommend__a_single_member_is_enough():
     logits, labels = members(count=1)
-    result = recommend(drawn({**logits, "mean": logits["m0"].double()}, labels), ["m0"], ["mean"])
+    result = recommend(measured({**logits, "mean": logits["m0"].double()}, labels), ["m0"], ["mean"])
     assert (result.model, result.head_helps) == ("m0", None)
-    assert recommend(drawn(logits, labels), ["m0"], []).sentence == "Use m0: there is nothing to compare it with."
+    assert recommend(measured(logits, labels), ["m0"], []).sentence == "Use m0: there is nothing to compare it with."
 
 
 def test_recommend__one_sample_shows_nothing_beyond_noise():
     logits, labels = members(size=1)
     heads = {"mean": mean_logits(stack(logits))}
-    result = recommend(drawn({**logits, **heads}, labels), list(logits), list(heads))
+    result = recommend(measured({**logits, **heads}, labels), list(logits), list(heads))
     assert result.model == result.best_member
+
+
+def test_recommend__equal_models_are_seldom_told_apart():
+    more = helps = 0
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.randint(0, 3, (300,), generator=generator)
+        shared = torch.randn(300, 3, generator=generator) + 2 * torch.nn.functional.one_hot(labels, 3)
+        names = ["m0", "m1", "mean", "tuned_mean", "logistic", "mlp"]
+        logits = {name: 2 * shared + 0.5 * torch.randn(300, 3, generator=generator) for name in names}
+        result = recommend(measured(logits, labels), names[:2], names[2:], replicates=200, seed=seed)
+        more += result.model not in names[:2]
+        helps += result.head_helps
+    assert more <= 6
+    assert helps <= 3
+
+
+def slightly_better(gain, size=4000):
+    """A member, and a head that is right on a few samples more."""
+    labels = torch.arange(size) % 2
+    right = torch.nn.functional.one_hot(labels, 2).double()
+    wrong = 1 - right
+    errors = size // 10
+    member = torch.cat([wrong[:errors], right[errors:]])
+    fewer = errors - round(gain * size)
+    head = torch.cat([wrong[:fewer], right[fewer:]])
+    return measured({"m0": member, "logistic": head}, labels)
+
+
+def test_recommend__a_gain_that_does_not_matter_is_not_followed():
+    # beyond noise: 12 samples more, and none fewer
+    result = slightly_better(0.003)
+    assert beats(result, "logistic", "m0")
+    assert not beats(result, "logistic", "m0", smallest_gain=0.01)
+    assert recommend(result, ["m0"], ["logistic"], smallest_gain=0.01).model == "m0"
+
+
+def test_recommend__says_what_a_gain_costs():
+    result = recommend(slightly_better(0.003), ["m0"], ["logistic"], costs={"m0": 0.5, "logistic": 5.0})
+    assert result.model == "logistic"
+    assert "it takes 10.0 times as long as m0 (5 and 0.5 ms an image)" in result.sentence
+    unknown = recommend(slightly_better(0.003), ["m0"], ["logistic"], costs={"m0": None, "logistic": None})
+    assert "times as long" not in unknown.sentence

@@ -1,7 +1,11 @@
+import csv
+
+import numpy as np
 import pytest
 import torch
 
-from measures.bootstrap import bootstrap
+from measures.bootstrap import less_best
+from measures.intervals import measure, numbered
 from pipelines.main import main
 from pipelines.report import intervals
 from pipelines.report.comparison import compare
@@ -28,41 +32,44 @@ def group(tmp_path):
     return compared(tmp_path)
 
 
-def drawn(groups=None):
+def measured(groups=None):
     logits = {name: logits_for(LABELS, 3, strength, k) for k, (name, strength) in enumerate(STRENGTHS.items())}
-    return bootstrap(logits, LABELS, groups=groups)
+    return measure(logits, LABELS, groups=groups)
 
 
-def test_add_intervals__those_of_the_bootstrap_of_all_runs_at_once(group):
+def expected_less_best(runs, groups=None):
+    return less_best(np.stack([run.right for run in runs]), 0, numbered(groups))
+
+
+def test_add_intervals__those_of_all_runs_at_once(group):
     add_intervals([group], "test")
-    expected = drawn()
+    expected = measured()
     for run in group.runs:
         for metric in ("accuracy", "nll", "ece", "auroc"):
             assert run.metrics[metric] == pytest.approx(expected.metric(run.name, metric))
     best, *others = group.runs
     assert (best.name, best.to_best) == ("strong", None)
-    for run in others:
-        assert run.to_best == pytest.approx(expected.difference(run.name, "strong", "accuracy"))
+    for run, change in zip(others, expected_less_best(group.runs)[1:], strict=True):
+        assert run.to_best == pytest.approx(change)
 
 
-def test_add_intervals__groups_are_drawn_whole(tmp_path):
-    # groups differ in size, so that resamples do too
+def test_add_intervals__groups_are_taken_whole(tmp_path):
     groups = torch.arange(60) ** 2 // 200
     found = compared(tmp_path, groups)
     add_intervals([found], "test")
-    expected, single = drawn(groups), drawn()
+    expected, single = measured(groups), measured()
     for run in found.runs:
         for metric in ("accuracy", "nll", "ece", "auroc"):
             assert run.metrics[metric] == pytest.approx(expected.metric(run.name, metric))
         assert run.metrics["accuracy"] != pytest.approx(single.metric(run.name, "accuracy"))
-    for run in found.runs[1:]:
-        assert run.to_best == pytest.approx(expected.difference(run.name, "strong", "accuracy"))
+    for run, change in zip(found.runs[1:], expected_less_best(found.runs, groups)[1:], strict=True):
+        assert run.to_best == pytest.approx(change)
 
 
 @pytest.mark.parametrize(
     ("groups", "said"),
     [
-        (torch.arange(60) // 4, "resampling whole groups; there are 15."),
+        (torch.arange(60) // 4, "take whole groups as independent; there are 15."),
         (None, "groups, but these predictions do not name them: the intervals are too narrow"),
     ],
 )
@@ -74,12 +81,40 @@ def test_report__says_how_samples_in_groups_were_drawn(tmp_path, groups, said):
 
 
 def test_add_intervals__as_far_as_work_allows(group, monkeypatch):
-    monkeypatch.setattr(intervals, "INTERVAL_WORK", 2 * (intervals.RUN_WORK + len(LABELS)))
-    monkeypatch.setattr(intervals, "RANKED_WORK", LABELS.numel() * 3)
+    monkeypatch.setattr(intervals, "INTERVAL_WORK", 2 * (intervals.RUN_WORK + 3 * len(LABELS)))
     add_intervals([group], "test")
     assert [run.metrics["nll"]["low"] is not None for run in group.runs] == [True, True, False]
-    assert [run.metrics["auroc"]["low"] is not None for run in group.runs] == [True, False, False]
     assert all(run.metrics["accuracy"]["low"] is not None for run in group.runs)
+
+
+def test_add_intervals__auroc_of_very_many_logits_has_none(group, monkeypatch):
+    monkeypatch.setattr(intervals, "RANKED_LOGITS", 1)
+    add_intervals([group], "test")
+    assert [run.metrics["auroc"]["low"] for run in group.runs] == [None] * 3
+    assert all(run.metrics["nll"]["low"] is not None for run in group.runs)
+
+
+def test_report__shows_which_runs_cannot_be_told_from_the_best(tmp_path, capsys):
+    labels = torch.arange(300) % 3
+    for number, (name, strength) in enumerate({"poor": 0.2, "good": 2.0, "best": 2.1, "fine": 1.9}.items()):
+        write_run(tmp_path / "exp" / name, logits_for(labels, 3, strength, number), labels)
+    assert main(["report", str(tmp_path / "exp"), "--out", str(tmp_path / "out")]) == 0
+    said = "2 of the other 3 runs cannot be told from the best: "
+    printed, page = capsys.readouterr().out, (tmp_path / "out/index.html").read_text()
+    assert said in page
+    assert said in printed
+    told = {row["run"]: row["among_best"] for row in csv.DictReader((tmp_path / "out/comparison.csv").open())}
+    assert told == {"poor": "no", "good": "yes", "best": "yes", "fine": "yes"}
+    # two runs, and the sentence
+    assert printed.count("≈ ") == 3
+
+
+def test_report__a_run_that_is_better_than_all_others(tmp_path, capsys):
+    labels = torch.arange(300) % 3
+    for number, (name, strength) in enumerate({"poor": 0.2, "best": 3.0}.items()):
+        write_run(tmp_path / "exp" / name, logits_for(labels, 3, strength, number), labels)
+    assert main(["report", str(tmp_path / "exp"), "--out", str(tmp_path / "out")]) == 0
+    assert "The best of 2 runs is better than each of the others beyond noise." in capsys.readouterr().out
 
 
 def test_report__says_which_runs_have_intervals(group, tmp_path, monkeypatch):
