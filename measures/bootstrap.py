@@ -154,7 +154,7 @@ def gains_beyond_noise(
         errors.append(error)
     drawn_from = np.stack(rows)
     likelihood = np.array([metric == "nll" for _, metric in claims])
-    error = np.where(likelihood, drawn_from.std(1) / np.sqrt(units - 1), errors)
+    scale = np.where(likelihood, drawn_from.std(1) / np.sqrt(units - 1), errors)
     # models that are the same to rounding have no gain
     same = drawn_from.std(1) < 1e-9
     greatest = []
@@ -162,12 +162,12 @@ def gains_beyond_noise(
         drawn = drawn_from @ weights / units
         spread = np.sqrt(np.maximum(np.square(drawn_from) @ weights / units - drawn**2, 0) / (units - 1))
         # the standard error of an accuracy is steady as it is; that of an NLL goes with the draw
-        by = np.where(likelihood[:, None], np.maximum(spread, error[:, None] / 10), error[:, None])
+        by = np.where(likelihood[:, None], np.maximum(spread, scale[:, None] / 10), scale[:, None])
         greatest.append(np.divide(drawn, by, out=np.zeros_like(drawn), where=by > 0).max(0))
     quantile = float(np.quantile(np.concatenate(greatest), LEVEL)) * t_quantile(units - 1) / ndtri((1 + LEVEL) / 2)
     better: dict[str, set[str]] = {name: set() for name in models}
     for number, (name, metric) in enumerate(claims):
-        if gains[number] > quantile * error[number] and not (same[number] and metric == "nll"):
+        if gains[number] > quantile * scale[number] and not (same[number] and metric == "nll"):
             better[name].add(metric)
     return better
 
