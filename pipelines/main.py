@@ -101,7 +101,8 @@ def run(args: list[str]) -> int:
         return int(import_module(COMMANDS[command]).main(options))
     from engine.process_group import end_process_group
     from pipelines.cli.errors import unknown_command
-    from pipelines.cli.image_cli import SUBCOMMANDS, ImageCLI
+    from pipelines.cli.image_cli import ImageCLI
+    from pipelines.cli.parsed_cli import SUBCOMMANDS
 
     if command not in SUBCOMMANDS:
         raise unknown_command(command, [*SUBCOMMANDS, *COMMANDS])

@@ -92,34 +92,6 @@ def check_reruns(parser: ArgumentParser, saved: dict[str, Any]) -> None:
             raise NoYAMLFormError(f"the run's config.yaml would not repeat the run: {changed}")
 
 
-def given_checkpoint(args: list[str]) -> str | None:
-    """Return the value that a command line gives to `--ckpt_path`; the last one wins."""
-    given = None
-    for arg, following in zip(args, [*args[1:], ""], strict=True):
-        name, equals, value = arg.partition("=")
-        if name == "--ckpt_path":
-            given = value if equals else following
-    return given
-
-
-def options_elsewhere(args: list[str], asked: Namespace, checkpoint: Path) -> list[str]:
-    """Return the options of a command line that name another place than the run of a checkpoint.
-
-    Args:
-        args: the command line
-        asked: its options `--run`, as they were parsed
-        checkpoint: path of its file
-    """
-    run = run_dir.of_checkpoint(checkpoint)
-    if run is None:
-        return []
-    folder = run.folder.resolve()
-    own = {"root": folder.parent.parent, "experiment": folder.parent.name, "name": folder.name}
-    named = {"root": Path(asked.root).resolve(), "experiment": asked.experiment, "name": asked.name}
-    given = {arg.partition("=")[0] for arg in args}
-    return [option for part in own if (option := f"--run.{part}") in given and named[part] != own[part]]
-
-
 def run_names(config: Namespace) -> tuple[Path, str]:
     """Return the experiment's folder and the run's name that a configuration asks for."""
     model, data = config.model, config.data
@@ -130,30 +102,6 @@ def run_names(config: Namespace) -> tuple[Path, str]:
         name = re.sub(r"[^\w.-]+", "_", architecture)
     experiment = config.run.experiment or run_dir.snake_case(data.class_path.rpartition(".")[2])
     return Path(config.run.root) / experiment, config.run.name or (f"{name}_{variant}" if variant else name)
-
-
-def trained_with(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return the model and data that a checkpoint was trained with, as a config.
-
-    Args:
-        checkpoint: its content
-        path: its file; the bases of a stack that was moved with its runs are found relative to it
-    """
-    config = {name: checkpoint.get("config", {}).get(name) for name in ("model", "data")}
-    # one made without the command line knows its model alone
-    config["model"] = config["model"] or checkpoint["architecture"]
-    parts = {name: {**part, "init_args": dict(part.get("init_args", {}))} for name, part in config.items() if part}
-    for part in parts.values():
-        # what the data knows is filled in anew
-        part["init_args"].pop("data_info", None)
-    if "bases" in checkpoint:
-        run = run_dir.of_checkpoint(path)
-        bases = [Path(base["path"]) for base in checkpoint["bases"]]
-        moved = [run.folder / base["relative"] if run else bases[n] for n, base in enumerate(checkpoint["bases"])]
-        parts["model"]["init_args"]["bases"] = [
-            str(there if there.is_file() else here) for here, there in zip(bases, moved, strict=True)
-        ]
-    return class_paths.up_to_date(parts)
 
 
 def check_classes(config: Namespace) -> None:

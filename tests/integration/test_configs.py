@@ -12,7 +12,8 @@ import datamodules
 from lightning_modules import SmallCNN
 from measures.names import mode_of
 from pipelines.cells.executors import ParslExecutor
-from pipelines.cli.image_cli import DEFAULTS, ImageCLI
+from pipelines.cli.image_cli import ImageCLI
+from pipelines.cli.parsed_cli import DEFAULTS
 from pipelines.stack import command
 from pipelines.stack.plan_check import check
 from tests.helpers.data import Blobs, blobs, data_info

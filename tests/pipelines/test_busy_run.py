@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from callbacks import ResumableCSVLogger
-from pipelines.cli import image_cli
+from pipelines.cli import image_cli, parsed_cli
 from pipelines.cli.held_run import hold
 from records import locks
 from records.result_files import read_result, write_json
@@ -76,7 +76,7 @@ def test_busy__an_evaluation_is_waited_for_and_none_is_lost(trained, monkeypatch
 
 
 def test_busy__a_checkpoint_that_was_written_meanwhile_is_not_gone_on_with(trained, monkeypatch, capsys):
-    read = image_cli.read_checkpoint
+    read = parsed_cli.read_checkpoint
 
     def late(path, mapped):
         checkpoint = read(path, mapped)
@@ -84,7 +84,7 @@ def test_busy__a_checkpoint_that_was_written_meanwhile_is_not_gone_on_with(train
         path.with_name("other").replace(path)
         return checkpoint
 
-    monkeypatch.setattr(image_cli, "read_checkpoint", late)
+    monkeypatch.setattr(parsed_cli, "read_checkpoint", late)
     assert run("fit", *ON, trained.folder) == 2
     assert "another process has written" in capsys.readouterr().err
 

@@ -4,7 +4,7 @@ from importlib.metadata import version
 import pytest
 
 from callbacks import ResumableCSVLogger
-from pipelines.cli import image_cli
+from pipelines.cli import image_cli, parsed_cli
 from pipelines.main import main
 from tests.helpers.cli import run
 
@@ -12,7 +12,7 @@ from tests.helpers.cli import run
 def test_summary__lists_the_commands(capsys):
     assert main([]) == main(["--help"]) == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in (*image_cli.SUBCOMMANDS, "inspect", "report", "tune", "stack"))
+    assert all(name in printed for name in (*parsed_cli.SUBCOMMANDS, "inspect", "report", "tune", "stack"))
 
 
 def test_version(capsys):

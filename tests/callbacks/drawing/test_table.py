@@ -67,7 +67,7 @@ def test_added__is_an_option_with_its_help_and_a_callback(options):
 
 
 def test_added__on_the_command_line(options, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.cli.image_cli.FigureOptions", options)
+    monkeypatch.setattr("pipelines.cli.parsed_cli.FigureOptions", options)
     mlp = ("--model", "MLP", "--model.hidden", "[8]", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu")
     assert run("fit", *mlp, "--figures.made_up", "true", "--figures.fit", "true", root=tmp_path) == 0
     assert "val_made_up.png" in names_of(tmp_path / "digits/mlp/figures")

@@ -1,7 +1,7 @@
 import torch
 from safetensors.torch import load_file
 
-from pipelines.cli.order import given_checkpoint, in_order
+from pipelines.cli.order import in_order
 from tests.helpers.cli import result, run
 
 MLP = ("--model", "MLP", "--model.hidden", "[16]", "--trainer.max_epochs", "2")
@@ -30,12 +30,6 @@ def test_in_order__a_pair_of_numbers_below_0_is_no_option():
 def test_in_order__options_of_several_callbacks_stay_with_theirs():
     args = ["fit", "--trainer.callbacks+=A", "--trainer.callbacks.monitor=m", "--trainer.callbacks+=B"]
     assert in_order(args) == args
-
-
-def test_given_checkpoint__the_last_one_wins():
-    assert given_checkpoint(["fit", "--ckpt_path", "last"]) == "last"
-    assert given_checkpoint(["fit", "--ckpt_path=a.ckpt", "--ckpt_path", "b.ckpt"]) == "b.ckpt"
-    assert given_checkpoint(["fit"]) is None
 
 
 def test_cli__one_correction_of_the_imbalance_is_enough(tmp_path, capsys):
