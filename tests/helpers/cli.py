@@ -6,6 +6,9 @@ import yaml
 
 from pipelines.main import main
 
+# options of a fit that takes a second
+MLP = ("--model", "MLP", "--model.hidden", "[16]", "--trainer.max_epochs", "2")
+
 
 def run(*args, root=None, quick=True):
     """Run a command and return its exit status; checkpoints and configs may name the tests' own classes."""

@@ -1,71 +1,21 @@
 import csv
-import io
 import json
 import shutil
 
 import pytest
 import torch
-import yaml
-from rich.console import Console
 from safetensors.torch import load_file
 
 from common.machine import device_name
 from ensembling.heads.fitting import GreedyHead, LogisticHead
-from ensembling.heads.networks import WeightedMean
-from ensembling.heads.pooling import TunedMeanHead
-from ensembling.heads.weights import set_weights
 from ensembling.judging.reject import Reject
-from ensembling.leakage import LeakageError
 from lightning_modules.checkpoints import load_classifier
 from measures.classification import classification_metrics
 from pipelines.main import main
-from pipelines.stack import members as stack_logits
-from pipelines.stack.members import MemberLogits, build_data, overlaps_with_test
-from pipelines.stack.plan import Member, StackPlan
-from pipelines.stack.result import FittedHead, Stack
-from pipelines.stack.second_stage import fit_heads, second_stage
 from records.damaged import DamagedFileError
 from records.result_files import read_result
 from records.run_dir import RunDir
-
-QUICK = {
-    "data.batch_size": 256,
-    "trainer.max_epochs": 3,
-    "trainer.accelerator": "cpu",
-    "trainer.enable_progress_bar": False,
-    "trainer.enable_model_summary": False,
-}
-
-
-def make(root, **changes):
-    options = {**QUICK, **changes.pop("options", {})}
-    members = [
-        Member("small", ["configs/model/mlp.yaml"], {"model.hidden": [16]}, seed=1),
-        Member("linear", ["configs/model/linear.yaml"], seed=2),
-    ]
-    defaults = {
-        "members": members,
-        "heads": [LogisticHead(C=1.0)],
-        "root": str(root),
-        "experiment": "x",
-        "options": options,
-        "seed": 3,
-    }
-    return StackPlan(**{**defaults, "logit_cache": str(root / "cache"), **changes})
-
-
-def train(plan, folder):
-    """Run a plan's cells one after the other, in this process."""
-    for cell in plan.cells:
-        assert main(cell.command(folder)) == 0
-    return folder
-
-
-def stacked(plan, folder):
-    """Run the second stage; return what it printed and its result."""
-    text = io.StringIO()
-    assert second_stage(plan, folder, Console(file=text)) == 0
-    return text.getvalue(), json.loads((folder / plan.stack_name / "result.json").read_text())
+from tests.helpers.second_stage import make, stacked, train
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +29,6 @@ def oof(tmp_path_factory):
     }
     folder = train(make(root, **changes), root / "x")
     return root, folder, changes
-
-
-@pytest.fixture(scope="module")
-def holdout(tmp_path_factory):
-    root = tmp_path_factory.mktemp("holdout")
-    options = {"data.stack_fraction": 0.3, "data.val_fraction": 0.2}
-    return root, train(make(root, options=options), root / "x"), options
 
 
 def test_oof__each_training_sample_once_and_all_models_compared(oof):
@@ -316,133 +259,3 @@ def test_budget__leaves_members_out_and_says_so(oof):
         stacked(make(root, max_ms_per_image=3.0, keep="small", stack_name="none", **changes), folder)
     with pytest.raises(ValueError, match="no member fits max_ms_per_image 0.5"):
         stacked(make(root, max_ms_per_image=0.5, stack_name="none", **changes), folder)
-
-
-def test_holdout__the_heads_see_the_stack_split(holdout):
-    root, folder, options = holdout
-    _, result = stacked(make(root, options=options), folder)
-    fit = json.loads((folder / "small/result.json").read_text())
-    assert result["samples"]["meta"] == fit["samples"]["stack"]
-    # told though no greedy head is asked for
-    assert sum(row["greedy_share"] for row in result["stack"]["worth"]) == pytest.approx(1)
-    assert result["leakage"] == {"allowed": [], "warnings": []}
-
-
-def test_reject__what_cannot_be_had_is_said(holdout, capsys):
-    root, folder, options = holdout
-    wanted = Reject(accuracy=1.0, per_class=True)
-    printed, result = stacked(make(root, options=options, reject=wanted, keep="small", stack_name="strict"), folder)
-    notes = next(row["rejection"]["notes"] for row in result["stack"]["models"] if row["name"] == "small")
-    assert notes
-    assert all(f"small: {note}" in result["stack"]["notes"] for note in notes)
-    assert notes[0][:20] in printed
-    path = folder / "strict/checkpoints/stack.ckpt"
-    assert main(["predict", "--ckpt_path", str(path), "--trainer.accelerator", "cpu"]) == 0
-    assert f"note: {notes[0]}" in capsys.readouterr().out
-
-
-def test_reject__nothing_wanted_is_nothing_said_of_it(holdout, tmp_path):
-    root, folder, options = holdout
-    printed, result = stacked(make(root, options=options, stack_name="accepts"), folder)
-    assert "right of these" not in printed
-    assert all(row["rejection"] is None for row in result["stack"]["models"])
-    path = folder / "accepts/checkpoints/stack.ckpt"
-    assert load_classifier(path).accepted(torch.zeros(2, 10)) is None
-    assert main(["predict", "--ckpt_path", str(path), "--trainer.accelerator", "cpu"]) == 0
-    with (folder / "accepts/predicted.csv").open() as file:
-        assert next(csv.reader(file)) == ["name", "class", "probability"]
-
-
-def test_members_without_weight__are_neither_priced_nor_kept(holdout, monkeypatch):
-    root, folder, options = holdout
-
-    def on_one_member(plan, meta, test, console):
-        module = WeightedMean(2)
-        set_weights(module, torch.tensor([0.0, 1.0]))
-        with torch.no_grad():
-            head = FittedHead(TunedMeanHead(), module, module(meta.logits), module(test.logits))
-        return fit_heads(plan, meta, test, console) | {"tuned_mean": head}
-
-    monkeypatch.setattr("pipelines.stack.second_stage.fit_heads", on_one_member)
-    _, result = stacked(make(root, options=options, keep="tuned_mean", stack_name="light"), folder)
-    rows = {row["name"]: row for row in result["stack"]["models"]}
-    assert rows["tuned_mean"]["ms_per_image"] == rows["linear"]["ms_per_image"] < rows["mean"]["ms_per_image"]
-    # its only weight
-    assert result["parameters"] == rows["tuned_mean"]["parameters"] == rows["linear"]["parameters"] + 1
-    model = load_classifier(folder / "light/checkpoints/stack.ckpt")
-    assert [member["name"] for member in model.members] == ["linear"]
-    config = yaml.safe_load(RunDir(folder / "linear").config.read_text())
-    samples = build_data(config["data"]).samples("test").subset(range(20))
-    with torch.no_grad():
-        logits = model(samples.source.gather(samples.rows))
-    kept = load_file(folder / "light/predictions.safetensors")
-    assert torch.equal(kept["test/id"][:20], samples.ids)
-    torch.testing.assert_close(logits, kept["test/logits"][:20], atol=1e-4, rtol=1e-4)
-
-
-def test_overlaps__are_counted(holdout):
-    _, folder, _ = holdout
-    runs = [stack_logits.MemberRun.of(RunDir(folder / "small"))]
-    member = stack_logits.TrainedMember("small", runs, runs)
-    data = build_data(yaml.safe_load(runs[0].files.config.read_text())["data"])
-    none = [data.samples("stack").subset([])]
-    assert overlaps_with_test([member], [data.samples("stack")], data.samples("test")) == []
-    for split, what in (("train", "small was fitted"), ("val", "small was selected")):
-        (sentence,) = overlaps_with_test([member], none, data.samples(split).subset([0, 1, 2]))
-        assert sentence.startswith(f"{what} on copies of 3 of the test samples")
-    stack = data.samples("stack")
-    (sentence,) = overlaps_with_test([member], [stack.subset([0, 1]), stack.subset([2])], stack.subset([1, 2, 3]))
-    assert sentence.startswith("the heads were fitted on copies of 2 of the test samples")
-
-
-def test_check_data__other_classes_and_pixels_are_refused(holdout):
-    _, folder, _ = holdout
-    runs = [stack_logits.MemberRun.of(RunDir(folder / "small"))]
-    member = stack_logits.TrainedMember("small", runs, runs)
-    section = yaml.safe_load(runs[0].files.config.read_text())["data"]
-    data = build_data(section)
-    member.check_data(data)
-    # the same classes in another order
-    data.dataset.class_names.reverse()
-    with pytest.raises(ValueError, match="member 'small' was trained on the classes"):
-        member.check_data(data)
-    section["init_args"]["image_size"] = 8
-    with pytest.raises(ValueError, match=r"height and width \[1, 16, 16\], but the stack's data has \[1, 8, 8\]"):
-        member.check_data(build_data(section))
-
-
-def test_val__selection_is_told_in_every_table(holdout):
-    root, folder, options = holdout
-    printed, result = stacked(make(root, options=options, mode="val", stack_name="on_val"), folder)
-    assert "small was selected on" in result["leakage"]["warnings"][0]
-    assert "small was selected on" in printed
-
-
-def test_train__is_refused_without_the_override_and_told_with_it(holdout):
-    root, folder, options = holdout
-    plan = make(root, options=options, mode="train", stack_name="leaked", allow_leakage=True)
-    plan.allow_leakage = False
-    with pytest.raises(LeakageError, match="small was fitted on .* set the option allow_leakage true") as raised:
-        stacked(plan, folder)
-    # this command has no options of a model
-    assert "--" not in str(raised.value)
-    assert not (folder / "leaked").exists()
-    plan.allow_leakage = True
-    printed, result = stacked(plan, folder)
-    assert "small was fitted on" in result["leakage"]["allowed"][0]
-    assert "LEAKAGE ALLOWED" in printed
-
-
-def test_fit_heads__held_out_samples_have_no_copy_in_the_fit(tmp_path):
-    generator = torch.Generator().manual_seed(0)
-    # members that know nothing, and each image three times
-    keys, labels = torch.arange(100).repeat(3), torch.randint(0, 5, (100,), generator=generator).repeat(3)
-    logits = torch.randn(100, 4, 5, generator=generator).repeat(3, 1, 1)
-    meta = MemberLogits(torch.arange(300), keys, labels, None, logits)
-    plan = make(tmp_path, heads=[LogisticHead(C=1e3)])
-    heads = fit_heads(plan, meta, meta, Console(file=io.StringIO()))
-    right = heads["logistic"].held_out.argmax(1) == labels
-    assert float(right.double().mean()) < 0.35
-    # nor do intervals take copies for samples of their own
-    stack = Stack(plan, None, {}, None, [], meta, meta, heads, None, {}, [])
-    assert torch.equal(stack.held_out.groups, keys)
