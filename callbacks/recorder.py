@@ -241,7 +241,7 @@ class RunRecorder(Callback):
         facts["parameters"] += model.frozen_parameters
         if model.leakage is not None:
             facts["leakage"] = model.leakage.plain()
-        # a stack that is being fitted has the record of its bases
+        # a stack that is being fitted has the record of its members
         facts |= Provenance.of().union(model.provenance, model.current_provenance()).origins()
         # what a fit wrote of itself stands when the run is tested later, perhaps elsewhere
         facts = {**earlier, **facts} if "fit" in entries else {**facts, **earlier}

@@ -1,1 +1,1 @@
-"""What happens between bases and the stack: their logits, heads and leakage."""
+"""What happens between members and the stack: their logits, heads and leakage."""

@@ -1,4 +1,4 @@
-"""Logits of bases kept on disk: a base's logits for an image are computed once."""
+"""Logits of members kept on disk: a member's logits for an image are computed once."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ class LogitCounts:
     """How many logits were computed, and how many were known.
 
     Args:
-        computed: rows of one base for one sample that a base was run for
+        computed: rows of one member for one sample that a member was run for
         reused: rows that were read from the cache
     """
 

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-# views of each image that a base's logits are averaged over
+# views of each image that a member's logits are averaged over
 TTA = Literal["none", "flip", "flip_shift"]
-# what a head sees of each base
+# what a head sees of each member
 Features = Literal["logits", "log_probabilities", "probabilities"]
 # folder of logits, next to what data sets keep of image files
 LOGIT_CACHE = "runs/.cache/logits"

@@ -1,4 +1,4 @@
-"""Overlaps between what a meta-model trains on and what its bases have seen."""
+"""Overlaps between what a meta-model trains on and what its members have seen."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from datamodules.samples import Samples
 
 
 class LeakageError(ValueError):
-    """The meta-model would train on samples that a base was fitted on."""
+    """The meta-model would train on samples that a member was fitted on."""
 
 
 def unknown_images(files: Iterable[str]) -> str:
@@ -24,24 +24,24 @@ def unknown_images(files: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Leakage:
-    """Overlaps of the meta-training samples with what the bases have seen.
+    """Overlaps of the meta-training samples with what the members have seen.
 
-    Groups are counted apart: a sample counts there if a base has seen another one of its group (the same patient or
+    Groups are counted apart: a sample counts there if a member has seen another one of its group (the same patient or
     scene), but not the sample itself or a copy.
 
     Args:
-        fitted: by base, the number of meta-training samples it was fitted on
-        selected: by base, the number of meta-training samples that chose its checkpoint
-        validated: by base, the number of samples it was fitted on among those that the meta-model is validated on
-        unknown: bases whose checkpoints do not say at all what they were fitted on; in stacks made before `history`
-        calibrated: by base, the number of meta-training samples it was calibrated on
+        fitted: by member, the number of meta-training samples it was fitted on
+        selected: by member, the number of meta-training samples that chose its checkpoint
+        validated: by member, the number of samples it was fitted on among those that the meta-model is validated on
+        unknown: members whose checkpoints do not say at all what they were fitted on; in stacks made before `history`
+        calibrated: by member, the number of meta-training samples it was calibrated on
         fitted_groups: as `fitted`, by group alone
         selected_groups: as `selected`, by group alone
         validated_groups: as `validated`, by group alone
         calibrated_groups: as `calibrated`, by group alone
-        history: by base, the weights that it derives from and that do not say what they were fitted on
-        changed: what has changed of the data since bases were trained on it, one sentence each
-        notes: what else is to be known of the bases, one sentence each
+        history: by member, the weights that it derives from and that do not say what they were fitted on
+        changed: what has changed of the data since members were trained on it, one sentence each
+        notes: what else is to be known of the members, one sentence each
     """
 
     fitted: dict[str, int] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Leakage:
     notes: list[str] = field(default_factory=list)
 
     def problems(self) -> list[str]:
-        """Return one sentence for each base that the meta-model must not be trained over."""
+        """Return one sentence for each member that the meta-model must not be trained over."""
         return [
             *(f"{name} was fitted on {count} of the meta-training samples" for name, count in self.fitted.items()),
             *(
@@ -68,7 +68,7 @@ class Leakage:
         ]
 
     def unknown_images(self) -> list[str]:
-        """Return one sentence for each base that may have been fitted on any image."""
+        """Return one sentence for each member that may have been fitted on any image."""
         return [
             *(f"{name} was {unknown_images(['its own checkpoint'])}" for name in self.unknown),
             *(f"{name} was {unknown_images(files)}" for name, files in self.history.items()),
@@ -96,12 +96,12 @@ class Leakage:
 
 
 def find_leakage(samples: Samples, val: Samples | None, bases: Mapping[str, Provenance]) -> Leakage:
-    """Compare samples with what bases have seen: by bytes and by pixels, so that a copy counts too, and by group.
+    """Compare samples with what members have seen: by bytes and by pixels, so that a copy counts too, and by group.
 
     Args:
         samples: that the meta-model is trained on
         val: that it is validated on
-        bases: the record of each base by its name
+        bases: the record of each member by its name
 
     Returns:
         the overlaps; empty if there are none
@@ -121,7 +121,7 @@ def find_leakage(samples: Samples, val: Samples | None, bases: Mapping[str, Prov
 
 
 def join_leakage(parts: Iterable[Leakage]) -> Leakage:
-    """Add up the overlaps of parts of the meta-training samples, such as folds, each compared with bases of its own.
+    """Add up the overlaps of parts of the meta-training samples, such as folds, each compared with members of its own.
 
     Args:
         parts: the overlaps of each
@@ -147,25 +147,26 @@ def join_leakage(parts: Iterable[Leakage]) -> Leakage:
 
 
 def refuse_leakage(leakage: Leakage, allow: bool, allow_unknown: bool = False) -> None:
-    """Stop a meta-model from training on samples that its bases were fitted on, or may have been.
+    """Stop a meta-model from training on samples that its members were fitted on, or may have been.
 
     Args:
         leakage: the overlaps found
         allow: continue in spite of it; the results must then say so
-        allow_unknown: accept bases that may have been fitted on any image; the results must then say so
+        allow_unknown: accept members that may have been fitted on any image; the results must then say so
 
     Raises:
-        LeakageError: there is an overlap with fitted samples, or a base that was fitted on unknown images
+        LeakageError: there is an overlap with fitted samples, or a member that was fitted on unknown images
     """
     problems, unknown = leakage.problems(), leakage.unknown_images()
     if problems and not allow:
         raise LeakageError(
-            "; ".join(problems) + ": train the bases without these samples, on data that is split as the stack's is "
+            "; ".join(problems) + ": train the members without these samples, on data that is split as the stack's is "
             "(fractions, split_seed and groups), or set the option allow_leakage true and have every table say so"
         )
     if unknown and not (allow or allow_unknown):
         raise LeakageError(
-            "; ".join(unknown) + ": the samples of the stack may be among them. Start the bases from weights that say "
+            "; ".join(unknown)
+            + ": the samples of the stack may be among them. Start the members from weights that say "
             "what they were fitted on, such as a checkpoint of this project, or set the option allow_unknown true and "
             "have every table say so"
         )
@@ -194,7 +195,7 @@ def kind_of_samples(leaks: bool) -> str:
 
 
 def leakage_allowed(leakage: Leakage | None) -> dict[str, str]:
-    """Return the metadata of tensors of a stack: whether its bases had seen its meta samples, or may have."""
+    """Return the metadata of tensors of a stack: whether its members had seen its meta samples, or may have."""
     if leakage is None:
         return {}
     told = {

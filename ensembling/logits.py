@@ -1,4 +1,4 @@
-"""Logits of frozen bases, computed once for a split."""
+"""Logits of frozen members, computed once for a split."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from datamodules.loaders import BatchLoader
 from ensembling.choices import TTA, Features
 from ensembling.tta import tta_logits
 
-# a probability below 1e-13 counts as 0, which a base gives to a class that it does not know
+# a probability below 1e-13 counts as 0, which a member gives to a class that it does not know
 LOG_FLOOR = -30.0
 
 
@@ -22,22 +22,22 @@ def base_logits(
     tta: TTA = "none",
     names: Sequence[str] | None = None,
 ) -> Tensor:
-    """Run every base once over a split.
+    """Run every member once over a split.
 
     Every process runs its own share; all get the whole.
 
     Args:
         bases: classifiers from uint8 images to logits, frozen and in evaluation mode
         loader: batches of the split in fixed order, without augmentation
-        device: where the bases run
-        tta: the views of each image that a base's logits are averaged over
-        names: what to call the bases in an error; None calls them by number
+        device: where the members run
+        tta: the views of each image that a member's logits are averaged over
+        names: what to call the members in an error; None calls them by number
 
     Returns:
-        float32 on the CPU in the split's order, shape `(sample, base, class)`
+        float32 on the CPU in the split's order, shape `(sample, member, class)`
 
     Raises:
-        ValueError: a base whose logits are not finite
+        ValueError: a member whose logits are not finite
     """
     ids, rows = [], []
     for batch in loader:
@@ -50,7 +50,7 @@ def base_logits(
     if not finite.all():
         number = int((~finite).nonzero()[0])
         name = names[number] if names is not None else f"number {number + 1}"
-        raise ValueError(f"base {name} gives logits that are not finite")
+        raise ValueError(f"member {name} gives logits that are not finite")
     # gathered rows are sorted by id: put them back into the split's order
     in_order = torch.empty_like(logits)
     in_order[loader.samples.ids.argsort()] = logits
@@ -58,14 +58,14 @@ def base_logits(
 
 
 def to_features(logits: Tensor, kind: Features) -> Tensor:
-    """Turn the bases' logits into the meta-model's inputs.
+    """Turn the members' logits into the meta-model's inputs.
 
     Args:
-        logits: shape `(sample, base, class)`
+        logits: shape `(sample, member, class)`
         kind: logits, log_probabilities (not below -30, so that minus infinity is a number too) or probabilities
 
     Returns:
-        shape `(sample, base * class)`
+        shape `(sample, member * class)`
     """
     if kind == "log_probabilities":
         logits = logits.log_softmax(2).clamp(min=LOG_FLOOR)
@@ -75,10 +75,10 @@ def to_features(logits: Tensor, kind: Features) -> Tensor:
 
 
 def mean_logits(logits: Tensor) -> Tensor:
-    """Log of the bases' mean probabilities, the reference that a stack must beat.
+    """Log of the members' mean probabilities, the reference that a stack must beat.
 
     Args:
-        logits: shape `(sample, base, class)`
+        logits: shape `(sample, member, class)`
 
     Returns:
         shape `(sample, class)`

@@ -1,4 +1,4 @@
-"""Test-time augmentation: a base's logits averaged over views of each image."""
+"""Test-time augmentation: a member's logits averaged over views of each image."""
 
 import math
 from collections.abc import Callable, Iterator

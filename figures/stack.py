@@ -114,17 +114,17 @@ def class_decisions(
 
 
 def head_weights(weights: NDArray, base_names: Sequence[str], class_names: Sequence[str], title: str = "") -> Figure:
-    """Draw a linear head's weights: what each class's logit takes from each base's outputs.
+    """Draw a linear head's weights: what each class's logit takes from each member's outputs.
 
     Args:
-        weights: shape `(class, base, class)`: by class of the stack, base, and class of the base
-        base_names: of each base
+        weights: shape `(class, member, class)`: by class of the stack, member, and class of the member
+        base_names: of each member
         class_names: the name of each class
         title: above the map
 
     Returns:
-        a figure with one heat map a base on a scale common to all, classes of the stack in rows; with more than 40
-        classes one map of classes by bases: the weight of a base's own output for that class
+        a figure with one heat map a member on a scale common to all, classes of the stack in rows; with more than 40
+        classes one map of classes by members: the weight of a member's own output for that class
     """
     weights = np.asarray(weights, dtype=np.float64)
     bases, classes = weights.shape[1], weights.shape[0]
@@ -148,7 +148,7 @@ def head_weights(weights: NDArray, base_names: Sequence[str], class_names: Seque
             axes.set_yticks([])
         axes.set_title(shortened(name), fontsize="small", parse_math=False)
         if number // columns == rows - 1:
-            axes.set_xlabel("output of the base", fontsize="small")
+            axes.set_xlabel("output of the member", fontsize="small")
     figure.colorbar(image, ax=grid, shrink=0.8, label="weight")
     figure.suptitle(title, fontsize="medium", parse_math=False)
     return figure
@@ -166,7 +166,7 @@ def _own_weights(weights: NDArray, base_names: Sequence[str], class_names: Seque
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6, color=ink(image, value))
     class_ticks(axes, base_names)
     class_ticks(axes, [class_names[number] for number in order], horizontal=False, size=6)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="weight of a base's own output for the class")
-    note = f"the {len(order)} classes whose bases differ most, of {len(classes):,}"
+    figure.colorbar(image, ax=axes, shrink=0.8, label="weight of a member's own output for the class")
+    note = f"the {len(order)} classes whose members differ most, of {len(classes):,}"
     axes.set_title("\n".join(filter(None, [title, note])), fontsize="medium", parse_math=False)
     return figure

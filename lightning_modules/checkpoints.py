@@ -15,7 +15,7 @@ from records.run_dir import BEST, LAST
 
 @dataclass(frozen=True)
 class Base:
-    """What the checkpoint of a stack's base says of it beside its weights.
+    """What the checkpoint of a stack's member says of it beside its weights.
 
     Args:
         path: the checkpoint
@@ -66,7 +66,7 @@ def read_base(path: Path) -> Base:
 def refuse_stack(checkpoint: dict[str, Any], path: Path) -> None:
     """Stop where a classifier on images is needed and a stack is given."""
     if "bases" in checkpoint:
-        raise ValueError(f"{path} holds a stack; a stack's bases are classifiers on images")
+        raise ValueError(f"{path} holds a stack; a stack's members are classifiers on images")
 
 
 def read_checkpoint(path: Path, mapped: bool = False, digest: str | None = None) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def refuse_lost_best(path: Path) -> Path:
 
 
 def find_base(base: str) -> Path:
-    """Return the checkpoint that a base's name refers to.
+    """Return the checkpoint that a member's name refers to.
 
     Args:
         base: a checkpoint, or a run folder
@@ -131,7 +131,7 @@ def find_base(base: str) -> Path:
         # without a validation split there is no best
         path = refuse_lost_best(last) if last.is_file() and not best.is_file() else best
     if not path.is_file():
-        raise FileNotFoundError(f"base {path} does not exist: was it moved? Name its checkpoint with --model.bases")
+        raise FileNotFoundError(f"member {path} does not exist: was it moved? Name its checkpoint with --model.bases")
     return path
 
 

@@ -43,7 +43,7 @@ class Classifier(EvaluatedModule):
         self.provenance: Provenance | None = None
         # what its checkpoint says of the data that it was trained on
         self.trained_on: dict[str, Any] | None = None
-        # for a stack: what its bases had seen of the samples that its head was fitted on
+        # for a stack: what its members had seen of the samples that its head was fitted on
         self.leakage: Leakage | None = None
         self.build()
 

@@ -32,29 +32,29 @@ def stack_logits(
     counts: LogitCounts | None = None,
     digests: Sequence[str] | None = None,
 ) -> Tensor:
-    """Return the logits of several bases on samples.
+    """Return the logits of several members on samples.
 
-    A base is loaded and run only for images whose logits the cache does not hold; bases that lack the same images share
-    one pass over them. A copy of an image counts as the image. Where a run has several processes all must call this;
-    each runs its share and gets the whole.
+    A member is loaded and run only for images whose logits the cache does not hold. Members that lack the same images
+    share one pass over them. A copy of an image counts as the image. Where a run has several processes, all must call
+    this: each runs its share and gets the whole.
 
     Args:
-        checkpoints: of the bases
+        checkpoints: of the members
         samples: any subset of the data, in any order
         data: what the samples are of; brings the size of batches and the share of this process
-        device: where the bases run
-        precision: as the Trainer names it; under one that is not mixed, a base runs in that of its weights
+        device: where the members run
+        precision: as the Trainer names it; under one that is not mixed, a member runs in that of its weights
         tta: the views of each image that logits are averaged over
         cache: where logits are kept; None computes all
         counts: is added to
         digests: `file_sha256` of each checkpoint, where it was checked and hashed before
 
     Returns:
-        float32 on the CPU in the samples' order, shape `(sample, base, class)`
+        float32 on the CPU in the samples' order, shape `(sample, member, class)`
 
     Raises:
         FileNotFoundError: there is no such checkpoint
-        ValueError: a base's logits are not finite, a checkpoint does not hold a classifier, or was changed meanwhile
+        ValueError: a member's logits are not finite, a checkpoint does not hold a classifier, or was changed meanwhile
     """
     if not len(samples):
         raise ValueError("there is no sample to compute logits of")
@@ -93,13 +93,13 @@ def stack_logits(
 
 
 def same_rows(missing: Iterable[Tensor]) -> list[tuple[Tensor, list[int]]]:
-    """Put bases together that lack the same rows: they need the same images, which are then decoded once.
+    """Put members together that lack the same rows: they need the same images, which are then decoded once.
 
     Args:
-        missing: by base, bool, shape `(sample,)`
+        missing: by member, bool, shape `(sample,)`
 
     Returns:
-        what is missing, and the numbers of the bases that lack it; none for what lacks nothing
+        what is missing, and the numbers of the members that lack it; none for what lacks nothing
     """
     together: dict[bytes, tuple[Tensor, list[int]]] = {}
     for number, mask in enumerate(missing):
@@ -124,7 +124,7 @@ def processes(data: ImageDataModule) -> int:
 
 
 def precision_context(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context in which a frozen base runs.
+    """Return the context in which a frozen member runs.
 
     Args:
         precision: as the Trainer names it
@@ -134,7 +134,7 @@ def precision_context(precision: str, device: torch.device) -> AbstractContextMa
 
 
 def load_frozen(path: Path, digest: str) -> Classifier:
-    """Load a base in the precision of its weights, whatever the context; the state of random numbers does not change.
+    """Load a member in the precision of its weights, whatever the context; the state of random numbers does not change.
 
     Args:
         path: its checkpoint

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class Preprocessing(nn.Module):
     """Resize to the network's input size, scale to [0, 1] and normalise.
 
-    It belongs to the model, so that bases of different sizes can be in one stack and a prediction on any
+    It belongs to the model, so that members of different sizes can be in one stack and a prediction on any
     photo gets the same as training did.
 
     Args:

@@ -1,4 +1,4 @@
-"""StackedClassifier: a whole stack in one file: bases, head, temperature and thresholds."""
+"""StackedClassifier: a whole stack in one file: members, head, temperature and thresholds."""
 
 from dataclasses import asdict, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from lightning_modules.training.losses import CrossEntropy
 class StackedClassifier(Classifier):
     """Images to a stack's calibrated logits; what `python train.py stack` leaves behind.
 
-    It is evaluated and predicts like any other model, and is not trained: its head was fitted by `stack`. Each base
+    It is evaluated and predicts like any other model, and is not trained: its head was fitted by `stack`. Each member
     keeps its own preprocessing.
 
     Args:
@@ -37,7 +37,7 @@ class StackedClassifier(Classifier):
         normalized: the head gets logarithms of probabilities, as where a member is the mean of several models; else the
             logits of each member's single model
         temperature: the head's logits are divided by it
-        tta: views of each image over which a base's probabilities are averaged
+        tta: views of each image over which a member's probabilities are averaged
         thresholds: below which probability a prediction is rejected; null accepts all
     """
 
@@ -51,7 +51,7 @@ class StackedClassifier(Classifier):
     is_stack: ClassVar[bool] = True
 
     def build(self) -> None:
-        """Build the bases and the head, whose weights come from the checkpoint."""
+        """Build the members and the head, whose weights come from the checkpoint."""
         if not self.members:
             raise ValueError("a StackedClassifier is made by `python train.py stack` and read from its stack.ckpt")
         if not self.normalized and any(len(member["models"]) > 1 for member in self.members):
@@ -69,7 +69,7 @@ class StackedClassifier(Classifier):
         raise ValueError("a stack.ckpt is not trained on: run `python train.py stack` with other heads or members")
 
     def member_logits(self, images: Tensor) -> Tensor:
-        """Compute the members' logits `(batch, base, class)` of uint8 images `(batch, channel, height, width)`."""
+        """Compute the members' logits `(batch, member, class)` of uint8 images `(batch, channel, height, width)`."""
         rows = []
         for models in self.bases:
             assert isinstance(models, nn.ModuleList)
@@ -78,7 +78,7 @@ class StackedClassifier(Classifier):
         return torch.stack(rows, dim=1)
 
     def features(self, images: Tensor) -> Tensor:
-        """Compute what the head sees of uint8 images, `(batch, base * class)`."""
+        """Compute what the head sees of uint8 images, `(batch, member * class)`."""
         return self.member_logits(images).flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -131,8 +131,8 @@ def stack_checkpoint(
         temperature: fitted on held-out samples
         tta: views of each image
         thresholds: of rejection; None accepts all
-        provenance: which samples the bases and the head have seen
-        leakage: what the bases had seen of the samples that the head was fitted on
+        provenance: which samples the members and the head have seen
+        leakage: what the members had seen of the samples that the head was fitted on
         data: the data section of the resolved configuration
         normalized: whether the head gets logarithms of probabilities
         data_record: what `DataRecord.plain` says of the data

@@ -1,4 +1,4 @@
-"""StackingModule: a meta-model on the logits of frozen bases."""
+"""StackingModule: a meta-model on the logits of frozen members."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -43,23 +43,23 @@ META_VAL_FRACTION = 0.2
 
 @configurable
 class StackingModule(TrainedClassifier):
-    """A head on the logits of frozen bases: an average, a logistic regression or an MLP.
+    """A head on the logits of frozen members: an average, a logistic regression or an MLP.
 
-    The bases run once over each split, before training, and only over images whose logits no earlier run has kept; the
-    head then trains on their logits, and images are not touched again. Each base keeps its own preprocessing. The head
-    is validated on the split of val and stack that it is not trained on, or else on a fifth of its samples.
+    The members run once over each split, before training, and only over images whose logits no earlier run has kept.
+    The head then trains on their logits, and images are not touched again. Each member keeps its own preprocessing.
+    The head is validated on the split of val and stack that it is not trained on, or else on a fifth of its samples.
 
     Args:
-        bases: checkpoints of the bases, or their run folders (whose checkpoints/best.ckpt is then used)
-        meta_model: the head on the bases' logits
+        bases: checkpoints of the members, or their run folders (whose checkpoints/best.ckpt is then used)
+        meta_model: the head on the members' logits
         train_on: the split that the head is trained on
-        allow_leakage: train on samples that a base was fitted on; every table then says so
-        allow_unknown: accept bases that were fitted on unknown images, such as those that started from a file of
+        allow_leakage: train on samples that a member was fitted on; every table then says so
+        allow_unknown: accept members that were fitted on unknown images, such as those that started from a file of
             weights without a record of its training images; every table then says so
-        allow_changed: accept bases whose data has changed since they were trained on it; every table then says so
-        logit_cache: folder that keeps the bases' logits, for all runs; null keeps none, and computes them each time
-        tta: views of each image that a base's logits are averaged over: none, flip (the image and its mirror image), or
-            flip_shift (both, also shifted up, down, left and right)
+        allow_changed: accept members whose data has changed since they were trained on it; every table then says so
+        logit_cache: folder that keeps the members' logits, for all runs; null keeps none, and computes them each time
+        tta: views of each image that a member's logits are averaged over: none, flip (the image and its mirror image),
+            or flip_shift (both, also shifted up, down, left and right)
     """
 
     bases: list[str] = field(default_factory=list)
@@ -76,7 +76,7 @@ class StackingModule(TrainedClassifier):
     learns_from_logits: ClassVar[bool] = True
 
     def build(self) -> None:
-        """Read what the bases' checkpoints say of them, and build the head."""
+        """Read what the members' checkpoints say of them, and build the head."""
         changed = self.loss.corrects_imbalance or self.loss.label_smoothing or isinstance(self.loss, Focal)
         if self.meta_model.solved and changed:
             raise ValueError(
@@ -100,33 +100,33 @@ class StackingModule(TrainedClassifier):
 
     @property
     def member_names(self) -> list[str]:
-        """Names of the bases."""
+        """Names of the members."""
         return self.base_names
 
     @property
     def member_results(self) -> list[dict[str, Any]]:
-        """Metrics of each base and of their mean on the samples that were tested last."""
+        """Metrics of each member and of their mean on the samples that were tested last."""
         return self.members
 
     @property
     def frozen_parameters(self) -> int:
-        """How many parameters the bases have."""
+        """How many parameters the members have."""
         return sum(base.parameters for base in self.known_bases)
 
     @cached_property
     def base_models(self) -> list[Classifier]:
-        """The bases, frozen, built when images are first given to the stack itself."""
-        # a plain list, not a ModuleList: frozen bases stay out of the optimizer, the state dict, train() and DDP
+        """The members, frozen, built when images are first given to the stack itself."""
+        # a plain list, not a ModuleList: frozen members stay out of the optimizer, the state dict, train() and DDP
         return [load_frozen(base.path, base.sha256) for base in self.known_bases]
 
     def combine(self, logits: Tensor) -> Tensor:
-        """Compute the stack's logits `(batch, class)` from the bases' `(batch, base, class)`."""
+        """Compute the stack's logits `(batch, class)` from the members' `(batch, member, class)`."""
         # the head is tiny: full precision costs nothing
         with torch.autocast(self.device.type, enabled=False):
             return self.head(logits)
 
     def features(self, images: Tensor) -> Tensor:
-        """Compute the bases' logits of uint8 images, `(batch, base * class)`."""
+        """Compute the members' logits of uint8 images, `(batch, member * class)`."""
         return self._run_bases(images).flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -138,13 +138,13 @@ class StackingModule(TrainedClassifier):
         return torch.stack([tta_logits(base.to(images.device), images, self.tta) for base in self.base_models], dim=1)
 
     def batch_logits(self, batch: Batch) -> Tensor:
-        """Compute the logits of a batch from its bases' logits."""
+        """Compute the logits of a batch from its members' logits."""
         return self.combine(batch["logits"])
 
     # data
 
     def setup(self, stage: str) -> None:
-        """Check for leakage, run the bases once, and let the loaders serve their logits."""
+        """Check for leakage, run the members once, and let the loaders serve their logits."""
         data = getattr(self.trainer, "datamodule", None)
         if not isinstance(data, ImageDataModule):
             raise TypeError("a StackingModule is run with a DataModule: trainer.fit(stack, datamodule=data)")
@@ -171,7 +171,7 @@ class StackingModule(TrainedClassifier):
         if not len(meta):
             raise ValueError(
                 f"--model.train_on {self.train_on} needs samples: set --data.{self.train_on}_fraction above 0, "
-                f"with the bases trained under the same setting"
+                f"with the members trained under the same setting"
             )
         if len(val):
             return meta, val
@@ -277,11 +277,11 @@ class StackingModule(TrainedClassifier):
         return plain
 
     def current_provenance(self) -> Provenance | None:
-        """Return which samples the head and its bases were fitted and selected on."""
+        """Return which samples the head and its members were fitted and selected on."""
         return self._provenance
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record the bases by path and content, so that the checkpoint stays small and they are known again."""
+        """Record the members by path and content, so that the checkpoint stays small and they are known again."""
         super().on_save_checkpoint(checkpoint)
         root = self.trainer.default_root_dir
         checkpoint["bases"] = [
@@ -297,22 +297,22 @@ class StackingModule(TrainedClassifier):
         checkpoint["class_counts"] = self.class_counts
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse bases other than those that the head was trained over."""
+        """Refuse members other than those that the head was trained over."""
         super().on_load_checkpoint(checkpoint)
         trained = [base["sha256"] for base in checkpoint["bases"]]
         if len(trained) != len(self.known_bases):
-            raise ValueError(f"the stack was trained over {len(trained)} bases, not {len(self.known_bases)}")
+            raise ValueError(f"the stack was trained over {len(trained)} members, not {len(self.known_bases)}")
         for base, then in zip(self.known_bases, trained, strict=True):
             if base.sha256 != then:
                 raise ValueError(
-                    f"base {base.path} has changed since the stack was trained over it: restore it, or train the "
+                    f"member {base.path} has changed since the stack was trained over it: restore it, or train the "
                     f"stack again"
                 )
         self.criterion = self.loss.build(checkpoint["class_counts"]).to(self.device)
 
 
 def changed_bases(bases: Mapping[str, Base], data: ImageDataModule, allow: bool) -> list[str]:
-    """Name the bases whose data has changed since training; bases of other data and changed splits do not count.
+    """Name the members whose data has changed since training; members of other data and changed splits do not count.
 
     Args:
         bases: by name
@@ -320,7 +320,7 @@ def changed_bases(bases: Mapping[str, Base], data: ImageDataModule, allow: bool)
         allow: continue in spite of it; the results must then say so
 
     Returns:
-        one sentence a base
+        one sentence a member
 
     Raises:
         DataChangedError: there is one
@@ -333,7 +333,7 @@ def changed_bases(bases: Mapping[str, Base], data: ImageDataModule, allow: bool)
             found.append(f"{name} was trained on data that has changed since: {'; '.join(phrases)}")
     if found and not allow:
         raise DataChangedError(
-            f"{'. '.join(found)}. Put the data back, train the bases anew, or set the option allow_changed true and "
+            f"{'. '.join(found)}. Put the data back, train the members anew, or set the option allow_changed true and "
             f"have every table say so"
         )
     return found

@@ -143,7 +143,9 @@ def say_digest(path: Path) -> None:
 def from_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> Weights:
     """Take the backbone out of a checkpoint of this project, with its normalisation and what it was fitted on."""
     if "bases" in checkpoint:
-        raise ValueError(f"--model.weights {path} holds a stack, which has no backbone: name the checkpoint of a base")
+        raise ValueError(
+            f"--model.weights {path} holds a stack, which has no backbone: name the checkpoint of a member"
+        )
     check_checkpoint(checkpoint, f"--model.weights {path}", way_out(path))
     state, record = checkpoint["state_dict"], Provenance.from_plain(checkpoint.get("provenance"), str(path))
     tensors = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}

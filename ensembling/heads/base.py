@@ -20,7 +20,7 @@ class Head(ABC):
 
     @abstractmethod
     def build(self, num_bases: int, num_classes: int) -> "nn.Module":
-        """Build the module from logits `(batch, base, class)` to pooled logits `(batch, class)`.
+        """Build the module from logits `(batch, member, class)` to pooled logits `(batch, class)`.
 
         Its state dict holds all that is fitted.
         """
@@ -32,7 +32,7 @@ class Head(ABC):
 
         Args:
             module: what `build` returned
-            logits: shape `(sample, base, class)`
+            logits: shape `(sample, member, class)`
             labels: int64, shape `(sample,)`
             seed: names the folds of a cross-validation
             groups: int64, shape `(sample,)`; a group is never divided between folds
@@ -49,10 +49,10 @@ class Head(ABC):
 def check_meta_samples(logits: "Tensor", labels: "Tensor", num_classes: int, finite: bool = False) -> None:
     """Refuse what no head can be fitted on.
 
-    A logit of minus infinity stands for a class that a base does not know.
+    A logit of minus infinity stands for a class that a member does not know.
 
     Args:
-        logits: shape `(sample, base, class)`
+        logits: shape `(sample, member, class)`
         labels: int64, shape `(sample,)`
         num_classes: number of classes
         finite: refuse minus infinity too
@@ -61,7 +61,7 @@ def check_meta_samples(logits: "Tensor", labels: "Tensor", num_classes: int, fin
         ValueError: no samples, shapes that do not fit, labels out of range, or logits that are not numbers
     """
     if logits.ndim != 3 or logits.shape[2] != num_classes or not logits.shape[1]:
-        raise ValueError(f"logits must have shape (sample, base, {num_classes}), not {tuple(logits.shape)}")
+        raise ValueError(f"logits must have shape (sample, member, {num_classes}), not {tuple(logits.shape)}")
     if labels.shape != logits.shape[:1]:
         raise ValueError(f"{len(logits)} samples have labels of shape {tuple(labels.shape)}")
     if not len(labels):
@@ -76,11 +76,11 @@ def check_meta_samples(logits: "Tensor", labels: "Tensor", num_classes: int, fin
     # NaN, plus infinity, or no class at all
     broken = (logits.isnan() | logits.isposinf()).any(2) | logits.isneginf().all(2)
     if broken.any():
-        raise ValueError(f"base number {_first(broken)} gives logits that are not finite")
+        raise ValueError(f"member number {_first(broken)} gives logits that are not finite")
     if finite:
         raise ValueError(
-            f"base number {_first(logits.isneginf().any(2))} gives logits of minus infinity (a class that it does not "
-            f"know?), which the features 'logits' cannot hold: give the head the features log_probabilities or "
+            f"member number {_first(logits.isneginf().any(2))} gives logits of minus infinity (a class that it does "
+            f"not know?), which the features 'logits' cannot hold: give the head the features log_probabilities or "
             f"probabilities"
         )
 

@@ -38,14 +38,14 @@ def fit_head(
 
     Args:
         head: options
-        logits: of the members, shape `(sample, base, class)`; minus infinity for a class that a member does not know
+        logits: of the members, shape `(sample, member, class)`; minus infinity for a class that a member does not know
         labels: int64, shape `(sample,)`
         num_classes: number of classes; not all need have a sample
         seed: of initial weights, order, dropout and folds
         groups: int64, shape `(sample,)`; what is held out inside a fit never divides a group
 
     Returns:
-        module from logits `(batch, base, class)` to pooled logits `(batch, class)`, on the CPU, in evaluation mode
+        module from logits `(batch, member, class)` to pooled logits `(batch, class)`, on the CPU, in evaluation mode
 
     Raises:
         ValueError: samples that the head cannot be fitted on
@@ -74,7 +74,7 @@ def cross_fit(
 
     Args:
         head: options
-        logits: of the members, shape `(sample, base, class)`
+        logits: of the members, shape `(sample, member, class)`
         labels: int64, shape `(sample,)`
         num_classes: number of classes
         folds: number of folds; fewer, but at least 2, where the rarest class has fewer samples (or groups)

@@ -28,7 +28,7 @@ class LogisticHead(Head):
         C: inverse strength of the penalty, as in scikit-learn's LogisticRegression (of two classes each has weights
             here, so that the same penalty is twice that C there); null chooses it by stratified cross-validation of the
             NLL, which is the sounder choice where the features are of an unknown scale
-        features: what the head sees of each base
+        features: what the head sees of each member
         C_min: smallest C tried
         C_max: largest C tried
         C_count: how many values of C are tried, evenly on a logarithmic scale

@@ -31,7 +31,7 @@ class MLPHead(Head):
     Args:
         hidden: width of each hidden layer
         dropout: share of activations dropped after each hidden layer, in [0, 1)
-        features: what the head sees of each base
+        features: what the head sees of each member
         epochs: at most
         patience: epochs without a lower NLL of held-out samples before training stops
         held_share: share of the samples that is held out to know when to stop, in (0, 0.5]

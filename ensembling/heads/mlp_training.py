@@ -36,7 +36,7 @@ def fit_mlp(
     Args:
         head: has the options
         module: what it has built
-        logits: shape `(sample, base, class)`
+        logits: shape `(sample, member, class)`
         labels: int64, shape `(sample,)`
         seed: of the order, of dropout and of what is held out
         groups: int64, shape `(sample,)`; a group is never divided

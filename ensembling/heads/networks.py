@@ -29,7 +29,7 @@ class Logistic(nn.Linear):
         self.register_buffer("C", torch.tensor(0.0))
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Pool logits `(batch, base, class)` to logits `(batch, class)`."""
+        """Pool logits `(batch, member, class)` to logits `(batch, class)`."""
         return super().forward(to_features(logits.to(self.weight.dtype), self.features))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -43,7 +43,7 @@ class MLPNetwork(nn.Module):
 
     Args:
         features: what the layers see of each member
-        layers: from `(batch, base * class)` to `(batch, class)`
+        layers: from `(batch, member * class)` to `(batch, class)`
         width: number of features
     """
 
@@ -59,7 +59,7 @@ class MLPNetwork(nn.Module):
         self.register_buffer("scale", torch.ones(width))
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Pool logits `(batch, base, class)` to logits `(batch, class)`."""
+        """Pool logits `(batch, member, class)` to logits `(batch, class)`."""
         x = to_features(logits.to(self.mean.dtype), self.features)
         return self.layers((x - self.mean) / self.scale)
 
@@ -76,7 +76,7 @@ class WeightedMean(nn.Module):
         self.weight = nn.Parameter(torch.full((num_bases,), 1 / num_bases))
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Pool logits `(batch, base, class)` to logarithms of probabilities `(batch, class)`."""
+        """Pool logits `(batch, member, class)` to logarithms of probabilities `(batch, class)`."""
         weight = self.weight if logits.dtype == torch.float64 else self.weight.float()
         log_p = logits.to(weight.dtype).log_softmax(2)
         # members without weight must not set the scale: all others could vanish beside them

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def set_weights(module: nn.Module, weights: Tensor) -> None:
-    """Copy weights `(base,)` into a weighted mean."""
+    """Copy weights `(member,)` into a weighted mean."""
     module.weight.copy_(weights)  # type: ignore[operator]
 
 
@@ -20,16 +20,16 @@ def tuned_weights(logits: Tensor, labels: Tensor, tolerance: float = 1e-9) -> Te
     their weight equally.
 
     Args:
-        logits: shape `(sample, base, class)`
+        logits: shape `(sample, member, class)`
         labels: int64, shape `(sample,)`
         tolerance: how far the NLL may be from the lowest
 
     Returns:
-        float64, shape `(base,)`
+        float64, shape `(member,)`
     """
     p = true_probabilities(logits, labels)
-    count, bases = p.shape
-    w = torch.full((bases,), 1 / bases, dtype=torch.float64)
+    count, members = p.shape
+    w = torch.full((members,), 1 / members, dtype=torch.float64)
     dual = torch.ones_like(w)
     for _ in range(200):
         mixed = p @ w
@@ -38,7 +38,7 @@ def tuned_weights(logits: Tensor, labels: Tensor, tolerance: float = 1e-9) -> Te
         # how far the NLL of these weights, made to sum to 1, can be from the lowest
         if float(share.max() * w.sum()) - 1 < tolerance:
             break
-        target = 0.1 * float(w @ dual) / bases
+        target = 0.1 * float(w @ dual) / members
         hessian = ratio.T @ ratio / count + torch.diag(dual / w)
         step = torch.linalg.solve(hessian, share - 1 + target / w)
         dual_step = target / w - dual - dual / w * step
@@ -60,11 +60,11 @@ def true_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
     What a sample's row is divided by changes the NLL of any average by the same amount.
 
     Args:
-        logits: shape `(sample, base, class)`
+        logits: shape `(sample, member, class)`
         labels: int64, shape `(sample,)`
 
     Returns:
-        float64 in [0, 1], shape `(sample, base)`; ones where no member has a probability above 0
+        float64 in [0, 1], shape `(sample, member)`; ones where no member has a probability above 0
     """
     index = labels[:, None, None].expand(-1, logits.shape[1], 1)
     log_p = logits.double().log_softmax(2).gather(2, index)[:, :, 0]
@@ -79,13 +79,13 @@ def greedy_weights(logits: Tensor, labels: Tensor, rounds: int, metric: Literal[
     """Select members one by one, each the one that helps the average most; a member may be selected again.
 
     Args:
-        logits: shape `(sample, base, class)`
+        logits: shape `(sample, member, class)`
         labels: int64, shape `(sample,)`
         rounds: members to select
         metric: nll or accuracy; the first of equal members is taken
 
     Returns:
-        share of each member in the shortest best selection, float64, shape `(base,)`
+        share of each member in the shortest best selection, float64, shape `(member,)`
     """
     score = _nll_of if metric == "nll" else _error_of
     p = true_probabilities(logits, labels) if metric == "nll" else logits.double().softmax(2)
@@ -109,5 +109,5 @@ def _nll_of(total: Tensor, p: Tensor, labels: Tensor, size: int) -> Tensor:
 
 
 def _error_of(total: Tensor, p: Tensor, labels: Tensor, size: int) -> Tensor:
-    wrong = [((total + p[:, base]).argmax(1) != labels).double().mean() for base in range(p.shape[1])]
+    wrong = [((total + p[:, member]).argmax(1) != labels).double().mean() for member in range(p.shape[1])]
     return torch.stack(wrong)

@@ -72,17 +72,17 @@ def _most_likely(z: Tensor, true: Tensor, known: int) -> float:
 
 
 def calibrated_bases(logits: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:
-    """Divide each base's logits by the temperature that fits it.
+    """Divide each member's logits by the temperature that fits it.
 
     Args:
-        logits: of held-out samples, shape `(sample, base, class)`
+        logits: of held-out samples, shape `(sample, member, class)`
         labels: int64, shape `(sample,)`
         groups: as in `fit_temperature`
 
     Returns:
         float64, of the same shape
     """
-    temperatures = [fit_temperature(logits[:, base], labels, groups) for base in range(logits.shape[1])]
+    temperatures = [fit_temperature(logits[:, member], labels, groups) for member in range(logits.shape[1])]
     return logits.double() / torch.tensor(temperatures, dtype=torch.float64)[:, None]
 
 

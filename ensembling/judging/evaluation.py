@@ -165,7 +165,7 @@ def calibrated_pool(pool: Pool, labels: Tensor, groups: Tensor | None = None) ->
     """Give each pooled prediction its temperature, so that a member's worth is not what a temperature could give.
 
     Args:
-        pool: from members' logits `(sample, base, class)` to logits `(sample, class)`
+        pool: from members' logits `(sample, member, class)` to logits `(sample, class)`
         labels: of the same samples, int64, shape `(sample,)`
         groups: of the same samples, shape `(sample,)`; None takes each for itself
     """

@@ -22,7 +22,7 @@ EXHAUSTIVE_MEMBERS = 12
 # what the reason for a recommendation calls the samples behind it
 HELD_OUT, LEAKED = "held-out samples", "samples that were not held out from the members (LEAKAGE ALLOWED)"
 
-# maps members' logits (sample, base, class) to held-out logits (sample, class)
+# maps members' logits (sample, member, class) to held-out logits (sample, class)
 Pool = Callable[[Tensor], Tensor]
 # maps members' numbers to a score; more is better
 Score = Callable[[tuple[int, ...]], float]
@@ -116,7 +116,7 @@ def mean_score(logits: Tensor, labels: Tensor, metric: Literal["nll", "accuracy"
     """Score subsets of members by the mean of their probabilities.
 
     Args:
-        logits: of held-out samples, shape `(sample, base, class)`
+        logits: of held-out samples, shape `(sample, member, class)`
         labels: int64, shape `(sample,)`
         metric: nll (its negative is the score) or accuracy
 
@@ -124,7 +124,7 @@ def mean_score(logits: Tensor, labels: Tensor, metric: Literal["nll", "accuracy"
         a function from members' numbers to the score
     """
     probabilities = logits.double().softmax(2)
-    # all that the likelihood needs: (base, sample)
+    # all that the likelihood needs: (member, sample)
     true = probabilities.gather(2, labels[:, None, None].expand(-1, logits.shape[1], 1))[:, :, 0].T.contiguous()
     by_member = probabilities.transpose(0, 1)
 

@@ -76,7 +76,7 @@ def print_validation(console: Console, run: RunDir) -> None:
 
 
 def print_leakage(console: Console, result: dict[str, Any]) -> None:
-    """Print each overlap between the bases' samples and the meta-model's."""
+    """Print each overlap between the members' samples and the meta-model's."""
     for sentence in result["leakage"]["allowed"]:
         console.print(f"[bold red]LEAKAGE ALLOWED:[/] {escape(sentence)}")
     for sentence in result["leakage"].get("unknown", []):

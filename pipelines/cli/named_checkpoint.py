@@ -91,7 +91,7 @@ def trained_with(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
 
     Args:
         checkpoint: its content
-        path: its file; the bases of a stack that was moved with its runs are found relative to it
+        path: its file; the members of a stack that was moved with its runs are found relative to it
     """
     config = {name: checkpoint.get("config", {}).get(name) for name in ("model", "data")}
     # one made without the command line knows its model alone

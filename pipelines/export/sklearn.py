@@ -13,7 +13,7 @@ def to_sklearn(module: nn.Module) -> Any:
     """Return a fitted scikit-learn LogisticRegression with a head's coefficients.
 
     Its inputs are the module's features (`ensembling.logits.to_features` of the members' logits), shape
-    `(sample, base * class)`. Its probabilities are the head's own: those of a stack are divided by a temperature.
+    `(sample, member * class)`. Its probabilities are the head's own: those of a stack are divided by a temperature.
 
     Args:
         module: of a LogisticHead

@@ -113,7 +113,7 @@ class MemberLogits:
         keys: key of each sample's bytes, shape `(sample,)`
         labels: class of each sample, shape `(sample,)`
         groups: group of each sample, shape `(sample,)`; None where the data has none
-        logits: float32, shape `(sample, base, class)`
+        logits: float32, shape `(sample, member, class)`
         pixels: content key of each sample, shape `(sample,)`; None if it is not known
         looks: perceptual hash of each sample, shape `(sample,)`; None if it is not known
     """

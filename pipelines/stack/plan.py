@@ -31,7 +31,7 @@ TAKEN = {
 
 @dataclass(eq=False)
 class Member:
-    """One base model of the stack.
+    """One model of the stack.
 
     Args:
         name: of its runs
@@ -71,7 +71,7 @@ class StackPlan:
     """Members, the heads over them, and how they are run.
 
     Args:
-        members: the bases; each is trained in a process and folder of its own
+        members: the models of the stack; each is trained in a process and folder of its own
         heads: what is fitted on the members' logits
         experiment: folder of the runs; the same plan continues in the same folder
         root: folder of all experiments

@@ -44,7 +44,7 @@ class FittedHead:
 
     Args:
         head: its options
-        module: from logits `(batch, base, class)` to logits `(batch, class)`
+        module: from logits `(batch, member, class)` to logits `(batch, class)`
         held_out: for each meta sample, the logits of such a head that was fitted without it, shape `(sample, class)`
         test: for each test sample, shape `(sample, class)`
     """

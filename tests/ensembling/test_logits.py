@@ -28,7 +28,7 @@ def test_base_logits__a_broken_base_is_named():
     data = Blobs()
     models = bases(data)
     torch.nn.init.constant_(models[1].head.weight, float("inf"))
-    with pytest.raises(ValueError, match="base number 2 gives logits that are not finite"):
+    with pytest.raises(ValueError, match="member number 2 gives logits that are not finite"):
         base_logits(models, data.loader(data.splits["test"]), CPU)
 
 

@@ -97,7 +97,7 @@ KINDS = {
     "stack.ckpt at test": Kind(
         "runs/stack/stack/checkpoints/stack.ckpt", (*TEST, "runs/stack/stack"), metrics_of("runs/stack/stack")
     ),
-    "base of a StackingModule": Kind(
+    "member of a StackingModule": Kind(
         "runs/stack/mlp/checkpoints/best.ckpt",
         fit(
             "head",

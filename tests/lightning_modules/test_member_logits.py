@@ -164,7 +164,7 @@ def test_member_logits__that_are_not_finite_name_the_base_and_are_not_kept(check
     saved["state_dict"]["head.bias"][1] = float("nan")
     torch.save(saved, tmp_path / "broken.ckpt")
     data = Blobs()
-    with pytest.raises(ValueError, match=f"base {tmp_path}/broken.ckpt gives logits that are not finite"):
+    with pytest.raises(ValueError, match=f"member {tmp_path}/broken.ckpt gives logits that are not finite"):
         stack_logits([checkpoints[0], tmp_path / "broken.ckpt"], data.splits["test"], data, CPU, cache=cache)
     assert not cache.folder.exists()
 

@@ -255,7 +255,7 @@ def test_bases__missing_changed_or_reordered(checkpoints, tmp_path):
     path = fit(stack(copies, data), data, tmp_path)
     with pytest.raises(ValueError, match="has changed since the stack was trained over it"):
         trainer(tmp_path).test(stack(copies[::-1], data), datamodule=data, ckpt_path=path, verbose=False)
-    with pytest.raises(ValueError, match="trained over 3 bases, not 2"):
+    with pytest.raises(ValueError, match="trained over 3 members, not 2"):
         trainer(tmp_path).test(stack(copies[:2], data), datamodule=data, ckpt_path=path, verbose=False)
     copies[0].unlink()
     with pytest.raises(FileNotFoundError, match="MLP.ckpt does not exist: was it moved"):
@@ -272,7 +272,7 @@ def test_bases__of_other_classes_are_refused(checkpoints):
 def test_bases__a_stack_is_no_base(checkpoints, tmp_path):
     data = blobs()
     path = fit(stack(checkpoints, data), data, tmp_path)
-    with pytest.raises(ValueError, match=r"a stack's bases are classifiers"):
+    with pytest.raises(ValueError, match=r"a stack's members are classifiers"):
         stack([path], data)
 
 

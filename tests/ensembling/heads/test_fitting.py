@@ -119,7 +119,7 @@ def test_fit_head__a_base_that_misses_a_class(head):
 def test_fit_head__a_base_that_misses_a_class_has_no_such_logit(head):
     logits, labels = meta_samples(samples=80)
     logits[:, 1, 2] = -torch.inf
-    with pytest.raises(ValueError, match="base number 2 .* give the head the features log_probabilities"):
+    with pytest.raises(ValueError, match="member number 2 .* give the head the features log_probabilities"):
         fit_head(head, logits, labels, 4)
 
 
@@ -128,7 +128,7 @@ def test_fit_head__a_base_that_misses_a_class_has_no_such_logit(head):
 def test_fit_head__what_is_no_number_is_refused(head, value):
     logits, labels = meta_samples(samples=80)
     logits[5, 1, 2] = value
-    with pytest.raises(ValueError, match="base number 2 gives logits that are not finite"):
+    with pytest.raises(ValueError, match="member number 2 gives logits that are not finite"):
         fit_head(head, logits, labels, 4)
 
 

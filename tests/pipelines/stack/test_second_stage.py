@@ -57,8 +57,8 @@ def test_oof__no_fold_is_asked_for_what_it_was_fitted_on(oof):
 def test_oof__a_second_time_no_base_is_run(oof, monkeypatch):
     root, folder, changes = oof
     stacked(make(root, **changes), folder)
-    monkeypatch.setattr("lightning_modules.member_logits.load_frozen", lambda *args: pytest.fail("a base was built"))
-    monkeypatch.setattr("pipelines.stack.members.load_classifier", lambda *args: pytest.fail("a base was built"))
+    monkeypatch.setattr("lightning_modules.member_logits.load_frozen", lambda *args: pytest.fail("a member was built"))
+    monkeypatch.setattr("pipelines.stack.members.load_classifier", lambda *args: pytest.fail("a member was built"))
     printed, _ = stacked(make(root, **changes), folder)
     assert "0 computed" in printed
 
