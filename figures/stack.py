@@ -113,12 +113,12 @@ def class_decisions(
     return figure
 
 
-def head_weights(weights: NDArray, base_names: Sequence[str], class_names: Sequence[str], title: str = "") -> Figure:
+def head_weights(weights: NDArray, member_names: Sequence[str], class_names: Sequence[str], title: str = "") -> Figure:
     """Draw a linear head's weights: what each class's logit takes from each member's outputs.
 
     Args:
         weights: shape `(class, member, class)`: by class of the stack, member, and class of the member
-        base_names: of each member
+        member_names: of each member
         class_names: the name of each class
         title: above the map
 
@@ -129,7 +129,7 @@ def head_weights(weights: NDArray, base_names: Sequence[str], class_names: Seque
     weights = np.asarray(weights, dtype=np.float64)
     bases, classes = weights.shape[1], weights.shape[0]
     if classes > SHOWN_CLASSES:
-        return _own_weights(weights, base_names, class_names, title)
+        return _own_weights(weights, member_names, class_names, title)
     columns = min(4, bases)
     rows = -(-bases // columns)
     side = 1.6 + 0.14 * classes if classes > 12 else 2.6
@@ -137,7 +137,7 @@ def head_weights(weights: NDArray, base_names: Sequence[str], class_names: Seque
     scale = symmetric(weights)
     for axes in grid.flat[bases:]:
         axes.set_axis_off()
-    for number, (axes, name) in enumerate(zip(grid.flat, base_names, strict=False)):
+    for number, (axes, name) in enumerate(zip(grid.flat, member_names, strict=False)):
         image = axes.imshow(weights[:, number], cmap=DIVERGING, norm=scale, interpolation="nearest", aspect="equal")
         axes.grid(False)
         class_ticks(axes, class_names, size=6)
@@ -154,17 +154,17 @@ def head_weights(weights: NDArray, base_names: Sequence[str], class_names: Seque
     return figure
 
 
-def _own_weights(weights: NDArray, base_names: Sequence[str], class_names: Sequence[str], title: str) -> Figure:
+def _own_weights(weights: NDArray, member_names: Sequence[str], class_names: Sequence[str], title: str) -> Figure:
     classes = np.arange(len(class_names))
     own = weights[classes, :, classes]
     order = sorted(np.argsort(-np.ptp(own, axis=1), kind="stable")[:SHOWN_CLASSES].tolist())
-    figure, grid = new_figure(3 + 0.8 * len(base_names), 2 + 0.2 * len(order))
+    figure, grid = new_figure(3 + 0.8 * len(member_names), 2 + 0.2 * len(order))
     axes = grid[0, 0]
     axes.grid(False)
     image = axes.imshow(own[order], cmap=DIVERGING, norm=symmetric(own), interpolation="nearest", aspect="auto")
     for (row, column), value in np.ndenumerate(own[order]):
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6, color=ink(image, value))
-    class_ticks(axes, base_names)
+    class_ticks(axes, member_names)
     class_ticks(axes, [class_names[number] for number in order], horizontal=False, size=6)
     figure.colorbar(image, ax=axes, shrink=0.8, label="weight of a member's own output for the class")
     note = f"the {len(order)} classes whose members differ most, of {len(classes):,}"
