@@ -6,9 +6,13 @@ import sys
 import traceback
 import warnings
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from common.terminal import steady_output
 from engine.allocator import keep_large_blocks
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUMMARY = """\
 usage: python train.py COMMAND [options]      python train.py COMMAND --help
@@ -97,6 +101,10 @@ def run(args: list[str]) -> int:
     from common import class_paths
 
     command, *options = class_paths.take_options(args) or [""]
+    if command == "stack":
+        from pipelines.stack.command import main as stack
+
+        return stack(options, write_page)
     if command in COMMANDS:
         return int(import_module(COMMANDS[command]).main(options))
     from engine.process_group import end_process_group
@@ -109,6 +117,21 @@ def run(args: list[str]) -> int:
     ImageCLI([command, *options])
     end_process_group()
     return 0
+
+
+def write_page(runs: "Path", out: "Path") -> "Path":
+    """Write the page of a report; commands do not import each other, so a stack is given this.
+
+    Args:
+        runs: folder of the runs
+        out: folder of the page
+
+    Returns:
+        the page
+    """
+    from pipelines.report.build import write_page
+
+    return write_page(runs, out)
 
 
 def quieten() -> None:

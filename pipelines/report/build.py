@@ -50,6 +50,22 @@ def make_report(paths: Sequence[Path], options: ReportOptions, console: Console)
     console.print(f"report: {out / PAGE}", soft_wrap=True, highlight=False, markup=False)
 
 
+def write_page(folder: Path, out: Path) -> Path:
+    """Write the report of the runs below a folder, without a word.
+
+    Args:
+        folder: of an experiment
+        out: folder of the page; an earlier report there is replaced
+
+    Returns:
+        the page
+    """
+    check_out(out)
+    _, _, files = build(*find_runs([folder]), ReportOptions(str(out)))
+    write_report(out, files)
+    return out / PAGE
+
+
 def build(
     runs: Sequence[FoundRun], planned: Sequence[Missing], options: ReportOptions
 ) -> tuple[list[Comparison], list[Missing], dict[str, bytes]]:

@@ -29,6 +29,7 @@ from pipelines.stack.plan import StackPlan
 
 if TYPE_CHECKING:
     from pipelines.stack.plan_check import Checked
+    from pipelines.stack.second_stage import WritePage
 
 # how a command line names one of the plan's options
 OPTIONS = "--options."
@@ -191,11 +192,12 @@ def print_resume(console: Console, args: list[str], folder: Path) -> None:
     console.print(f"continue:  {command}", soft_wrap=True, highlight=False, markup=False)
 
 
-def main(args: list[str]) -> int:
+def main(args: list[str], write_page: "WritePage | None" = None) -> int:
     """Run `python train.py stack`.
 
     Args:
         args: the command line after `stack`
+        write_page: writes the report's page; None writes none
 
     Returns:
         the exit status
@@ -226,7 +228,7 @@ def main(args: list[str]) -> int:
             if not plan.executor.elsewhere:
                 from pipelines.stack.second_stage import second_stage
 
-                return second_stage(plan, folder, console)
+                return second_stage(plan, folder, console, write_page)
         # the job locks the folder itself
         stack_elsewhere(plan, again, folder, console)
     except (KeyboardInterrupt, StoppedError):

@@ -102,6 +102,8 @@ class StackPlan:
         logit_cache: folder that keeps the members' logits, for all runs; null keeps none, and computes them each time
         seed: of the heads, their folds and the bootstrap
         stack_name: folder of the result, beside those of the cells
+        page: write the report's page into the stack's folder at the end
+        all_tables: print every table of the report, instead of the first alone
         dry_run: print the cells and what they cost, and start nothing
         fresh: start in a new folder, experiment-2, -3, ..., where the experiment exists
     """
@@ -129,6 +131,8 @@ class StackPlan:
     logit_cache: str | None = LOGIT_CACHE
     seed: int = 0
     stack_name: str = "stack"
+    page: bool = True
+    all_tables: bool = False
     dry_run: bool = False
     fresh: bool = False
 

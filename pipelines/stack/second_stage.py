@@ -1,7 +1,7 @@
 """The second stage of `python train.py stack`: from finished members to a tested stack."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,17 +35,20 @@ from records.recorded import check_recorded
 from records.result_files import read_result
 from records.run_dir import RunDir
 
+# writes the page of the runs below a folder into another folder, and returns the page
+WritePage = Callable[[Path, Path], Path]
 # columns of tables that are printed into a file
 FILE_WIDTH = 120
 
 
-def second_stage(plan: StackPlan, folder: Path, console: Console) -> int:
+def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: WritePage | None = None) -> int:
     """Fit every head on the members' logits for samples that they have not seen, and test once.
 
     Args:
         plan: all of whose cells are finished
         folder: the experiment's
         console: where to report
+        write_page: writes the report's page; None writes none
 
     Returns:
         the exit status
@@ -106,10 +109,12 @@ def second_stage(plan: StackPlan, folder: Path, console: Console) -> int:
     drawn = draw_stack(stack)
     # tables are made for a screen; a file has no width
     wide = console if console.is_terminal else Console(file=console.file, width=FILE_WIDTH)
-    print_stack_report(wide, stack.report, plan.experiment)
+    print_stack_report(wide, stack.report, plan.experiment, plan.all_tables)
     console.print(f"kept: {stack.chosen}, {run.stack}", soft_wrap=True, highlight=False)
     if drawn:
         console.print(f"figures: {run.figures}/", soft_wrap=True, highlight=False)
+    if write_page is not None and plan.page:
+        console.print(f"report: {write_page(folder, run.folder / 'report')}", soft_wrap=True, highlight=False)
     command = f"python train.py predict --ckpt_path {run.stack}{class_paths.suffix()}"
     console.print(f"next:  {command}", soft_wrap=True, highlight=False)
     return 0

@@ -22,25 +22,63 @@ TITLES = {
     "brier": "Brier",
     "ece": "ECE",
 }
+# notes that are printed where not every one is asked for
+SHOWN_NOTES = 2
 HIGHER = frozenset({"accuracy", "balanced_accuracy", "f1_macro", "auroc"})
 PAIRED = {"disagreement": "disagree", "error_correlation": "err. corr.", "double_fault": "both wrong"}
 
 
-def print_stack_report(console: Console, report: Mapping[str, Any], title: str) -> None:
-    """Print every table of a stack's report, what to bear in mind, and which model to use.
+def print_stack_report(console: Console, report: Mapping[str, Any], title: str, every: bool = False) -> None:
+    """Print what a stack found: one table, what to bear in mind, and which model to use.
 
     Args:
-        console: where to print; the tables fit into 100 columns unless names are long
+        console: where to print
+        report: what `stack_report` returned
+        title: such as the experiment's name
+        every: print every table and note of the report instead; they fit into 100 columns unless names are long
+    """
+    calibrated = [calibration_table] * any(row["uncalibrated"] for row in report["models"])
+    tables = (models_table, *calibrated, differences_table, members_table, cost_table) if every else (summary_table,)
+    for build in tables:
+        console.print(build(report, title))
+    print_leakage(console, dict(report))
+    notes = report["notes"] if every else report["notes"][:SHOWN_NOTES]
+    for sentence in notes:
+        console.print(f"[yellow]note:[/] {escape(sentence)}")
+    if left := len(report["notes"]) - len(notes):
+        console.print(f"[yellow]note:[/] {left} more notes are in the report, and in result.json")
+    console.print(f"\n[bold]{escape(report['recommendation']['sentence'])}[/]")
+
+
+def summary_table(report: Mapping[str, Any], title: str) -> Table:
+    """Build the table of what decides between models: test and held-out numbers, and cost, one line a model.
+
+    Args:
         report: what `stack_report` returned
         title: such as the experiment's name
     """
-    calibrated = [calibration_table] * any(row["uncalibrated"] for row in report["models"])
-    for build in (models_table, *calibrated, differences_table, members_table, cost_table):
-        console.print(build(report, title))
-    print_leakage(console, dict(report))
-    for sentence in report["notes"]:
-        console.print(f"[yellow]note:[/] {escape(sentence)}")
-    console.print(f"\n[bold]{escape(report['recommendation']['sentence'])}[/]")
+    columns = ("model", "accuracy", "95 %", "NLL", "ECE", _kind(report), "ms/image")
+    table = _table(report, f"{title}: test split, {report['samples']:,} images", *columns)
+    table.caption = (
+        f"{_kind(report)}: accuracy on the samples that heads are compared on; all else is of the test split"
+    )
+    for column in table.columns[1:]:
+        # names may be folded where a terminal is narrow, and numbers never
+        column.no_wrap = True
+    best = {metric: _best(report, metric) for metric in ("accuracy", "nll", "ece")}
+    for row in _rows(table, report):
+        values = row["metrics"]
+        shown = {metric: _value(values[metric], values[metric]["value"] == best[metric]) for metric in best}
+        table.add_row(
+            _name(report, row["name"]),
+            shown["accuracy"],
+            _between(values["accuracy"]),
+            shown["nll"],
+            shown["ece"],
+            _value(row["held_out"]["accuracy"]),
+            _number(row["ms_per_image"], ".3f"),
+        )
+    return table
 
 
 def models_table(report: Mapping[str, Any], title: str) -> Table:
@@ -198,11 +236,21 @@ def _best(report: Mapping[str, Any], metric: str) -> float | None:
 
 
 def _cell(interval: Interval | None, bold: bool = False) -> str:
+    between = _between(interval)
+    return f"{_value(interval, bold)}\n{between}" if between else _value(interval, bold)
+
+
+def _value(interval: Interval | None, bold: bool = False) -> str:
     if interval is None or interval["value"] is None:
         return "–"
-    value, low, high = f"{interval['value']:.4f}", interval["low"], interval["high"]
-    value = f"[bold]{value}[/]" if bold else value
-    return value if low is None or high is None else f"{value}\n{_short(low, '.3f')}–{_short(high, '.3f')}"
+    value = f"{interval['value']:.4f}"
+    return f"[bold]{value}[/]" if bold else value
+
+
+def _between(interval: Interval | None) -> str:
+    if interval is None or interval["value"] is None or interval["low"] is None or interval["high"] is None:
+        return ""
+    return f"{_short(interval['low'], '.3f')}–{_short(interval['high'], '.3f')}"
 
 
 def _change(interval: Interval | None) -> str:

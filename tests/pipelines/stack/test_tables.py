@@ -35,9 +35,9 @@ def render(*printed, width=100):
     return console.export_text()
 
 
-def printed(result, width=100):
+def printed(result, width=100, every=True):
     console = Console(width=width, record=True, file=io.StringIO())
-    tables.print_stack_report(console, result, "demo")
+    tables.print_stack_report(console, result, "demo", every)
     return console.export_text()
 
 
@@ -145,3 +145,22 @@ def test_print_stack_report__undefined_values_are_dashes(size):
     assert "[bold]" in text
     assert "–" in text
     assert "nan" not in text
+
+
+def test_summary__one_table_that_never_cuts_a_number():
+    result = full(notes=["one", "two", "three", "four"])
+    for width in (80, 100):
+        text = printed(result, width=width, every=False)
+        assert max(map(len, text.splitlines())) <= width
+        for row in result["models"]:
+            values = row["metrics"]
+            for number in (values["accuracy"]["value"], values["nll"]["value"], values["ece"]["value"]):
+                assert f"{number:.4f}" in text
+            assert f"{values['accuracy']['low']:.3f}–{values['accuracy']['high']:.3f}".replace("0.", ".") in text
+        assert text.count("┏") == 1
+        assert [line for line in text.splitlines() if line.startswith("note:")] == [
+            "note: one",
+            "note: two",
+            "note: 2 more notes are in the report, and in result.json",
+        ]
+        assert "".join(result["recommendation"]["sentence"].split()) in "".join(text.split())
