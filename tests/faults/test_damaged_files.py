@@ -29,6 +29,7 @@ QUICK = (
 PLAN = {
     "experiment": "stack",
     "logit_cache": "cache",
+    "page": False,
     "heads": ["MeanHead"],
     "options": {"data": "Digits", "data.stack_fraction": 0.3, "trainer.accelerator": "cpu"},
     "members": [

@@ -25,6 +25,7 @@ FIT = (
 )  # fmt: skip
 PLAN = {
     "logit_cache": "cache",
+    "page": False,
     "options": {"data": "Digits", "data.stack_fraction": 0.3, "trainer.accelerator": "cpu"},
     "members": [
         {"name": "linear", "options": {"model": "Linear"}, "epochs": 2},
