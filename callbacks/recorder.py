@@ -27,6 +27,7 @@ from ensembling.leakage import leakage_allowed
 from lightning_modules.classifier import Classifier
 from measures.classification import metrics_by_source, pairwise_source_auroc
 from records.damaged import DamagedFileError
+from records.ledger import add_look, model_key
 from records.recorded import sums_of
 from records.result_files import keep_earlier, or_put_aside, read_result, says_the_same, write_json, write_predictions
 
@@ -51,6 +52,7 @@ class RunRecorder(Callback):
         mode: max or min
         data: path of the record of the data that the run is trained on; None keeps none
         changed: what has changed of the data since the model was trained, for result.json
+        ledger: folder of the ledgers in which each test is a look; None writes none down
     """
 
     def __init__(
@@ -63,9 +65,10 @@ class RunRecorder(Callback):
         mode: str = "max",
         data: Path | None = None,
         changed: Sequence[str] = (),
+        ledger: Path | None = None,
     ) -> None:
         self.result, self.predictions, self.config, self.facts = result, predictions, config, facts
-        self.data, self.changed = data, list(changed)
+        self.data, self.changed, self.ledger = data, list(changed), ledger
         self.monitor, self.sign = monitor, 1 if mode == "max" else -1
         self.best: dict[str, float] = {}
         self.best_epoch = -1
@@ -225,6 +228,8 @@ class RunRecorder(Callback):
         if changed and not (self.replaced and "fit" in entries):
             for path in (self.result, self.predictions):
                 keep_earlier(path)
+        if evaluated == "test":
+            this[evaluated] |= self._look(model, this[evaluated])
         splits = {name: samples for name, samples in data.splits.items() if len(samples)}
         facts = {
             **self.facts,
@@ -260,6 +265,22 @@ class RunRecorder(Callback):
                     pairs = pairwise_source_auroc(logits, labels, sources, class_names, names)
                     entries[in_pairs] = pairs
         write_json(self.result, {**facts, **entries})
+
+    def _look(self, model: Classifier, evaluated: Mapping[str, Any]) -> dict[str, Any]:
+        """Write down that the test labels were looked at; return what the result says of it."""
+        if self.ledger is None:
+            return {}
+        run = self.result.absolute().parent
+        looks = add_look(
+            self.ledger,
+            evaluated["fingerprint"],
+            "test",
+            f"{run.parent.name}/{run.name}",
+            {type(model).__name__: model_key(model.state_dict(), model.beside_weights)},
+            checkpoint=evaluated["checkpoint"],
+            samples=evaluated["samples"],
+        )
+        return {} if looks is None else {"look": looks.plain()}
 
 
 def evaluation(trainer: pl.Trainer, model: Classifier, split: str, changed: Sequence[str]) -> dict[str, Any]:

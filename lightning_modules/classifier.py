@@ -98,6 +98,11 @@ class Classifier(EvaluatedModule):
         return {}
 
     @property
+    def beside_weights(self) -> list[Any]:
+        """What else its logits depend on, of plain types; with its weights it identifies a model that was tested before."""
+        return [self.evaluation_facts]
+
+    @property
     def info(self) -> DataInfo:
         """What the data knows, which must have been given by now."""
         if self.data_info is None:

@@ -1,5 +1,6 @@
 """StackedClassifier: a whole stack in one file: members, head, temperature and thresholds."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -63,6 +64,11 @@ class StackedClassifier(Classifier):
         self.head = head_from_plain(unwrapped(self.meta_model)).build(len(self.members), self.info.num_classes)
         self.criterion = CrossEntropy().build(self.info.class_counts)
         self.requires_grad_(False)
+
+    @property
+    def beside_weights(self) -> list[Any]:
+        """What `stack_checkpoint` says of it beside its weights."""
+        return [*super().beside_weights, beside_of_stack(self.architecture()["init_args"])]
 
     def check_trainable(self) -> None:
         """Refuse to be trained."""
@@ -169,6 +175,15 @@ def stack_checkpoint(
         "leakage": asdict(leakage),
         "data_record": data_record,
     }
+
+
+def beside_of_stack(options: Mapping[str, Any]) -> list[Any]:
+    """Return what a stack's logits depend on beside its weights.
+
+    Args:
+        options: of a StackedClassifier, by name
+    """
+    return [options[name] for name in ("normalized", "temperature", "tta")]
 
 
 def wrapped(plain: dict[str, Any]) -> dict[str, Any]:

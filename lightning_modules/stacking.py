@@ -113,6 +113,11 @@ class StackingModule(TrainedClassifier):
         """How many parameters the members have."""
         return sum(base.parameters for base in self.known_bases)
 
+    @property
+    def beside_weights(self) -> list[Any]:
+        """The bases, which are not among its weights, and the views."""
+        return [*super().beside_weights, [base.sha256 for base in self.known_bases], self.tta]
+
     @cached_property
     def base_models(self) -> list[Classifier]:
         """The members, frozen, built when images are first given to the stack itself."""

@@ -143,6 +143,11 @@ class RunDir:
         return self.folder / "tune.yaml"
 
     @property
+    def ledger(self) -> Path:
+        """Folder under the root of all runs that says who looked at which test split."""
+        return self.folder.absolute().parent.parent / ".ledger"
+
+    @property
     def figures(self) -> Path:
         """Folder of pictures."""
         return self.folder / "figures"

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from ensembling.choices import SMALLEST_GAIN
@@ -27,6 +29,7 @@ from ensembling.logits import mean_logits
 from measures.bootstrap import REPLICATES
 from measures.influence import METRICS
 from measures.intervals import LEVEL, Measured, mcnemar, measure
+from measures.winners_curse import winners_curse
 
 # metrics that a temperature changes; it also changes the AUROC, but hardly
 CALIBRATED = ("nll", "brier", "ece")
@@ -74,8 +77,8 @@ def stack_report(
         plain types only, None where something is undefined. An interval is `{"value", "low", "high"}`.
         `models` (a row a model: `name`, `kind`, `metrics` after its `temperature`, `uncalibrated` before, `held_out`,
         `parameters`, `ms_per_image`, `pareto`, `risk_coverage`, `rejection`), `best_member` (`held_out`, `test`),
-        `differences` (a row a head and reference), `diversity`, `worth`, `recommendation`, `leakage`, `notes`, and the
-        samples, replicates, level, smallest gain and seed behind them
+        `differences` (a row a head and reference), `winners_curse` (of the accuracy on test), `diversity`, `worth`,
+        `recommendation`, `leakage`, `notes`, and the samples, replicates, level, smallest gain and seed behind them
 
     Raises:
         ValueError: logits that are not finite or do not fit; the message names the model
@@ -147,6 +150,7 @@ def stack_report(
         "models": rows,
         "best_member": {"held_out": best, "test": by_accuracy},
         "differences": differences,
+        "winners_curse": _winners_curse(test, seed),
         "diversity": diversity(test.members, test.labels),
         "worth": worth(
             held_out.members,
@@ -224,6 +228,13 @@ def _differences(
                 }
             )
     return rows
+
+
+def _winners_curse(test: Predictions, seed: int) -> float | None:
+    # whoever picks the best row of the table picks it on test
+    right = torch.stack([rows.argmax(1) == test.labels for rows in test.models().values()]).numpy()
+    unit = None if test.groups is None else np.unique(test.groups.numpy(), return_inverse=True)[1]
+    return winners_curse(right, unit, seed=seed)
 
 
 def _rejection(thresholds: Thresholds, probabilities: Tensor, labels: Tensor) -> dict[str, Any]:

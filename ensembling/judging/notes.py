@@ -40,6 +40,22 @@ def notes_against(kept: Mapping[str, Any], differences: Sequence[Mapping[str, An
     return [*notes, *(f"{name}: {note}" for note in (kept["rejection"] or {"notes": []})["notes"])]
 
 
+def note_on_best(models: int, curse: float | None) -> str:
+    """Say what the best row of a stack's table is expected to lose, if it were chosen by that; empty if unknown.
+
+    Args:
+        models: rows of the table
+        curse: see `measures.winners_curse`
+    """
+    if curse is None:
+        return ""
+    return (
+        f"if it were chosen by this table, the most accurate of these {models:,} models would be expected to lose "
+        f"{100 * curse:.2f} points of accuracy on new images (bootstrap bias correction, BBC-CV); the recommended one "
+        f"is chosen on other images"
+    )
+
+
 def unseen_error(units: int) -> float:
     """Return the upper bound of the error rate, at a level of 95 %, where all of so many answers are right."""
     return 1 - (1 - LEVEL) ** (1 / units)

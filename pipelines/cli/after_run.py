@@ -13,6 +13,7 @@ from common import class_paths
 from ensembling.leakage import leakage_mark, unknown_images
 from records import run_dir
 from records.damaged import DamagedFileError
+from records.ledger import Looks, looks_in
 from records.result_files import read_result
 from records.run_dir import RunDir
 
@@ -111,6 +112,20 @@ def print_evaluation(console: Console, result: dict[str, Any], split: str = "tes
         console.print(f"[bold red]DATA CHANGED:[/] {escape(told)}", soft_wrap=True)
     for note in tested.get("notes", []):
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+    print_looks(console, looks_in(tested.get("look")))
+
+
+def print_looks(console: Console, looks: Looks | None) -> None:
+    """Print which look at the test split this was, and from the second on what that does to a chosen maximum.
+
+    Args:
+        console: where to print
+        looks: up to this one; None prints nothing
+    """
+    if looks is not None:
+        console.print(looks.sentence, soft_wrap=True, highlight=False)
+        if looks.note:
+            console.print(f"[yellow]note:[/] {looks.note}", soft_wrap=True, highlight=False)
 
 
 def stack_table(result: dict[str, Any]) -> Table:

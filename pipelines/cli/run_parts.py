@@ -61,7 +61,9 @@ def recording(
         "git_commit": git_commit(),
     }
     best = config.best_checkpoint
-    recorder = RunRecorder(run.result, run.predictions, resolved, facts, best.monitor, best.mode, run.data, changed)
+    recorder = RunRecorder(
+        run.result, run.predictions, resolved, facts, best.monitor, best.mode, run.data, changed, run.ledger
+    )
     hparams = HParamsMetrics({name: resolved[name] for name in ("model", "data") if name in resolved})
     return [recorder, RandomState(), hparams, *([Throughput()] if fits else [])]
 

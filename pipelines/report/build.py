@@ -11,6 +11,7 @@ from rich.table import Table as RichTable
 from pipelines.cli.errors import UsageError
 from pipelines.report.comparison import ComparedRun, Comparison, compare
 from pipelines.report.intervals import add_intervals
+from pipelines.report.looks import looks_of
 from pipelines.report.options import ReportOptions
 from pipelines.report.output import PAGE, check_out, write_report
 from pipelines.report.page import Section, Text, render
@@ -82,6 +83,8 @@ def build(
     out, split = Path(options.out), options.split
     absent = [found for run in runs if (found := missing(run, split)) is not None] + list(planned)
     groups = compare(runs, split)
+    for group in groups:
+        group.looks = looks_of(group) if split == "test" else None
     add_intervals(groups, split)
     sections, pictures = [], []
     for number, group in enumerate(groups, 1):

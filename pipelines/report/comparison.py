@@ -19,6 +19,7 @@ from measures.names import LOWER_IS_BETTER
 from pipelines.report.runs import FoundRun, SavedPredictions
 from pipelines.report.study import level_order
 from records.damaged_files import dict_at, is_number
+from records.ledger import Looks
 
 # logits of a run beyond which its AUROC is that of result.json
 RANKED_LOGITS = 1_000_000
@@ -105,12 +106,14 @@ class Comparison:
         class_names: the name of each class
         support: samples of each class; empty where no run has predictions
         samples: how many there are; None if no run says so
+        looks: at the test split so far; None where that is not known
     """
 
     runs: list[ComparedRun]
     class_names: list[str]
     support: NDArray[np.int64]
     samples: int | None
+    looks: Looks | None = None
 
     @property
     def title(self) -> str:
@@ -119,6 +122,7 @@ class Comparison:
         experiments = sorted({run.run.experiment for run in self.runs})
         named = ", ".join(experiments[:3]) + (", ..." if len(experiments) > 3 else "")
         count = f", {self.samples:,} samples" if self.samples else ""
+        count += f", look {self.looks.number:,}" if self.looks else ""
         return f"{', '.join(data)}{count} ({named})"
 
     @property

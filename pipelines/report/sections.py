@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.report.comparison import ComparedRun, Comparison
+from pipelines.report.looks import say_looks
 from pipelines.report.page import Picture, Section
 from pipelines.report.pictures import (
     add_predictions,
@@ -43,6 +44,7 @@ def comparison_section(
     name = f"samples_{number}"
     section = Section(f"{number}. {group.title}" if groups > 1 else group.title, name)
     add_remarks(section, group, split)
+    say_looks(section, group)
     section.blocks.append(runs_table(group, out))
     pictures: list[Picture] = []
     if number > DRAWN_COMPARISONS:
@@ -148,7 +150,6 @@ def add_remarks(section: Section, group: Comparison, split: str) -> None:
     if group.reference is not None and any(run.to_best for run in group.runs):
         section.say(
             "★ is the best of its column without leakage. 'Accuracy less best' is paired with "
-            f"{group.reference.label}, and its intervals hold for all runs together. Among many runs the best one's "
-            "number is too optimistic, because it was chosen on these samples."
+            f"{group.reference.label}, and its intervals hold for all runs together."
         )
         section.say(among_best(group))

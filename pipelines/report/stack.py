@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ensembling.judging.notes import note_on_best
 from ensembling.leakage import kind_of_samples
 from figures.accuracy_bars import accuracy_bars
 from figures.cost_accuracy import cost_accuracy
@@ -11,6 +12,7 @@ from pipelines.report.decisions import decision_pictures
 from pipelines.report.page import Picture, Section, Table, TableCell, drawn, interval_cell, number_cell
 from pipelines.report.tables import spoken
 from records.damaged_files import dict_at, is_number
+from records.ledger import looks_in
 
 SHOWN_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "nll", "brier", "ece")
 
@@ -63,6 +65,12 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
         section.say(f"Note: {note}")
     pictures = []
     models = rows_of(report, "models")
+    if looks := looks_in(run.run.result.get("look")):
+        section.say(f"L{looks.sentence[1:]}, when this stack was made.")
+    curse = report.get("winners_curse")
+    if is_number(curse):
+        note = note_on_best(len(models), curse)
+        section.say(f"{note[0].upper()}{note[1:]}.")
     if models:
         section.blocks.append(models_table(report, models))
         leaks = bool(run.leaks or allowed)

@@ -26,8 +26,10 @@ from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.stacked_classifier import StackedClassifier, stack_checkpoint
 from measures.classification import classification_metrics
 from pipelines.cli.held_run import hold
+from pipelines.stack.looks import look_at_test
 from pipelines.stack.members import MemberLogits, TrainedMember, averages_folds
 from pipelines.stack.plan import StackPlan
+from records.ledger import Looks
 from records.result_files import keep_earlier, or_put_aside, read_result, says_the_same, write_json, write_predictions
 from records.run_dir import RunDir, make_folder
 from records.tensor_files import with_checksum
@@ -35,7 +37,7 @@ from records.versions import git_commit, versions
 from records.whole_file import save_tensors, write_whole
 
 # entries of result.json that differ when the same stack is made again
-OF_A_PROCESS = ("versions", "git_commit", "fit")
+OF_A_PROCESS = ("versions", "git_commit", "fit", "look")
 
 
 @dataclass(frozen=True)
@@ -233,17 +235,31 @@ class Stack:
         # the calibrated logits of the kept model
         return scale(predictions.models(), self.temperatures)[self.chosen].float()
 
-    def write(self, seconds: float, device: torch.device) -> None:
-        """Write predictions, logits, result.json and checkpoint into the stack's folder.
+    def write(self, seconds: float, device: torch.device) -> Looks | None:
+        """Write predictions, logits, result.json and checkpoint into the stack's folder, and the look into the ledger.
 
         Args:
             seconds: that the heads took
             device: that the members ran on
+
+        Returns:
+            the looks at this test split up to this one; None where it could not be written down
         """
         checkpoint, result = self.checkpoint(), self.result(seconds, device)
         make_folder(self.run.folder)
         with hold(self.run, "stacked"):
-            self._write(checkpoint, result)
+            looks = look_at_test(
+                self.run,
+                result["fingerprints"]["test"],
+                self.members,
+                {name: head.module for name, head in self.heads.items()},
+                self.temperatures,
+                self.plan.tta,
+                checkpoint,
+                len(self.test.ids),
+            )
+            self._write(checkpoint, result | ({} if looks is None else {"look": looks.plain()}))
+        return looks
 
     def _write(self, checkpoint: dict[str, Any], result: dict[str, Any]) -> None:
         run = self.run

@@ -11,8 +11,10 @@ from rich.console import Console
 from common import class_paths, yaml_files
 from ensembling.heads.fitting import cross_fit, fit_head
 from ensembling.judging.calibration import calibrated_bases
+from ensembling.judging.notes import note_on_best
 from ensembling.judging.selection import mean_score, prune_to_budget
 from ensembling.label_check import label_notes
+from pipelines.cli.after_run import print_looks
 from pipelines.stack.data import refuse_changed_cells
 from pipelines.stack.members import (
     LogitSource,
@@ -105,11 +107,15 @@ def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: Wr
         meta, test = meta.of_members(numbers), test.of_members(numbers)
     heads = fit_heads(plan, meta, test, console)
     stack = Stack(plan, run, config, data, members, meta, test, heads, leakage, speed, notes)
-    stack.write(time.monotonic() - start, source.device)
+    looks = stack.write(time.monotonic() - start, source.device)
     drawn = draw_stack(stack)
     # tables are made for a screen; a file has no width
     wide = console if console.is_terminal else Console(file=console.file, width=FILE_WIDTH)
     print_stack_report(wide, stack.report, plan.experiment, plan.all_tables)
+    print_looks(console, looks)
+    if looks is not None and looks.number > 1:
+        note = note_on_best(len(stack.report["models"]), stack.report["winners_curse"])
+        console.print(f"[yellow]note:[/] {note}", soft_wrap=True, highlight=False)
     console.print(f"kept: {stack.chosen}, {run.stack}", soft_wrap=True, highlight=False)
     if drawn:
         console.print(f"figures: {run.figures}/", soft_wrap=True, highlight=False)

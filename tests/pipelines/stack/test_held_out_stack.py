@@ -161,3 +161,34 @@ def test_fit_heads__held_out_samples_have_no_copy_in_the_fit(tmp_path):
     # nor do intervals take copies for samples of their own
     stack = Stack(plan, None, {}, None, [], meta, meta, heads, None, {}, [])
     assert torch.equal(stack.held_out.groups, keys)
+
+
+def ledger(root):
+    (path,) = (root / ".ledger").glob("*.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_second_stage__the_ledger_knows_a_model_again(holdout, tmp_path):
+    _, folder, options = holdout
+    shutil.copytree(folder, tmp_path / "x")
+    plan = make(tmp_path, options=options)
+    printed, result = stacked(plan, tmp_path / "x")
+    assert result["look"] == {"number": 1, "models": 5, "repeated": 0, "unreadable": 0}
+    assert "look 1 at this test split (5 models so far)" in printed
+    (line,) = ledger(tmp_path)
+    assert (line["command"], line["run"], line["samples"]) == ("stack", "x/stack", 359)
+    assert list(line["models"]) == ["small", "linear", "mean", "tuned_mean", "logistic"]
+    # the same stack again, its checkpoint, and a member: nothing is new
+    _, again = stacked(plan, tmp_path / "x")
+    assert again["look"] == {**result["look"], "repeated": 1}
+    for run in ("stack/checkpoints/stack.ckpt", "small/checkpoints/best.ckpt"):
+        command = ["test", "--ckpt_path", str(tmp_path / "x" / run), "--trainer.accelerator", "cpu"]
+        assert main(command) == 0
+    tested = read_result(tmp_path / "x/small/result.json")["evaluations"]["test"]
+    assert tested["look"] == {"number": 1, "models": 5, "repeated": 3, "unreadable": 0}
+    assert [line["command"] for line in ledger(tmp_path)] == ["stack", "stack", "test", "test"]
+    # the same models stay in the same files; another head is a new look
+    assert sorted(path.name for path in (tmp_path / "x/stack").glob("result*.json")) == ["result.json"]
+    printed, other = stacked(make(tmp_path, options=options, heads=[LogisticHead(C=0.01)]), tmp_path / "x")
+    assert (other["look"]["number"], other["look"]["models"]) == (2, 6)
+    assert "note: the best number of several looks is too high" in printed
