@@ -276,7 +276,7 @@ class RunRecorder(Callback):
             evaluated["fingerprint"],
             "test",
             f"{run.parent.name}/{run.name}",
-            {type(model).__name__: model_key(model.state_dict(), model.beside_weights)},
+            {type(model).__name__: model_key(model.state_dict(), *model.beside_weights)},
             checkpoint=evaluated["checkpoint"],
             samples=evaluated["samples"],
         )

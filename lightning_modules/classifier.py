@@ -99,7 +99,7 @@ class Classifier(EvaluatedModule):
 
     @property
     def beside_weights(self) -> list[Any]:
-        """What else its logits depend on, of plain types; with its weights it identifies a model that was tested before."""
+        """What else its logits depend on, of plain types; the ledger of tests knows a model by this and its weights."""
         return [self.evaluation_facts]
 
     @property

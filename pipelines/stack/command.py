@@ -121,6 +121,7 @@ def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Consol
     """
     from pipelines.stack.data import refuse_changed_cells, refuse_unknown_weights
     from pipelines.stack.plan_check import check_samples
+    from pipelines.stack.power import visible_gain
 
     cells, settings = plan.cells, checked.settings
     # looked at first: one that is not done yet is compared once more, when its process has it for itself
@@ -145,6 +146,7 @@ def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Consol
         data = checked.parser.build(data=checked.configs[cells[0].name].data).data
         refuse_changed_cells(folder, cells, data, plan.allow_changed)
         check_samples(plan, data)
+        console.print(visible_gain(plan, data, folder), soft_wrap=True, highlight=False)
     told = f", {len(cells) - len(jobs)} of them done" if len(jobs) < len(cells) else ""
     console.print(f"{len(plan.members)} members, {len(cells)} cells{told}: {folder}/", soft_wrap=True, highlight=False)
     with CellTable(console, folder, cells, settings, plan.executor.slots(len(jobs))) as shown:

@@ -17,6 +17,7 @@ from pipelines.cells.job import CellFiles
 from pipelines.stack.data import refuse_changed_cells
 from pipelines.stack.plan import Member, StackPlan
 from pipelines.stack.plan_check import Checked, check_samples
+from pipelines.stack.power import visible_gain
 
 
 @dataclass
@@ -45,7 +46,9 @@ def print_costs(console: Console, plan: StackPlan, checked: Checked, folder: Pat
         checked: its configurations
         folder: the experiment's
     """
-    found = costs(plan, checked, folder)
+    datasets: dict[str, ImageDataModule] = {}
+    found = costs(plan, checked, folder, datasets)
+    told = visible_gain(plan, next(iter(datasets.values())), folder)
     slots = plan.executor.slots(len(plan.cells))
     console.print(cost_table(plan, folder, found))
     left = [_left(plan, member, folder) for member in plan.members]
@@ -56,6 +59,7 @@ def print_costs(console: Console, plan: StackPlan, checked: Checked, folder: Pat
     if all(seconds is not None for seconds in left):
         total = sum(seconds for seconds in left if seconds is not None)
         console.print(f"about {duration(total / slots)} left, as measured on the cells that are done", highlight=False)
+    console.print(told, soft_wrap=True, highlight=False)
 
 
 def cost_table(plan: StackPlan, folder: Path, found: dict[str, Cost]) -> Table:
@@ -105,18 +109,21 @@ def _left(plan: StackPlan, member: Member, folder: Path) -> float | None:
     return None if measured is None else measured * len(waiting)
 
 
-def costs(plan: StackPlan, checked: Checked, folder: Path) -> dict[str, Cost]:
+def costs(
+    plan: StackPlan, checked: Checked, folder: Path, datasets: dict[str, ImageDataModule] | None = None
+) -> dict[str, Cost]:
     """Build each cell's data and each member's model, and count.
 
     Args:
         plan: the plan
         checked: its configurations
         folder: the experiment's
+        datasets: is given what was read, by its options, that of the first cell first
 
     Returns:
         the cost of each cell by its name
     """
-    datasets: dict[str, ImageDataModule] = {}
+    datasets = {} if datasets is None else datasets
     found: dict[str, Cost] = {}
     # those that change nothing in what is read; the size is served, and read with it
     own = {f.name for role in ("split", "serving") for f in options_with(ImageDataModule, role)} - {"image_size"}

@@ -100,6 +100,10 @@ class StackPlan:
             weights without a record of its training images; every table then says so
         allow_changed: use finished cells that were trained on data which has changed since; every table then says so
         logit_cache: folder that keeps the members' logits, for all runs; null keeps none, and computes them each time
+        expected_accuracy: accuracy of members, for what is said before training of the gain that could be seen; null
+            takes that of finished cells on validation samples, or 0.9
+        expected_disagreement: share of images of which one of two models alone is right, for the same; null computes it
+            from the accuracy, for errors that correlate by 0.5
         seed: of the heads, their folds and the bootstrap
         stack_name: folder of the result, beside those of the cells
         page: write the report's page into the stack's folder at the end
@@ -129,6 +133,8 @@ class StackPlan:
     allow_unknown: bool = False
     allow_changed: bool = False
     logit_cache: str | None = LOGIT_CACHE
+    expected_accuracy: float | None = None
+    expected_disagreement: float | None = None
     seed: int = 0
     stack_name: str = "stack"
     page: bool = True
@@ -145,6 +151,8 @@ class StackPlan:
         check_range("--retries", self.retries, "[0, inf)")
         check_range("--max_ms_per_image", self.max_ms_per_image, "(0, inf)")
         check_range("--smallest_gain", self.smallest_gain, "[0, 1)")
+        check_range("--expected_accuracy", self.expected_accuracy, "(0, 1)")
+        check_range("--expected_disagreement", self.expected_disagreement, "(0, 1)")
         check_range("--seed", self.seed, SEEDS)
         self._check_mode()
         self._check_options()

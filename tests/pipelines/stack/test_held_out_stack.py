@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from pipelines.stack import members as stack_logits
 from pipelines.stack.members import MemberLogits, build_data, overlaps_with_test
 from pipelines.stack.result import FittedHead, Stack
 from pipelines.stack.second_stage import fit_heads
+from records.result_files import read_result
 from records.run_dir import RunDir
 from tests.helpers.second_stage import make, stacked, train
 
