@@ -5,7 +5,7 @@ import math
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from measures.bootstrap import LEVEL, MIN_UNITS
+from measures.intervals import LEVEL, MIN_UNITS
 
 # the chance to see a gain that is there
 POWER = 0.8
@@ -14,7 +14,7 @@ ERROR_CORRELATION = 0.5
 
 
 def smallest_visible_gain(units: int, discordant: float, power: float = POWER, level: float = LEVEL) -> float | None:
-    """Compute the smallest gain in accuracy that is seen with some chance, by McNemar's test or the paired bootstrap.
+    """Compute the smallest gain in accuracy that is seen with some chance, by McNemar's test or the report's interval.
 
     A gain is seen where the 95 % interval of the paired difference leaves out 0. Where one model alone is right on a
     share p of the samples, the difference of a single sample has the variance p without a gain, and p - d * d with the

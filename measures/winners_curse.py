@@ -31,17 +31,17 @@ def winners_curse(
     """
     models, samples = scores.shape
     unit = np.arange(samples) if unit is None else unit
-    if models < 2 or samples < 2 or unit.max() < 1:
+    sizes = np.bincount(unit).astype(np.float32)
+    if models < 2 or len(sizes) < 2:
         return None
-    # sums of whole numbers are exact in single precision
-    rows = scores.astype(np.float32)
+    sums = np.stack([np.bincount(unit, row) for row in scores]).astype(np.float32)
     found = []
-    for weights in resample(unit, replicates, seed):
-        drawn = rows @ weights / weights.sum(0, dtype=np.float64)
+    for weights in resample(len(sizes), replicates, seed):
+        chosen = ((sums @ weights) / (sizes @ weights)).argmax(0)
         left = (weights == 0).astype(np.float32)
-        count = left.sum(0, dtype=np.float64)
-        chosen = (left * rows[drawn.argmax(0)].T).sum(0, dtype=np.float64)
+        count = sizes @ left
+        reached = (left * sums[chosen].T).sum(0, dtype=np.float64)
         # a resample of a few units may leave none out
-        found.append(chosen[count > 0] / count[count > 0])
-    reached = np.concatenate(found)
-    return max(0.0, float(rows.mean(1, dtype=np.float64).max() - reached.mean())) if len(reached) else None
+        found.append(reached[count > 0] / count[count > 0])
+    of_chosen = np.concatenate(found)
+    return max(0.0, float(scores.mean(1, dtype=np.float64).max() - of_chosen.mean())) if len(of_chosen) else None

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +27,7 @@ from ensembling.judging.selection import (
 from ensembling.logits import mean_logits
 from measures.bootstrap import REPLICATES
 from measures.influence import METRICS
-from measures.intervals import LEVEL, Measured, mcnemar, measure
+from measures.intervals import LEVEL, Measured, mcnemar, measure, numbered
 from measures.winners_curse import winners_curse
 
 # metrics that a temperature changes; it also changes the AUROC, but hardly
@@ -233,8 +232,7 @@ def _differences(
 def _winners_curse(test: Predictions, seed: int) -> float | None:
     # whoever picks the best row of the table picks it on test
     right = torch.stack([rows.argmax(1) == test.labels for rows in test.models().values()]).numpy()
-    unit = None if test.groups is None else np.unique(test.groups.numpy(), return_inverse=True)[1]
-    return winners_curse(right, unit, seed=seed)
+    return winners_curse(right, numbered(test.groups), seed=seed)
 
 
 def _rejection(thresholds: Thresholds, probabilities: Tensor, labels: Tensor) -> dict[str, Any]:

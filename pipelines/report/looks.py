@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from measures.intervals import numbered
 from measures.winners_curse import winners_curse
 from pipelines.report.comparison import Comparison
 from pipelines.report.page import Section
@@ -39,8 +40,7 @@ def curse_of(group: Comparison) -> tuple[int, float] | None:
     rows = [run.right for run in group.runs if run.right is not None and not run.leaks]
     if len(rows) < 2:
         return None
-    unit = None if group.groups is None else np.unique(group.groups.numpy(), return_inverse=True)[1]
-    found = winners_curse(np.stack(rows), unit)
+    found = winners_curse(np.stack(rows), numbered(group.groups))
     return None if found is None else (len(rows), found)
 
 

@@ -1,43 +1,46 @@
 import numpy as np
 import pytest
-from scipy.stats import binom
+import torch
+from scipy.stats import t
 
+from measures.intervals import accuracy_difference, mcnemar
 from measures.power import smallest_visible_gain, typical_discordance
 
 
-def seen(rng, units, discordant, gain, draws=2000):
-    """How often a gain is seen: by the 95 % interval of the paired difference, and by McNemar's exact test."""
+def right_of_counts(wins, losses, rest):
+    """Two models of which each is alone right on so many samples, and both on the rest."""
+    return np.repeat([True, False, True], [wins, losses, rest]), np.repeat([False, True, True], [wins, losses, rest])
+
+
+def seen(units, discordant, gain, draws=800):
+    """How often the 95 % interval of the report's paired difference is above 0."""
+    rng = np.random.default_rng(units)
     share = max(discordant, gain)
-    counts = rng.multinomial(units, [(share + gain) / 2, (share - gain) / 2, 1 - share], draws)
-    wins, both = counts[:, 0], counts[:, 0] + counts[:, 1]
-    value = (wins - counts[:, 1]) / units
-    spread = np.sqrt((both / units - value**2) / units)
-    by_mcnemar = (2 * binom.sf(wins - 1, both, 0.5) < 0.05) & (both > 0)
-    return float((value - 1.96 * spread > 0).mean()), float(by_mcnemar.mean())
+    quantile = t.ppf(0.975, units - 1)
+    found = 0
+    for counts in rng.multinomial(units, [(share + gain) / 2, (share - gain) / 2, 1 - share], draws):
+        middle, error = accuracy_difference(*right_of_counts(*counts), None)
+        found += middle - quantile * error > 0
+    return found / draws
 
 
-@pytest.mark.parametrize("units", [287, 1000, 10_000])
+@pytest.mark.parametrize("units", [30, 287, 2000])
 @pytest.mark.parametrize("discordant", [0.01, 0.05, 0.2])
 def test_smallest_visible_gain__is_seen_in_four_of_five_cases(units, discordant):
     gain = smallest_visible_gain(units, discordant)
-    rng = np.random.default_rng(units)
-    by_interval, by_mcnemar = seen(rng, units, discordant, gain)
-    assert by_mcnemar == pytest.approx(0.79, abs=0.035)
-    # where models differ on a few samples, the interval sees more: it is narrower than chance alone would make it
-    assert 0.77 < by_interval < (0.84 if units * discordant >= 40 else 0.97)
+    assert seen(units, discordant, gain) == pytest.approx(0.79, abs=0.05)
     # half of the gain is mostly missed, and what is not there is seen by chance alone
-    assert seen(rng, units, max(discordant, gain), gain / 2)[1] < 0.45
-    assert seen(rng, units, max(discordant, gain), 0.0)[1] < 0.04
+    assert seen(units, max(discordant, gain), gain / 2) < 0.45
+    assert seen(units, max(discordant, gain), 0.0) < 0.045
 
 
-def test_smallest_visible_gain__is_seen_by_the_bootstrap_too():
-    rng = np.random.default_rng(0)
+def test_smallest_visible_gain__is_seen_by_mcnemar_too():
     units, discordant = 400, 0.1
     gain = smallest_visible_gain(units, discordant)
-    shares = [(discordant + gain) / 2, (discordant - gain) / 2, 1 - discordant]
-    drawn = [rng.multinomial(units, counts / units, 400) for counts in rng.multinomial(units, shares, 400)]
-    found = np.mean([np.quantile(rows[:, 0] - rows[:, 1], 0.025) > 0 for rows in drawn])
-    assert found == pytest.approx(0.8, abs=0.06)
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(units, [(discordant + gain) / 2, (discordant - gain) / 2, 1 - discordant], 400)
+    tested = [mcnemar(*map(torch.from_numpy, right_of_counts(*counts))) for counts in drawn]
+    assert np.mean(np.array(tested) < 0.05) == pytest.approx(0.77, abs=0.06)
 
 
 def test_smallest_visible_gain__falls_with_samples_and_with_agreement():
