@@ -44,8 +44,8 @@ def main():
                 by_mcnemar += wins > losses and mcnemar(torch.from_numpy(one), torch.from_numpy(other)) < 0.05
             found.append((by_interval / draws, by_mcnemar / draws))
             print(
-                f"{units:6,} units, {discordant:.0%} discordant: gain {100 * gain:5.2f} points, seen by the interval in "
-                f"{found[-1][0]:.3f}, by McNemar's test in {found[-1][1]:.3f}",
+                f"{units:6,} units, {discordant:.0%} discordant: gain {100 * gain:5.2f} points, seen by the interval "
+                f"in {found[-1][0]:.3f}, by McNemar's test in {found[-1][1]:.3f}",
                 flush=True,
             )
     of_interval, of_mcnemar = zip(*found, strict=True)
