@@ -115,17 +115,18 @@ def print_evaluation(console: Console, result: dict[str, Any], split: str = "tes
     print_looks(console, looks_in(tested.get("look")))
 
 
-def print_looks(console: Console, looks: Looks | None) -> None:
+def print_looks(console: Console, looks: Looks | None, note: str = "") -> None:
     """Print which look at the test split this was, and from the second on what that does to a chosen maximum.
 
     Args:
         console: where to print
         looks: up to this one; None prints nothing
+        note: what it does, where that is known better than in general
     """
     if looks is not None:
         console.print(looks.sentence, soft_wrap=True, highlight=False)
         if looks.note:
-            console.print(f"[yellow]note:[/] {looks.note}", soft_wrap=True, highlight=False)
+            console.print(f"[yellow]note:[/] {note or looks.note}", soft_wrap=True, highlight=False)
 
 
 def stack_table(result: dict[str, Any]) -> Table:

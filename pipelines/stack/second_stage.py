@@ -112,10 +112,7 @@ def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: Wr
     # tables are made for a screen; a file has no width
     wide = console if console.is_terminal else Console(file=console.file, width=FILE_WIDTH)
     print_stack_report(wide, stack.report, plan.experiment, plan.all_tables)
-    print_looks(console, looks)
-    if looks is not None and looks.number > 1:
-        note = note_on_best(len(stack.report["models"]), stack.report["winners_curse"])
-        console.print(f"[yellow]note:[/] {note}", soft_wrap=True, highlight=False)
+    print_looks(console, looks, note_on_best(len(stack.report["models"]), stack.report["winners_curse"]))
     console.print(f"kept: {stack.chosen}, {run.stack}", soft_wrap=True, highlight=False)
     if drawn:
         console.print(f"figures: {run.figures}/", soft_wrap=True, highlight=False)

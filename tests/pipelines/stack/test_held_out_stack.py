@@ -193,4 +193,4 @@ def test_second_stage__the_ledger_knows_a_model_again(holdout, tmp_path):
     assert sorted(path.name for path in (tmp_path / "x/stack").glob("result*.json")) == ["result.json"]
     printed, other = stacked(make(tmp_path, options=options, heads=[LogisticHead(C=0.01)]), tmp_path / "x")
     assert (other["look"]["number"], other["look"]["models"]) == (2, 6)
-    assert "note: the best number of several looks is too high" in printed
+    assert "the most accurate of these 5 models would be expected to lose" in printed
