@@ -84,3 +84,15 @@ def mean_logits(logits: Tensor) -> Tensor:
         shape `(sample, class)`
     """
     return logits.double().log_softmax(2).logsumexp(1) - torch.tensor(float(logits.shape[1])).log()
+
+
+def mean_of_folds(logits: Tensor) -> Tensor:
+    """Log of the mean probabilities of the runs of all folds; a single run's logits as they are.
+
+    Args:
+        logits: shape `(sample, fold, class)`
+
+    Returns:
+        shape `(sample, class)`
+    """
+    return logits[:, 0] if logits.shape[1] == 1 else mean_logits(logits)

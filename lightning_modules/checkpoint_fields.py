@@ -44,6 +44,8 @@ STACK = {
             "members": [{"name": str, "models": [{"kind": str, "options": {"data_info": DATA_INFO}}]}],
             "meta_model": {"kind": str, "options": {}},
             "normalized": bool,
+            # earlier versions applied the head to the folds' mean
+            "by_fold?": bool,
             "temperature": float,
             "tta": str,
         },

@@ -17,7 +17,7 @@ from ensembling.choices import TTA
 from ensembling.heads.fitting import Head, head_from_plain, head_plain
 from ensembling.judging.rejection import Thresholds
 from ensembling.leakage import Leakage
-from ensembling.logits import mean_logits
+from ensembling.logits import mean_logits, mean_of_folds
 from ensembling.tta import tta_logits
 from lightning_modules.checkpoints import build_classifier, read_checkpoint
 from lightning_modules.classifier import Classifier
@@ -32,11 +32,12 @@ class StackedClassifier(Classifier):
     keeps its own preprocessing.
 
     Args:
-        members: of each its `name`, and how to rebuild its `models`, whose mean probability is the member's: one a
-            fold, or a single one
+        members: of each its `name`, and how to rebuild its `models`: one a fold, or a single one
         meta_model: the head's class and options
-        normalized: the head gets logarithms of probabilities, as where a member is the mean of several models; else the
-            logits of each member's single model
+        by_fold: the head and the temperature are applied to each fold's models, a single one counting for each fold;
+            the mean of these probabilities is the stack's
+        normalized: as in stacks of earlier versions, the head is applied to the logarithm of each member's mean
+            probability instead
         temperature: the head's logits are divided by it
         tta: views of each image over which a member's probabilities are averaged
         thresholds: below which probability a prediction is rejected; null accepts all
@@ -44,6 +45,7 @@ class StackedClassifier(Classifier):
 
     members: list[dict[str, Any]] = field(default_factory=list)
     meta_model: dict[str, Any] = field(default_factory=dict)
+    by_fold: bool = False
     normalized: bool = False
     temperature: float = 1.0
     tta: TTA = "none"
@@ -55,8 +57,11 @@ class StackedClassifier(Classifier):
         """Build the members and the head, whose weights come from the checkpoint."""
         if not self.members:
             raise ValueError("a StackedClassifier is made by `python train.py stack` and read from its stack.ckpt")
-        if not self.normalized and any(len(member["models"]) > 1 for member in self.members):
-            raise ValueError("--model.normalized false needs members of one model each: a mean is one of probabilities")
+        self.folds = max(len(member["models"]) for member in self.members)
+        if self.by_fold and any(len(member["models"]) not in (1, self.folds) for member in self.members):
+            raise ValueError(f"--model.by_fold true needs members of one model each, or of {self.folds}: one a fold")
+        if self.folds > 1 and not (self.by_fold or self.normalized):
+            raise ValueError("--model.by_fold false and --model.normalized false need members of one model each")
         self.bases = nn.ModuleList(
             nn.ModuleList(build_classifier(unwrapped(model), "the stack") for model in member["models"])
             for member in self.members
@@ -76,12 +81,16 @@ class StackedClassifier(Classifier):
 
     def member_logits(self, images: Tensor) -> Tensor:
         """Compute the members' logits `(batch, member, class)` of uint8 images `(batch, channel, height, width)`."""
-        rows = []
+        pool = mean_logits if self.normalized else mean_of_folds
+        return torch.stack([pool(runs).float() for runs in self._runs(images)], dim=1)
+
+    def _runs(self, images: Tensor) -> list[Tensor]:
+        # of each member, (batch, model, class)
+        found = []
         for models in self.bases:
             assert isinstance(models, nn.ModuleList)
-            copies = [tta_logits(model, images, self.tta) for model in models]
-            rows.append(mean_logits(torch.stack(copies, dim=1)).float() if self.normalized else copies[0])
-        return torch.stack(rows, dim=1)
+            found.append(torch.stack([tta_logits(model, images, self.tta) for model in models], dim=1))
+        return found
 
     def features(self, images: Tensor) -> Tensor:
         """Compute what the head sees of uint8 images, `(batch, member * class)`."""
@@ -89,10 +98,15 @@ class StackedClassifier(Classifier):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute calibrated logits `(batch, class)` of uint8 images `(batch, channel, height, width)`."""
-        logits = self.member_logits(images)
         # the head is tiny: full precision costs nothing
+        if not self.by_fold:
+            logits = self.member_logits(images)
+            with torch.autocast(images.device.type, enabled=False):
+                return self.head(logits) / self.temperature
+        folds = torch.stack([runs.float().expand(-1, self.folds, -1) for runs in self._runs(images)], dim=2)
         with torch.autocast(images.device.type, enabled=False):
-            return self.head(logits) / self.temperature
+            pooled = torch.stack([self.head(fold) for fold in folds.unbind(1)], dim=1)
+            return mean_of_folds(pooled / self.temperature).float()
 
     def accepted(self, logits: Tensor) -> Tensor | None:
         """Tell which predictions are accepted; None where the stack rejects nothing.
@@ -124,7 +138,7 @@ def stack_checkpoint(
     provenance: Provenance,
     leakage: Leakage,
     data: dict[str, Any],
-    normalized: bool,
+    by_fold: bool,
     data_record: dict[str, Any],
 ) -> dict[str, Any]:
     """Put a whole stack into one checkpoint, which needs no other file.
@@ -140,7 +154,7 @@ def stack_checkpoint(
         provenance: which samples the members and the head have seen
         leakage: what the members had seen of the samples that the head was fitted on
         data: the data section of the resolved configuration
-        normalized: whether the head gets logarithms of probabilities
+        by_fold: whether members have a model a fold, for each of which the head is asked
         data_record: what `DataRecord.plain` says of the data
 
     Returns:
@@ -158,7 +172,8 @@ def stack_checkpoint(
         "data_info": info.plain(),
         "members": architectures,
         "meta_model": wrapped(head_plain(head)),
-        "normalized": normalized,
+        "by_fold": by_fold,
+        "normalized": False,
         "temperature": temperature,
         "tta": tta,
         "thresholds": thresholds.plain() if thresholds is not None else None,

@@ -89,10 +89,10 @@ def stack_report(
         odd = sorted(set(test.models()) ^ set(held_out.models()))
         raise ValueError(f"{', '.join(odd)}: predictions are needed on both test and held-out samples")
     temperatures = temperatures or {}
-    scaled = scale(test.models(), temperatures)
+    scaled = test.scaled(temperatures)
     delivered = measure(scaled, test.labels, METRICS, test.groups)
     uncalibrated = measure(test.models(), test.labels, CALIBRATED, test.groups)
-    chosen_on = measure(scale(held_out.models(), temperatures), held_out.labels, COMPARED, held_out.groups)
+    chosen_on = measure(held_out.scaled(temperatures), held_out.labels, COMPARED, held_out.groups)
     members, heads = list(test.members), by_simplicity(list(test.heads))
     best = best_member(chosen_on, members)
     costs = _costs(members, heads, ms_per_image or {})
@@ -133,7 +133,7 @@ def stack_report(
         replicates=replicates,
         seed=seed,
     )
-    differences = _differences(test, delivered, uncalibrated, heads, best, temperatures)
+    differences = _differences(test, scaled, delivered, uncalibrated, heads, best, temperatures)
     stays = keep or recommendation.model
     against = notes_against(next(row for row in rows if row["name"] == stays), differences, chosen_on.units)
     return {
@@ -180,16 +180,6 @@ def calibrated_pool(pool: Pool, labels: Tensor, groups: Tensor | None = None) ->
     return pooled
 
 
-def scale(logits: Mapping[str, Tensor], temperatures: Mapping[str, float]) -> dict[str, Tensor]:
-    """Divide logits by their models' temperatures; those without one stay as they are.
-
-    Args:
-        logits: by model, shape `(sample, class)`
-        temperatures: by model
-    """
-    return {name: rows.double() / temperatures.get(name, 1.0) for name, rows in logits.items()}
-
-
 def _costs(members: Sequence[str], heads: Sequence[str], measured: Mapping[str, float]) -> dict[str, float | None]:
     own = {name: measured.get(name) for name in members}
     known = [cost for cost in own.values() if cost is not None]
@@ -199,13 +189,14 @@ def _costs(members: Sequence[str], heads: Sequence[str], measured: Mapping[str, 
 
 def _differences(
     test: Predictions,
+    scaled: Mapping[str, Tensor],
     delivered: Measured,
     uncalibrated: Measured,
     heads: Sequence[str],
     best: str,
     temperatures: Mapping[str, float],
 ) -> list[dict[str, Any]]:
-    correct = {name: rows.argmax(1) == test.labels for name, rows in test.models().items()}
+    correct = {name: rows.argmax(1) == test.labels for name, rows in scaled.items()}
     references = [("best_member", best), *([("tuned_mean", TUNED_MEAN)] if TUNED_MEAN in heads else [])]
     rows = []
     for reference, other in references:

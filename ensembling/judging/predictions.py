@@ -1,12 +1,12 @@
 """What a stack's models say of the same samples."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from ensembling.logits import mean_logits
+from ensembling.logits import mean_logits, mean_of_folds
 from measures.influence import check_logits
 
 MEAN, TUNED_MEAN = "mean", "tuned_mean"
@@ -21,23 +21,35 @@ class Predictions:
         members: by member, shape `(sample, class)`
         heads: by head, shape `(sample, class)`; of held-out samples these must be cross-fitted
         groups: of samples that are not independent, such as images of one patient, shape `(sample,)`
+        folds: by model, the logits of each fold's run, whose mean probability is the model's, shape
+            `(sample, fold, class)`; a model that is not in it is a single run
     """
 
     labels: Tensor
     members: Mapping[str, Tensor]
     heads: Mapping[str, Tensor]
     groups: Tensor | None = None
+    folds: Mapping[str, Tensor] = field(default_factory=dict)
 
     def models(self) -> dict[str, Tensor]:
         """Return members and heads by name."""
         return {**self.members, **self.heads}
+
+    def scaled(self, temperatures: Mapping[str, float]) -> dict[str, Tensor]:
+        """Return the logits of each model after its temperature, which is each fold's: it was fitted on single runs.
+
+        Args:
+            temperatures: by model; a model without one stays as it is
+        """
+        runs = {name: self.folds.get(name, logits[:, None]) for name, logits in self.models().items()}
+        return {name: mean_of_folds(rows.double() / temperatures.get(name, 1.0)) for name, rows in runs.items()}
 
     def with_mean(self) -> "Predictions":
         """Return these with the mean of the members' probabilities, if it is not among the heads."""
         if MEAN in self.heads:
             return self
         mean = mean_logits(torch.stack(list(self.members.values()), 1))
-        return Predictions(self.labels, self.members, {MEAN: mean, **self.heads}, self.groups)
+        return replace(self, heads={MEAN: mean, **self.heads})
 
     def check(self, split: str) -> None:
         """Refuse what nothing can be computed from.

@@ -24,7 +24,7 @@ from ensembling.cache import LogitCache, LogitCounts
 from ensembling.choices import TTA
 from ensembling.folds import join_copies
 from ensembling.leakage import Leakage, find_leakage, join_leakage, refuse_leakage
-from ensembling.logits import mean_logits
+from ensembling.logits import mean_of_folds
 from ensembling.tta import tta_logits
 from lightning_modules.checkpoints import Base, load_classifier, read_base, refuse_lost_best
 from lightning_modules.member_logits import precision_context, stack_logits
@@ -116,6 +116,7 @@ class MemberLogits:
         logits: float32, shape `(sample, member, class)`
         pixels: content key of each sample, shape `(sample,)`; None if it is not known
         looks: perceptual hash of each sample, shape `(sample,)`; None if it is not known
+        by_fold: logits of the runs of each fold, shape `(sample, fold, member, class)`; None where a member is one run
     """
 
     ids: Tensor
@@ -125,6 +126,7 @@ class MemberLogits:
     logits: Tensor
     pixels: Tensor | None = None
     looks: Tensor | None = None
+    by_fold: Tensor | None = None
 
     @classmethod
     def of(cls, parts: Sequence[Samples], logits: Sequence[Tensor]) -> "MemberLogits":
@@ -139,9 +141,17 @@ class MemberLogits:
         """The groups, with copies of an image in one, shape `(sample,)`; None where each sample is for itself."""
         return join_copies(self.keys if self.pixels is None else self.pixels, self.groups)
 
+    @property
+    def folds(self) -> Tensor:
+        """The logits of the runs of each fold, shape `(sample, fold, member, class)`."""
+        return self.logits[:, None] if self.by_fold is None else self.by_fold
+
     def of_members(self, numbers: Sequence[int]) -> "MemberLogits":
         """Keep some members."""
-        return replace(self, logits=self.logits[:, list(numbers)])
+        kept = list(numbers)
+        return replace(
+            self, logits=self.logits[:, kept], by_fold=None if self.by_fold is None else self.by_fold[:, :, kept]
+        )
 
 
 def build_data(section: dict[str, Any]) -> ImageDataModule:
@@ -199,11 +209,6 @@ def tested_samples(data: ImageDataModule) -> Samples:
     return samples
 
 
-def averages_folds(plan: StackPlan) -> bool:
-    """Tell whether some member's test predictions are the mean of several runs."""
-    return any(len(plan.tested_cells(member)) > 1 for member in plan.members)
-
-
 def check_leakage(plan: StackPlan, members: Sequence[TrainedMember], folds: Sequence[Samples]) -> Leakage:
     """Refuse members that were fitted on the meta samples that they predict.
 
@@ -257,8 +262,6 @@ class LogitSource:
 
     def __init__(self, plan: StackPlan, trainer: dict[str, Any]) -> None:
         self.tta = plan.tta
-        # the mean over folds is one of probabilities: what the heads are fitted on must be on the same scale
-        self.normalized = averages_folds(plan)
         self.cache = LogitCache(plan.logit_cache) if plan.logit_cache is not None else None
         self.counts = LogitCounts()
         self.precision = str(trainer["precision"] or "32-true")
@@ -270,17 +273,20 @@ class LogitSource:
         """Compute each member's logits for each fold, by the run that was trained without it."""
         parts = []
         for number, samples in enumerate(folds):
-            logits = self._of_runs([member.held_out[number] for member in members], samples, data)
-            parts.append(logits.log_softmax(2) if self.normalized else logits)
+            parts.append(self._of_runs([member.held_out[number] for member in members], samples, data))
         return MemberLogits.of(folds, parts)
 
     def tested(self, members: Sequence[TrainedMember], data: ImageDataModule) -> MemberLogits:
-        """Compute each member's test logits by its test runs; several give the log of their mean probability."""
-        samples, columns = data.samples("test"), []
-        for member in members:
-            runs = self._of_runs(member.tested, samples, data)
-            columns.append(mean_logits(runs).float() if self.normalized else runs[:, 0])
-        return MemberLogits.of([samples], [torch.stack(columns, dim=1)])
+        """Compute each member's test logits by its test runs; several give the log of their mean probability.
+
+        A member of a single run has it in each fold.
+        """
+        samples = data.samples("test")
+        runs = [self._of_runs(member.tested, samples, data) for member in members]
+        folds = max(rows.shape[1] for rows in runs)
+        by_fold = torch.stack([rows.expand(-1, folds, -1) for rows in runs], dim=2)
+        columns = [mean_of_folds(rows).float() for rows in runs]
+        return replace(MemberLogits.of([samples], [torch.stack(columns, dim=1)]), by_fold=by_fold)
 
     def _of_runs(self, runs: Sequence[MemberRun], samples: Samples, data: ImageDataModule) -> Tensor:
         # together, so that they share the images

@@ -53,7 +53,7 @@ def figures(stack: Stack) -> Iterator[tuple[str, "Figure"]]:
     leaked = ", LEAKAGE ALLOWED" if stack.leakage.problems() else ""
     title = f"{stack.chosen}: {len(stack.test.ids):,} test images{leaked}"
     labels, members = stack.test.labels.numpy(), stack.test.logits.argmax(2).numpy()
-    decided = stack.tested.models()[stack.chosen].argmax(1).numpy()
+    decided = stack.delivered(stack.tested).argmax(1).numpy()
     yield "test_stack_decisions", stack_decisions(labels, members, decided, names, title=title)
     best = str(stack.report["best_member"]["held_out"])
     against = members[:, names.index(best)]

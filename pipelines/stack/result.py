@@ -18,16 +18,17 @@ from ensembling.heads.fitting import GreedyHead, Head, MeanHead
 from ensembling.heads.networks import WeightedMean
 from ensembling.heads.weights import greedy_weights, set_weights
 from ensembling.judging.calibration import fit_temperature
-from ensembling.judging.evaluation import scale, stack_report
+from ensembling.judging.evaluation import stack_report
 from ensembling.judging.predictions import Predictions
 from ensembling.judging.rejection import Thresholds, fit_thresholds
 from ensembling.leakage import Leakage, leakage_allowed
+from ensembling.logits import mean_of_folds
 from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.stacked_classifier import StackedClassifier, stack_checkpoint
 from measures.classification import classification_metrics
 from pipelines.cli.held_run import hold
 from pipelines.stack.looks import look_at_test
-from pipelines.stack.members import MemberLogits, TrainedMember, averages_folds
+from pipelines.stack.members import MemberLogits, TrainedMember
 from pipelines.stack.plan import StackPlan
 from records.ledger import Looks
 from records.result_files import keep_earlier, or_put_aside, read_result, says_the_same, write_json, write_predictions
@@ -48,7 +49,7 @@ class FittedHead:
         head: its options
         module: from logits `(batch, member, class)` to logits `(batch, class)`
         held_out: for each meta sample, the logits of such a head that was fitted without it, shape `(sample, class)`
-        test: for each test sample, shape `(sample, class)`
+        test: for each test sample, by the runs of each fold, shape `(sample, fold, class)`
     """
 
     head: Head
@@ -95,16 +96,19 @@ class Stack:
     @cached_property
     def held_out(self) -> Predictions:
         """Members and cross-fitted heads on the meta samples."""
-        return self._predictions(self.meta, {name: head.held_out for name, head in self.heads.items()}, self.meta.units)
+        heads = {name: head.held_out for name, head in self.heads.items()}
+        return Predictions(self.meta.labels, self._of_members(self.meta.logits), heads, self.meta.units)
 
     @cached_property
     def tested(self) -> Predictions:
         """Members and heads on the test samples."""
-        return self._predictions(self.test, {name: head.test for name, head in self.heads.items()}, self.test.units)
+        folds = {name: head.test for name, head in self.heads.items()}
+        heads = {name: mean_of_folds(rows) for name, rows in folds.items()}
+        folds |= {name: self.test.folds[:, :, number] for number, name in enumerate(self.names)}
+        return Predictions(self.test.labels, self._of_members(self.test.logits), heads, self.test.units, folds)
 
-    def _predictions(self, source: MemberLogits, heads: dict[str, Tensor], groups: Tensor | None) -> Predictions:
-        members = {name: source.logits[:, number] for number, name in enumerate(self.names)}
-        return Predictions(source.labels, members, heads, groups)
+    def _of_members(self, logits: Tensor) -> dict[str, Tensor]:
+        return {name: logits[:, number] for number, name in enumerate(self.names)}
 
     @cached_property
     def temperatures(self) -> dict[str, float]:
@@ -120,7 +124,7 @@ class Stack:
         classes = self.data.dataset.class_names
         return {
             name: fit_thresholds(self.plan.reject, rows.softmax(1), self.meta.labels, classes, groups=self.meta.units)
-            for name, rows in scale(self.held_out.models(), self.temperatures).items()
+            for name, rows in self.held_out.scaled(self.temperatures).items()
         }
 
     @cached_property
@@ -191,7 +195,7 @@ class Stack:
             seen.union(*(base.provenance for base in bases)),
             self.leakage,
             self.config["data"],
-            averages_folds(self.plan),
+            any(len(member.tested) > 1 for member in members),
             self.data.record.plain(),
         )
 
@@ -226,14 +230,18 @@ class Stack:
             "leakage": self.leakage.plain(),
             **Provenance.of().union(*(run.base.provenance for m in self.members for run in m.tested)).origins(),
             "fit": {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")},
-            "val": classification_metrics(self._kept(self.held_out), self.meta.labels),
-            "test": classification_metrics(self._kept(self.tested), self.test.labels),
+            "val": classification_metrics(self.delivered(self.held_out), self.meta.labels),
+            "test": classification_metrics(self.delivered(self.tested), self.test.labels),
             "stack": self.report,
         }
 
-    def _kept(self, predictions: Predictions) -> Tensor:
-        # the calibrated logits of the kept model
-        return scale(predictions.models(), self.temperatures)[self.chosen].float()
+    def delivered(self, predictions: Predictions) -> Tensor:
+        """Return the calibrated logits of the kept model, shape `(sample, class)`.
+
+        Args:
+            predictions: of held-out or test samples
+        """
+        return predictions.scaled(self.temperatures)[self.chosen].float()
 
     def write(self, seconds: float, device: torch.device) -> Looks | None:
         """Write predictions, logits, result.json and checkpoint into the stack's folder, and the look into the ledger.
@@ -267,7 +275,7 @@ class Stack:
         told = leakage_allowed(self.leakage)
         rows = {"val": (self.meta, self.held_out), "test": (self.test, self.tested)}
         predictions = {
-            split: {"id": part.ids, "label": part.labels, "logits": self._kept(logits)}
+            split: {"id": part.ids, "label": part.labels, "logits": self.delivered(logits)}
             | ({"group": part.groups} if part.groups is not None else {})
             for split, (part, logits) in rows.items()
         }

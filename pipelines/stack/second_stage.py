@@ -172,6 +172,8 @@ def fit_heads(plan: StackPlan, meta: MemberLogits, test: MemberLogits, console: 
         held_out = cross_fit(head, meta.logits, meta.labels, classes, seed=plan.seed, groups=meta.units)
         module = fit_head(head, meta.logits, meta.labels, classes, plan.seed, meta.units)
         with torch.no_grad():
-            fitted[name] = FittedHead(head, module, held_out, module(test.logits).float())
+            # fitted on the logits of single runs, so asked for those of each fold's runs
+            tested = torch.stack([module(rows).float() for rows in test.folds.unbind(1)], dim=1)
+        fitted[name] = FittedHead(head, module, held_out, tested)
         console.print(f"head {name}: fitted in {time.monotonic() - start:.1f} s", highlight=False)
     return fitted

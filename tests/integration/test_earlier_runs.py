@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from common import yaml_files
 from common.class_paths import MOVED, import_class, public_name
 from lightning_modules import MLP, Focal, WarmupCosine
+from lightning_modules.checkpoints import load_classifier
+from pipelines.stack.members import build_data
 from tests.helpers.cli import config, run
 
 EARLIER = Path(__file__).parent.parent / "data/earlier"
@@ -96,3 +100,17 @@ def test_names__lead_to_modules_of_today():
 
     for package in set(MOVED.values()):
         import_module(package)
+
+
+def test_stack__of_an_earlier_version_predicts_as_it_did(experiment):
+    """Its head is applied to the mean over the folds."""
+    model = load_classifier(experiment / "stack/checkpoints/stack.ckpt")
+    assert model.normalized
+    assert [len(member["models"]) for member in model.members] == [2, 2]
+    data = build_data(yaml_files.read_mapping(experiment / "mlp-fold0/config.yaml")["data"])
+    samples = data.samples("test")
+    with torch.no_grad():
+        logits = model(samples.source.gather(samples.rows))
+    then = load_file(experiment / "stack/predictions.safetensors")
+    assert torch.equal(then["test/id"], samples.ids)
+    torch.testing.assert_close(logits.log_softmax(1), then["test/logits"].log_softmax(1), atol=1e-4, rtol=1e-4)

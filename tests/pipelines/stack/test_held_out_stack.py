@@ -77,7 +77,7 @@ def test_members_without_weight__are_neither_priced_nor_kept(holdout, monkeypatc
         module = WeightedMean(2)
         set_weights(module, torch.tensor([0.0, 1.0]))
         with torch.no_grad():
-            head = FittedHead(TunedMeanHead(), module, module(meta.logits), module(test.logits))
+            head = FittedHead(TunedMeanHead(), module, module(meta.logits), module(test.logits)[:, None])
         return fit_heads(plan, meta, test, console) | {"tuned_mean": head}
 
     monkeypatch.setattr("pipelines.stack.second_stage.fit_heads", on_one_member)

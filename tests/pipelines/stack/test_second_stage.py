@@ -2,9 +2,12 @@ import csv
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
+from scipy.special import softmax
 
 from common.machine import device_name
 from ensembling.heads.fitting import GreedyHead, LogisticHead
@@ -12,6 +15,7 @@ from ensembling.judging.reject import Reject
 from lightning_modules.checkpoints import load_classifier
 from measures.classification import classification_metrics
 from pipelines.main import main
+from pipelines.stack.members import build_data
 from records.damaged import DamagedFileError
 from records.result_files import read_result
 from records.run_dir import RunDir
@@ -92,6 +96,33 @@ def test_checkpoint__gives_the_same_without_the_runs(oof, tmp_path):
     assert 0.2 < share < 0.8
     metrics = classification_metrics(rows["test/logits"], rows["test/label"])
     assert metrics["nll"] == pytest.approx(result["test"]["nll"])
+
+
+def test_oof__heads_and_temperature_are_applied_to_each_fold(oof):
+    root, folder, changes = oof
+    _, result = stacked(make(root, keep="logistic", stack_name="by_fold", **changes), folder)
+    model = load_classifier(folder / "by_fold/checkpoints/stack.ckpt")
+    row = next(row for row in result["stack"]["models"] if row["name"] == "logistic")
+    config = yaml.safe_load(RunDir(folder / "small-fold0").config.read_text())
+    samples = build_data(config["data"]).samples("test")
+    images = samples.source.gather(samples.rows)
+    weight, bias = model.head.weight.detach().double().numpy(), model.head.bias.detach().double().numpy()
+    folds = []
+    for fold in range(2):
+        runs = [load_classifier(folder / f"{name}-fold{fold}/checkpoints/best.ckpt") for name in ("small", "linear")]
+        with torch.no_grad():
+            logits = np.stack([run(images).double().numpy() for run in runs], 1)
+        z = (logits.reshape(len(logits), -1) @ weight.T + bias) / row["temperature"]
+        folds.append(softmax(z, 1))
+    expected = np.mean(folds, 0)
+    kept = load_file(folder / "by_fold/predictions.safetensors")
+    assert torch.equal(kept["test/id"], samples.ids)
+    assert np.abs(softmax(kept["test/logits"].double().numpy(), 1) - expected).max() < 1e-5
+    with torch.no_grad():
+        assert np.abs(softmax(model(images).double().numpy(), 1) - expected).max() < 1e-5
+    nll = -np.log(expected[np.arange(len(expected)), samples.labels.numpy()]).mean()
+    assert row["metrics"]["nll"]["value"] == pytest.approx(nll, rel=1e-4)
+    assert result["test"]["nll"] == pytest.approx(nll, rel=1e-4)
 
 
 def test_checkpoint__a_single_member_may_be_kept(oof):
