@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import (
-    binary_auroc,
-    multiclass_auroc,
     multiclass_average_precision,
     multiclass_calibration_error,
     multiclass_confusion_matrix,
@@ -26,7 +24,8 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
         labels: int64, shape `(sample,)`
 
     Returns:
-        by name: accuracy, top-k accuracy (k is 5, or one less than there are classes), balanced accuracy; precision,
+        by name: accuracy, top-k accuracy (k is 5, or one less than there are classes; of classes that are as likely the
+        first comes first, as in the accuracy), balanced accuracy; precision,
         recall and F1 as macro and weighted averages; one-versus-rest AUROC and average precision; nll (mean negative
         log-likelihood, nats), brier (sum over classes, in [0, 2]; Brier 1950), ece (15 bins; Guo et al. 2017)
 
@@ -54,12 +53,11 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
     f1 = 2 * true_positives / (support + predicted).clamp(min=1)
     weight = support / support.sum()
     k = min(5, num_classes - 1)
-    top = log_probabilities.topk(k, 1).indices
     # a class without a positive, or with nothing else, has no ROC curve
     ranked = present & (support < support.sum())
     values = {
         "accuracy": true_positives.sum() / support.sum(),
-        f"top{k}_accuracy": (top == labels[:, None]).any(1).double().mean(),
+        f"top{k}_accuracy": (rank_of_label(log_probabilities, labels) < k).double().mean(),
         "balanced_accuracy": recall[present].mean(),
         "precision_macro": precision[seen].mean(),
         "precision_weighted": (precision * weight).sum(),
@@ -67,7 +65,7 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
         "recall_weighted": (recall * weight).sum(),
         "f1_macro": f1[seen].mean(),
         "f1_weighted": (f1 * weight).sum(),
-        "auroc": _over_present(multiclass_auroc, probabilities, labels, ranked),
+        "auroc": _over_present(_aurocs, probabilities, labels, ranked),
         "average_precision": _over_present(multiclass_average_precision, probabilities, labels, ranked),
         "nll": -log_probabilities.gather(1, labels[:, None]).mean(),
         "brier": (probabilities - torch.nn.functional.one_hot(labels, num_classes)).square().sum(1).mean(),
@@ -130,10 +128,51 @@ def pairwise_source_auroc(
             negative = (labels != label) & (sources == other)
             taken = positive | negative
             defined = bool(positive.any() and negative.any())
-            value = float(binary_auroc(probabilities[taken, label], positive[taken].long())) if defined else None
+            value = auroc(probabilities[taken, label], positive[taken]) if defined else None
             pairs[source_names[one]][source_names[other]] = value
         results[class_names[label]] = pairs
     return results
+
+
+def rank_of_label(scores: Tensor, labels: Tensor) -> Tensor:
+    """Count the classes that come before each sample's own; of equal ones the first does, as in `argmax`.
+
+    Args:
+        scores: shape `(sample, class)`
+        labels: int64, shape `(sample,)`
+
+    Returns:
+        int64, shape `(sample,)`
+    """
+    own = scores.gather(1, labels[:, None])
+    earlier = torch.arange(scores.shape[1], device=scores.device) < labels[:, None]
+    return ((scores > own) | ((scores == own) & earlier)).sum(1)
+
+
+def auroc(scores: Tensor, positive: Tensor) -> float:
+    """Compute how often a positive sample has a higher score than a negative one; equal scores count half.
+
+    In double precision throughout: torchmetrics adds up in single precision, and comes to more than 1.
+
+    Args:
+        scores: shape `(sample,)`
+        positive: bool, shape `(sample,)`; some are, and some are not
+    """
+    # on the host: a cumulative sum on a GPU is not deterministic
+    values, place, counts = scores.double().cpu().unique(return_inverse=True, return_counts=True)
+    negatives = torch.bincount(place[~positive.cpu()], minlength=len(values)).double()
+    positives = counts - negatives
+    below = negatives.cumsum(0) - negatives / 2
+    return float((positives * below).sum() / (positives.sum() * negatives.sum()))
+
+
+def _aurocs(probabilities: Tensor, labels: Tensor, num_classes: int, average: str) -> Tensor:
+    found = torch.full((num_classes,), torch.nan, dtype=torch.float64, device=labels.device)
+    for label in labels.unique().tolist():
+        positive = labels == label
+        if not positive.all():
+            found[label] = auroc(probabilities[:, label], positive)
+    return found
 
 
 def _over_present(metric, probabilities: Tensor, labels: Tensor, ranked: Tensor) -> Tensor:  # type: ignore[no-untyped-def]

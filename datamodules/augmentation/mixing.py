@@ -59,11 +59,15 @@ def rectangles(areas: np.ndarray, height: int, width: int, rng: np.random.Genera
     Returns:
         which pixels lie inside, bool, shape `(batch, height, width)`
     """
+    wanted = [np.sqrt(areas) * size for size in (height, width)]
+    sides = [np.rint(side) for side in wanted]
+    # rounded to whole pixels a rectangle must not cover more than half of the image: the label's share would be less
+    covers_more = 2 * sides[0] * sides[1] > height * width
+    sides = [np.where(covers_more, np.floor(side), rounded) for side, rounded in zip(wanted, sides, strict=True)]
 
-    def inside(size: int) -> np.ndarray:
-        half = np.sqrt(areas) * size / 2
-        centre = rng.uniform(0, size, len(areas))
-        pixels = np.arange(size) + 0.5
-        return np.abs(pixels - centre[:, None]) < half[:, None]
+    def inside(size: int, side: np.ndarray) -> np.ndarray:
+        first = np.rint(rng.uniform(0, size, len(areas)) - side / 2)
+        pixels = np.arange(size)
+        return (pixels >= first[:, None]) & (pixels < (first + side)[:, None])
 
-    return inside(height)[:, :, None] & inside(width)[:, None, :]
+    return inside(height, sides[0])[:, :, None] & inside(width, sides[1])[:, None, :]

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn import metrics as reference
 
-from measures.classification import classification_metrics, metrics_by_source, pairwise_source_auroc
+from measures.classification import auroc, classification_metrics, metrics_by_source, pairwise_source_auroc
 
 
 def predictions(size=400, num_classes=6, seed=0, absent=()):
@@ -58,6 +58,30 @@ def test_metrics__one_class_has_no_ranking():
     values = classification_metrics(torch.tensor([[1.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 0]))
     assert values["accuracy"] == 1
     assert np.isnan(values["auroc"])
+
+
+def test_metrics__of_equal_logits_the_first_class_comes_first_as_in_the_accuracy():
+    labels = torch.arange(1200) % 12
+    constant = classification_metrics(torch.zeros(1200, 12), labels)
+    assert (constant["accuracy"], constant["top5_accuracy"]) == pytest.approx((1 / 12, 5 / 12))
+    # rounded logits tie often
+    logits = torch.randn(1200, 12, generator=torch.Generator().manual_seed(0)).round()
+    order = (-logits).sort(dim=1, stable=True).indices[:, :5]
+    expected = float((order == labels[:, None]).any(1).double().mean())
+    assert classification_metrics(logits, labels)["top5_accuracy"] == pytest.approx(expected)
+
+
+def test_auroc__equals_scikit_learns_and_is_never_above_1():
+    generator = torch.Generator().manual_seed(0)
+    for size in (10, 5000):
+        positive = torch.rand(size, generator=generator) < 0.3
+        positive[:2] = torch.tensor([True, False])
+        # with ties
+        scores = (torch.randn(size, generator=generator, dtype=torch.float64) + positive).round(decimals=1)
+        expected = reference.roc_auc_score(positive.numpy(), scores.numpy())
+        assert auroc(scores, positive) == pytest.approx(expected, abs=1e-12)
+        for count in range(1, size, max(1, size // 50)):
+            assert auroc(torch.arange(size).double(), torch.arange(size) >= count) == 1
 
 
 def test_metrics__do_not_depend_on_order():
