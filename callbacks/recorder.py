@@ -187,7 +187,7 @@ class RunRecorder(Callback):
             "seconds": round(self._seconds(), 3),
             **speed,
             "best_epoch": self.best_epoch,
-            **({"learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"])} if trainer.optimizers else {}),
+            **learning_rate(trainer, pl_module),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "last": metrics,
         }
@@ -348,6 +348,13 @@ def what_is_special(data: ImageDataModule) -> dict[str, Any]:
     facts = {"source_names": found.source_names, "skipped_files": found.skipped, "data_notes": found.notes}
     left_out = {"left_out_files": dict(found.left_out)} if found.left_out else {}
     return {name: list(values) for name, values in facts.items() if values} | left_out
+
+
+def learning_rate(trainer: pl.Trainer, model: Classifier) -> dict[str, float]:
+    """Return the last learning rate; a head that is solved at once has none."""
+    if model.solved or not trainer.optimizers:
+        return {}
+    return {"learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"])}
 
 
 def last_metrics(trainer: pl.Trainer) -> dict[str, float]:

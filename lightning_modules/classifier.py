@@ -88,6 +88,11 @@ class Classifier(EvaluatedModule):
         return 0
 
     @property
+    def solved(self) -> bool:
+        """Whether it is solved at once, rather than trained in epochs."""
+        return False
+
+    @property
     def imbalance_correction(self) -> str | None:
         """The option that corrects the imbalance of the classes; None if none does."""
         return None

@@ -104,6 +104,11 @@ class StackingModule(TrainedClassifier):
         return self.base_names
 
     @property
+    def solved(self) -> bool:
+        """Whether the head is solved at once, rather than trained in epochs."""
+        return self.meta_model.solved
+
+    @property
     def member_results(self) -> list[dict[str, Any]]:
         """Metrics of each member and of their mean on the samples that were tested last."""
         return self.members

@@ -35,12 +35,15 @@ COLUMNS = (
     "framework",
 )
 
+SOLVER = "lr-_Solver"
+
 
 def performance_row(run: FoundRun) -> dict[str, str]:
     """Put a run's result into the columns; what it does not say stays empty.
 
     Accuracy, precision, recall and F1 are those of the test split, the last three weighted by the support of each
-    class; the final_* columns are those of the last epoch.
+    class; the final_* columns are those of the last epoch. `test_loss` is what the run minimised, such as a focal loss;
+    `num_params` counts a stack's members and its head. A head that is solved at once has no learning rate.
 
     Args:
         run: as found
@@ -53,6 +56,10 @@ def performance_row(run: FoundRun) -> dict[str, str]:
     rates = [values[1][-1] for name, values in logged.items() if name.startswith("lr-")]
     # results of older runs do not hold the learning rate: the last one that was logged is taken
     rate = next((value for name, value in last.items() if name.startswith("lr-")), rates[0] if rates else None)
+    # the step that solves a head is logged as an optimizer's
+    solved = SOLVER in last or SOLVER in logged
+    # `stack` measures the cross-entropy, which is a stack's loss, by its other name
+    loss = test.get("nll") if dict_at(result, "stack") else None
     values: dict[str, Any] = {
         "model_name": f"{run.experiment}/{run.name}",
         "num_params": result.get("parameters"),
@@ -70,9 +77,9 @@ def performance_row(run: FoundRun) -> dict[str, str]:
         "final_loss": last.get("train/loss"),
         "final_val_accuracy": last.get("val/accuracy"),
         "final_val_loss": last.get("val/loss"),
-        "final_learning_rate": fit.get("learning_rate", rate),
+        "final_learning_rate": None if solved else fit.get("learning_rate", rate),
         "epochs_trained": fit.get("epochs"),
-        "test_loss": test.get("loss"),
+        "test_loss": test.get("loss", loss),
         "framework": "PyTorch Lightning",
     }
     return {name: "" if value is None else str(value) for name, value in values.items()}

@@ -87,6 +87,24 @@ def test_performance_row__the_last_rate_and_the_test_samples(tmp_path):
     assert found["support"] == "30"
 
 
+def test_performance_row__the_loss_is_the_runs_own(tmp_path):
+    labels = torch.arange(30) % 3
+    run = read_run(RunDir(write_run(tmp_path / "exp/focal", logits_for(labels, 3), labels)))
+    run.result["test"] |= {"loss": 0.25, "nll": 0.5}
+    assert performance_row(run)["test_loss"] == "0.25"
+    # of a stack the two are the same
+    del run.result["test"]["loss"]
+    run.result["stack"] = {"models": []}
+    assert performance_row(run)["test_loss"] == "0.5"
+
+
+def test_performance_row__a_solved_head_has_no_learning_rate(tmp_path):
+    labels = torch.arange(30) % 3
+    for facts in ({"last": {"lr-_Solver": 1.0}, "learning_rate": 1.0}, {"last": {"lr-_Solver": 1.0}}):
+        run = read_run(RunDir(write_run(tmp_path / "exp/stacking", logits_for(labels, 3), labels, fit=facts)))
+        assert performance_row(run)["final_learning_rate"] == ""
+
+
 def test_performance_row__of_a_run_that_says_little(tmp_path):
     run = read_run(RunDir(tmp_path))
     run.result = {"test": {"accuracy": 0.5}, "fit": "nothing", "parameters": None}
