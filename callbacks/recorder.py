@@ -26,6 +26,7 @@ from ensembling.label_check import label_notes
 from ensembling.leakage import leakage_allowed
 from lightning_modules.classifier import Classifier
 from measures.classification import metrics_by_source, pairwise_source_auroc
+from measures.set_coverage import set_report
 from records.damaged import DamagedFileError
 from records.ledger import add_look, model_key
 from records.recorded import sums_of
@@ -100,7 +101,7 @@ class RunRecorder(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Put the configuration into the checkpoint, so that it can be tested by its path alone; and metrics so far."""
-        checkpoint["config"] = {name: self.config[name] for name in ("model", "data") if name in self.config}
+        checkpoint["config"] = {name: self.config[name] for name in ("model", "data", "sets") if name in self.config}
         # a run that is killed after its last epoch, and resumed, logs none
         checkpoint["callbacks"][self.state_key]["last"] = last_metrics(trainer) or self.last
 
@@ -252,10 +253,13 @@ class RunRecorder(Callback):
         facts = {**earlier, **facts} if "fit" in entries else {**facts, **earlier}
         if evaluated is not None:
             # the facts by source of the earlier evaluation are dropped: its data may have had other sources
-            facts = {name: fact for name, fact in facts.items() if name not in by_source_names(evaluated)}
+            dropped = (*by_source_names(evaluated), f"{evaluated}_sets")
+            facts = {name: fact for name, fact in facts.items() if name not in dropped}
             facts["evaluations"] = facts.get("evaluations", {}) | this
             rows = with_groups(model.predictions, data.served(evaluated))
             write_predictions(self.predictions, {evaluated: rows}, leakage_allowed(model.leakage))
+            if evaluated == "test":
+                entries["test_sets"] = tested_sets(model, data, rows)
             if "source" in model.predictions:
                 logits, labels, sources = (model.predictions[name].cpu() for name in ("logits", "label", "source"))
                 names, class_names = data.dataset.source_names, model.info.class_names
@@ -335,6 +339,22 @@ def with_groups(predictions: dict[str, Tensor], samples: Samples) -> dict[str, T
         return predictions
     ids, order = samples.ids.sort()
     return {**predictions, "group": samples.groups[order[torch.searchsorted(ids, predictions["id"].cpu())]]}
+
+
+def tested_sets(model: Classifier, data: ImageDataModule, rows: dict[str, Tensor]) -> dict[str, Any]:
+    """Measure a model's prediction sets on the samples that were tested.
+
+    Args:
+        model: that has predicted
+        data: brings the names of the sources
+        rows: columns of the predictions
+    """
+    sources = None
+    if model.calibration is not None:
+        sources = model.calibration.sources_of(rows.get("source"), data.dataset.source_names)
+    groups = rows.get("group")
+    columns = (rows["logits"], rows["label"])
+    return set_report(model.calibration, model.set_options, *columns, model.info.class_names, sources, groups)
 
 
 def by_source_names(split: str) -> tuple[str, str]:

@@ -33,9 +33,18 @@ CHECKPOINT = {
     "provenance?": {"unknown?": [str], "published?": [str], ANY: Tensor},
     "data_record?": {"samples": int, "place": {}, "draw": {}, "digests": {ANY: str}},
     "leakage?": {},
+    "conformal?": {
+        "of": str,
+        "probability": Tensor,
+        "above": Tensor,
+        "rank": Tensor,
+        "label": Tensor,
+        "source?": Tensor,
+        "source_names": [str],
+    },
     "train_sums?": {"sums": Tensor, "count": int},
     "bases?": [{"path": str, "relative": str, "sha256": str}],
-    "config?": {"model?": PLAIN_CLASS, "data?": PLAIN_CLASS},
+    "config?": {"model?": PLAIN_CLASS, "data?": PLAIN_CLASS, "sets?": {}},
 }
 # what a whole stack has as well; a missing option would silently get its default
 STACK = {

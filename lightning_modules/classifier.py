@@ -16,6 +16,7 @@ from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from ensembling.leakage import Leakage
 from lightning_modules.evaluated import EvaluatedModule
+from measures.conformal import Calibration, SetOptions, calibrate
 
 
 @configurable
@@ -45,6 +46,9 @@ class Classifier(EvaluatedModule):
         self.trained_on: dict[str, Any] | None = None
         # for a stack: what its members had seen of the samples that its head was fitted on
         self.leakage: Leakage | None = None
+        # what its checkpoint says of held-out samples, and which prediction sets are made by it
+        self.calibration: Calibration | None = None
+        self.set_options = SetOptions()
         self.build()
 
     def check_options(self) -> None:
@@ -158,22 +162,42 @@ class Classifier(EvaluatedModule):
         data = getattr(trainer_of(self), "datamodule", None)
         return data.provenance if isinstance(data, ImageDataModule) else None
 
+    def current_calibration(self) -> Calibration | None:
+        """Return where the true classes of held-out samples stand for these very weights; None where that is unknown.
+
+        Within a fit these are the validation samples. Saved between two validations, the weights are others than those
+        that were validated. Samples that a stack's bases were fitted on are not held out.
+        """
+        trainer = trainer_of(self)
+        if trainer is None or trainer.state.fn != "fit":
+            return self.calibration
+        data = getattr(trainer, "datamodule", None)
+        if self.validated_at != trainer.global_step or (self.leakage is not None and self.leakage.problems()):
+            return None
+        rows, names = self.predictions, data.dataset.source_names if isinstance(data, ImageDataModule) else ()
+        return calibrate(rows["logits"], rows["label"], "val", rows.get("source"), names)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record how to rebuild the model, and which samples it was fitted and selected on."""
+        """Record how to rebuild the model, which samples it was fitted and selected on, and its held-out scores."""
         checkpoint["architecture"] = deepcopy(self.architecture())
         checkpoint["parameters"] = sum(p.numel() for p in self.parameters())
         data = getattr(trainer_of(self), "datamodule", None)
         if isinstance(data, ImageDataModule):
             checkpoint["data_record"] = data.record.plain()
+        calibration = self.current_calibration()
+        if calibration is not None:
+            checkpoint["conformal"] = calibration.plain()
         now = self.current_provenance()
         record = now.union(self.provenance) if now else self.provenance
         if record is not None:
             checkpoint["provenance"] = record.plain()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember the samples that the weights have seen already, and what leaked."""
+        """Remember the samples that the weights have seen already, what leaked, and the held-out scores."""
         self.trained_on = checkpoint.get("data_record")
         path = getattr(trainer_of(self), "ckpt_path", None)
         self.provenance = Provenance.from_plain(checkpoint.get("provenance"), str(path or "a checkpoint"))
+        if "conformal" in checkpoint:
+            self.calibration = Calibration(**checkpoint["conformal"])
         if "leakage" in checkpoint:
             self.leakage = Leakage(**checkpoint["leakage"])

@@ -20,6 +20,7 @@ class EvaluatedModule(pl.LightningModule):
     Attributes:
         predictions: id, label, source where there are any, and logits of the split evaluated last, of all processes
         metrics: of that split
+        validated_at: after how many steps of a fit the validation split was evaluated last; None outside of a fit
         criterion: the loss, from logits and labels; the classifier's
     """
 
@@ -29,6 +30,7 @@ class EvaluatedModule(pl.LightningModule):
         super().__init__()
         self.predictions: dict[str, Tensor] = {}
         self.metrics: dict[str, float] = {}
+        self.validated_at: int | None = None
         self._rows: list[dict[str, Tensor]] = []
 
     def batch_logits(self, batch: Batch) -> Tensor:
@@ -76,6 +78,7 @@ class EvaluatedModule(pl.LightningModule):
         if self.trainer.sanity_checking:
             return
         self.predictions = gathered
+        self.validated_at = self.trainer.global_step if self.trainer.state.fn == "fit" else None
         logits, labels = gathered["logits"], gathered["label"]
         if not torch.isfinite(logits).all():
             raise NotFiniteError(self._not_finite(prefix))

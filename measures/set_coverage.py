@@ -56,7 +56,9 @@ def set_report(
     if options.by == "source":
         unknown = len(true) if sources is None else int((sources < 0).sum())
         if unknown:
-            notes.append(f"{unknown:,} of {len(true):,} images are of no known source: they have the sets of all images")
+            notes.append(
+                f"{unknown:,} of {len(true):,} images are of no known source: they have the sets of all images"
+            )
     versions = {}
     for by in ("all", "class", *(["source"] if sources is not None else [])):
         other = SetOptions(**{**vars(options), "by": by})
@@ -84,9 +86,7 @@ def set_report(
             "largest": int(size.max()),
             "sizes": [_row({"classes": int(number)}, size == number, held, size) for number in np.unique(size)],
         },
-        "classes": [
-            _row({"name": name}, true == number, held, size, unit) for number, name in enumerate(class_names)
-        ],
+        "classes": [_row({"name": name}, true == number, held, size, unit) for number, name in enumerate(class_names)],
         "versions": versions,
         "notes": notes,
     }
@@ -168,7 +168,11 @@ def spoken(report: dict[str, Any]) -> str:
         f"{covered['value']:.1%}{ends} of {report['samples']:,} images; {size['mean']:.2f} classes on average, "
         f"{size['largest']} at most"
     )
-    if report["first_right"] > report["coverage"] and covered["low"] is not None and covered["low"] > report["coverage"]:
+    if (
+        report["first_right"] > report["coverage"]
+        and covered["low"] is not None
+        and covered["low"] > report["coverage"]
+    ):
         sentence += "; more than asked, because the most probable class alone is right that often"
     return sentence
 

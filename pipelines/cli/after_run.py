@@ -11,6 +11,7 @@ from rich.table import Table
 
 from common import class_paths
 from ensembling.leakage import leakage_mark, unknown_images
+from measures.set_coverage import spoken
 from records import run_dir
 from records.damaged import DamagedFileError
 from records.ledger import Looks, looks_in
@@ -58,9 +59,24 @@ def print_test(console: Console, run: RunDir) -> None:
         console.print(stack_table(result))
     print_history(console, result)
     print_evaluation(console, result)
+    print_sets(console, result)
     if "test_by_source" in result:
         console.print(source_table(result))
     console.print(f"results: {run.result}", soft_wrap=True)
+
+
+def print_sets(console: Console, result: dict[str, Any]) -> None:
+    """Print how often the prediction sets hold the true class of tested images, and how large they are.
+
+    Args:
+        console: where to print
+        result: a run's result.json
+    """
+    # results of earlier versions have none
+    if sets := result.get("test_sets"):
+        console.print(escape(spoken(sets)), soft_wrap=True, highlight=False)
+        for note in sets.get("notes", []):
+            console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
 
 
 def print_validation(console: Console, run: RunDir) -> None:

@@ -39,7 +39,7 @@ from pipelines.cli.held_run import WORKS, new_run
 from pipelines.cli.option_checks import check_seed, check_trainer, naming_options
 from pipelines.cli.order import check_classes, check_reruns, no_validation, plain_config, run_names
 from pipelines.cli.parsed_cli import ParsedCLI
-from pipelines.cli.predicted import print_predicted, write_predicted
+from pipelines.cli.predicted import PredictedSets, print_predicted, write_predicted
 from pipelines.cli.restoring import CheckedRestore
 from pipelines.cli.run_parts import kept, loggers_of, recording
 from records import run_dir
@@ -83,6 +83,7 @@ class ImageCLI(ParsedCLI):
         # vars has them whole; items would name their leaves, and build data and model once more
         parts = Namespace(**{name: value for name, value in vars(config).items() if name not in ("data", "model")})
         self.config_init = Namespace({self.subcommand: parser.instantiate(parts)})
+        self.model.set_options = self.config_init[self.subcommand].sets
         self.trainer = self.instantiate_trainer()
 
     def link_data_to_model(self, parser: LightningArgumentParser, config: Namespace) -> None:
@@ -246,5 +247,8 @@ class ImageCLI(ParsedCLI):
     @rank_zero_only
     def after_predict(self) -> None:
         """Write the predictions as a table."""
-        path = write_predicted(self.run, self.datamodule.samples("predict"), self.model)
-        print_predicted(Console(), path, self.model, self.datamodule.predict_notes)
+        # the training data, which names the sources, need not be there for images without any
+        names = self.datamodule.dataset.source_names if "source" in self.model.predictions else ()
+        sets = PredictedSets.of(self.model, names)
+        path = write_predicted(self.run, self.datamodule.samples("predict"), self.model, sets.texts)
+        print_predicted(Console(), path, self.model, [*self.datamodule.predict_notes, *sets.notes], sets.sentence)

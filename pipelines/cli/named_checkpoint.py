@@ -87,7 +87,7 @@ def refuse_elsewhere(name: str | None, elsewhere: list[str], path: Path) -> None
 
 
 def trained_with(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return the model and data that a checkpoint was trained with, as a config.
+    """Return the model, data and prediction sets that a checkpoint was trained with, as a config.
 
     Args:
         checkpoint: its content
@@ -107,4 +107,6 @@ def trained_with(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
         parts["model"]["init_args"]["bases"] = [
             str(there if there.is_file() else here) for here, there in zip(bases, moved, strict=True)
         ]
-    return class_paths.up_to_date(parts)
+    trained: dict[str, Any] = class_paths.up_to_date(parts)
+    sets = checkpoint.get("config", {}).get("sets")
+    return trained | ({"sets": sets} if sets else {})

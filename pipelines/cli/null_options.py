@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Ri
 from callbacks import EMA, EarlyStopping, FigureOptions, LastCheckpoint, ProgressBar
 from common.class_paths import import_class
 from common.ranges import OptionError
+from measures.conformal import SetOptions
 from records.run_dir import RunOptions
 
 # what takes the options of each group
@@ -19,6 +20,7 @@ GROUPS: dict[str, type] = {
     "trainer": pl.Trainer,
     "run": RunOptions,
     "figures": FigureOptions,
+    "sets": SetOptions,
     "best_checkpoint": ModelCheckpoint,
     "last_checkpoint": LastCheckpoint,
     "ema": EMA,

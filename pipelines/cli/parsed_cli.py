@@ -17,6 +17,7 @@ from datamodules import ImageDataModule
 from engine.gpu_check import stop_probing_for_gpus
 from lightning_modules import Classifier
 from lightning_modules.checkpoints import read_checkpoint
+from measures.conformal import SetOptions
 from pipelines.cli.checks import check_resumed
 from pipelines.cli.config_files import check_configs
 from pipelines.cli.errors import UsageError, explain_parsing
@@ -87,6 +88,7 @@ class ParsedCLI(BaseCLI):
         """Add the run folder's options and the callbacks that every run needs."""
         parser.add_class_arguments(RunOptions, "run")
         parser.add_class_arguments(FigureOptions, "figures")
+        parser.add_class_arguments(SetOptions, "sets")
         parser.add_lightning_class_args(ModelCheckpoint, "best_checkpoint")
         parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(EMA, "ema")

@@ -1,50 +1,112 @@
 """What `predict` writes and says."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.markup import escape
 
 from datamodules.samples import Samples
 from lightning_modules import Classifier
+from measures.conformal import NoSetsError, set_rule
+from measures.set_coverage import named
 from pipelines.cli.after_run import print_history
 from records.csv_files import write_rows
 from records.result_files import keep_earlier
 from records.run_dir import RunDir
 from records.whole_file import write_whole
 
+# between the classes of a set
+BETWEEN = " | "
 
-def write_predicted(run: RunDir, samples: Samples, model: Classifier) -> str:
-    """Write one row a sample: its name, the predicted class, that class's probability, and whether it is accepted.
 
-    Only a stack with thresholds rejects; without any there is no column for it.
+@dataclass(frozen=True)
+class PredictedSets:
+    """The prediction sets of the images that were predicted on.
+
+    Args:
+        sentence: what they are, or why there are none
+        texts: the names of each set's classes, the most probable first, in the order of the predictions; None without
+            sets
+        notes: what is to be borne in mind with them
+    """
+
+    sentence: str
+    texts: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, model: Classifier, source_names: Sequence[str] = ()) -> "PredictedSets":
+        """Make the sets that a model's options ask for.
+
+        Args:
+            model: holds the predictions
+            source_names: of the images' sources
+        """
+        calibration, names, rows = model.calibration, model.info.class_names, model.predictions
+        try:
+            rule = set_rule(calibration, model.set_options, names)
+        except NoSetsError as reason:
+            return cls(f"no prediction sets: {reason}")
+        assert calibration is not None
+        sources, notes = calibration.sources_of(rows.get("source"), source_names), list(rule.notes)
+        unknown = len(rows["logits"]) if sources is None else int((sources < 0).sum())
+        if rule.by_source is not None and unknown:
+            notes.append(f"{unknown:,} images are of no known source: they have the sets of all images")
+        logits = rows["logits"].cpu()
+        inside = rule.sets(logits, sources)
+        order = logits.argsort(dim=1, descending=True)
+        quoted = [name.replace("\\", "\\\\").replace("|", "\\|") for name in names]
+        size = inside.sum(1)
+        # the places of a set's classes, among all classes from the most probable down, row by row
+        row, place = inside.gather(1, order).nonzero().unbind(1)
+        found = iter(order[row, place].tolist())
+        texts = [BETWEEN.join(quoted[next(found)] for _ in range(count)) for count in size.tolist()]
+        kind = named(model.set_options.coverage, model.set_options.method, model.set_options.by)
+        sentence = (
+            f"{kind}, calibrated on {rule.samples:,} {rule.of} samples: {float(size.double().mean()):.2f} classes on "
+            f"average, {int(size.max())} at most; column set"
+        )
+        return cls(sentence, texts, notes)
+
+
+def write_predicted(run: RunDir, samples: Samples, model: Classifier, sets: Sequence[str] | None = None) -> str:
+    """Write one row a sample: its name, class, that class's probability, whether it is accepted, and its set.
+
+    Only a stack with thresholds rejects; without any there is no column for it. Nor is there one for sets that could
+    not be made.
 
     Args:
         run: where to write
         samples: the samples predicted on
         model: holds the predictions
+        sets: as `PredictedSets.texts`
     """
     names = dict(zip(samples.ids.tolist(), samples.sample_names(), strict=True))
     confidence, label = model.predictions["logits"].double().softmax(1).max(1)
     accepted = model.accepted(model.predictions["logits"])
-    verdicts = [[]] * len(label) if accepted is None else [["yes" if yes else "no"] for yes in accepted.tolist()]
+    more: dict[str, Sequence[str]] = {}
+    if accepted is not None:
+        more["accepted"] = ["yes" if yes else "no" for yes in accepted.tolist()]
+    if sets is not None:
+        more["set"] = sets
     keep_earlier(run.predicted)
     with (
         write_whole(run.predicted) as partial,
         partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        table: list[list[object]] = [["name", "class", "probability", *([] if accepted is None else ["accepted"])]]
+        table: list[list[object]] = [["name", "class", "probability", *more]]
         ids = model.predictions["id"].tolist()
-        rows = dict(zip(ids, zip(label.tolist(), confidence.tolist(), verdicts, strict=True), strict=True))
+        rows = dict(zip(ids, zip(label.tolist(), confidence.tolist(), *more.values(), strict=True), strict=True))
         # rows are in the order of the data; only a few of its batches may have been predicted
         for sample in (sample for sample in names if sample in rows):
-            number, probability, verdict = rows[sample]
-            table.append([names[sample], model.info.class_names[number], f"{probability:.6f}", *verdict])
+            number, probability, *rest = rows[sample]
+            table.append([names[sample], model.info.class_names[number], f"{probability:.6f}", *rest])
         write_rows(file, table)
     return str(run.predicted)
 
 
-def print_predicted(console: Console, path: str, model: Classifier, notes: Sequence[str] = ()) -> None:
+def print_predicted(console: Console, path: str, model: Classifier, notes: Sequence[str] = (), sets: str = "") -> None:
     """Say where the predictions are, and what to bear in mind with them.
 
     Args:
@@ -52,8 +114,11 @@ def print_predicted(console: Console, path: str, model: Classifier, notes: Seque
         path: of the table
         model: holds the predictions
         notes: lines on the files that were predicted on
+        sets: a line on the prediction sets
     """
     console.print(f"{len(model.predictions['id'])} predictions: {path}", soft_wrap=True)
+    if sets:
+        console.print(escape(sets), soft_wrap=True, highlight=False)
     leakage = {"leakage": model.leakage.plain()} if model.leakage is not None else {}
     origins = model.provenance.origins() if model.provenance is not None else {}
     print_history(console, {**origins, **leakage})
