@@ -38,7 +38,7 @@ def set_report(
 
     Returns:
         plain types. `missing` alone, a sentence, where there are no sets. Else `method`, `coverage` (wanted), `by`,
-        `calibrated_on`, `samples`, `groups`, `covered` (with its interval), `first_right` (how often the most probable
+        `empty`, `calibrated_on`, `samples`, `groups`, `covered` (with its interval), `first_right` (how often the most probable
         class is the true one), `size` (`mean`, `median`, `largest`, `sizes`: a row a size), `classes` and `sources` (a
         row each), `versions` (coverage, mean size, and the lowest coverage of a class, by version), and `notes`
     """
@@ -56,10 +56,8 @@ def set_report(
     if options.by == "source":
         unknown = len(true) if sources is None else int((sources < 0).sum())
         if unknown:
-            notes.append(
-                f"{unknown:,} of {len(true):,} images are of no known source: they have the sets of all images"
-            )
-    versions = {}
+            notes.append(f"{unknown:,} images are of no known source: they have the sets of all images")
+    versions: dict[str, dict[str, Any]] = {}
     for by in ("all", "class", *(["source"] if sources is not None else [])):
         other = SetOptions(**{**vars(options), "by": by})
         try:
@@ -75,6 +73,7 @@ def set_report(
         "method": options.method,
         "coverage": options.coverage,
         "by": options.by,
+        "empty": options.empty,
         "calibrated_on": {"split": rule.of, "samples": rule.samples},
         "samples": len(true),
         "groups": None if unit is None else int(unit.max()) + 1,
@@ -168,12 +167,8 @@ def spoken(report: dict[str, Any]) -> str:
         f"{covered['value']:.1%}{ends} of {report['samples']:,} images; {size['mean']:.2f} classes on average, "
         f"{size['largest']} at most"
     )
-    if (
-        report["first_right"] > report["coverage"]
-        and covered["low"] is not None
-        and covered["low"] > report["coverage"]
-    ):
-        sentence += "; more than asked, because the most probable class alone is right that often"
+    if report["first_right"] > report["coverage"] and not report["empty"]:
+        sentence += f"; no fewer, because the most probable class alone is right in {report['first_right']:.1%}"
     return sentence
 
 
