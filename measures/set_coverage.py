@@ -37,8 +37,8 @@ def set_report(
         groups: of images that are not independent, shape `(sample,)`
 
     Returns:
-        plain types. `missing` alone, a sentence, where there are no sets. Else `method`, `coverage` (wanted), `by`,
-        `empty`, `calibrated_on`, `samples`, `groups`, `covered` (with its interval), `first_right` (how often the most probable
+        plain types. `missing` alone, a sentence, where there are no sets. Else `method`, `coverage` (wanted), `by`, `empty`,
+        `calibrated_on`, `samples`, `groups`, `covered` (with its interval), `first_right` (how often the most probable
         class is the true one), `size` (`mean`, `median`, `largest`, `sizes`: a row a size), `classes` and `sources` (a
         row each), `versions` (coverage, mean size, and the lowest coverage of a class, by version), and `notes`
     """

@@ -116,6 +116,7 @@ class MemberLogits:
         logits: float32, shape `(sample, member, class)`
         pixels: content key of each sample, shape `(sample,)`; None if it is not known
         looks: perceptual hash of each sample, shape `(sample,)`; None if it is not known
+        sources: number of each sample's source, shape `(sample,)`; None where the data has none
         by_fold: logits of the runs of each fold, shape `(sample, fold, member, class)`; None where a member is one run
     """
 
@@ -126,15 +127,16 @@ class MemberLogits:
     logits: Tensor
     pixels: Tensor | None = None
     looks: Tensor | None = None
+    sources: Tensor | None = None
     by_fold: Tensor | None = None
 
     @classmethod
     def of(cls, parts: Sequence[Samples], logits: Sequence[Tensor]) -> "MemberLogits":
         """Put the samples of several parts, such as folds, one after the other, with their logits."""
         ids, keys, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("ids", "keys", "labels"))
-        found = [[getattr(part, name) for part in parts] for name in ("groups", "pixels", "looks")]
-        groups, pixels, looks = (None if any(c is None for c in columns) else torch.cat(columns) for columns in found)
-        return cls(ids, keys, labels, groups, torch.cat(list(logits)), pixels, looks)
+        found = [[getattr(part, name) for part in parts] for name in ("groups", "pixels", "looks", "sources")]
+        groups, *rest = (None if any(c is None for c in columns) else torch.cat(columns) for columns in found)
+        return cls(ids, keys, labels, groups, torch.cat(list(logits)), *rest)
 
     @cached_property
     def units(self) -> Tensor | None:

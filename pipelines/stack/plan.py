@@ -10,6 +10,7 @@ from common.settings import dotted
 from ensembling.choices import LOGIT_CACHE, SMALLEST_GAIN, TTA
 from ensembling.heads import Head, LogisticHead, MeanHead, TunedMeanHead
 from ensembling.judging.reject import Reject
+from measures.conformal import SetOptions
 from pipelines.cells.cell import Cell
 from pipelines.cells.executors import CellExecutor, LocalExecutor
 from records import run_dir
@@ -90,6 +91,8 @@ class StackPlan:
             image), or flip_shift (both, also shifted up, down, left and right)
         calibrate: scale every model's logits by a temperature fitted on held-out samples
         reject: which predictions of the stack to leave to a person
+        sets: which prediction sets of the stack are measured on test, and which `predict` makes unless its command line
+            says otherwise
         max_ms_per_image: leave members out until the stack costs no more than this, as measured on this machine; null
             keeps all
         smallest_gain: by how much a more complex model must be better to be recommended, beside being better beyond
@@ -126,6 +129,7 @@ class StackPlan:
     tta: TTA = "none"
     calibrate: bool = True
     reject: Reject = field(default_factory=Reject)
+    sets: SetOptions = field(default_factory=SetOptions)
     max_ms_per_image: float | None = None
     smallest_gain: float = SMALLEST_GAIN
     keep: str | None = None

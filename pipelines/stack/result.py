@@ -1,7 +1,7 @@
 """A finished stack: compared, kept as one checkpoint, and written into its run folder."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from ensembling.heads.networks import WeightedMean
 from ensembling.heads.weights import greedy_weights, set_weights
 from ensembling.judging.calibration import fit_temperature
 from ensembling.judging.evaluation import stack_report
+from ensembling.judging.held_out_scores import held_out_scores
 from ensembling.judging.predictions import Predictions
 from ensembling.judging.rejection import Thresholds, fit_thresholds
 from ensembling.leakage import Leakage, leakage_allowed
@@ -26,6 +27,8 @@ from ensembling.logits import mean_of_folds
 from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.stacked_classifier import StackedClassifier, stack_checkpoint
 from measures.classification import classification_metrics
+from measures.conformal import Calibration
+from measures.set_coverage import set_report
 from pipelines.cli.held_run import hold
 from pipelines.stack.looks import look_at_test
 from pipelines.stack.members import MemberLogits, TrainedMember
@@ -128,6 +131,23 @@ class Stack:
         }
 
     @cached_property
+    def calibration(self) -> Calibration | None:
+        """Of the kept model's prediction sets, on the meta samples; None where members were fitted on some of these."""
+        if self.leakage.problems():
+            return None
+        logits, meta = self.held_out.models()[self.chosen], self.meta
+        drawn = (self.plan.seed, meta.units)
+        names = self.data.dataset.source_names
+        return held_out_scores(logits, meta.labels, self.plan.calibrate, *drawn, meta.sources, names)
+
+    def _sets(self) -> dict[str, Any]:
+        sources, names = self.test.sources, self.data.dataset.source_names
+        known = None if self.calibration is None else self.calibration.sources_of(sources, names)
+        rows = (self.delivered(self.tested), self.test.labels)
+        classes = self.data.dataset.class_names
+        return set_report(self.calibration, self.plan.sets, *rows, classes, known, self.test.units)
+
+    @cached_property
     def report(self) -> dict[str, Any]:
         """All members and heads compared; see `stack_report`."""
         # the settings of the plan's own greedy head, if there is one
@@ -184,7 +204,7 @@ class Stack:
         members, head, module = self._parts(name)
         bases = [run.base for member in members for run in member.tested]
         seen = Provenance.of_columns("calibrated", self.meta)
-        return stack_checkpoint(
+        made = stack_checkpoint(
             {member.name: [run.base.path for run in member.tested] for member in members},
             bases[0].info,
             head,
@@ -198,6 +218,11 @@ class Stack:
             any(len(member.tested) > 1 for member in members),
             self.data.record.plain(),
         )
+        # what predict makes of it, unless its command line says otherwise
+        made["config"]["sets"] = asdict(self.plan.sets)
+        if self.calibration is not None:
+            made["conformal"] = self.calibration.plain()
+        return made
 
     def result(self, seconds: float, device: torch.device) -> dict[str, Any]:
         """Return what result.json says; see `write`."""
@@ -232,6 +257,7 @@ class Stack:
             "fit": {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")},
             "val": classification_metrics(self.delivered(self.held_out), self.meta.labels),
             "test": classification_metrics(self.delivered(self.tested), self.test.labels),
+            "test_sets": self._sets(),
             "stack": self.report,
         }
 

@@ -14,7 +14,7 @@ from ensembling.judging.calibration import calibrated_bases
 from ensembling.judging.notes import note_on_best
 from ensembling.judging.selection import mean_score, prune_to_budget
 from ensembling.label_check import label_notes
-from pipelines.cli.after_run import print_looks
+from pipelines.cli.after_run import print_looks, print_sets
 from pipelines.stack.data import refuse_changed_cells
 from pipelines.stack.members import (
     LogitSource,
@@ -113,6 +113,7 @@ def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: Wr
     wide = console if console.is_terminal else Console(file=console.file, width=FILE_WIDTH)
     print_stack_report(wide, stack.report, plan.experiment, plan.all_tables)
     print_looks(console, looks, note_on_best(len(stack.report["models"]), stack.report["winners_curse"]))
+    print_sets(console, read_result(run.result))
     console.print(f"kept: {stack.chosen}, {run.stack}", soft_wrap=True, highlight=False)
     if drawn:
         console.print(f"figures: {run.figures}/", soft_wrap=True, highlight=False)
