@@ -6,14 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import betaincinv
 from torch import Tensor
 
 from measures.conformal import Calibration, NoSetsError, SetOptions, set_rule
-
-LEVEL = 0.95
-# samples or groups that an interval must rest on
-MIN_UNITS = 6
+from measures.intervals import MIN_UNITS, rate_interval, standard_error, t_quantile
 
 
 def set_report(
@@ -37,10 +34,12 @@ def set_report(
         groups: of images that are not independent, shape `(sample,)`
 
     Returns:
-        plain types. `missing` alone, a sentence, where there are no sets. Else `method`, `coverage` (wanted), `by`, `empty`,
-        `calibrated_on`, `samples`, `groups`, `covered` (with its interval), `first_right` (how often the most probable
-        class is the true one), `size` (`mean`, `median`, `largest`, `sizes`: a row a size), `classes` and `sources` (a
-        row each), `versions` (coverage, mean size, and the lowest coverage of a class, by version), and `notes`
+        plain types. `missing` alone, a sentence, where there are no sets. Else `method`, `coverage` (wanted), `by`,
+        `empty`, `calibrated_on` (the `split`, its `samples`, and the `range` of coverages that 95 % of calibrations on
+        so many samples lead to), `samples`, `groups`, `covered` (with its interval), `first_right` (how often the most
+        probable class is the true one), `size` (`mean`, `median`, `largest`, `sizes`: a row a size), `classes` and
+        `sources` (a row each), `versions` (coverage, mean size, and the lowest coverage of a class, by version), and
+        `notes`
     """
     try:
         rule = set_rule(calibration, options, class_names)
@@ -74,7 +73,11 @@ def set_report(
         "coverage": options.coverage,
         "by": options.by,
         "empty": options.empty,
-        "calibrated_on": {"split": rule.of, "samples": rule.samples},
+        "calibrated_on": {
+            "split": rule.of,
+            "samples": rule.samples,
+            "range": calibration_range(rule.samples, options.coverage),
+        },
         "samples": len(true),
         "groups": None if unit is None else int(unit.max()) + 1,
         "covered": rate(held, unit),
@@ -117,26 +120,32 @@ def rate(held: NDArray[np.bool_], unit: NDArray[np.intp] | None = None) -> dict[
     """
     if not len(held):
         return {"value": None, "low": None, "high": None}
-    value, worth = float(held.mean()), float(len(held))
-    units = len(held)
-    quantile = float(stdtrit(math.inf, (1 + LEVEL) / 2))
+    value, worth, units = float(held.mean()), float(len(held)), len(held)
     if unit is not None:
         _, unit = np.unique(unit, return_inverse=True)
-        sums = np.bincount(unit, held - value)
-        units = len(sums)
-        quantile = float(stdtrit(max(units - 1, 1), (1 + LEVEL) / 2))
-        variance = float(np.square(sums).sum()) * units / max(units - 1, 1) / worth**2
+        units = int(unit.max()) + 1
+        variance = standard_error(held - value, unit)[0] ** 2
         # all alike: the groups might be, too
         worth = min(worth, value * (1 - value) / variance if variance > 0 else units)
     if units < MIN_UNITS:
         return {"value": value, "low": None, "high": None}
-    square = quantile**2 / worth
-    middle, half = value + square / 2, math.sqrt(square * value * (1 - value) + square**2 / 4)
-    return {
-        "value": value,
-        "low": max(0.0, (middle - half) / (1 + square)),
-        "high": min(1.0, (middle + half) / (1 + square)),
-    }
+    low, high = rate_interval(value, worth, t_quantile(units - 1))
+    return {"value": value, "low": low, "high": high}
+
+
+def calibration_range(samples: int, coverage: float) -> list[float]:
+    """Return between which coverages 95 % of calibrations on so many samples lie (Vovk 2012: a beta distribution).
+
+    Args:
+        samples: that sets are calibrated on
+        coverage: that is wanted
+
+    Example:
+        >>> [round(end, 2) for end in calibration_range(100, 0.9)]
+        [0.83, 0.95]
+    """
+    place = math.ceil((samples + 1) * coverage - 1e-9)
+    return [float(end) for end in betaincinv(place, samples + 1 - place, [0.025, 0.975])]
 
 
 def _row(
