@@ -1,10 +1,14 @@
 """What validate, test and predict do with a checkpoint."""
 
 import csv
+import shutil
 
 import pytest
+import torch
 
 from datamodules.files import image_files
+from measures.set_coverage import spoken
+from records.result_files import read_result
 from tests.helpers.cli import MLP, result, run
 
 
@@ -37,6 +41,40 @@ def test_predict__writes_a_table(tmp_path):
         rows = list(csv.DictReader(file))
     assert len({row["name"] for row in rows}) == 359
     assert all(row["class"] in "0123456789" and 0 < float(row["probability"]) <= 1 for row in rows)
+
+
+def test_predict__makes_sets_of_the_coverage_that_test_measures(tmp_path, capsys):
+    run("fit", *MLP, root=tmp_path)
+    checkpoint = tmp_path / "moved.ckpt"
+    shutil.copy(tmp_path / "digits/mlp/checkpoints/best.ckpt", checkpoint)
+    asked = ("--ckpt_path", checkpoint, "--sets.coverage", "0.95")
+    assert run("test", *asked, root=tmp_path / "tested") == 0
+    (path,) = (tmp_path / "tested").glob("*/*/result.json")
+    tested = read_result(path)["test_sets"]
+    assert 0.85 < tested["covered"]["value"] < 1
+    assert tested["calibrated_on"]["split"] == "val"
+    assert spoken(tested) in capsys.readouterr().out
+    assert run("predict", *asked, root=tmp_path / "predicted") == 0
+    assert "95 % sets (raps), calibrated on 143 val samples" in capsys.readouterr().out
+    (path,) = (tmp_path / "predicted").glob("*/*/predicted.csv")
+    with path.open() as file:
+        sizes = [len(row["set"].split(" | ")) for row in csv.DictReader(file)]
+    assert sum(sizes) / len(sizes) == pytest.approx(tested["size"]["mean"])
+
+
+def test_predict__of_a_checkpoint_without_held_out_scores_says_so(tmp_path, capsys):
+    """Earlier versions kept none."""
+    run("fit", *MLP, root=tmp_path)
+    path = tmp_path / "digits/mlp/checkpoints/best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["conformal"]
+    torch.save(checkpoint, path)
+    for command in ("test", "predict"):
+        assert run(command, "--ckpt_path", path) == 0
+        assert capsys.readouterr().out.count("no prediction sets: the checkpoint holds no held-out scores") == 1
+    with (tmp_path / "digits/mlp/predicted.csv").open() as file:
+        assert next(csv.reader(file)) == ["name", "class", "probability"]
+    assert result(tmp_path)["test_sets"].keys() == {"missing"}
 
 
 def test_predict__on_a_folder_of_photos_of_any_size(tmp_path, image_folder):

@@ -4,7 +4,8 @@ from dataclasses import replace
 import torch
 
 from lightning_modules import MLP
-from pipelines.cli.predicted import write_predicted
+from measures.conformal import SetOptions, calibrate
+from pipelines.cli.predicted import PredictedSets, write_predicted
 from records.csv_files import read_rows
 from records.run_dir import RunDir
 from tests.helpers.data import Blobs
@@ -58,3 +59,26 @@ def test_write_predicted__names_that_a_spreadsheet_would_run(tmp_path):
         found = list(read_rows(file))[1:]
     assert [row[0] for row in found] == samples.sample_names()
     assert {row[1] for row in found} <= set(info.class_names)
+
+
+def test_predicted_sets__names_of_any_kind(tmp_path):
+    """A bar in a name is no end of the name, and no set begins as a formula."""
+    data = Blobs()
+    info = replace(data.info, class_names=["=left", "a|b", "back\\slash"])
+    model = MLP(data_info=info, hidden=[8])
+    model.predictions = {
+        "id": data.samples("predict").ids[:3],
+        "logits": torch.tensor([[1.2, 1.0, 0.5], [0.0, 5.0, 4.9], [9.0, 0.0, 0.0]]),
+    }
+    assert PredictedSets.of(model).texts is None
+    model.calibration = calibrate(torch.eye(3)[[0, 1, 2] * 20], torch.tensor([0, 1, 0] * 20), "val")
+    model.set_options = SetOptions(0.6)
+    sets = PredictedSets.of(model)
+    assert sets.texts == ["=left", "a\\|b", "=left"]
+    model.set_options = SetOptions(0.9, penalty=0.0)
+    sets = PredictedSets.of(model)
+    assert sets.texts == ["=left | a\\|b", "a\\|b | back\\\\slash", "=left"]
+    write_predicted(RunDir(tmp_path), data.samples("predict").subset([0, 1, 2]), model, sets.texts)
+    assert ",=left" not in (tmp_path / "predicted.csv").read_text()
+    with (tmp_path / "predicted.csv").open(newline="") as file:
+        assert [row[3] for row in read_rows(file)] == ["set", *sets.texts]

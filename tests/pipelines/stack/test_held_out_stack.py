@@ -18,6 +18,8 @@ from ensembling.heads.weights import set_weights
 from ensembling.judging.reject import Reject
 from ensembling.leakage import LeakageError
 from lightning_modules.checkpoints import load_classifier
+from measures.conformal import SetOptions
+from measures.set_coverage import spoken
 from pipelines.main import main
 from pipelines.stack import members as stack_logits
 from pipelines.stack.members import MemberLogits, build_data, overlaps_with_test
@@ -67,7 +69,27 @@ def test_reject__nothing_wanted_is_nothing_said_of_it(holdout, tmp_path):
     assert load_classifier(path).accepted(torch.zeros(2, 10)) is None
     assert main(["predict", "--ckpt_path", str(path), "--trainer.accelerator", "cpu"]) == 0
     with (folder / "accepts/predicted.csv").open() as file:
-        assert next(csv.reader(file)) == ["name", "class", "probability"]
+        assert next(csv.reader(file)) == ["name", "class", "probability", "set"]
+
+
+def test_sets__are_calibrated_on_what_the_heads_did_not_see(holdout, capsys):
+    """The plan's coverage is that of predict, too."""
+    root, folder, options = holdout
+    plan = make(root, options=options, stack_name="sets", sets=SetOptions(0.95, "lac"))
+    printed, result = stacked(plan, folder)
+    tested = result["test_sets"]
+    assert (tested["coverage"], tested["method"]) == (0.95, "lac")
+    assert tested["calibrated_on"]["samples"] == result["samples"]["meta"]
+    assert spoken(tested)[:60] in printed
+    assert abs(tested["covered"]["value"] - 0.95) < 0.06
+    path = folder / "sets/checkpoints/stack.ckpt"
+    assert main(["predict", "--ckpt_path", str(path), "--trainer.accelerator", "cpu"]) == 0
+    assert "95 % sets (lac), calibrated on" in capsys.readouterr().out
+    with (folder / "sets/predicted.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    sizes = [len(row["set"].split(" | ")) for row in rows]
+    assert sum(sizes) / len(sizes) == pytest.approx(tested["size"]["mean"])
+    assert all(row["set"].split(" | ")[0] == row["class"] for row in rows)
 
 
 def test_members_without_weight__are_neither_priced_nor_kept(holdout, monkeypatch):
@@ -147,6 +169,7 @@ def test_train__is_refused_without_the_override_and_told_with_it(holdout):
     plan.allow_leakage = True
     printed, result = stacked(plan, folder)
     assert "small was fitted on" in result["leakage"]["allowed"][0]
+    assert result["test_sets"].keys() == {"missing"}
     assert "LEAKAGE ALLOWED" in printed
 
 
