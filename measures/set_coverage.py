@@ -124,7 +124,7 @@ def rate(held: NDArray[np.bool_], unit: NDArray[np.intp] | None = None) -> dict[
     if unit is not None:
         _, unit = np.unique(unit, return_inverse=True)
         units = int(unit.max()) + 1
-        variance = standard_error(held - value, unit)[0] ** 2
+        variance = standard_error(held.astype(np.float64) - value, unit)[0] ** 2
         # all alike: the groups might be, too
         worth = min(worth, value * (1 - value) / variance if variance > 0 else units)
     if units < MIN_UNITS:
