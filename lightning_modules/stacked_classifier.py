@@ -198,7 +198,7 @@ def beside_of_stack(options: Mapping[str, Any]) -> list[Any]:
     Args:
         options: of a StackedClassifier, by name
     """
-    return [options[name] for name in ("normalized", "temperature", "tta")]
+    return [options[name] for name in ("by_fold", "normalized", "temperature", "tta")]
 
 
 def wrapped(plain: dict[str, Any]) -> dict[str, Any]:

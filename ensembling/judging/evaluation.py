@@ -149,7 +149,7 @@ def stack_report(
         "models": rows,
         "best_member": {"held_out": best, "test": by_accuracy},
         "differences": differences,
-        "winners_curse": _winners_curse(test, seed),
+        "winners_curse": _winners_curse(scaled, test, seed),
         "diversity": diversity(test.members, test.labels),
         "worth": worth(
             held_out.members,
@@ -220,9 +220,9 @@ def _differences(
     return rows
 
 
-def _winners_curse(test: Predictions, seed: int) -> float | None:
+def _winners_curse(scaled: Mapping[str, Tensor], test: Predictions, seed: int) -> float | None:
     # whoever picks the best row of the table picks it on test
-    right = torch.stack([rows.argmax(1) == test.labels for rows in test.models().values()]).numpy()
+    right = torch.stack([rows.argmax(1) == test.labels for rows in scaled.values()]).numpy()
     return winners_curse(right, numbered(test.groups), seed=seed)
 
 

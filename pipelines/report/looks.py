@@ -23,9 +23,10 @@ def looks_of(group: Comparison) -> Looks | None:
     """
     fingerprint = next((found for run in group.runs if (found := run.run.fingerprint("test"))), None)
     folders: dict[Path, None] = {RunDir(run.run.files.folder.resolve()).ledger: None for run in group.runs}
-    # a file of something else may hold any text, and no text must lead out of the folder
-    named = isinstance(fingerprint, str) and Path(fingerprint).name == fingerprint
-    return read_looks(folders, fingerprint) if named else None
+    # a file of something else may hold anything, and no text must lead out of the folder
+    if not isinstance(fingerprint, str) or Path(fingerprint).name != fingerprint:
+        return None
+    return read_looks(folders, fingerprint)
 
 
 def curse_of(group: Comparison) -> tuple[int, float] | None:

@@ -79,6 +79,10 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
         section.blocks += pictures
     if rows_of(report, "differences"):
         section.blocks.append(differences_table(rows_of(report, "differences")))
+    control = dict_at(report, "negative_control")
+    if rows_of(control, "rows"):
+        section.say(f"{str(control.get('sentence', ''))[:1].upper()}{str(control.get('sentence', ''))[1:]}.")
+        section.blocks.append(control_table(rows_of(control, "rows")))
     if rows_of(report, "worth"):
         section.blocks.append(worth_table(rows_of(report, "worth"), bool(run.leaks or allowed)))
     if rows_of(dict_at(report, "diversity"), "pairs"):
@@ -193,6 +197,22 @@ def differences_table(differences: Sequence[Mapping[str, Any]]) -> Table:
         "McNemar's p",
     ]
     return Table("paired differences, with 95 % intervals", columns, rows, [False, False, *[True] * 6])
+
+
+def control_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Build the table of what a negative control claims."""
+    cells = [
+        [
+            name_cell(row),
+            name_cell(row, "what"),
+            interval({"claim": dict(row)}, "claim"),
+            number(row.get("expected")),
+            number(row.get("test")),
+        ]
+        for row in rows
+    ]
+    columns = ["control", "claim", "on held-out samples", "chance", "on test"]
+    return Table("negative control: none of it may be above chance", columns, cells, [False, False, True, True, True])
 
 
 def worth_table(worth: Sequence[Mapping[str, Any]], leaks: bool) -> Table:

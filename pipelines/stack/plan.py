@@ -107,6 +107,8 @@ class StackPlan:
             takes that of finished cells on validation samples, or 0.9
         expected_disagreement: share of images of which one of two models alone is right, for the same; null computes it
             from the accuracy, for errors that correlate by 0.5
+        negative_control: also fit a head over permuted labels, and one over the members and one more of noise, and
+            report what they claim: nothing, if all is well. They are never kept
         seed: of the heads, their folds and the bootstrap
         stack_name: folder of the result, beside those of the cells
         page: write the report's page into the stack's folder at the end
@@ -139,6 +141,7 @@ class StackPlan:
     logit_cache: str | None = LOGIT_CACHE
     expected_accuracy: float | None = None
     expected_disagreement: float | None = None
+    negative_control: bool = False
     seed: int = 0
     stack_name: str = "stack"
     page: bool = True

@@ -7,10 +7,9 @@ import torch
 
 from datamodules import ImageDataModule
 from datamodules.samples import Samples
-from ensembling.folds import join_copies
 from measures.power import ERROR_CORRELATION, POWER, smallest_visible_gain, typical_discordance
 from pipelines.cells.job import CellFiles
-from pipelines.stack.members import meta_samples, tested_samples
+from pipelines.stack.members import MemberLogits, meta_samples, tested_samples
 from pipelines.stack.plan import StackPlan
 from records.damaged import DamagedFileError
 from records.result_files import read_result
@@ -60,10 +59,8 @@ def units_of(parts: Sequence[Samples]) -> int:
     Args:
         parts: the samples, such as those of each fold
     """
-    keys = torch.cat([part.keys for part in parts])
-    groups = [part.groups for part in parts if part.groups is not None]
-    joined = join_copies(keys, torch.cat(groups) if groups else None)
-    return len(keys) if joined is None else len(joined.unique())
+    joined = MemberLogits.of(parts, [torch.empty(len(part), 0, 0) for part in parts]).units
+    return sum(map(len, parts)) if joined is None else len(joined.unique())
 
 
 def expected_accuracy(plan: StackPlan, folder: Path) -> tuple[float, str]:

@@ -77,6 +77,7 @@ class Stack:
         leakage: overlaps between the meta samples and what the members have seen
         speed: ms an image, by member
         notes: to print beside the numbers
+        control: what a negative control claims; None where the plan wants none
     """
 
     plan: StackPlan
@@ -90,6 +91,7 @@ class Stack:
     leakage: Leakage
     speed: dict[str, float]
     notes: list[str]
+    control: dict[str, Any] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -153,7 +155,7 @@ class Stack:
         # the settings of the plan's own greedy head, if there is one
         greedy = next((head.head for head in self.heads.values() if isinstance(head.head, GreedyHead)), GreedyHead())
         shares = greedy_weights(self.meta.logits, self.meta.labels, greedy.rounds, greedy.metric).tolist()
-        return stack_report(
+        report = stack_report(
             self.tested,
             self.held_out,
             temperatures=self.temperatures,
@@ -167,6 +169,7 @@ class Stack:
             smallest_gain=self.plan.smallest_gain,
             seed=self.plan.seed,
         )
+        return report if self.control is None else {**report, "negative_control": self.control}
 
     def _parts(self, name: str) -> tuple[list[TrainedMember], Head, nn.Module]:
         """Return the members that a model asks, and its head over them; a weight of 0 leaves a member out."""

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from common import class_paths, yaml_files
-from ensembling.heads.fitting import cross_fit, fit_head
+from ensembling.heads.fitting import Head, cross_fit, fit_head
 from ensembling.judging.calibration import calibrated_bases
 from ensembling.judging.notes import note_on_best
 from ensembling.judging.selection import mean_score, prune_to_budget
@@ -28,6 +29,7 @@ from pipelines.stack.members import (
     overlaps_with_test,
     tested_samples,
 )
+from pipelines.stack.negative_control import negative_control
 from pipelines.stack.pictures import draw_stack
 from pipelines.stack.plan import StackPlan
 from pipelines.stack.result import FittedHead, Stack
@@ -107,6 +109,19 @@ def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: Wr
         meta, test = meta.of_members(numbers), test.of_members(numbers)
     heads = fit_heads(plan, meta, test, console)
     stack = Stack(plan, run, config, data, members, meta, test, heads, leakage, speed, notes)
+    if plan.negative_control:
+        control = negative_control(
+            plan.named_heads(),
+            meta,
+            test,
+            stack.held_out,
+            stack.tested,
+            stack.temperatures,
+            partial(fit_one, plan),
+            plan.smallest_gain,
+            plan.seed,
+        )
+        stack = replace(stack, control=control)
     looks = stack.write(time.monotonic() - start, source.device)
     drawn = draw_stack(stack)
     # tables are made for a screen; a file has no width
@@ -167,14 +182,26 @@ def fit_heads(plan: StackPlan, meta: MemberLogits, test: MemberLogits, console: 
         by name
     """
     fitted = {}
-    classes = meta.logits.shape[2]
     for name, head in plan.named_heads().items():
         start = time.monotonic()
-        held_out = cross_fit(head, meta.logits, meta.labels, classes, seed=plan.seed, groups=meta.units)
-        module = fit_head(head, meta.logits, meta.labels, classes, plan.seed, meta.units)
-        with torch.no_grad():
-            # fitted on the logits of single runs, so asked for those of each fold's runs
-            tested = torch.stack([module(rows).float() for rows in test.folds.unbind(1)], dim=1)
-        fitted[name] = FittedHead(head, module, held_out, tested)
+        fitted[name] = fit_one(plan, head, meta, test)
         console.print(f"head {name}: fitted in {time.monotonic() - start:.1f} s", highlight=False)
     return fitted
+
+
+def fit_one(plan: StackPlan, head: Head, meta: MemberLogits, test: MemberLogits) -> FittedHead:
+    """Fit a head on all meta samples, and cross-fit it.
+
+    Args:
+        plan: brings the seed
+        head: to fit
+        meta: what it is fitted on
+        test: what it is asked for
+    """
+    classes = meta.logits.shape[2]
+    held_out = cross_fit(head, meta.logits, meta.labels, classes, seed=plan.seed, groups=meta.units)
+    module = fit_head(head, meta.logits, meta.labels, classes, plan.seed, meta.units)
+    with torch.no_grad():
+        # fitted on the logits of single runs, so asked for those of each fold's runs
+        tested = torch.stack([module(rows).float() for rows in test.folds.unbind(1)], dim=1)
+    return FittedHead(head, module, held_out, tested)

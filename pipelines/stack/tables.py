@@ -41,6 +41,9 @@ def print_stack_report(console: Console, report: Mapping[str, Any], title: str, 
     tables = (models_table, *calibrated, differences_table, members_table, cost_table) if every else (summary_table,)
     for build in tables:
         console.print(build(report, title))
+    if control := report.get("negative_control"):
+        console.print(control_table(report, title))
+        console.print(f"[{'bold red' if control['alarms'] else 'default'}]{escape(control['sentence'])}[/]")
     print_leakage(console, dict(report))
     notes = report["notes"] if every else report["notes"][:SHOWN_NOTES]
     for sentence in notes:
@@ -203,6 +206,21 @@ def cost_table(report: Mapping[str, Any], title: str) -> Table:
         kept = row["rejection"] or {"coverage": None, "accuracy": None}
         limits = [_number(kept["coverage"], ".1%"), _number(kept["accuracy"])]
         table.add_row(_name(report, row["name"]), *cells, *(limits * limited))
+    return table
+
+
+def control_table(report: Mapping[str, Any], title: str) -> Table:
+    """Build the table of what a negative control claims.
+
+    Args:
+        report: what `stack_report` returned, with `negative_control`
+        title: such as the experiment's name
+    """
+    table = _table(report, f"{title}: negative control", "control", "claim", _kind(report), "chance", "test")
+    for row in report["negative_control"]["rows"]:
+        numbers = [_number(row["expected"]), _number(row["test"])]
+        table.add_row(escape(row["name"]), escape(row["what"]), _cell(row), *numbers)
+    table.caption = "a head that learnt permuted labels, a member of noise, and a head that was given it"
     return table
 
 

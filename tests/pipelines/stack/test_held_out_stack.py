@@ -217,3 +217,23 @@ def test_second_stage__the_ledger_knows_a_model_again(holdout, tmp_path):
     printed, other = stacked(make(tmp_path, options=options, heads=[LogisticHead(C=0.01)]), tmp_path / "x")
     assert (other["look"]["number"], other["look"]["models"]) == (2, 6)
     assert "the most accurate of these 5 models would be expected to lose" in printed
+
+
+def test_negative_control__is_told_and_never_kept(holdout, tmp_path):
+    root, folder, options = holdout
+    plan = make(root, options=options, negative_control=True, stack_name="controlled")
+    printed, result = stacked(plan, folder)
+    control = result["stack"]["negative_control"]
+    assert [row["name"] for row in control["rows"]] == ["permuted labels", "noise", "logistic with noise"]
+    assert control["sentence"] in " ".join(printed.split())
+    assert "negative control" in printed
+    assert result["kept"] in [row["name"] for row in result["stack"]["models"]]
+    # the rest of the stack is as without it
+    _, plain = stacked(make(root, options=options), folder)
+    assert result["stack"]["models"] == plain["stack"]["models"]
+    assert result["kept"] == plain["kept"]
+    assert "negative_control" not in plain["stack"]
+    assert main(["report", str(folder / "controlled"), "--out", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report/index.html").read_text()
+    assert "negative control: none of it may be above chance" in page
+    assert f"N{control['sentence'][1:]}" in page

@@ -17,7 +17,11 @@ class Samples(SimpleNamespace):
 
 def samples(count, groups=None, start=0):
     keys = torch.arange(start, start + count)
-    return Samples(keys=keys, groups=None if groups is None else keys % groups)
+    return of_keys(keys, None if groups is None else keys % groups)
+
+
+def of_keys(keys, groups=None):
+    return Samples(ids=keys, keys=keys, labels=keys, groups=groups, pixels=None, looks=None)
 
 
 def plan(**changes):
@@ -41,7 +45,7 @@ def test_visible_gain__is_the_larger_of_both(monkeypatch, tmp_path):
 def test_visible_gain__counts_groups_and_copies_once(monkeypatch, tmp_path):
     # two folds of 50 images, in 10 groups
     folds = [samples(50, 10), samples(50, 10, 50)]
-    copies = Samples(keys=torch.arange(200) // 2, groups=None)
+    copies = of_keys(torch.arange(200) // 2)
     text = told(monkeypatch, plan(), tmp_path, folds, copies)
     assert "with 10 held-out and 100 test groups (of 100 and 200 images)" in text
 
