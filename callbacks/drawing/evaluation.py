@@ -5,6 +5,8 @@ the help text of its option.
 """
 
 from callbacks.drawing.base import Drawn, Evaluated
+from callbacks.recorder import tested_sets, with_groups
+from measures.set_coverage import spoken
 from records.whole_file import write_whole
 
 
@@ -57,3 +59,19 @@ def curves(evaluated: Evaluated) -> Drawn:
     yield "precision_recall", precision_recall(averaged, names, evaluated.title)
     risk = {evaluated.split: risk_coverage_curve(labels, probabilities)}
     yield "risk_coverage", risk_coverage(risk, evaluated.title)
+
+
+def prediction_sets(evaluated: Evaluated) -> Drawn:
+    """Draw the sizes of the prediction sets, and how often they hold the true class, by size and by class."""
+    # those of the validation samples are calibrated on themselves
+    if evaluated.split != "test" or evaluated.model.calibration is None:
+        return
+    from figures.prediction_sets import prediction_sets
+
+    data = evaluated.trainer.datamodule  # type: ignore[attr-defined]
+    rows = with_groups(
+        {name: column.cpu() for name, column in evaluated.model.predictions.items()}, data.served("test")
+    )
+    report = tested_sets(evaluated.model, data, rows)
+    if "missing" not in report:
+        yield "prediction_sets", prediction_sets(report, f"{evaluated.title}\n{spoken(report)}")

@@ -52,6 +52,7 @@ FIGURES = {
     "per_class": of_predictions(evaluation.per_class_report),
     "calibration": of_predictions(evaluation.calibration),
     "curves": of_predictions(evaluation.curves),
+    "prediction_sets": of_predictions(evaluation.prediction_sets),
     "gallery": Figure(Gallery, takes=("images", "fit")),
     "stack": Figure(StackDecisions),
     "learning_curves": Figure(LearningCurves, takes=("fit",)),

@@ -14,6 +14,7 @@ from pipelines.report.pictures import (
     options_picture,
     radar_picture,
 )
+from pipelines.report.sets import add_sets
 from pipelines.report.study import axes_of
 from pipelines.report.tables import axis_table, configurations_table, options_table, runs_table
 from records.damaged_files import dict_at
@@ -65,6 +66,7 @@ def comparison_section(
         add(radar_picture(configurations, f"{name}_radar"))
     add(curves_picture(configurations, f"{name}_curves"))
     pictures += add_predictions(section, group, name, split)
+    pictures += add_sets(section, group.runs, name) if split == "test" else []
     pictures += add_study(section, [run for run in group.runs if run.settings], name)
     return section, pictures
 

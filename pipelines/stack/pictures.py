@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 from lightning.pytorch.utilities import rank_zero_warn
 
 from ensembling.heads.networks import Logistic
+from measures.set_coverage import spoken
 from pipelines.stack.result import Stack
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # all that is drawn here
-PICTURES = ("test_stack_*.png", "head_weights_*.png")
+PICTURES = ("test_stack_*.png", "head_weights_*.png", "test_prediction_sets.png")
 
 
 def draw_stack(stack: Stack) -> list[str]:
@@ -41,12 +42,13 @@ def draw_stack(stack: Stack) -> list[str]:
 
 
 def figures(stack: Stack) -> Iterator[tuple[str, "Figure"]]:
-    """Yield the figures with their names: repaired and broken decisions, by member and by class; linear heads' weights.
+    """Yield the figures with their names: repaired and broken decisions, prediction sets, and linear heads' weights.
 
     Args:
         stack: with its kept model
     """
     # slow to import
+    from figures.prediction_sets import prediction_sets
     from figures.stack import class_decisions, head_weights, stack_decisions
 
     names, classes = stack.names, stack.data.dataset.class_names
@@ -58,6 +60,8 @@ def figures(stack: Stack) -> Iterator[tuple[str, "Figure"]]:
     best = str(stack.report["best_member"]["held_out"])
     against = members[:, names.index(best)]
     yield "test_stack_by_class", class_decisions(labels, against, decided, classes, best, title=title)
+    if "missing" not in stack.sets:
+        yield "test_prediction_sets", prediction_sets(stack.sets, f"{title}\n{spoken(stack.sets)}")
     for name, head in stack.heads.items():
         if isinstance(head.module, Logistic):
             weights = head.module.weight.detach().double().numpy().reshape(len(classes), len(names), len(classes))

@@ -142,7 +142,9 @@ class Stack:
         names = self.data.dataset.source_names
         return held_out_scores(logits, meta.labels, self.plan.calibrate, *drawn, meta.sources, names)
 
-    def _sets(self) -> dict[str, Any]:
+    @cached_property
+    def sets(self) -> dict[str, Any]:
+        """The kept model's prediction sets on test; see `set_report`."""
         sources, names = self.test.sources, self.data.dataset.source_names
         known = None if self.calibration is None else self.calibration.sources_of(sources, names)
         rows = (self.delivered(self.tested), self.test.labels)
@@ -260,7 +262,7 @@ class Stack:
             "fit": {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")},
             "val": classification_metrics(self.delivered(self.held_out), self.meta.labels),
             "test": classification_metrics(self.delivered(self.tested), self.test.labels),
-            "test_sets": self._sets(),
+            "test_sets": self.sets,
             "stack": self.report,
         }
 

@@ -25,6 +25,7 @@ from callbacks import (
     Gallery,
     LearningCurves,
     PerClassReport,
+    PredictionSets,
     RunRecorder,
     StackDecisions,
 )
@@ -33,6 +34,7 @@ from callbacks.drawing.batch_picture import first_batch, seen_by_network
 from callbacks.drawing.folder import FigureFolder
 from callbacks.drawing.options import with_figures
 from lightning_modules import MLP, StackingModule
+from measures.conformal import calibrate
 from tests.helpers.data import Blobs
 from tests.helpers.training import fit, trainer
 
@@ -353,3 +355,21 @@ def test_embeddings__umap_by_its_extra(tmp_path, monkeypatch):
     callback = Embeddings(samples=9, tsne=False, umap=True)
     trainer(tmp_path, callbacks=[callback]).test(model_of(data), datamodule=data, verbose=False)
     assert "test_embeddings_umap.png" in drawn(tmp_path)
+
+
+def test_prediction_sets__of_test_alone(tmp_path):
+    """Those of the validation samples are calibrated on themselves."""
+    data = Blobs(count=120, val_fraction=0.3)
+    model = MLP(data_info=data.info, hidden=[8])
+    fit(model, data, tmp_path)
+    drawing = PredictionSets()
+    drawing.files = FigureFolder(tmp_path / "figures", tmp_path, tensorboard=False)
+    again = trainer(tmp_path, callbacks=[recorder(tmp_path), drawing])
+    again.validate(model, datamodule=data, verbose=False)
+    again.test(model, datamodule=data, verbose=False)
+    assert not list((tmp_path / "figures").glob("*"))
+    # as a checkpoint brings it
+    model.calibration = calibrate(torch.eye(3)[[0, 1, 2] * 20], torch.tensor([0, 1, 0] * 20), "val")
+    again.validate(model, datamodule=data, verbose=False)
+    again.test(model, datamodule=data, verbose=False)
+    assert [path.name for path in (tmp_path / "figures").glob("*")] == ["test_prediction_sets.png"]
