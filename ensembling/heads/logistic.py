@@ -22,7 +22,10 @@ RANGES = {
 
 @dataclass(eq=False)
 class LogisticHead(Head):
-    """Multinomial logistic regression with an L2 penalty, solved to convergence in double precision.
+    """Multinomial logistic regression with an L2 penalty, solved to convergence.
+
+    With many classes the choice of C tries no weaker penalty after the NLL has risen, and holds out one fold only where
+    all of them would take minutes; a note says the latter.
 
     Args:
         C: inverse strength of the penalty, as in scikit-learn's LogisticRegression (of two classes each has weights
@@ -33,7 +36,7 @@ class LogisticHead(Head):
         C_max: largest C tried
         C_count: how many values of C are tried, evenly on a logarithmic scale
         folds: of the cross-validation; fewer where the rarest class has fewer samples
-        max_iterations: of the solver
+        max_iterations: of the solver; a C that does not converge in so many is left out, and a note says so
     """
 
     C: float | None = None
@@ -74,15 +77,19 @@ class LogisticHead(Head):
         from ensembling.heads.networks import Logistic
         from ensembling.logits import to_features
         from ensembling.solver.cv import fit_logistic_cv
-        from ensembling.solver.fit import fit_logistic
+        from ensembling.solver.fit import fit_logistic, is_many
 
         assert isinstance(module, Logistic)
         check_meta_samples(logits, labels, module.out_features, finite=self.features == "logits")
-        x, classes = to_features(logits.double(), self.features), module.out_features
+        classes, notes = module.out_features, list[str]()
+        # a copy in double precision would take much memory
+        many = is_many(len(labels.unique()), module.in_features)
+        x = to_features(logits if many else logits.double(), self.features)
         if self.C is None:
             folds = meta_folds(labels, self.folds, seed, groups)
-            weight, bias, C, _ = fit_logistic_cv(x, labels, classes, self.grid, folds, self.max_iterations)
+            weight, bias, C, _ = fit_logistic_cv(x, labels, classes, self.grid, folds, self.max_iterations, notes)
         else:
             weight, bias = fit_logistic(x, labels, classes, self.C, self.max_iterations)
             C = self.C
         module.load_state_dict({"weight": weight, "bias": bias, "C": torch.tensor(C)})
+        module.notes = notes

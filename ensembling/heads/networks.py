@@ -27,6 +27,8 @@ class Logistic(nn.Linear):
         # the C of the fit; 0 before it
         self.C: Tensor
         self.register_buffer("C", torch.tensor(0.0))
+        # what to tell of the fit
+        self.notes: list[str] = []
 
     def forward(self, logits: Tensor) -> Tensor:
         """Pool logits `(batch, member, class)` to logits `(batch, class)`."""

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ensembling.solver.fit import REFRESH, TOLERANCE, Curvature, Problem, solve
-from ensembling.solver.minimise import Minimum, by_factors, diagonal_bound, factorise, minimise
+from ensembling.solver.fit import REFRESH, TOLERANCE, Curvature, Problem, not_converged, solve
+from ensembling.solver.many_cv import fit_many_cv
+from ensembling.solver.minimise import Minimum, by_factors, factorise, minimise
 from ensembling.solver.objective import Joint, Objective, class_sums, joined
 
 # shares of the objective by which it may still fall: of a fold's solution, and of where it begins
@@ -25,6 +26,7 @@ def fit_logistic_cv(
     Cs: Sequence[float],
     folds: Tensor,
     max_iterations: int = 1000,
+    notes: list[str] | None = None,
 ) -> tuple[Tensor, Tensor, float, Tensor]:
     """Choose C by the NLL of held-out folds, and fit all samples with it.
 
@@ -40,15 +42,17 @@ def fit_logistic_cv(
         Cs: inverse strengths of the penalty to choose from
         folds: fold of each sample, from 0, shape `(sample,)`
         max_iterations: of the solver, for each fit
+        notes: what has been left out, such as a C whose fits did not converge, is appended
 
     Returns:
         weight `(class, feature)`, bias `(class,)`, the chosen C, and the held-out NLL of each C in ascending order
-        (samples of a class that the other folds do not have are left out)
+        (samples of a class that the other folds do not have are left out); it is infinite for a C that was left out
 
     Raises:
-        ValueError: see `fit_logistic`
+        ValueError: no C converged, or features that are not finite
     """
-    weight, bias, C, scores = _fit(features, labels, num_classes, sorted(Cs), folds, max_iterations)
+    told = [] if notes is None else notes
+    weight, bias, C, scores = _fit(features, labels, num_classes, sorted(Cs), folds, max_iterations, told)
     # what is made in inference mode could not be trained on
     return weight.clone(), bias.clone(), C, scores.clone()
 
@@ -56,23 +60,43 @@ def fit_logistic_cv(
 # thousands of small operations: what autograd notes of each would take a tenth of the time
 @torch.inference_mode()
 def _fit(
-    features: Tensor, labels: Tensor, num_classes: int, grid: list[float], folds: Tensor, max_iterations: int
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    grid: list[float],
+    folds: Tensor,
+    max_iterations: int,
+    notes: list[str],
 ) -> tuple[Tensor, Tensor, float, Tensor]:
     # each fold's samples side by side: the others are then two slices, and need no copy
     order = torch.sort(folds, stable=True).indices
     problem = Problem.of(features.detach().cpu()[order], labels.cpu()[order], num_classes)
     slices = _slices(folds)
+    if problem.many:
+        solution, chosen, scores = fit_many_cv(problem, grid, slices, max_iterations, notes)
+        return *problem.original(solution), grid[chosen], scores
     # folds are about the same size
     ridge = problem.ridge(grid, len(labels) * (1 - 1 / len(slices)))
     path, curvatures = _path(problem, ridge, max_iterations)
     scores = torch.zeros(len(grid), dtype=torch.float64)
     if len(problem.classes) > 1:
         scores = _Folds(problem, grid, slices, ridge, path, curvatures).held_out(max_iterations)
-    chosen = int(scores.argmin())
-    known = curvatures[chosen]
-    objective = problem.objective(problem.ridge([grid[chosen]], len(labels)))
-    found, _ = solve(objective, path[chosen : chosen + 1], known.hessian if known else None, TOLERANCE, max_iterations)
-    return *problem.original(found.solution[0]), grid[chosen], scores / len(folds)
+    for number in scores.argsort(stable=True).tolist():
+        if scores[number].isfinite():
+            objective = problem.objective(problem.ridge([grid[number]], len(labels)))
+            start, hessian = path[number : number + 1], curvatures[number].hessian
+            found, _ = solve(objective, start, hessian, TOLERANCE, max_iterations)
+            if found.converged:
+                notes.extend(left_out(grid, scores, max_iterations))
+                return *problem.original(found.solution[0]), grid[number], scores / len(folds)
+            scores[number] = torch.inf
+    raise ValueError(not_converged(max_iterations))
+
+
+def left_out(grid: list[float], scores: Tensor, max_iterations: int) -> list[str]:
+    """Say which C were left out because their fits did not converge."""
+    lost = [f"{C:.4g}" for C, score in zip(grid, scores.tolist(), strict=True) if math.isinf(score)]
+    return [f"C = {', '.join(lost)} left out: {not_converged(max_iterations)}"] if lost else []
 
 
 def _slices(folds: Tensor) -> list[slice]:
@@ -80,11 +104,14 @@ def _slices(folds: Tensor) -> list[slice]:
     return [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
 
 
-def _path(problem: Problem, ridge: Tensor, max_iterations: int) -> tuple[Tensor, list[Curvature | None]]:
-    """Fit all samples with each penalty; return solutions `(C, parameter)` and the curvature that served each."""
+def _path(problem: Problem, ridge: Tensor, max_iterations: int) -> tuple[Tensor, list[Curvature]]:
+    """Fit all samples with each penalty; return solutions `(C, parameter)` and the curvature that served each.
+
+    One that did not converge is good enough to start from.
+    """
     width = len(problem.classes) * ridge.shape[1]
     solution, solutions = torch.zeros(1, width, dtype=torch.float64), []
-    curvature: Curvature | None = None
+    hessian: Tensor | None = None
     curvatures = []
     # these solutions are only where the folds' fits start, so the faster precision is enough if it converges
     kinds = list(dict.fromkeys([problem.fast.dtype, torch.float64]))
@@ -100,14 +127,10 @@ def _path(problem: Problem, ridge: Tensor, max_iterations: int) -> tuple[Tensor,
             this, first = objectives[kind].only([number]), None
             if found and source is kind:
                 first = this.after(found.known, solution, ridge[number - 1 : number])
-            hessian = curvature.hessian if curvature else None
-            try:
-                found, curvature = solve(this, solution, hessian, ROUGH_TOLERANCE, limit, PATH_REFRESH, first)
-                solution, source = found.solution, kind
+            ended, curvature = solve(this, solution, hessian, ROUGH_TOLERANCE, limit, PATH_REFRESH, first)
+            if last or ended.converged:
                 break
-            except ValueError:
-                if last:
-                    raise
+        found, source, hessian, solution = ended, kind, curvature.hessian, ended.solution
         solutions.append(solution)
         curvatures.append(curvature)
     return torch.cat(solutions), curvatures
@@ -125,7 +148,7 @@ class _Folds:
         slices: where each fold's samples are
         ridge: half-penalties of a fold's fit `(C, axis + 1)`
         path: solutions of all samples `(C, parameter)` with them
-        curvatures: theirs; None where they would be too large
+        curvatures: theirs
     """
 
     def __init__(
@@ -135,12 +158,12 @@ class _Folds:
         slices: list[slice],
         ridge: Tensor,
         path: Tensor,
-        curvatures: list[Curvature | None],
+        curvatures: list[Curvature],
     ) -> None:
         self.problem, self.grid, self.slices, self.ridge = problem, grid, slices, ridge
         self.x, self.y = problem.whitened.x, problem.labels
         # one factorisation serves all folds
-        self.curvatures = dict(enumerate(curvature for curvature in curvatures if curvature))
+        self.curvatures = curvatures
         self.leader = self._leaders(path)
         self.leaders = sorted(set(self.leader))
         self.followers = [number for number, leader in enumerate(self.leader) if leader != number]
@@ -157,8 +180,6 @@ class _Folds:
 
     def _leaders(self, path: Tensor) -> list[int]:
         """Return the leader of each C."""
-        if len(self.curvatures) < len(self.grid):
-            return list(range(len(self.grid)))
         leader: list[int] = []
         for number in reversed(range(len(self.grid))):
             if leader:
@@ -173,7 +194,7 @@ class _Folds:
 
     def _factors_of(self, classes: Tensor) -> dict[int, Tensor]:
         """Return the leaders' factors for a fold's samples; some classes may be missing there."""
-        known = {number: self.curvatures[number] for number in self.leaders if number in self.curvatures}
+        known = {number: self.curvatures[number] for number in self.leaders}
         if len(classes) == len(self.problem.classes):
             return {number: curvature.factor for number, curvature in known.items()}
         kept = self._parameters(classes)
@@ -187,7 +208,7 @@ class _Folds:
         return (classes[:, None] * width + torch.arange(width)).flatten()
 
     def held_out(self, max_iterations: int) -> Tensor:
-        """Solve without each fold; return the sum of all held-out samples' NLL for each C."""
+        """Solve without each fold; return all held-out samples' summed NLL for each C, infinite where one fails."""
         # those with the same classes are solved together
         every, groups = torch.bincount(self.y), dict[tuple[int, ...], list[int]]()
         for fold, held in enumerate(self.slices):
@@ -198,27 +219,29 @@ class _Folds:
             # without two classes there is nothing to learn, whatever C is
             if len(classes) < 2:
                 continue
-            # fits that are too large for a Hessian would take too much memory together
-            for together in [group] if self.curvatures else [[fold] for fold in group]:
-                scores += self._held_out(together, torch.tensor(classes), max_iterations)
+            scores += self._held_out(group, torch.tensor(classes), max_iterations)
         return scores
 
     def _held_out(self, group: list[int], present: Tensor, max_iterations: int) -> Tensor:
         numbering = torch.full((len(self.problem.classes),), -1)
         labels = numbering.index_copy(0, present, torch.arange(len(present)))[self.y]
         objectives = [self._objective(fold, present, self.problem.fast) for fold in group]
-        solutions, converged = self._solve(objectives, group, present, max_iterations)
+        solutions, converged = self._solve(objectives, group, present)
         scores = torch.zeros(len(self.grid), dtype=torch.float64)
         for fold, solution, done in zip(group, solutions, converged, strict=True):
             if not done.all():
-                self._one_by_one(self._objective(fold, present, self.x), solution, done, max_iterations)
+                done = self._one_by_one(self._objective(fold, present, self.x), solution, done, max_iterations)
             held = self.slices[fold]
-            scores += _nll(solution, self.problem.fast[held], labels[held], len(present))
+            scores += _nll(solution, self.problem.fast[held], labels[held], len(present)).where(done, torch.inf)
         return scores
 
-    def _one_by_one(self, exact: Objective, solution: Tensor, done: Tensor, max_iterations: int) -> None:
-        """Solve for each C that the joint steps left, from the strongest penalty on; change the solutions in place."""
-        curvature: Curvature | None = None
+    def _one_by_one(self, exact: Objective, solution: Tensor, done: Tensor, max_iterations: int) -> Tensor:
+        """Solve for each C that the joint steps left, from the strongest penalty on; change the solutions in place.
+
+        Returns:
+            which have converged now, shape `(C,)`
+        """
+        done, curvature = done.clone(), None
         for number in (~done).nonzero().flatten().tolist():
             starts = [solution[number], *_foreseen(solution, self.grid, number)]
             value, gradient, noise = exact.only([number] * len(starts))(torch.stack(starts), torch.arange(len(starts)))
@@ -231,7 +254,8 @@ class _Folds:
                 max_iterations,
                 first=(value[best], gradient[best], noise[best]),
             )
-            solution[number] = found.solution[0]
+            solution[number], done[number] = found.solution[0], found.converged[0]
+        return done
 
     def _objective(self, fold: int, present: Tensor, x: Tensor) -> Objective:
         """Return the objectives of all C over all samples but a fold's, which are of the present classes."""
@@ -240,9 +264,7 @@ class _Folds:
         ridge = self.problem.ridge(self.grid, sum(map(len, parts)))
         return Objective(parts, len(present), ridge, (self.problem.sums - self.constant[fold])[present])
 
-    def _solve(
-        self, objectives: list[Objective], group: list[int], present: Tensor, max_iterations: int
-    ) -> tuple[Tensor, Tensor]:
+    def _solve(self, objectives: list[Objective], group: list[int], present: Tensor) -> tuple[Tensor, Tensor]:
         """Return solutions `(fold, C, parameter)`, and which of them converged `(fold, C)`."""
         factors, first, size = self._factors_of(present), None, len(group)
         leading = [objective.only(self.leaders) for objective in objectives]
@@ -256,9 +278,8 @@ class _Folds:
                     for fold, objective in zip(group, leading, strict=True)
                 ]
             )
-        inner = by_factors([factors[n] for n in self.leaders] * size) if factors else diagonal_bound(leading)
-        limit = REFRESH if factors else max_iterations
-        found = minimise(Joint(leading), start.repeat(size, 1), inner, CV_TOLERANCE, limit, first)
+        inner = by_factors([factors[n] for n in self.leaders] * size)
+        found = minimise(Joint(leading), start.repeat(size, 1), inner, CV_TOLERANCE, REFRESH, first)
         # the row of each C's leader
         place = [self.leaders.index(leader) for leader in self.leader]
         solutions = found.solution.view(size, len(start), -1)[:, place]

@@ -6,6 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ensembling.solver.many import TOLERANCE as MANY_TOLERANCE
+from ensembling.solver.many import ManyClasses, minimise_many
 from ensembling.solver.minimise import LARGEST_HESSIAN, Minimum, by_factors, diagonal_bound, factorise, minimise
 from ensembling.solver.objective import Known, Objective, Whitened, class_sums
 
@@ -31,24 +33,33 @@ class Curvature:
     factor: Tensor
 
 
+def is_many(num_classes: int, num_features: int) -> bool:
+    """Tell whether there are too many parameters for a Hessian; single precision is then enough for the features."""
+    return num_classes * (num_features + 1) > LARGEST_HESSIAN
+
+
 @dataclass(eq=False)
 class Problem:
-    """Samples of the classes that have any."""
+    """Samples of the classes that have any; `many` says that there are too many parameters for a Hessian."""
 
     whitened: Whitened
     labels: Tensor
     classes: Tensor
     num_classes: int
+    many: bool
 
     @classmethod
     def of(cls, features: Tensor, labels: Tensor, num_classes: int) -> "Problem":
         """Rotate and scale features `(sample, feature)`; number the classes anew."""
-        x, y = features.detach().cpu().double(), labels.cpu()
+        x, y = features.detach().cpu(), labels.cpu()
         if not x.isfinite().all():
             raise ValueError("features of a logistic regression must be finite numbers")
         present = torch.bincount(y, minlength=num_classes) > 0
+        classes = present.nonzero().flatten()
+        many = is_many(len(classes), x.shape[1])
+        whitened = Whitened.in_single(x) if many else Whitened.of(x.double())
         # numbered anew, without those that have no sample
-        return cls(Whitened.of(x), (present.cumsum(0) - 1)[y], present.nonzero().flatten(), num_classes)
+        return cls(whitened, (present.cumsum(0) - 1)[y], classes, num_classes, many)
 
     @cached_property
     def sums(self) -> Tensor:
@@ -69,6 +80,10 @@ class Problem:
         """Return the objectives of several penalties over all samples, computed in single or double precision."""
         x = self.single if kind == torch.float32 else self.whitened.x
         return Objective([x], len(self.classes), ridge, self.sums)
+
+    def many_classes(self, ridge: Tensor, held: slice | None = None) -> ManyClasses:
+        """Return the objective of one half-penalty `(axis + 1,)` over all samples but those held out."""
+        return ManyClasses(self.whitened.x, self.labels, len(self.classes), ridge, held)
 
     def ridge(self, Cs: list[float], count: float) -> Tensor:
         """Return half-penalties `(C, axis + 1)` for a mean over so many samples."""
@@ -106,12 +121,24 @@ def fit_logistic(
     """
     with torch.inference_mode():
         problem = Problem.of(features, labels, num_classes)
-        objective = problem.objective(problem.ridge([C], len(labels)))
-        start = torch.zeros(1, len(problem.classes) * objective.width, dtype=torch.float64)
-        found, _ = solve(objective, start, None, TOLERANCE, max_iterations)
-        weight, bias = problem.original(found.solution[0])
+        ridge = problem.ridge([C], len(labels))
+        if problem.many:
+            objective = problem.many_classes(ridge[0])
+            solution, converged = minimise_many(objective, objective.start(), MANY_TOLERANCE, max_iterations)
+        else:
+            start = torch.zeros(1, ridge.shape[1] * len(problem.classes), dtype=torch.float64)
+            found, _ = solve(problem.objective(ridge), start, None, TOLERANCE, max_iterations)
+            solution, converged = found.solution[0], bool(found.converged)
+        if not converged:
+            raise ValueError(not_converged(max_iterations))
+        weight, bias = problem.original(solution)
     # what is made in inference mode could not be trained on
     return weight.clone(), bias.clone()
+
+
+def not_converged(max_iterations: int) -> str:
+    """Say that the solver used up its iterations."""
+    return f"logistic regression did not converge in {max_iterations} iterations: raise max_iterations"
 
 
 def solve(
@@ -122,7 +149,7 @@ def solve(
     max_iterations: int,
     refresh: int = REFRESH,
     first: Known | None = None,
-) -> tuple[Minimum, Curvature | None]:
+) -> tuple[Minimum, Curvature]:
     """Solve one problem, with a new Hessian whenever the last one serves no longer.
 
     Args:
@@ -135,19 +162,15 @@ def solve(
         first: what the objective gives at the start, if that is known
 
     Returns:
-        the solution, and the last curvature; None where it would have been too large
-
-    Raises:
-        ValueError: it did not converge
+        the solution, which may not have converged, and the last curvature
     """
     used = 0
-    small = start.shape[1] <= LARGEST_HESSIAN
     cheap = objective.count * start.shape[1] ** 2 < CHEAP
     refresh, drawn = (NEWTON_REFRESH, EASY) if cheap else (refresh, 0)
     curvature: Curvature | None = None
-    while used < max_iterations:
+    while True:
         if hessian is None:
-            inner, limit = diagonal_bound([objective]), FIRST_STEPS if small else max_iterations
+            inner, limit = diagonal_bound([objective]), FIRST_STEPS
         else:
             curvature = Curvature(hessian, factorise(hessian, objective.ridge[0], objective.classes))
             inner, limit = by_factors([curvature.factor]), refresh
@@ -155,10 +178,8 @@ def solve(
         start, first = found.solution, found.known
         used += found.evaluations
         # far from the solution the diagonal's own measure of what is left is no proof
-        if found.converged.all() and (curvature or not small):
+        if curvature and (found.converged.all() or used >= max_iterations):
             return found, curvature
-        if small:
-            # what a first Hessian has not solved is badly conditioned
-            kind, drawn = (torch.float32, drawn + 1) if drawn < EASY else (torch.float64, drawn)
-            hessian = objective.hessian(start[0], kind)
-    raise ValueError(f"logistic regression did not converge in {max_iterations} iterations: raise max_iterations")
+        # what a first Hessian has not solved is badly conditioned
+        kind, drawn = (torch.float32, drawn + 1) if drawn < EASY else (torch.float64, drawn)
+        hessian = objective.hessian(start[0], kind)

@@ -22,6 +22,8 @@ LANES = 16
 BLOCK = 2**20
 # axes with less than this share of the largest variance carry nothing
 NULL_VARIANCE = 1e-13
+# axes with less than this share are scaled as if they had it, where they are found in single precision
+LEAST_VARIANCE = 1e-6
 # what an objective gives at a point: values, gradients and rounding errors of the values
 Known = tuple[Tensor, Tensor, Tensor]
 
@@ -31,7 +33,7 @@ class Whitened:
     """Features on their principal axes with unit variance, then a column of ones, and empty ones up to `LANES`.
 
     Attributes:
-        x: float64, shape `(sample, axis + 1 + empty)`
+        x: float64, or float32 where there are many classes, shape `(sample, axis + 1 + empty)`
         penalty: of the square of each axis's weight, 0 for the last, shape `(axis + 1,)`
         mean: of the original features, shape `(feature,)`
         basis: from weights of axes to those of features, shape `(feature, axis)`
@@ -57,6 +59,27 @@ class Whitened:
         x[:, axes_kept] = 1
         penalty = torch.cat([1 / variance[kept], torch.zeros(1, dtype=torch.float64)])
         return cls(x, penalty, mean, basis)
+
+    @classmethod
+    def in_single(cls, features: Tensor) -> "Whitened":
+        """Rotate and scale features `(sample, feature)` in single precision, without a copy in double."""
+        count, wide = features.shape
+        mean = features.mean(0, dtype=torch.float64)
+        rows = max(BLOCK // wide, 64)
+        blocks = [slice(begin, begin + rows) for begin in range(0, count, rows)]
+        covariance = torch.zeros(wide, wide, dtype=torch.float64)
+        for block in blocks:
+            centred = features[block].double() - mean
+            covariance.addmm_(centred.T, centred)
+        # any orthonormal axes leave the objective as it is: rounding errors only make them a little less principal
+        variance, axes = torch.linalg.eigh(covariance.div_(count).float())
+        variance = variance.double().clamp(min=max(LEAST_VARIANCE * float(variance[-1]), 1e-24))
+        basis = axes.double() / variance.sqrt()
+        x = torch.zeros(count, wide + 1 + -(wide + 1) % LANES)
+        for block in blocks:
+            x[block, :wide] = ((features[block].double() - mean) @ basis).float()
+        x[:, wide] = 1
+        return cls(x, torch.cat([1 / variance, torch.zeros(1, dtype=torch.float64)]), mean, basis)
 
     def original(self, solution: Tensor) -> tuple[Tensor, Tensor]:
         """Return weight `(class, feature)` and bias `(class,)` of a solution `(class, axis + 1)`."""

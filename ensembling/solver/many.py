@@ -1,0 +1,167 @@
+"""Multinomial logistic regression of many classes: Newton's method, whose steps are found by conjugate gradients.
+
+A Hessian of so many parameters would neither fit into memory nor be worth its time. Its product with a vector costs no
+more than a gradient, and needs only the probabilities that the gradient has computed. Samples are worked on in single
+precision: each one's cross-entropy is computed from its own largest logit, so that errors stay relative.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# nats of the mean cross-entropy by which a solution may be above the lowest: the draw of a million samples changes the
+# mean a hundred times as much
+TOLERANCE = 1e-6
+# share of the gradient, in the preconditioner's norm, that a step leaves; and that the last step leaves
+LEFT, LAST_LEFT = 0.5, 0.1
+# within so many tolerances of the solution, a step may be the last
+NEAR = 10
+# products with the Hessian for one step, and steps that may be too long
+MOST_PRODUCTS, BACKTRACKS = 100, 30
+# numbers worked on at once
+BLOCK = 2**22
+# least curvature of a parameter: a class without a sample has none
+FLAT = 1e-10
+# logarithm of the share of a class without a sample
+ABSENT = -30.0
+# rounding error of a mean cross-entropy
+NOISE = 1e-7
+Product = Callable[[Tensor], Tensor]
+
+
+class ManyClasses:
+    """The objective of one penalty: mean cross-entropy plus half-penalties of squares.
+
+    Args:
+        x: features, float32, shape `(sample, axis + 1 + empty)`, the last but the empty ones all 1
+        labels: int64, shape `(sample,)`
+        num_classes: number of classes; those without a sample get next to no probability
+        ridge: half-penalties, shape `(axis + 1,)`
+        held: samples that are left out
+    """
+
+    def __init__(self, x: Tensor, labels: Tensor, num_classes: int, ridge: Tensor, held: slice | None = None) -> None:
+        spans = [(0, len(x))] if held is None else [(0, held.start), (held.stop, len(x))]
+        rows = max(BLOCK // max(num_classes, x.shape[1]), 64)
+        cuts = [(at, min(at + rows, end)) for begin, end in spans for at in range(begin, end, rows)]
+        self.blocks = [(x[begin:end], labels[begin:end, None]) for begin, end in cuts]
+        self.classes, self.width = num_classes, len(ridge)
+        self.count = sum(len(y) for _, y in self.blocks)
+        self.ridge = torch.zeros(x.shape[1])
+        self.ridge[: self.width] = ridge.float()
+
+    @property
+    def counts(self) -> Tensor:
+        """Samples of each class, shape `(class,)`."""
+        return sum((torch.bincount(y[:, 0], minlength=self.classes) for _, y in self.blocks), torch.zeros(self.classes))
+
+    def start(self) -> Tensor:
+        """Return parameters `(class, axis + 1)` by which each class has its share of the samples."""
+        w = torch.zeros(self.classes, self.width)
+        w[:, -1] = (self.counts / self.count).log().clamp(min=ABSENT)
+        return w
+
+    def padded(self, w: Tensor) -> Tensor:
+        """Append weights of 0 for the empty columns."""
+        return torch.nn.functional.pad(w, (0, len(self.ridge) - self.width))
+
+    def __call__(self, w: Tensor) -> tuple[float, Tensor, list[Tensor]]:
+        """Return value, gradient and each block's probabilities at padded parameters `(class, column)`."""
+        loss, gradient, probabilities = 0.0, torch.zeros_like(w), []
+        for x, y in self.blocks:
+            log_p = (x @ w.T).log_softmax(1)
+            loss -= float(log_p.gather(1, y).sum(dtype=torch.float64))
+            p = log_p.exp_()
+            probabilities.append(p)
+            residual = p.scatter_add(1, y, torch.full(y.shape, -1.0))
+            gradient.addmm_(residual.T, x)
+        penalised = w * self.ridge
+        value = loss / self.count + 0.5 * float((penalised * w).sum(dtype=torch.float64))
+        return value, gradient.div_(self.count).add_(penalised), probabilities
+
+    def product(self, probabilities: list[Tensor]) -> Product:
+        """Return the map from parameters `(class, column)` to their product with the Hessian at such probabilities."""
+
+        def product(v: Tensor) -> Tensor:
+            total = torch.zeros_like(v)
+            for (x, _), p in zip(self.blocks, probabilities, strict=True):
+                u = (x @ v.T).mul_(p)
+                u.addcmul_(p, u.sum(1, keepdim=True), value=-1)
+                total.addmm_(u.T, x)
+            return total.div_(self.count).addcmul_(v, self.ridge)
+
+        return product
+
+    def diagonal(self, probabilities: list[Tensor]) -> Tensor:
+        """Return the Hessian's diagonal at such probabilities, shape `(class, column)`."""
+        total = torch.zeros(self.classes, len(self.ridge))
+        for (x, _), p in zip(self.blocks, probabilities, strict=True):
+            total.addmm_((p - p.square()).T, x.square())
+        return total.div_(self.count).add_(self.ridge).clamp_(min=FLAT)
+
+
+def minimise_many(objective: ManyClasses, start: Tensor, tolerance: float, max_iterations: int) -> tuple[Tensor, bool]:
+    """Minimise the objective.
+
+    Args:
+        objective: of one penalty
+        start: parameters, shape `(class, axis + 1)`
+        tolerance: nats by which the objective may still fall, as estimated by half the Newton decrement
+        max_iterations: gradients and products with a Hessian, in all
+
+    Returns:
+        parameters `(class, axis + 1)`, and whether they converged
+    """
+    w = objective.padded(start.float())
+    value, gradient, probabilities = objective(w)
+    used, last = 1, False
+    while not last and used < max_iterations:
+        diagonal = objective.diagonal(probabilities)
+        most = min(MOST_PRODUCTS, max_iterations - used)
+        step, products = _newton_step(objective.product(probabilities), gradient, diagonal, tolerance, most)
+        used += 1 + products
+        slope = float((gradient * step).sum(dtype=torch.float64))
+        last = -0.5 * slope <= tolerance
+        # of an earlier point, and as large as samples times classes
+        del probabilities
+        for _ in range(BACKTRACKS):
+            new_value, new_gradient, probabilities = objective(w + step)
+            used += 1
+            if new_value <= value + 1e-4 * slope + NOISE * (1 + value):
+                break
+            del probabilities
+            step, slope = step.mul_(0.4), 0.4 * slope
+        else:
+            break
+        w, value, gradient = w + step, new_value, new_gradient
+    return w[:, : objective.width].double(), last
+
+
+def _newton_step(
+    product: Product, gradient: Tensor, diagonal: Tensor, tolerance: float, most: int
+) -> tuple[Tensor, int]:
+    """Find Newton's step roughly, by preconditioned conjugate gradients; return it and the number of products."""
+    step, residual = torch.zeros_like(gradient), -gradient
+    scaled = residual / diagonal
+    direction = scaled.clone()
+    size = first = float((residual * scaled).sum(dtype=torch.float64))
+    gain, products = 0.0, 0
+    while products < most and size > 0:
+        turned = product(direction)
+        products += 1
+        curvature = float((direction * turned).sum(dtype=torch.float64))
+        # nothing but rounding errors
+        if curvature <= 0:
+            break
+        length = size / curvature
+        step.add_(direction, alpha=length)
+        residual.sub_(turned, alpha=length)
+        gain += 0.5 * length * size
+        torch.div(residual, diagonal, out=scaled)
+        before, size = size, float((residual * scaled).sum(dtype=torch.float64))
+        left = LAST_LEFT if gain <= NEAR * tolerance else LEFT
+        if size <= left**2 * first:
+            break
+        direction.mul_(size / before).add_(scaled)
+    return step, products
