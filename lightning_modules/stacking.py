@@ -23,7 +23,7 @@ from datamodules.samples import Samples, TensorSource
 from ensembling.cache import LogitCache, LogitCounts
 from ensembling.choices import LOGIT_CACHE, TTA
 from ensembling.folds import join_copies
-from ensembling.heads.fitting import Head, LogisticHead, head_plain
+from ensembling.heads.fitting import Head, LogisticHead, fit_notes, head_plain
 from ensembling.leakage import Leakage, find_leakage, refuse_leakage
 from ensembling.logits import mean_logits
 from ensembling.tta import tta_logits
@@ -248,6 +248,8 @@ class StackingModule(TrainedClassifier):
         assert self._meta is not None
         logits, labels, groups = self._meta
         self.meta_model.solve(self.head, logits, labels, groups=groups)
+        for note in fit_notes(self.head):
+            rank_zero_warn(note)
         self.trainer.should_stop = True
 
     def on_train_epoch_end(self) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "cross_fit",
     "fit_head",
     "fit_logistic",
+    "fit_notes",
     "head_from_plain",
     "head_plain",
 ]
@@ -59,6 +60,11 @@ def fit_head(
     return module.eval()
 
 
+def fit_notes(module: nn.Module) -> list[str]:
+    """Return what is to be told of a module's fit, such as penalties that were left out."""
+    return list(getattr(module, "notes", []))
+
+
 def cross_fit(
     head: Head,
     logits: Tensor,
@@ -67,6 +73,7 @@ def cross_fit(
     folds: int = 5,
     seed: int = 0,
     groups: Tensor | None = None,
+    notes: list[str] | None = None,
 ) -> Tensor:
     """Pool each meta sample by a head that was fitted without it: stratified K-fold cross-validation.
 
@@ -80,6 +87,7 @@ def cross_fit(
         folds: number of folds; fewer, but at least 2, where the rarest class has fewer samples (or groups)
         seed: names the folds, and is that of each fit
         groups: int64, shape `(sample,)`; a group is never divided between folds
+        notes: what is to be told of the fits is appended
 
     Returns:
         held-out pooled logits, shape `(sample, class)`
@@ -94,6 +102,8 @@ def cross_fit(
         module = fit_head(
             head, logits[~held], labels[~held], num_classes, seed, None if groups is None else groups[~held]
         )
+        if notes is not None:
+            notes += fit_notes(module)
         with torch.no_grad():
             pooled[held] = module(logits[held]).float()
     return pooled

@@ -45,6 +45,7 @@ def stack_report(
     thresholds: Mapping[str, Thresholds] | None = None,
     leakage: Mapping[str, Sequence[str]] | None = None,
     notes: Sequence[str] = (),
+    failed: Sequence[str] = (),
     keep: str | None = None,
     pool: Pool = mean_logits,
     smallest_gain: float = SMALLEST_GAIN,
@@ -66,6 +67,7 @@ def stack_report(
         thresholds: by model, for what would be rejected of the test samples
         leakage: sentences in `allowed` and `warnings`, as in result.json
         notes: sentences to print beside the numbers
+        failed: heads whose fit failed; they are not compared
         keep: the model that is kept; the recommended one unless given
         pool: how predictions are pooled to compute the members' worth; see `selection.worth`
         smallest_gain: what matters for the recommendation, of accuracy or in nats
@@ -76,8 +78,9 @@ def stack_report(
         plain types only, None where something is undefined. An interval is `{"value", "low", "high"}`.
         `models` (a row a model: `name`, `kind`, `metrics` after its `temperature`, `uncalibrated` before, `held_out`,
         `parameters`, `ms_per_image`, `pareto`, `risk_coverage`, `rejection`), `best_member` (`held_out`, `test`),
-        `differences` (a row a head and reference), `winners_curse` (of the accuracy on test), `diversity`, `worth`,
-        `recommendation`, `leakage`, `notes`, and the samples, replicates, level, smallest gain and seed behind them
+        `differences` (a row a head and reference), `failed_heads` (names), `winners_curse` (of the accuracy on test),
+        `diversity`, `worth`, `recommendation`, `leakage`, `notes`, and the samples, replicates, level, smallest gain and
+        seed behind them
 
     Raises:
         ValueError: logits that are not finite or do not fit; the message names the model
@@ -150,6 +153,7 @@ def stack_report(
         "best_member": {"held_out": best, "test": by_accuracy},
         "differences": differences,
         "winners_curse": _winners_curse(scaled, test, seed),
+        "failed_heads": list(failed),
         "diversity": diversity(test.members, test.labels),
         "worth": worth(
             held_out.members,

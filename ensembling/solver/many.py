@@ -13,10 +13,13 @@ from torch import Tensor
 # nats of the mean cross-entropy by which a solution may be above the lowest: the draw of a million samples changes the
 # mean a hundred times as much
 TOLERANCE = 1e-6
-# share of the gradient, in the preconditioner's norm, that a step leaves; and that the last step leaves
+# share of the gradient, in the preconditioner's norm, that a step leaves; and that one which may be the last leaves
 LEFT, LAST_LEFT = 0.5, 0.1
-# within so many tolerances of the solution, a step may be the last
-NEAR = 10
+# a step may be the last if it promises less than so many tolerances, and than this share of the objective: where
+# classes are nearly separate, each step of many gives a share of what is left
+NEAR, SHARE = 10, 0.01
+# share of what such a step promises that it may leave
+LEAVES = 0.05
 # products with the Hessian for one step, and steps that may be too long
 MOST_PRODUCTS, BACKTRACKS = 100, 30
 # numbers worked on at once
@@ -107,7 +110,8 @@ def minimise_many(objective: ManyClasses, start: Tensor, tolerance: float, max_i
     Args:
         objective: of one penalty
         start: parameters, shape `(class, axis + 1)`
-        tolerance: nats by which the objective may still fall, as estimated by half the Newton decrement
+        tolerance: nats by which the objective may still fall: what the last step left, and what it gave more or less
+            than it promised
         max_iterations: gradients and products with a Hessian, in all
 
     Returns:
@@ -115,14 +119,15 @@ def minimise_many(objective: ManyClasses, start: Tensor, tolerance: float, max_i
     """
     w = objective.padded(start.float())
     value, gradient, probabilities = objective(w)
-    used, last = 1, False
-    while not last and used < max_iterations:
+    used = 1
+    while used < max_iterations:
         diagonal = objective.diagonal(probabilities)
         most = min(MOST_PRODUCTS, max_iterations - used)
-        step, products = _newton_step(objective.product(probabilities), gradient, diagonal, tolerance, most)
+        near = max(tolerance, min(NEAR * tolerance, SHARE * value))
+        step, products = _newton_step(objective.product(probabilities), gradient, diagonal, near, most)
         used += 1 + products
         slope = float((gradient * step).sum(dtype=torch.float64))
-        last = -0.5 * slope <= tolerance
+        promised = -0.5 * slope
         # of an earlier point, and as large as samples times classes
         del probabilities
         for _ in range(BACKTRACKS):
@@ -134,14 +139,19 @@ def minimise_many(objective: ManyClasses, start: Tensor, tolerance: float, max_i
             step, slope = step.mul_(0.4), 0.4 * slope
         else:
             break
+        surprise = abs(value - new_value - promised)
         w, value, gradient = w + step, new_value, new_gradient
-    return w[:, : objective.width].double(), last
+        if promised <= near and surprise + LEAVES * promised <= tolerance:
+            return w[:, : objective.width].double(), True
+    return w[:, : objective.width].double(), False
 
 
-def _newton_step(
-    product: Product, gradient: Tensor, diagonal: Tensor, tolerance: float, most: int
-) -> tuple[Tensor, int]:
-    """Find Newton's step roughly, by preconditioned conjugate gradients; return it and the number of products."""
+def _newton_step(product: Product, gradient: Tensor, diagonal: Tensor, near: float, most: int) -> tuple[Tensor, int]:
+    """Find Newton's step by preconditioned conjugate gradients, the less roughly the nearer the solution.
+
+    Returns:
+        the step, and the number of products
+    """
     step, residual = torch.zeros_like(gradient), -gradient
     scaled = residual / diagonal
     direction = scaled.clone()
@@ -160,7 +170,7 @@ def _newton_step(
         gain += 0.5 * length * size
         torch.div(residual, diagonal, out=scaled)
         before, size = size, float((residual * scaled).sum(dtype=torch.float64))
-        left = LAST_LEFT if gain <= NEAR * tolerance else LEFT
+        left = LAST_LEFT if gain <= near else LEFT
         if size <= left**2 * first:
             break
         direction.mul_(size / before).add_(scaled)

@@ -1,7 +1,7 @@
 """A finished stack: compared, kept as one checkpoint, and written into its run folder."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -53,12 +53,14 @@ class FittedHead:
         module: from logits `(batch, member, class)` to logits `(batch, class)`
         held_out: for each meta sample, the logits of such a head that was fitted without it, shape `(sample, class)`
         test: for each test sample, by the runs of each fold, shape `(sample, fold, class)`
+        notes: what is to be told of the fits
     """
 
     head: Head
     module: nn.Module
     held_out: Tensor
     test: Tensor
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,16 @@ class Stack:
             for name, rows in self.held_out.scaled(self.temperatures).items()
         }
 
+    @property
+    def failed(self) -> list[str]:
+        """Heads of the plan whose fit failed."""
+        return [name for name in self.plan.named_heads() if name not in self.heads]
+
+    @property
+    def _wanted(self) -> str | None:
+        # what has failed cannot be kept; a note says so
+        return None if self.plan.keep in self.failed else self.plan.keep
+
     @cached_property
     def calibration(self) -> Calibration | None:
         """Of the kept model's prediction sets, on the meta samples; None where members were fitted on some of these."""
@@ -167,7 +179,8 @@ class Stack:
             thresholds=self.thresholds,
             leakage=self.leakage.plain(),
             notes=self.notes,
-            keep=self.plan.keep,
+            failed=self.failed,
+            keep=self._wanted,
             smallest_gain=self.plan.smallest_gain,
             seed=self.plan.seed,
         )
@@ -201,7 +214,7 @@ class Stack:
     @property
     def chosen(self) -> str:
         """The model that is kept: the recommended one, unless the plan names another."""
-        return self.plan.keep or str(self.report["recommendation"]["model"])
+        return self._wanted or str(self.report["recommendation"]["model"])
 
     def checkpoint(self) -> dict[str, Any]:
         """Return the chosen model as one checkpoint that needs no other file."""

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from common import class_paths, yaml_files
-from ensembling.heads.fitting import Head, cross_fit, fit_head
+from ensembling.heads.fitting import Head, MeanHead, cross_fit, fit_head, fit_notes
 from ensembling.judging.calibration import calibrated_bases
 from ensembling.judging.notes import note_on_best
 from ensembling.judging.selection import mean_score, prune_to_budget
@@ -107,11 +107,11 @@ def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: Wr
         numbers = [names.index(name) for name in kept]
         members, names = [members[number] for number in numbers], kept
         meta, test = meta.of_members(numbers), test.of_members(numbers)
-    heads = fit_heads(plan, meta, test, console)
+    heads = fit_heads(plan, meta, test, console, notes)
     stack = Stack(plan, run, config, data, members, meta, test, heads, leakage, speed, notes)
     if plan.negative_control:
         control = negative_control(
-            plan.named_heads(),
+            {name: head for name, head in plan.named_heads().items() if name in heads},
             meta,
             test,
             stack.held_out,
@@ -169,39 +169,53 @@ def notes_on_labels(names: list[str], test: MemberLogits, class_names: list[str]
     return [f"{name}: {note}" for name, notes in found.items() for note in notes]
 
 
-def fit_heads(plan: StackPlan, meta: MemberLogits, test: MemberLogits, console: Console) -> dict[str, FittedHead]:
+def fit_heads(
+    plan: StackPlan, meta: MemberLogits, test: MemberLogits, console: Console, notes: list[str]
+) -> dict[str, FittedHead]:
     """Fit every head on all meta samples, and cross-fit it; the means are among them.
+
+    A head that fails leaves the others as they are: the members were costly, and may have been trained for days.
 
     Args:
         plan: names the heads
         meta: what they are fitted on
         test: what they are asked for
         console: where to report
+        notes: what to tell of the fits is appended, such as which head failed
 
     Returns:
-        by name
+        by name, without those that failed
     """
     fitted = {}
     for name, head in plan.named_heads().items():
         start = time.monotonic()
-        fitted[name] = fit_one(plan, head, meta, test)
+        try:
+            fitted[name] = fit_one(plan, head, meta, test)
+        except Exception as error:
+            # the mean is what all else is compared with, and fails on broken logits only
+            if isinstance(head, MeanHead):
+                raise
+            reason = str(error).strip() or type(error).__name__
+            notes.append(f"head {name} is left out, because its fit failed: {reason}")
+            console.print(f"[red]head {name}: failed[/], see the notes", highlight=False)
+            continue
+        notes.extend(f"head {name}: {note}" for note in fitted[name].notes)
         console.print(f"head {name}: fitted in {time.monotonic() - start:.1f} s", highlight=False)
+    if plan.keep in plan.named_heads() and plan.keep not in fitted:
+        notes.append(f"keep: the fit of {plan.keep} failed, so the recommended model is kept")
     return fitted
 
 
 def fit_one(plan: StackPlan, head: Head, meta: MemberLogits, test: MemberLogits) -> FittedHead:
-    """Fit a head on all meta samples, and cross-fit it.
-
-    Args:
-        plan: brings the seed
-        head: to fit
-        meta: what it is fitted on
-        test: what it is asked for
-    """
-    classes = meta.logits.shape[2]
-    held_out = cross_fit(head, meta.logits, meta.labels, classes, seed=plan.seed, groups=meta.units)
+    """Cross-fit a head, and fit it on all meta samples; see `fit_heads`."""
+    classes, notes = meta.logits.shape[2], list[str]()
+    held_out = cross_fit(head, meta.logits, meta.labels, classes, seed=plan.seed, groups=meta.units, notes=notes)
     module = fit_head(head, meta.logits, meta.labels, classes, plan.seed, meta.units)
+    notes += fit_notes(module)
     with torch.no_grad():
         # fitted on the logits of single runs, so asked for those of each fold's runs
         tested = torch.stack([module(rows).float() for rows in test.folds.unbind(1)], dim=1)
-    return FittedHead(head, module, held_out, tested)
+    if not (held_out.isfinite().all() and tested.isfinite().all()):
+        raise ValueError("it gives logits that are not finite")
+    # once each: folds often say the same
+    return FittedHead(head, module, held_out, tested, list(dict.fromkeys(notes)))

@@ -98,6 +98,9 @@ def models_table(report: Mapping[str, Any], title: str) -> Table:
         values = row["metrics"]
         cells = [_cell(values[metric], bold=values[metric]["value"] == best[metric]) for metric in METRICS]
         table.add_row(_name(report, row["name"]), *cells)
+    # earlier reports know of none
+    for name in report.get("failed_heads", []):
+        table.add_row(f"{escape(name)}\nfailed", *("–" for _ in METRICS))
     return table
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from ensembling.heads.fitting import LogisticHead
-from ensembling.heads.networks import WeightedMean
+from ensembling.heads.networks import Logistic, WeightedMean
 from ensembling.heads.pooling import TunedMeanHead
 from ensembling.heads.weights import set_weights
 from ensembling.judging.reject import Reject
@@ -27,6 +27,7 @@ from pipelines.stack.result import FittedHead, Stack
 from pipelines.stack.second_stage import fit_heads
 from records.result_files import read_result
 from records.run_dir import RunDir
+from tests.helpers.meta import meta_samples
 from tests.helpers.second_stage import make, stacked, train
 
 
@@ -95,12 +96,12 @@ def test_sets__are_calibrated_on_what_the_heads_did_not_see(holdout, capsys):
 def test_members_without_weight__are_neither_priced_nor_kept(holdout, monkeypatch):
     root, folder, options = holdout
 
-    def on_one_member(plan, meta, test, console):
+    def on_one_member(plan, meta, test, console, notes):
         module = WeightedMean(2)
         set_weights(module, torch.tensor([0.0, 1.0]))
         with torch.no_grad():
             head = FittedHead(TunedMeanHead(), module, module(meta.logits), module(test.logits)[:, None])
-        return fit_heads(plan, meta, test, console) | {"tuned_mean": head}
+        return fit_heads(plan, meta, test, console, notes) | {"tuned_mean": head}
 
     monkeypatch.setattr("pipelines.stack.second_stage.fit_heads", on_one_member)
     _, result = stacked(make(root, options=options, keep="tuned_mean", stack_name="light"), folder)
@@ -180,7 +181,7 @@ def test_fit_heads__held_out_samples_have_no_copy_in_the_fit(tmp_path):
     logits = torch.randn(100, 4, 5, generator=generator).repeat(3, 1, 1)
     meta = MemberLogits(torch.arange(300), keys, labels, None, logits)
     plan = make(tmp_path, heads=[LogisticHead(C=1e3)])
-    heads = fit_heads(plan, meta, meta, Console(file=io.StringIO()))
+    heads = fit_heads(plan, meta, meta, Console(file=io.StringIO()), [])
     right = heads["logistic"].held_out.argmax(1) == labels
     assert float(right.double().mean()) < 0.35
     # nor do intervals take copies for samples of their own
@@ -237,3 +238,44 @@ def test_negative_control__is_told_and_never_kept(holdout, tmp_path):
     page = (tmp_path / "report/index.html").read_text()
     assert "negative control: none of it may be above chance" in page
     assert f"N{control['sentence'][1:]}" in page
+
+
+def test_a_head_that_fails__is_a_note_and_the_others_stand(holdout):
+    root, folder, options = holdout
+    heads = [LogisticHead(C=1.0, max_iterations=1), LogisticHead(C=1.0)]
+    plan = make(root, options=options, heads=heads, keep="logistic", stack_name="failing")
+    printed, result = stacked(plan, folder)
+    report = result["stack"]
+    assert [row["name"] for row in report["models"]] == ["small", "linear", "mean", "tuned_mean", "logistic 2"]
+    assert report["failed_heads"] == ["logistic"]
+    (failed, kept) = (note for note in report["notes"] if "fail" in note)
+    assert "head logistic is left out, because its fit failed: logistic regression did not converge in 1" in failed
+    assert "the recommended model is kept" in kept
+    assert "logistic\nfailed" in printed or "failed" in printed.split("calibration")[0]
+    assert result["kept"] == report["recommendation"]["model"]
+    assert load_classifier(folder / "failing/checkpoints/stack.ckpt")
+
+
+def test_fit_heads__logits_that_are_not_finite_fail_a_head(tmp_path, monkeypatch):
+    logits, labels = meta_samples(bases=2)
+    meta = MemberLogits(torch.arange(300), torch.arange(300), labels, None, logits)
+    notes = []
+    monkeypatch.setattr(Logistic, "forward", lambda self, logits: logits[:, 0] * torch.nan)
+    heads = fit_heads(make(tmp_path), meta, meta, Console(file=io.StringIO()), notes)
+    assert list(heads) == ["mean", "tuned_mean"]
+    assert notes == ["head logistic is left out, because its fit failed: it gives logits that are not finite"]
+
+
+def test_fit_heads__a_penalty_that_does_not_converge_is_a_note(tmp_path, monkeypatch):
+    logits, labels = meta_samples(bases=2)
+    meta = MemberLogits(torch.arange(300), torch.arange(300), labels, None, logits)
+    notes = []
+
+    def cv(x, labels, classes, grid, folds, iterations, told):
+        told.append("C = 10 left out")
+        return torch.zeros(classes, x.shape[1]), torch.zeros(classes), 1.0, None
+
+    monkeypatch.setattr("ensembling.solver.cv.fit_logistic_cv", cv)
+    fit_heads(make(tmp_path, heads=[LogisticHead()]), meta, meta, Console(file=io.StringIO()), notes)
+    # six fits say it once
+    assert notes == ["head logistic: C = 10 left out"]
