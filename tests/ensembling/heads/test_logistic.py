@@ -177,7 +177,7 @@ def test_fit_logistic_cv__a_penalty_that_does_not_converge_is_left_out(cv, hessi
     x = torch.cat([x, x.square(), x**3], 1)
     grid, notes = [1e-4, 1e6], []
     if cv:
-        weight, _, C, scores = fit_logistic_cv(x, y, 4, grid, meta_folds(y, 3, 0), 20, notes)
+        weight, _, C, scores = fit_logistic_cv(x, y, 4, grid, meta_folds(y, 3, 0), 20 if hessian else 50, notes)
         assert C == 1e-4
         assert scores[0].isfinite()
         assert scores[1].isinf()
