@@ -60,8 +60,11 @@ def fit_many_cv(
             break
     for number in scores.argsort()[: len(starts)].tolist():
         objective = problem.many_classes(problem.ridge([grid[number]], len(problem.labels))[0])
-        start = starts[number]
-        first = objective.start() if start is None else start
+        first, start = objective.start(), starts[number]
+        if start is not None:
+            # a class without a sample outside the first fold has learnt nothing there
+            missing = torch.bincount(problem.labels[slices[0].stop :], minlength=len(first)) == 0
+            first = first.where(missing[:, None], start)
         solution, converged = minimise_many(objective, first, TOLERANCE, max_iterations)
         if converged:
             return solution, number, scores
