@@ -79,8 +79,8 @@ def stack_report(
         `models` (a row a model: `name`, `kind`, `metrics` after its `temperature`, `uncalibrated` before, `held_out`,
         `parameters`, `ms_per_image`, `pareto`, `risk_coverage`, `rejection`), `best_member` (`held_out`, `test`),
         `differences` (a row a head and reference), `failed_heads` (names), `winners_curse` (of the accuracy on test),
-        `diversity`, `worth`, `recommendation`, `leakage`, `notes`, and the samples, replicates, level, smallest gain and
-        seed behind them
+        `diversity`, `worth`, `recommendation`, `leakage`, `notes`, and the samples, replicates, level, smallest gain
+        and seed behind them
 
     Raises:
         ValueError: logits that are not finite or do not fit; the message names the model
