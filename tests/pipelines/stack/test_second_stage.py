@@ -170,7 +170,12 @@ def test_figures__members_against_the_stack(oof):
     root, folder, changes = oof
     stacked(make(root, **changes), folder)
     drawn = sorted(path.name for path in (folder / "stack/figures").iterdir())
-    assert drawn == ["head_weights_logistic.png", "test_stack_by_class.png", "test_stack_decisions.png"]
+    assert drawn == [
+        "head_weights_logistic.png",
+        "test_prediction_sets.png",
+        "test_stack_by_class.png",
+        "test_stack_decisions.png",
+    ]
 
 
 def test_another_stack_in_the_folder__puts_the_earlier_one_aside(oof):
