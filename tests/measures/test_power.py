@@ -28,7 +28,8 @@ def seen(units, discordant, gain, draws=800):
 @pytest.mark.parametrize("discordant", [0.01, 0.05, 0.2])
 def test_smallest_visible_gain__is_seen_in_four_of_five_cases(units, discordant):
     gain = smallest_visible_gain(units, discordant)
-    assert seen(units, discordant, gain) == pytest.approx(0.79, abs=0.05)
+    # more often where one model alone is right on a handful of samples, whose counts are coarse
+    assert 0.74 <= seen(units, discordant, gain) <= (0.84 if units * discordant > 10 else 0.91)
     # half of the gain is mostly missed, and what is not there is seen by chance alone
     assert seen(units, max(discordant, gain), gain / 2) < 0.45
     assert seen(units, max(discordant, gain), 0.0) < 0.045
