@@ -197,6 +197,7 @@ def test_another_stack_in_the_folder__puts_the_earlier_one_aside(oof):
     assert len(load_classifier(run.stack).members) == 1
     # nor is a figure of the earlier one left
     assert sorted(path.name for path in run.figures.iterdir()) == [
+        "test_prediction_sets.png",
         "test_stack_by_class.png",
         "test_stack_decisions.png",
     ]
@@ -208,7 +209,7 @@ def test_same_stack_again__after_its_test(oof):
     _, first = stacked(plan, folder)
     run = RunDir(folder / "tested")
     command = ["test", "--ckpt_path", str(run.folder), "--figures.draw", "false", "--trainer.accelerator", "cpu"]
-    assert main([*command, "--data.batch_size", "7"]) == 0
+    assert main([*command, "--data.batch_size", "7", "--sets.coverage", "0.95"]) == 0
     assert read_result(run.result)["evaluations"]["test"]["fingerprint"] == first["fingerprints"]["test"]
     _, second = stacked(plan, folder)
     assert "evaluations" not in read_result(run.result)
