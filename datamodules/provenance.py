@@ -127,6 +127,10 @@ class Columns(Protocol):
         """Group of each sample."""
 
     @property
+    def group_forms(self) -> Tensor | None:
+        """Group of each sample, whatever the case of its name."""
+
+    @property
     def pixels(self) -> Tensor | None:
         """Content key of each sample."""
 
@@ -146,7 +150,7 @@ class Provenance:
         selected: of the samples that chose its checkpoint or stopped its training
         calibrated: of the samples that something beside its weights was fitted on: a temperature, thresholds, or the
             head over frozen bases
-        fitted_groups: groups of the samples in `fitted`, where the data has groups
+        fitted_groups: groups of the samples in `fitted`, where the data has groups, in both forms
         selected_groups: likewise of those in `selected`
         calibrated_groups: likewise of those in `calibrated`
         fitted_pixels: content keys of the samples in `fitted`
@@ -210,9 +214,10 @@ class Provenance:
             samples: with their keys, and the other columns where they are known
         """
         columns: dict[str, Any] = {role: [samples.keys]}
-        for kind in ("groups", "pixels", "looks"):
-            if (column := getattr(samples, kind)) is not None:
-                columns[f"{role}_{kind}"] = [column[column != NO_LOOK] if kind == "looks" else column]
+        for name, kind in (("groups", "groups"), ("group_forms", "groups"), ("pixels", "pixels"), ("looks", "looks")):
+            if (column := getattr(samples, name)) is not None:
+                kept = column[column != NO_LOOK] if kind == "looks" else column
+                columns.setdefault(f"{role}_{kind}", []).append(kept)
         return cls.of(**columns)
 
     @classmethod
@@ -253,9 +258,10 @@ class Provenance:
     def knows_group(self, samples: Samples, *roles: str) -> Tensor:
         """Tell of which samples the model has seen the group, bool, shape `(sample,)`; see `knows`."""
         known = torch.zeros(len(samples), dtype=torch.bool)
-        if samples.groups is not None:
-            for role in roles:
-                known |= torch.isin(samples.groups, getattr(self, f"{role}_groups"))
+        for column in (samples.groups, samples.group_forms):
+            if column is not None:
+                for role in roles:
+                    known |= torch.isin(column, getattr(self, f"{role}_groups"))
         return known
 
     def origins(self) -> dict[str, list[str]]:

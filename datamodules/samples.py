@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 # columns that a data set may lack
-OPTIONAL = ("sources", "groups", "pixels", "looks")
+OPTIONAL = ("sources", "groups", "pixels", "looks", "group_forms")
 
 
 class Source(Protocol):
@@ -70,6 +70,8 @@ class Samples:
         pixels: content key of each sample: of its upright pixels, however they are saved, int64, shape `(sample,)`;
             None if only the keys of the bytes are known
         looks: perceptual hash of each sample, int64, shape `(sample,)`; None if they are not known
+        group_forms: group of each sample, whatever the case and spaces of its name, int64, shape `(sample,)`; None
+            where that is the same as `groups`
     """
 
     source: Source
@@ -82,6 +84,7 @@ class Samples:
     groups: Tensor | None = None
     pixels: Tensor | None = None
     looks: Tensor | None = None
+    group_forms: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -12,3 +12,6 @@ LOGIT_CACHE = "runs/.cache/logits"
 # a gain below this does not matter: a tenth of a point of accuracy, or as many nats of NLL, which is a tenth of a
 # percent more probability of the true class
 SMALLEST_GAIN = 0.001
+# what becomes of meta samples that a member was fitted on, and of those that are probably copies of such
+LeakedSamples = Literal["refuse", "drop"]
+NearCopies = Literal["tell", "refuse"]

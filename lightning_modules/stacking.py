@@ -21,10 +21,10 @@ from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from datamodules.samples import Samples, TensorSource
 from ensembling.cache import LogitCache, LogitCounts
-from ensembling.choices import LOGIT_CACHE, TTA
+from ensembling.choices import LOGIT_CACHE, TTA, LeakedSamples, NearCopies
 from ensembling.folds import join_copies
 from ensembling.heads.fitting import Head, LogisticHead, fit_notes, head_plain
-from ensembling.leakage import Leakage, find_leakage, refuse_leakage
+from ensembling.leakage import Leakage, find_leakage, leave_out_leaked, refuse_leakage
 from ensembling.logits import mean_logits
 from ensembling.tta import tta_logits
 from lightning_modules.checkpoints import Base, find_base, read_base
@@ -56,6 +56,10 @@ class StackingModule(TrainedClassifier):
         allow_leakage: train on samples that a member was fitted on; every table then says so
         allow_unknown: accept members that were fitted on unknown images, such as those that started from a file of
             weights without a record of its training images; every table then says so
+        leaked_samples: what becomes of samples that a member was fitted on: refuse, or drop (leave out as many as a
+            tenth, and say so)
+        near_copies: what becomes of samples that look like copies of images that a member was fitted on: tell, or
+            refuse
         allow_changed: accept members whose data has changed since they were trained on it; every table then says so
         logit_cache: folder that keeps the members' logits, for all runs; null keeps none, and computes them each time
         tta: views of each image that a member's logits are averaged over: none, flip (the image and its mirror image),
@@ -67,6 +71,8 @@ class StackingModule(TrainedClassifier):
     train_on: Literal["stack", "val"] = "stack"
     allow_leakage: bool = False
     allow_unknown: bool = False
+    leaked_samples: LeakedSamples = "refuse"
+    near_copies: NearCopies = "tell"
     allow_changed: bool = False
     # "training" because the path is one of this machine
     logit_cache: str | None = option(LOGIT_CACHE, "training")
@@ -195,9 +201,12 @@ class StackingModule(TrainedClassifier):
         bases = dict(zip(self.base_names, self.known_bases, strict=True))
         changed = changed_bases(bases, data, self.allow_changed)
         records = {name: base.provenance for name, base in bases.items()}
+        notes, refuses_near = [], self.near_copies == "refuse"
+        if self.leaked_samples == "drop":
+            train, notes = leave_out_leaked(train, records, refuses_near, self.allow_leakage)
         self.leakage = find_leakage(train, val, records)
-        refuse_leakage(self.leakage, self.allow_leakage, self.allow_unknown)
-        notes = only_numbered(self.info.class_names, {name: base.data for name, base in bases.items()}, data)
+        refuse_leakage(self.leakage, self.allow_leakage, self.allow_unknown, refuses_near)
+        notes += only_numbered(self.info.class_names, {name: base.data for name, base in bases.items()}, data)
         self.leakage = replace(self.leakage, changed=changed, notes=notes)
         for sentences in self.leakage.plain().values():
             for sentence in sentences:

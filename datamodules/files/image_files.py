@@ -58,6 +58,7 @@ class Listing:
         groups: group of each sample, or -1, int64, shape `(sample,)`; None takes each for itself
         ids: id of each sample, where that is known already, int64, shape `(sample,)`
         left_out: files and folders that lie among the images: how often what was left out
+        group_forms: as `groups`, whatever the case of the names; None where that is the same
     """
 
     root: Path
@@ -70,6 +71,7 @@ class Listing:
     groups: Tensor | None = None
     ids: Tensor | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    group_forms: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,11 @@ class ImageFiles(ImageDataModule):
         every, skipped = read.samples, read.skipped
         _warn_of_skipped(skipped, len(listing.names), ", listed in result.json")
         splits = listing.splits[every.rows.numpy()]
-        extra = {n: c[every.rows] for n in ("sources", "groups") if (c := getattr(listing, n)) is not None}
-        if "groups" in extra:
+        columns = ("sources", "groups", "group_forms")
+        extra = {n: c[every.rows] for n in columns if (c := getattr(listing, n)) is not None}
+        for name in extra.keys() - {"sources"}:
             # a sample without a group is one of its own, by content: names are those of other images in other data
-            extra["groups"] = torch.where(extra["groups"] == -1, every.keys, extra["groups"])
+            extra[name] = torch.where(extra[name] == -1, every.keys, extra[name])
         every = replace(every, **extra)
         train, val, test = (every.subset(np.flatnonzero(splits == part)) for part in (TRAIN, VAL, TEST))
         if skipped:

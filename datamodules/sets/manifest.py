@@ -18,7 +18,7 @@ from datamodules.files.cell_values import fractions, is_missing, whole_numbers
 from datamodules.files.image_files import TEST, TRAIN, VAL, ImageFiles, Listing
 from datamodules.files.manifest_paths import PathCheck, unique_ids
 from datamodules.files.tables import read_table
-from datamodules.names import classes_have, find_alike, shown, tell_alike, unknown_names, without_margin
+from datamodules.names import classes_have, find_alike, likeness, shown, tell_alike, unknown_names, without_margin
 from datamodules.provenance import text_hashes
 
 SPLIT_NAMES = {
@@ -85,8 +85,8 @@ class Manifest(ImageFiles):
         if sources is not None:
             found = {name: int((sources == number).sum()) for number, name in enumerate(source_names)}
             tell_alike(str(path), "sources", found, way_out, self.alike_names)
-        groups = find_groups(table.get("group"), path)
-        return Listing(root, names, labels, class_names, splits, sources, source_names, groups, ids)
+        groups, forms = find_groups(table.get("group"), path)
+        return Listing(root, names, labels, class_names, splits, sources, source_names, groups, ids, group_forms=forms)
 
 
 def find_classes(
@@ -183,7 +183,7 @@ def find_sources(values: Sequence[str] | None, path: Path) -> tuple[Tensor | Non
     return torch.from_numpy(np.fromiter((number[value] for value in values), np.int64, len(values))), tuple(every)
 
 
-def find_groups(values: Sequence[str] | None, path: Path) -> Tensor | None:
+def find_groups(values: Sequence[str] | None, path: Path) -> tuple[Tensor | None, Tensor | None]:
     """Turn the groups of a manifest into numbers; each row without one is a group of its own.
 
     Args:
@@ -191,10 +191,11 @@ def find_groups(values: Sequence[str] | None, path: Path) -> Tensor | None:
         path: of the manifest
 
     Returns:
-        int64, -1 for a row without a group, shape `(row,)`; None without a column
+        int64, -1 for a row without a group, shape `(row,)`, None without a column; and likewise whatever the case and
+        spaces of the names, None where that is the same
     """
     if values is None:
-        return None
+        return None, None
     whole = _shortest_forms(values)
     names = {value: "" if is_missing(value) else whole.get(value, value) for value in set(values)}
     if missing := sum(not names[value] for value in values):
@@ -205,7 +206,9 @@ def find_groups(values: Sequence[str] | None, path: Path) -> Tensor | None:
             f"{path}: {count_of(len(alike), 'group name')} in several spellings: {told}: they are taken for different "
             f"groups, which splits may divide"
         )
-    return group_ids([names[value] for value in values])
+    forms = {name: likeness(name) for name in set(names.values())}
+    other = group_ids([forms[names[value]] for value in values]) if any(k != v for k, v in forms.items()) else None
+    return group_ids([names[value] for value in values]), other
 
 
 def sort_names(values: Sequence[str]) -> list[str]:

@@ -152,7 +152,7 @@ def stack_table(result: dict[str, Any]) -> Table:
         result: a tested stack's result.json
     """
     tested = f"test split, {result['evaluations']['test']['samples']:,} images"
-    table = Table(title=f"{result['experiment']}: {tested}{leakage_mark(result)}")
+    table = Table(title=f"{result['experiment']}: {tested}{escape(leakage_mark(result))}")
     for name in ("model", "accuracy", "NLL", "ECE", "parameters", "seconds"):
         table.add_column(name, justify="left" if name == "model" else "right")
     seconds = [fit_seconds(member["checkpoint"]) for member in result["members"]]
@@ -181,7 +181,7 @@ def source_table(result: dict[str, Any]) -> Table:
     Args:
         result: its result.json
     """
-    table = Table(title=f"{result['run']}: test split by source{leakage_mark(result)}")
+    table = Table(title=f"{result['run']}: test split by source{escape(leakage_mark(result))}")
     names = ("accuracy", "balanced_accuracy", "auroc")
     for name in ("source", "images", *names):
         table.add_column(name.replace("_", " "), justify="left" if name == "source" else "right")

@@ -23,7 +23,7 @@ from engine.quiet import quiet
 from ensembling.cache import LogitCache, LogitCounts
 from ensembling.choices import TTA
 from ensembling.folds import join_copies
-from ensembling.leakage import Leakage, find_leakage, join_leakage, refuse_leakage
+from ensembling.leakage import Leakage, find_leakage, join_leakage, leave_out_leaked, near_copies, refuse_leakage
 from ensembling.logits import mean_of_folds
 from ensembling.tta import tta_logits
 from lightning_modules.checkpoints import Base, load_classifier, read_base, refuse_lost_best
@@ -118,6 +118,7 @@ class MemberLogits:
         looks: perceptual hash of each sample, shape `(sample,)`; None if it is not known
         sources: number of each sample's source, shape `(sample,)`; None where the data has none
         by_fold: logits of the runs of each fold, shape `(sample, fold, member, class)`; None where a member is one run
+        group_forms: see `Samples`
     """
 
     ids: Tensor
@@ -128,13 +129,15 @@ class MemberLogits:
     pixels: Tensor | None = None
     looks: Tensor | None = None
     sources: Tensor | None = None
+    group_forms: Tensor | None = None
     by_fold: Tensor | None = None
 
     @classmethod
     def of(cls, parts: Sequence[Samples], logits: Sequence[Tensor]) -> "MemberLogits":
         """Put the samples of several parts, such as folds, one after the other, with their logits."""
         ids, keys, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("ids", "keys", "labels"))
-        found = [[getattr(part, name) for part in parts] for name in ("groups", "pixels", "looks", "sources")]
+        columns = ("groups", "pixels", "looks", "sources", "group_forms")
+        found = [[getattr(part, name) for part in parts] for name in columns]
         groups, *rest = (None if any(c is None for c in columns) else torch.cat(columns) for columns in found)
         return cls(ids, keys, labels, groups, torch.cat(list(logits)), *rest)
 
@@ -211,21 +214,30 @@ def tested_samples(data: ImageDataModule) -> Samples:
     return samples
 
 
-def check_leakage(plan: StackPlan, members: Sequence[TrainedMember], folds: Sequence[Samples]) -> Leakage:
-    """Refuse members that were fitted on the meta samples that they predict.
+def check_leakage(
+    plan: StackPlan, members: Sequence[TrainedMember], folds: Sequence[Samples]
+) -> tuple[list[Samples], Leakage]:
+    """Refuse members that were fitted on the meta samples that they predict, or leave out these samples.
 
     Args:
         plan: may allow it
         members: with their runs
         folds: the meta samples of each fold
+
+    Returns:
+        the meta samples that are kept, of each fold, and the overlaps
     """
-    parts = []
+    kept, parts, refuses_near = [], [], plan.near_copies == "refuse"
     for number, samples in enumerate(folds):
         records = {member.name: member.held_out[number].base.provenance for member in members}
-        parts.append(find_leakage(samples, None, records))
+        notes: list[str] = []
+        if plan.leaked_samples == "drop":
+            samples, notes = leave_out_leaked(samples, records, refuses_near, plan.allow_leakage)
+        kept.append(samples)
+        parts.append(replace(find_leakage(samples, None, records), notes=notes))
     leakage = join_leakage(parts)
-    refuse_leakage(leakage, plan.allow_leakage, plan.allow_unknown)
-    return leakage
+    refuse_leakage(leakage, plan.allow_leakage, plan.allow_unknown, refuses_near)
+    return kept, leakage
 
 
 def overlaps_with_test(members: Sequence[TrainedMember], meta: Sequence[Samples], samples: Samples) -> list[str]:
@@ -236,22 +248,23 @@ def overlaps_with_test(members: Sequence[TrainedMember], meta: Sequence[Samples]
         meta: the samples that the heads are fitted on
         samples: the test samples
     """
-    counts = {}
-    for member in members:
-        record = Provenance.of().union(*(run.base.provenance for run in member.tested))
-        counts[f"{member.name} was fitted"] = _known(samples, record, "fitted")
-        counts[f"{member.name} was selected"] = _known(samples, record, "selected")
-    counts["the heads were fitted"] = _known(samples, Provenance.of_samples(fitted=meta), "fitted")
-    return [
-        f"{what} on copies of {count} of the test samples, or on others of their groups: numbers look better than they "
-        f"are"
-        for what, count in counts.items()
-        if count
-    ]
-
-
-def _known(samples: Samples, record: Provenance, role: str) -> int:
-    return int((record.knows(samples, role) | record.knows_group(samples, role)).sum())
+    records = {f"{m.name} was": Provenance.of().union(*(run.base.provenance for run in m.tested)) for m in members}
+    seen = [(f"{name} {role}", record, role) for name, record in records.items() for role in ("fitted", "selected")]
+    seen.append(("the heads were fitted", Provenance.of_samples(fitted=meta), "fitted"))
+    notes = []
+    for what, record, role in seen:
+        known = record.knows(samples, role)
+        if count := int((known | record.knows_group(samples, role)).sum()):
+            notes.append(
+                f"{what} on copies of {count} of the test samples, or on others of their groups: numbers look better "
+                f"than they are"
+            )
+        if role == "fitted" and (near := near_copies(samples, record) & ~known).any():
+            names = samples.subset(torch.nonzero(near)[:, 0]).sample_names()
+            notes.append(
+                f"{what} on images that {len(names)} of the test samples look like, probably copies: {few(names, 3)}"
+            )
+    return notes
 
 
 class LogitSource:

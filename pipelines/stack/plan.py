@@ -7,7 +7,7 @@ from typing import Any, Literal
 from common.lazy_seam import lazy
 from common.ranges import SEEDS, check_range
 from common.settings import dotted
-from ensembling.choices import LOGIT_CACHE, SMALLEST_GAIN, TTA
+from ensembling.choices import LOGIT_CACHE, SMALLEST_GAIN, TTA, LeakedSamples, NearCopies
 from ensembling.heads import Head, LogisticHead, MeanHead, TunedMeanHead
 from ensembling.judging.reject import Reject
 from measures.conformal import SetOptions
@@ -101,6 +101,10 @@ class StackPlan:
         allow_leakage: fit heads on samples that a member was fitted on; every table then says so
         allow_unknown: accept members that were fitted on unknown images, such as those that start from a file of
             weights without a record of its training images; every table then says so
+        leaked_samples: what becomes of samples that a member was fitted on: refuse, or drop (leave out as many as a
+            tenth, and say so)
+        near_copies: what becomes of samples that look like copies of images that a member was fitted on: tell, or
+            refuse
         allow_changed: use finished cells that were trained on data which has changed since; every table then says so
         logit_cache: folder that keeps the members' logits, for all runs; null keeps none, and computes them each time
         expected_accuracy: accuracy of members, for what is said before training of the gain that could be seen; null
@@ -137,6 +141,8 @@ class StackPlan:
     keep: str | None = None
     allow_leakage: bool = False
     allow_unknown: bool = False
+    leaked_samples: LeakedSamples = "refuse"
+    near_copies: NearCopies = "tell"
     allow_changed: bool = False
     logit_cache: str | None = LOGIT_CACHE
     expected_accuracy: float | None = None

@@ -83,8 +83,8 @@ def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: Wr
     source = LogitSource(plan, config["trainer"])
     if source.note:
         console.print(f"[yellow]note:[/] {source.note}", soft_wrap=True, highlight=False)
-    folds = meta_samples(plan, data)
-    leakage = replace(check_leakage(plan, members, folds), changed=changed)
+    folds, leakage = check_leakage(plan, members, meta_samples(plan, data))
+    leakage = replace(leakage, changed=changed)
     overlaps = overlaps_with_test(members, folds, tested_samples(data))
     console.print(f"{sum(map(len, folds)):,} samples for the heads, {len(data.samples('test')):,} for the test")
     meta = source.held_out(members, data, folds)

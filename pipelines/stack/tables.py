@@ -232,7 +232,7 @@ def _kind(report: Mapping[str, Any]) -> str:
 
 
 def _table(report: Mapping[str, Any], title: str, *columns: str) -> Table:
-    table = Table(title=escape(title) + leakage_mark(dict(report)), caption_justify="left", pad_edge=False)
+    table = Table(title=escape(title) + escape(leakage_mark(dict(report))), caption_justify="left", pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", overflow="fold")
     return table

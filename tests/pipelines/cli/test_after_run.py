@@ -96,7 +96,7 @@ def test_marks__unknown_images_and_changed_data_stand_in_titles_and_below(tmp_pa
     found["leakage"] = {"allowed": [], "unknown": ["mlp was fitted on unknown images: x.pt"], "warnings": []}
     found["evaluations"]["test"] |= {"data_changed": ["2 labels differ"], "notes": ["labels are shifted"]}
     mark = after_run.leakage_mark(found)
-    assert mark == " — FITTED ON UNKNOWN IMAGES — DATA CHANGED SINCE TRAINING"
+    assert mark == " — FITTED ON UNKNOWN IMAGES: mlp — DATA CHANGED SINCE TRAINING"
     console = Console(width=120, record=True, file=io.StringIO())
     after_run.print_history(console, found)
     after_run.print_evaluation(console, found)
@@ -109,7 +109,7 @@ def test_marks__unknown_images_and_changed_data_stand_in_titles_and_below(tmp_pa
 
 def test_marks__a_single_model_says_it_too():
     found = {"unknown_images": ["x.pt"]}
-    assert after_run.leakage_mark(found) == " — FITTED ON UNKNOWN IMAGES"
+    assert after_run.leakage_mark(found) == " — FITTED ON UNKNOWN IMAGES: x.pt"
     console = Console(width=120, record=True, file=io.StringIO())
     after_run.print_history(console, found)
     assert "UNKNOWN IMAGES: the model was fitted on unknown images: x.pt" in console.export_text()
