@@ -91,19 +91,22 @@ def pixel_key(pixels: NDArray[np.generic]) -> int:
     Args:
         pixels: shape `(height, width)` or `(height, width, channel)`
     """
-    if pixels.ndim == 3 and (pixels.shape[2] == 1 or _is_grey(pixels)):
+    # most colour pictures are told by their first row
+    if pixels.ndim == 3 and (pixels.shape[2] == 1 or (_are_grey(pixels[:1]).all() and _are_grey(pixels).all())):
         pixels = pixels[..., 0]
     if pixels.dtype == np.uint16 and not (pixels % WIDER).any():
         pixels = (pixels // WIDER).astype(np.uint8)
-    return _hash64(f"{pixels.dtype.str} {pixels.shape}".encode(), np.ascontiguousarray(pixels).data)
+    return _hash64(_form(pixels), np.ascontiguousarray(pixels).data)
 
 
-def _is_grey(pixels: NDArray[np.generic]) -> bool:
-    def same(part: NDArray[np.generic]) -> bool:
-        return bool((part[..., 0] == part[..., 1]).all() and (part[..., 0] == part[..., 2]).all())
+def _are_grey(images: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Tell of each picture, or row of one, whether its channels are the same, shape `(sample,)`."""
+    same = (images[..., 1:] == images[..., :1]).reshape(len(images), -1)
+    return same.all(1)
 
-    # most colour pictures are told by their first rows
-    return same(pixels[:4]) and same(pixels)
+
+def _form(pixels: NDArray[np.generic]) -> bytes:
+    return f"{pixels.dtype.str} {pixels.shape}".encode()
 
 
 def array_pixel_keys(images: NDArray[np.uint8]) -> Tensor:
@@ -112,7 +115,16 @@ def array_pixel_keys(images: NDArray[np.uint8]) -> Tensor:
     Args:
         images: shape `(sample, height, width, channel)`
     """
-    return torch.from_numpy(np.fromiter((pixel_key(image) for image in images), np.int64, len(images)))
+    keys = np.empty(len(images), dtype=np.int64)
+    for start in range(0, len(images), BLOCK):
+        block = np.ascontiguousarray(images[start : start + BLOCK])
+        grey = _are_grey(block)
+        for number in np.flatnonzero(grey).tolist():
+            keys[start + number] = pixel_key(block[number, ..., 0])
+        form = _form(block[0])
+        for number in np.flatnonzero(~grey).tolist():
+            keys[start + number] = _hash64(form, block[number].data)
+    return torch.from_numpy(keys)
 
 
 class Columns(Protocol):

@@ -14,7 +14,7 @@ APART, FARTHER_APART = 11, 12
 # hashes that may be that near: the copy, and others of the same picture
 COPIES = 3
 # cropping by a pixel changes more bits, as chance does for 1 or 2 images of 100: so many of 100 are no chance
-SHARE = 0.05
+SHARE, AT_LEAST = 0.05, 3
 # hashes compared at once, and in all: 10,000 with 50,000 take seconds
 CHUNK, MOST_COMPARED = 1 << 22, 2_000_000_000
 
@@ -38,7 +38,8 @@ def probable_copies(looks: Tensor, seen: Tensor) -> Tensor:
     closest, others = _nearest(looks[known].numpy().view(np.uint64), seen.numpy().view(np.uint64))
     surely = (closest <= SURELY) & (others >= APART)
     perhaps = (closest <= PERHAPS) & (others >= FARTHER_APART)
-    found[known] = torch.from_numpy(surely | perhaps if perhaps.mean() >= SHARE else surely)
+    many = perhaps.sum() >= max(AT_LEAST, SHARE * len(known))
+    found[known] = torch.from_numpy(surely | perhaps if many else surely)
     return found
 
 
