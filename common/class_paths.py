@@ -264,6 +264,10 @@ def public_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
+# only a saved config holds all of these options: without split_version, it is of an earlier version
+SAVED_SPLIT = frozenset({"val_fraction", "stack_fraction", "split_seed", "num_folds", "subsample", "num_workers"})
+
+
 def up_to_date(content: Any) -> Any:
     """Write a config of an earlier version as this one would: by current names, without options that are gone.
 
@@ -285,6 +289,8 @@ def up_to_date(content: Any) -> Any:
     if not isinstance(path, str):
         return kept
     kept["class_path"] = current(path)
+    if isinstance(options, dict) and options.keys() >= SAVED_SPLIT and "split_version" not in options:
+        kept["init_args"] = options = {**options, "split_version": 1}
     if isinstance(options, dict) and _root(path) in (path, *PROJECT):
         dropped = DROPPED.get(path.rpartition(".")[2], {})
         kept["init_args"] = {n: v for n, v in options.items() if n not in dropped or v != dropped[n]}

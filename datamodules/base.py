@@ -138,8 +138,8 @@ class ImageDataModule(SplitOptions, pl.LightningDataModule):
             fractions: share of each class for each holdout
             class_names: for the error message
         """
-        labels, seed = samples.labels.numpy(), self.split_seed
-        parts = stratified_holdout(labels, fractions, seed, samples.keys.numpy(), class_names, samples.group_array())
+        labels, how = samples.labels.numpy(), self.drawn_by(samples)
+        parts = stratified_holdout(labels, fractions, self.split_seed, class_names=class_names, **how)
         return [samples.subset(part) for part in parts]
 
     @cached_property

@@ -1,10 +1,11 @@
 """Options that say how the samples of a data set are split, and what they hold out of training or leave out of it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
+from numpy.typing import NDArray
 
 from common.few import few
 from common.options import configurable, option
@@ -34,6 +35,8 @@ class SplitOptions:
             brings a validation split of its own, or where `held_out` is val
         stack_fraction: share of the training samples held out for the meta-model of a stack, stratified
         split_seed: names the draw of the held-out samples; keep it the same for all members of a stack
+        split_version: how samples are drawn: 2 (by their content, so that neither their order matters nor a few new
+            ones) or 1 (by their order, as runs of earlier versions were)
         num_folds: deal the training samples out to this many stratified folds, and hold one out; null makes none
         fold: which of the folds is held out, from 0
         leave_out_source: hold out all training samples of this source; null leaves out none
@@ -47,6 +50,7 @@ class SplitOptions:
     val_fraction: float = option(0.1, "split")
     stack_fraction: float = option(0.0, "split")
     split_seed: int = option(0, "split")
+    split_version: Literal[1, 2] = option(2, "split")
     num_folds: int | None = option(None, "split")
     fold: int = option(0, "split")
     leave_out_source: str | None = option(None, "split")
@@ -93,6 +97,24 @@ class SplitOptions:
                 f"train on: their sum must be less than 1"
             )
 
+    def drawn_by(self, samples: Samples) -> dict[str, Any]:
+        """Return what the functions that draw splits need to know of samples beside their labels.
+
+        Args:
+            samples: to draw from
+        """
+        if self.split_version == 1:
+            return {"keys": samples.keys.numpy(), "groups": samples.group_array()}
+        groups = samples.groups if samples.group_forms is None else samples.group_forms
+        return {
+            "keys": samples.contents.numpy(),
+            "groups": None if groups is None else groups.numpy(),
+            "by_content": True,
+        }
+
+    def _keys_to_thin(self, samples: Samples) -> NDArray[np.int64] | None:
+        return samples.contents.numpy() if self.split_version == 2 else None
+
     def hold_out(self, dataset: Dataset) -> tuple[Samples, Samples | None]:
         """Hold a fold or a source out of the training samples.
 
@@ -107,8 +129,13 @@ class SplitOptions:
         """
         samples, source_names = dataset.train, dataset.source_names
         if self.num_folds is not None:
-            labels, keys, groups = samples.labels.numpy(), samples.keys.numpy(), samples.group_array()
-            folds = stratified_folds(labels, self.num_folds, self.split_seed, keys, dataset.class_names, groups)
+            folds = stratified_folds(
+                samples.labels.numpy(),
+                self.num_folds,
+                self.split_seed,
+                class_names=dataset.class_names,
+                **self.drawn_by(samples),
+            )
             held = folds == self.fold
         elif self.leave_out_source is not None:
             source = matching(self.leave_out_source, source_names)
@@ -138,10 +165,12 @@ class SplitOptions:
         """
         if self.long_tail != "none":
             labels = samples.labels.numpy()
-            kept = long_tail(labels, self.long_tail, self.imbalance_ratio, self.split_seed, class_names)
+            keys = self._keys_to_thin(samples)
+            kept = long_tail(labels, self.long_tail, self.imbalance_ratio, self.split_seed, class_names, keys)
             samples = samples.subset(kept)
         if self.subsample < 1:
-            samples = samples.subset(stratified_subset(samples.labels.numpy(), self.subsample, self.split_seed))
+            labels, keys = samples.labels.numpy(), self._keys_to_thin(samples)
+            samples = samples.subset(stratified_subset(labels, self.subsample, self.split_seed, keys))
         return samples
 
 

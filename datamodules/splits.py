@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.few import few
+from datamodules.draws import ByContent, ByRow, Ints
 from datamodules.names import shown
 
-Ints = NDArray[np.int64]
 LongTail = Literal["none", "exponential", "step"]
 # the splits that samples are divided into
 SPLITS = ("train", "val", "stack", "test")
@@ -22,6 +22,7 @@ def stratified_holdout(
     keys: Ints | None = None,
     class_names: Sequence[str] | None = None,
     groups: Ints | None = None,
+    by_content: bool = False,
 ) -> list[Ints]:
     """Draw disjoint stratified holdouts; what is left over comes first.
 
@@ -35,6 +36,7 @@ def stratified_holdout(
         keys: content key of each sample, shape `(sample,)`; None takes all samples as different
         class_names: for the error message
         groups: group of each sample, shape `(sample,)`; None takes each sample for itself
+        by_content: draw by hashes of keys or groups in place of the order of the samples
 
     Returns:
         sorted index arrays: the remainder, then one a fraction
@@ -49,7 +51,8 @@ def stratified_holdout(
     """
     if any(not 0 <= f < 1 for f in fractions) or sum(fractions) >= 1:
         raise ValueError(f"holdout fractions must be in [0, 1) and sum to less than 1, not {list(fractions)}")
-    side = _deal(labels, [1 - sum(fractions), *fractions], seed, keys, groups, class_names)
+    order = _order(seed, keys, groups, "holdouts") if by_content else ByRow(seed)
+    side = _deal(labels, [1 - sum(fractions), *fractions], order, keys, groups, class_names)
     return [np.flatnonzero(side == number) for number in range(len(fractions) + 1)]
 
 
@@ -60,6 +63,7 @@ def stratified_folds(
     keys: Ints | None = None,
     class_names: Sequence[str] | None = None,
     groups: Ints | None = None,
+    by_content: bool = False,
 ) -> Ints:
     """Deal samples out to folds of nearly the same size and class shares.
 
@@ -70,6 +74,7 @@ def stratified_folds(
         keys: content key of each sample; copies of an image share a fold
         class_names: for the error message
         groups: group of each sample; a group shares a fold
+        by_content: draw by hashes of keys or groups in place of the order of the samples
 
     Returns:
         the fold of each sample, from 0, shape `(sample,)`
@@ -84,16 +89,18 @@ def stratified_folds(
     """
     if num_folds < 2:
         raise ValueError(f"there must be at least 2 folds, not {num_folds}")
-    return _deal(labels, [1 / num_folds] * num_folds, seed, keys, groups, class_names, "folds")
+    order = _order(seed, keys, groups, "folds") if by_content else ByRow(seed)
+    return _deal(labels, [1 / num_folds] * num_folds, order, keys, groups, class_names, "folds")
 
 
-def stratified_subset(labels: Ints, fraction: float, seed: int) -> Ints:
+def stratified_subset(labels: Ints, fraction: float, seed: int, keys: Ints | None = None) -> Ints:
     """Keep a share of each class, at least one sample; a smaller share is a subset of a larger one.
 
     Args:
         labels: class of each sample, shape `(sample,)`
         fraction: share to keep, in (0, 1]
         seed: names the draw
+        keys: content key of each sample, to draw by hashes of them; None draws by the order of the samples
 
     Returns:
         sorted indices of what is kept
@@ -104,11 +111,16 @@ def stratified_subset(labels: Ints, fraction: float, seed: int) -> Ints:
         (2, True)
     """
     counts = np.bincount(labels)
-    return _prefix(labels, np.where(counts, np.maximum(1, np.round(fraction * counts)), 0).astype(np.int64), seed)
+    return _prefix(labels, np.where(counts, np.maximum(1, np.round(fraction * counts)), 0).astype(np.int64), seed, keys)
 
 
 def long_tail(
-    labels: Ints, profile: LongTail, ratio: float, seed: int, class_names: Sequence[str] | None = None
+    labels: Ints,
+    profile: LongTail,
+    ratio: float,
+    seed: int,
+    class_names: Sequence[str] | None = None,
+    keys: Ints | None = None,
 ) -> Ints:
     """Thin classes out to a long tail, without replacement (Cui et al. 2019, arXiv:1901.05555).
 
@@ -118,6 +130,7 @@ def long_tail(
         ratio: samples of the largest class over those of the smallest
         seed: names the draw
         class_names: for the error message
+        keys: content key of each sample, to draw by hashes of them; None draws by the order of the samples
 
     Returns:
         sorted indices of what is kept; the head class keeps as many as the smallest class has
@@ -143,19 +156,26 @@ def long_tail(
             f"{which} would have no image left of {counts.min()} at imbalance ratio {ratio:g}{names}: set a smaller "
             f"--data.imbalance_ratio"
         )
-    return _prefix(labels, wanted, seed)
+    return _prefix(labels, wanted, seed, keys)
 
 
-def _prefix(labels: Ints, wanted: Ints, seed: int) -> Ints:
-    rng = np.random.Generator(np.random.PCG64(seed))
-    kept = [rng.permutation(np.flatnonzero(labels == label))[:size] for label, size in enumerate(wanted)]
+def _prefix(labels: Ints, wanted: Ints, seed: int, keys: Ints | None) -> Ints:
+    order = ByRow(seed) if keys is None else ByContent(keys, seed, "subset")
+    kept = [order.permutation(np.flatnonzero(labels == label))[:size] for label, size in enumerate(wanted)]
     return np.sort(np.concatenate(kept))
+
+
+def _order(seed: int, keys: Ints | None, groups: Ints | None, what: str) -> ByContent:
+    if keys is None:
+        raise ValueError("a draw by content needs the content keys")
+    # a group keeps its place when it grows
+    return ByContent(keys if groups is None else groups, seed, what)
 
 
 def _deal(
     labels: Ints,
     shares: Sequence[float],
-    seed: int,
+    order: ByRow | ByContent,
     keys: Ints | None,
     groups: Ints | None,
     class_names: Sequence[str] | None,
@@ -169,7 +189,9 @@ def _deal(
     samples = np.arange(len(labels))
     original = samples if keys is None else _first_of(keys)
     unit = original if groups is None else _joined(original, groups)
-    rng = np.random.Generator(np.random.PCG64(seed))
+    # copies with different labels count as the first of them, which must not depend on the order of the samples
+    labels = order.labels_of(labels, original)
+    order.join(unit)
     distinct = np.flatnonzero(original == samples)
     # units by their first sample: one image and its copies, or a group
     size = np.bincount(unit[distinct], minlength=len(labels))
@@ -180,7 +202,7 @@ def _deal(
     side = np.zeros(len(labels), dtype=np.int64)
     if groups is not None:
         singles = np.bincount(labels[single], minlength=classes)
-        _deal_groups(labels, distinct, unit, size, share, singles, totals, dealt, side, rng)
+        _deal_groups(labels, distinct, unit, size, share, singles, totals, dealt, side, order)
     present = np.unique(labels[distinct])
     lacking = {label: [s for s in wanted if dealt[s, label] == 0] for label in present.tolist()}
     available = np.bincount(labels[single], minlength=classes)
@@ -190,13 +212,13 @@ def _deal(
         raise ValueError(_too_few(have, class_names, kind, len(wanted), what))
     offset = 0
     for label in present:
-        members = rng.permutation(single[labels[single] == label])
+        members = order.permutation(single[labels[single] == label])
         counts = _apportion(len(members), share * totals[label] - dealt[:, label], lacking[label], offset)
-        offset += int(totals[label]) if what == "folds" else 0
+        offset += order.turn(int(totals[label])) if what == "folds" else 0
         dealt[:, label] += counts
         # the remainder comes last
-        order = [*range(1, len(share)), 0]
-        side[members] = np.repeat(order, counts[order])
+        turns = [*range(1, len(share)), 0]
+        side[members] = np.repeat(turns, counts[turns])
     # whatever is not the first of its unit follows it
     return side[unit]
 
@@ -261,9 +283,12 @@ def _deal_groups(
     totals: Ints,
     dealt: Ints,
     side: Ints,
-    rng: np.random.Generator,
+    order: ByRow | ByContent,
 ) -> None:
-    """Deal the units of more than one image, large ones first, each to the side whose shares it serves best."""
+    """Deal the units of more than one image, each to the side whose shares it serves best.
+
+    By content, a unit goes to the first side of those its hash names that has room for half of it.
+    """
     members = distinct[size[unit[distinct]] > 1]
     classes = len(totals)
     # unit and class as one number: rows of two take several times the memory
@@ -279,15 +304,19 @@ def _deal_groups(
     target = {s: (share[s] * totals).tolist() for s in sides}
     have = {s: dealt[s].tolist() for s in sides}
     units = np.fromiter(content, dtype=np.int64, count=len(content))
-    # largest first; equal ones in random order
-    units = units[np.lexsort((rng.permutation(len(units)), -size[units]))]
-    for first in units.tolist():
+    units = units[order.in_turn(units, size[units])]
+    for first, preferred in zip(units.tolist(), order.sides(units, share), strict=True):
         allowed = sides
         for label, _ in content[first]:
             lacking = [s for s in allowed if not have[s][label]]
             if lacking and left[label] <= sum(not have[s][label] for s in sides):
                 allowed = lacking
             left[label] -= 1
+        room = (
+            s for s in preferred if s in allowed and all(have[s][c] + n / 2 <= target[s][c] for c, n in content[first])
+        )
+        if (named := next(room, None)) is not None:
+            allowed = [named]
         chosen = min(
             allowed,
             key=lambda s: sum(n * (n - 2 * (target[s][c] - have[s][c])) / target[s][c] for c, n in content[first]),

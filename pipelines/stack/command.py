@@ -176,6 +176,22 @@ def refuse_failures(outcomes: list[Outcome]) -> None:
     )
 
 
+def keep_earlier_splits(plan: StackPlan) -> None:
+    """Let an experiment that an earlier version began go on with the splits that it has.
+
+    Args:
+        plan: whose options are changed, unless they say how splits are drawn
+    """
+    if plan.fresh or any(
+        "data.split_version" in options for options in (plan.options, *(m.options for m in plan.members))
+    ):
+        return
+    folder = planned_folder(plan.root, plan.experiment)
+    begun = [CellFiles(folder, cell.name).read().get("settings", {}) for cell in plan.cells]
+    if any("data.split_seed" in settings and "data.split_version" not in settings for settings in begun):
+        plan.options["data.split_version"] = 1
+
+
 def stop(number: int, frame: FrameType | None) -> None:
     """End this process and its cells after a signal."""
     raise StoppedError(number)
@@ -210,6 +226,7 @@ def main(args: list[str], write_page: "WritePage | None" = None) -> int:
     from pipelines.stack.plan_check import check
 
     stop_probing_for_gpus()
+    keep_earlier_splits(plan)
     checked = check(plan)
     if plan.dry_run:
         from pipelines.stack.dry_run import print_costs

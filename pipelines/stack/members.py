@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
+from common import class_paths
 from common.few import few
 from common.machine import device_name
 from datamodules import ImageDataModule
@@ -163,7 +164,7 @@ def build_data(section: dict[str, Any]) -> ImageDataModule:
     """Build the DataModule of a resolved configuration."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(ImageDataModule, "data")
-    data = parser.instantiate(parser.parse_object({"data": section})).data
+    data = parser.instantiate(parser.parse_object({"data": class_paths.up_to_date(section)})).data
     assert isinstance(data, ImageDataModule)
     return data
 

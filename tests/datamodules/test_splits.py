@@ -182,3 +182,87 @@ def test_long_tail__all_classes_that_would_vanish_are_named():
         ValueError, match=r"6 classes would have no image left of 5 .*\('4', .* and 1 more\): set a smaller"
     ):
         long_tail(labels, "exponential", 40, 0)
+
+
+# by content
+
+
+def sides(parts, count):
+    """The number of the part that each sample lies in."""
+    side = np.empty(count, int)
+    for number, part in enumerate(parts):
+        side[part] = number
+    return side
+
+
+def drawn(labels, keys, groups=None, seed=0):
+    """The side and the fold of each sample."""
+    holdouts = stratified_holdout(labels, [0.1, 0.2], seed, keys, groups=groups, by_content=True)
+    return sides(holdouts, len(labels)), stratified_folds(labels, 5, seed, keys, groups=groups, by_content=True)
+
+
+def keys_of(count, seed=0):
+    return np.random.default_rng(seed).integers(-(2**63), 2**63 - 1, count)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_by_content__the_order_of_samples_does_not_matter(grouped):
+    labels, keys = labels_of(400, 300, 100), keys_of(800)
+    # copies, some with other labels, and groups that copies join
+    keys[5:800:50] = keys[0:795:50]
+    groups = keys_of(160, 1)[np.arange(800) // 5] if grouped else None
+    order = np.random.default_rng(1).permutation(800)
+    before, after = drawn(labels, keys, groups), drawn(labels[order], keys[order], groups[order] if grouped else None)
+    for one, other in zip(before, after, strict=True):
+        assert (one[order] == other).all()
+    assert (before[0] != drawn(labels, keys, groups, seed=1)[0]).mean() > 0.2
+
+
+def test_by_content__growth_moves_few():
+    labels, keys = np.random.default_rng(0).integers(0, 10, 5250), keys_of(5250)
+    before, after = drawn(labels[:5000], keys[:5000]), drawn(labels, keys)
+    moved = [(one != other[:5000]).mean() for one, other in zip(before, after, strict=True)]
+    assert moved[0] < 0.01
+    assert moved[1] < 0.02
+
+
+def test_by_content__classes_keep_their_shares():
+    labels, keys = labels_of(500, 303, 97), keys_of(900)
+    side, folds = drawn(labels, keys)
+    assert np.bincount(labels[side == 1]).tolist() == [50, 30, 10]
+    assert np.bincount(labels[side == 2]).tolist() == [100, 61, 19]
+    for label in range(3):
+        counts = np.bincount(folds[labels == label], minlength=5)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_by_content__groups_stay_whole_and_where_they_are():
+    number = np.random.default_rng(0).integers(0, 420, 5250)
+    labels, groups, keys = number % 4, keys_of(420, 1)[number], keys_of(5250)
+    side, folds = drawn(labels, keys, groups)
+    for dealt in (side, folds):
+        assert all(len(set(dealt[number == each])) == 1 for each in range(420))
+    shares = np.stack([np.bincount(labels[side == part], minlength=4) / np.bincount(labels) for part in (1, 2)])
+    assert shares == pytest.approx(np.repeat([[0.1], [0.2]], 4, axis=1), abs=0.02)
+    for old in (number < 400, np.arange(5250) < 5000):
+        before = drawn(labels[old], keys[old], groups[old])
+        assert (before[0] != side[old]).mean() < 0.03
+        assert (before[1] != folds[old]).mean() < 0.06
+
+
+def test_by_content__subsets_and_long_tails():
+    labels, keys = labels_of(100, 60), keys_of(160)
+    order = np.random.default_rng(2).permutation(160)
+    kept = stratified_subset(labels, 0.3, 0, keys)
+    assert np.bincount(labels[kept]).tolist() == [30, 18]
+    assert set(kept) < set(stratified_subset(labels, 0.6, 0, keys))
+    assert set(order[stratified_subset(labels[order], 0.3, 0, keys[order])]) == set(kept)
+    tail = long_tail(labels, "step", 10, 0, keys=keys)
+    assert set(order[long_tail(labels[order], "step", 10, 0, keys=keys[order])]) == set(tail)
+
+
+def test_by_content__is_the_same_on_every_machine():
+    # written down once: a change here would silently mix the splits of old and new checkpoints
+    side, folds = drawn(labels_of(12, 9), keys_of(21), seed=7)
+    assert side.tolist() == [0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 0, 0, 0, 1, 0, 2, 0, 0, 2, 0]
+    assert folds.tolist() == [2, 4, 2, 0, 1, 3, 0, 1, 3, 0, 1, 4, 3, 4, 1, 4, 0, 2, 3, 1, 2]
