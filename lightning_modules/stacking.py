@@ -201,7 +201,8 @@ class StackingModule(TrainedClassifier):
         bases = dict(zip(self.base_names, self.known_bases, strict=True))
         changed = changed_bases(bases, data, self.allow_changed)
         records = {name: base.provenance for name, base in bases.items()}
-        notes, refuses_near = [], self.near_copies == "refuse"
+        notes: list[str] = []
+        refuses_near = self.near_copies == "refuse"
         if self.leaked_samples == "drop":
             train, notes = leave_out_leaked(train, records, refuses_near, self.allow_leakage)
         self.leakage = find_leakage(train, val, records)

@@ -87,7 +87,7 @@ class Everything:
         names = [name for samples in splits.values() for name in samples.sample_names()]
         labels, keys = (
             torch.cat([getattr(samples, column) for samples in splits.values()]).numpy()
-            for column in ("labels", "keys")
+            for column in ("labels", "contents")
         )
         return cls(splits, owner, names, labels, keys)
 
@@ -144,7 +144,7 @@ def inspect(data: ImageDataModule, options: InspectOptions) -> tuple[dict[str, A
 
 
 def exact_findings(everything: Everything) -> dict[str, Any]:
-    """Say which images are the same, byte by byte, where they lie and whether their labels agree."""
+    """Say which images are the same, pixel by pixel, where they lie and whether their labels agree."""
     groups = same_content(everything.keys)
     conflicts = [group for group in groups if len({int(everything.labels[index]) for index in group}) > 1]
     return {

@@ -19,6 +19,7 @@ from tests.helpers.training import fit
 
 CLASSES = ("cat", "dog", "eel")
 SPLIT = {"val_fraction": 0.2, "stack_fraction": 0.3}
+BY_ROW = {"split_version": 1}
 
 
 def base(folder, data, **options):
@@ -64,9 +65,9 @@ def other_fold(tmp_path, images, trained):
 def renamed_folder(tmp_path, images, trained):
     moved = shutil.copytree(images, tmp_path / "moved")
     for path in sorted(moved.rglob("*.png")):
-        # names in another order give other splits
+        # names in another order give other splits, where these are drawn by rows
         path.rename(path.with_name(f"{(int(path.stem) * 7) % 101}-renamed.png"))
-    return trained, {"root": moved, **SPLIT}
+    return trained, {"root": moved, **SPLIT, **BY_ROW}
 
 
 def duplicate_under_another_name(tmp_path, images, trained):
@@ -77,10 +78,11 @@ def duplicate_under_another_name(tmp_path, images, trained):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(path)
     data = ImageFolder(root=str(images), **SPLIT)
-    stacked = ImageFolder(root=str(fresh), **SPLIT).splits["stack"]
+    # drawn by rows, so that another image in the place of one is held out too
+    stacked = ImageFolder(root=str(fresh), **SPLIT, **BY_ROW).splits["stack"]
     # one image that the base was fitted on stands in for one that the meta-model is trained on
     shutil.copy(images / data.splits["train"].sample_names()[0], fresh / stacked.sample_names()[0])
-    return trained, {"root": fresh, **SPLIT}
+    return trained, {"root": fresh, **SPLIT, **BY_ROW}
 
 
 def through_initial_weights(tmp_path, images, trained):
@@ -156,6 +158,14 @@ def test_leak__groups_of_one_manifest_with_another_split_seed(tmp_path, capsys):
 # honest
 
 
+def renamed_files(tmp_path, images, trained):
+    # splits are drawn by content: names in another order change none
+    moved = shutil.copytree(images, tmp_path / "moved")
+    for path in sorted(moved.rglob("*.png")):
+        path.rename(path.with_name(f"{(int(path.stem) * 7) % 101}-renamed.png"))
+    return trained, {"root": moved, **SPLIT}
+
+
 def same_split(tmp_path, images, trained):
     return trained, {"root": images, **SPLIT}
 
@@ -193,7 +203,7 @@ def write_inverted(images, folder):
 
 
 @pytest.mark.parametrize(
-    "honest", [same_split, held_out_fold, moved_and_listed_in_another_order, subsampled, other_data]
+    "honest", [same_split, renamed_files, held_out_fold, moved_and_listed_in_another_order, subsampled, other_data]
 )
 def test_honest__is_not_refused(tmp_path, images, trained, honest):
     checkpoint, options = honest(tmp_path, images, trained)

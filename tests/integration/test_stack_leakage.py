@@ -120,9 +120,9 @@ def other_images_of_a_patient(tmp_path, images):
 
 def renamed_files(tmp_path, images):
     root = shutil.copytree(images, tmp_path / "images")
-    plan = train(make(tmp_path, {"data.root": str(root), **SPLIT}))
+    plan = train(make(tmp_path, {"data.root": str(root), **SPLIT, "data.split_version": 1}))
     for path in sorted((root / "train").rglob("*.png")):
-        # names in another order give other splits
+        # names in another order give other splits, where these are drawn by rows
         path.rename(path.with_name(f"{(int(path.stem) * 7) % 101}-renamed.png"))
     return plan, ["first", "second"]
 
