@@ -1,7 +1,7 @@
 import pytest
 
 from common import class_paths
-from common.class_paths import UntrustedNameError, judge
+from common.class_paths import SAVED_SPLIT, UntrustedNameError, judge, up_to_date
 
 
 @pytest.mark.parametrize(
@@ -156,3 +156,14 @@ def test_named_in__values_that_are_held_many_times_are_looked_at_once():
     for _ in range(100):
         content = [content, content]
     assert class_paths.named_in(content) == ["notes.Note"]
+
+
+def test_up_to_date__a_saved_config_without_a_split_version_is_drawn_as_then():
+    saved = dict.fromkeys(SAVED_SPLIT, 0)
+    config = {"data": {"class_path": "datamodules.Npz", "init_args": saved}}
+    assert up_to_date(config)["data"]["init_args"] == saved | {"split_version": 1}
+    later = {"class_path": "datamodules.Npz", "init_args": saved | {"split_version": 2}}
+    assert up_to_date(later) == later
+    # one that somebody wrote
+    written = {"class_path": "datamodules.Npz", "init_args": {"split_seed": 3, "val_fraction": 0.2}}
+    assert up_to_date(written) == written

@@ -158,3 +158,20 @@ def test_npz__class_names_twice_or_alike(tmp_path):
         _ = Npz(path=path, class_names=["a", "b", "a"]).dataset
     with pytest.warns(UserWarning, match="names that look alike: 'a' .* and 'A'"):
         assert Npz(path=path, class_names=["a", "b", "A"]).dataset.class_names == ["a", "b", "A"]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_npz__the_same_images_in_another_order_are_split_alike(tmp_path, version):
+    images, labels = blobs(120, 16, 3)
+    order = np.random.default_rng(0).permutation(120)
+    splits = []
+    for name, rows in (("a", slice(None)), ("b", order)):
+        np.savez(
+            tmp_path / f"{name}.npz",
+            **arrays(x_val=None, y_val=None) | {"x_train": images[rows], "y_train": labels[rows]},
+        )
+        options = {"val_fraction": 0.1, "stack_fraction": 0.2, "subsample": 0.5, "split_version": version}
+        data = Npz(path=str(tmp_path / f"{name}.npz"), **options)
+        splits.append({name: set(samples.pixels.tolist()) for name, samples in data.splits.items()})
+    # earlier versions drew by the order of the rows
+    assert (splits[0] == splits[1]) == (version == 2)
