@@ -142,7 +142,7 @@ def calibration_range(samples: int, coverage: float) -> list[float]:
 
     Example:
         >>> [round(end, 2) for end in calibration_range(100, 0.9)]
-        [0.83, 0.95]
+        [0.84, 0.95]
     """
     place = math.ceil((samples + 1) * coverage - 1e-9)
     return [float(end) for end in betaincinv(place, samples + 1 - place, [0.025, 0.975])]

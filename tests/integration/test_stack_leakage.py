@@ -42,7 +42,9 @@ def make(root, options, **changes):
     members.append(Member("second", options={"model": "MLP", "model.hidden": [8], **own}, seed=2))
     shared = {"data": "ImageFolder", **QUICK, **options}
     defaults = {"members": members, "heads": [LogisticHead(C=1.0)], "keep": "logistic", "root": str(root)}
-    return StackPlan(**{**defaults, "experiment": "x", "options": shared, "logit_cache": None, **changes})
+    return StackPlan(
+        **{**defaults, "experiment": "x", "options": shared, "logit_cache": None, "all_tables": True, **changes}
+    )
 
 
 def train(plan):

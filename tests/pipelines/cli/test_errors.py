@@ -22,7 +22,7 @@ def message(capsys):
     [
         ("fit --trainer.max_epoch 3", "unknown option '--trainer.max_epoch'; did you mean --trainer.max_epochs?"),
         ("fit --modle MLP", "unknown option '--modle'; did you mean --model?"),
-        ("fit --model.hiden 3", "unknown option --model.hiden (SmallCNN has data_info, loss,"),
+        ("fit --model.hiden 3", "unknown option --model.hiden (SmallCNN has loss, optimizer,"),
         ("fit --model MLP --model.hiden [3]", "unknown option --model.hiden; did you mean hidden?"),
         ('fit --model.optimizer SGD --model.optimizer.lr={"a":1}', "unknown option --model.optimizer.lr.a"),
         ("fit --model resnet", "--model: there is no Classifier 'resnet'; did you mean ResNet?"),

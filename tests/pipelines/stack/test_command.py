@@ -22,7 +22,7 @@ def meta(monkeypatch):
     """What follows the cells is called, and does nothing."""
     called = []
     monkeypatch.setattr(
-        "pipelines.stack.second_stage.second_stage", lambda plan, folder, console: called.append(folder) or 0
+        "pipelines.stack.second_stage.second_stage", lambda plan, folder, *rest: called.append(folder) or 0
     )
     return called
 

@@ -277,7 +277,7 @@ def test_folds_false__the_heads_see_the_first_fold_alone(oof):
     plan = make(root, stack_name="first", **changes)
     plan.members[1].folds = False
     stacked(plan, folder)
-    assert len(load_file(folder / "first/logits.safetensors")["meta/id"]) == 719
+    assert len(load_file(folder / "first/logits.safetensors")["meta/id"]) == 720
 
 
 def test_budget__leaves_members_out_and_says_so(oof):
