@@ -21,7 +21,9 @@ def samples(count, groups=None, start=0):
 
 
 def of_keys(keys, groups=None):
-    return Samples(ids=keys, keys=keys, labels=keys, groups=groups, pixels=None, looks=None, sources=None)
+    return Samples(
+        ids=keys, keys=keys, labels=keys, groups=groups, pixels=None, looks=None, sources=None, group_forms=None
+    )
 
 
 def plan(**changes):
