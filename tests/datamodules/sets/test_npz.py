@@ -162,7 +162,7 @@ def test_npz__class_names_twice_or_alike(tmp_path):
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_npz__the_same_images_in_another_order_are_split_alike(tmp_path, version):
-    images, labels = blobs(120, 16, 3)
+    images, labels = blobs(120, 8, 3)
     order = np.random.default_rng(0).permutation(120)
     splits = []
     for name, rows in (("a", slice(None)), ("b", order)):
