@@ -19,6 +19,7 @@ RANGES = {
     "val_fraction": "[0, 1)",
     "stack_fraction": "[0, 1)",
     "split_seed": "[0, inf)",
+    "split_version": "[1, 2]",
     "num_folds": "[2, inf)",
     "fold": "[0, inf)",
     "subsample": "(0, 1]",

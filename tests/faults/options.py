@@ -126,7 +126,12 @@ MODELS = {
     "CustomCNN": {"channels": ["[4]", "[4, 8]", "[]", "[0]", "x"], "dense": ["8", "0", "-1"], "dropout": SHARES},
     "ResNet": {"variant": ["18", "19", "x"], "stem": ["cifar", "imagenet", "x"]},
     "Resnet": {},
-    "StackingModule": {"bases": ["[]", "x", "[nowhere]", "null"], "train_on": ["stack", "val", "x"]},
+    "StackingModule": {
+        "bases": ["[]", "x", "[nowhere]", "null"],
+        "train_on": ["stack", "val", "x"],
+        "near_copies": ["refuse", "x"],
+        "leaked_samples": ["drop", "x"],
+    },
     "torch.nn.Conv2d": {},
 }
 
@@ -135,6 +140,7 @@ DATA = {
     "val_fraction": [*SHARES, "0.999", "0.2"],
     "stack_fraction": [*SHARES, "0.2"],
     "split_seed": ["1", "-1", "4294967296", "x"],
+    "split_version": ["1", "2", "0", "3", "x", "null"],
     "num_folds": ["2", "3", "1", "0", "999", "x", "null"],
     "fold": ["0", "1", "-1", "5"],
     "leave_out_source": ["a", "x", "", "null"],
