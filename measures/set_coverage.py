@@ -10,7 +10,7 @@ from scipy.special import betaincinv
 from torch import Tensor
 
 from measures.conformal import Calibration, NoSetsError, SetOptions, set_rule
-from measures.intervals import MIN_UNITS, rate_interval, standard_error, t_quantile
+from measures.intervals import MIN_UNITS, numbered, rate_interval, standard_error, t_quantile
 
 
 def set_report(
@@ -47,7 +47,7 @@ def set_report(
         return {"missing": str(reason)}
     assert calibration is not None
     labels, sources = labels.cpu(), None if sources is None else sources.cpu()
-    unit = None if groups is None else np.unique(groups.cpu().numpy(), return_inverse=True)[1]
+    unit = None if groups is None else numbered(groups.cpu())
     inside = rule.sets(logits, sources)
     held, size = inside.gather(1, labels[:, None])[:, 0].numpy(), inside.sum(1).numpy()
     true = labels.numpy()
@@ -177,7 +177,9 @@ def spoken(report: dict[str, Any]) -> str:
         f"{size['largest']} at most"
     )
     if report["first_right"] > report["coverage"] and not report["empty"]:
-        sentence += f"; no fewer, because the most probable class alone is right in {report['first_right']:.1%}"
+        sentence += (
+            f"; a set holds one class at least, and the most probable one alone is right in {report['first_right']:.1%}"
+        )
     return sentence
 
 

@@ -6,8 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ensembling.solver.many import ABSENT, ManyClasses, minimise_many
 from ensembling.solver.many import TOLERANCE as MANY_TOLERANCE
-from ensembling.solver.many import ManyClasses, minimise_many
 from ensembling.solver.minimise import LARGEST_HESSIAN, Minimum, by_factors, diagonal_bound, factorise, minimise
 from ensembling.solver.objective import Known, Objective, Whitened, class_sums
 
@@ -21,8 +21,6 @@ EASY = 2
 CHEAP, NEWTON_REFRESH = 1e8, 3
 # samples from which single precision saves time
 LARGE = 5000
-# bias of a class without a sample
-ABSENT = -30.0
 
 
 @dataclass(eq=False)

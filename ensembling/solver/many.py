@@ -26,7 +26,7 @@ MOST_PRODUCTS, BACKTRACKS = 100, 30
 BLOCK = 2**22
 # least curvature of a parameter: a class without a sample has none
 FLAT = 1e-10
-# logarithm of the share of a class without a sample
+# bias of a class without a sample: the logarithm of next to no probability
 ABSENT = -30.0
 # rounding error of a mean cross-entropy
 NOISE = 1e-7

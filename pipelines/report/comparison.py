@@ -1,4 +1,4 @@
-"""Metrics of runs that were tested on the same samples, with bootstrap intervals."""
+"""Metrics of runs that were tested on the same samples, with intervals."""
 
 import hashlib
 import re

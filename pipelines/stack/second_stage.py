@@ -110,18 +110,7 @@ def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: Wr
     heads = fit_heads(plan, meta, test, console, notes)
     stack = Stack(plan, run, config, data, members, meta, test, heads, leakage, speed, notes)
     if plan.negative_control:
-        control = negative_control(
-            {name: head for name, head in plan.named_heads().items() if name in heads},
-            meta,
-            test,
-            stack.held_out,
-            stack.tested,
-            stack.temperatures,
-            partial(fit_one, plan),
-            plan.smallest_gain,
-            plan.seed,
-        )
-        stack = replace(stack, control=control)
+        stack = with_control(stack)
     looks = stack.write(time.monotonic() - start, source.device)
     drawn = draw_stack(stack)
     # tables are made for a screen; a file has no width
@@ -137,6 +126,27 @@ def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: Wr
     command = f"python train.py predict --ckpt_path {run.stack}{class_paths.suffix()}"
     console.print(f"next:  {command}", soft_wrap=True, highlight=False)
     return 0
+
+
+def with_control(stack: Stack) -> Stack:
+    """Add a negative control; one whose fit fails is a note, as a head of the plan's is.
+
+    Args:
+        stack: with its heads fitted; a note is appended to its own
+    """
+    plan, heads = stack.plan, {name: fitted.head for name, fitted in stack.heads.items()}
+    seen = (stack.meta, stack.test, stack.held_out, stack.tested, stack.temperatures)
+    try:
+        control = negative_control(heads, *seen, partial(fit_one, plan), plan.smallest_gain, plan.seed)
+    except Exception as error:
+        stack.notes.append(f"the negative control is left out, because a fit failed: {reason_of(error)}")
+        return stack
+    return replace(stack, control=control)
+
+
+def reason_of(error: Exception) -> str:
+    """Say why a fit failed, also where the error has no text."""
+    return str(error).strip() or type(error).__name__
 
 
 def check_configs(members: Sequence[TrainedMember]) -> None:
@@ -195,8 +205,7 @@ def fit_heads(
             # the mean is what all else is compared with, and fails on broken logits only
             if isinstance(head, MeanHead):
                 raise
-            reason = str(error).strip() or type(error).__name__
-            notes.append(f"head {name} is left out, because its fit failed: {reason}")
+            notes.append(f"head {name} is left out, because its fit failed: {reason_of(error)}")
             console.print(f"[red]head {name}: failed[/], see the notes", highlight=False)
             continue
         notes.extend(f"head {name}: {note}" for note in fitted[name].notes)

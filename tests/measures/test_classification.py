@@ -4,16 +4,11 @@ import torch
 from sklearn import metrics as reference
 
 from measures.classification import auroc, classification_metrics, metrics_by_source, pairwise_source_auroc
+from tests.helpers.scores import scored
 
 
-def predictions(size=400, num_classes=6, seed=0, absent=()):
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, num_classes, (size,), generator=generator)
-    for label in absent:
-        labels[labels == label] = (label + 1) % num_classes
-    logits = torch.randn(size, num_classes, generator=generator) * 2
-    logits[torch.arange(size), labels] += 1.5
-    return logits, labels
+def predictions(**options):
+    return scored(400, 6, **options)
 
 
 @pytest.mark.parametrize("absent", [(), (2,), (0, 5)])

@@ -63,8 +63,10 @@ def test_calibration_range__is_what_calibrations_lead_to():
 
 def test_spoken__one_line():
     assert spoken(report()).startswith("90 % sets (raps), calibrated on 500 val samples, hold the true class of ")
-    assert "no fewer, because the most probable class alone is right" in spoken(report(options=SetOptions(0.3)))
-    assert "no fewer" not in spoken(report(options=SetOptions(0.3, empty=True)))
+    assert "a set holds one class at least, and the most probable one alone is right in" in spoken(
+        report(options=SetOptions(0.3))
+    )
+    assert "at least" not in spoken(report(options=SetOptions(0.3, empty=True)))
     none = set_report(None, SetOptions(), *draw(10), names())
     assert none.keys() == {"missing"}
     assert spoken(none).startswith("no prediction sets: the checkpoint holds no held-out scores")

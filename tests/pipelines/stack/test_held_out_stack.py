@@ -240,6 +240,19 @@ def test_negative_control__is_told_and_never_kept(holdout, tmp_path):
     assert f"N{control['sentence'][1:]}" in page
 
 
+def test_negative_control__that_fails_is_a_note(holdout, monkeypatch):
+    root, folder, options = holdout
+
+    def fails(*args):
+        raise ValueError("logistic regression did not converge")
+
+    monkeypatch.setattr("pipelines.stack.second_stage.negative_control", fails)
+    _, result = stacked(make(root, options=options, negative_control=True, stack_name="uncontrolled"), folder)
+    assert "negative_control" not in result["stack"]
+    note = "the negative control is left out, because a fit failed: logistic regression did not converge"
+    assert note in result["stack"]["notes"]
+
+
 def test_a_head_that_fails__is_a_note_and_the_others_stand(holdout):
     root, folder, options = holdout
     heads = [LogisticHead(C=1.0, max_iterations=1), LogisticHead(C=1.0)]
