@@ -70,7 +70,7 @@ def _fit(
 ) -> tuple[Tensor, Tensor, float, Tensor]:
     # each fold's samples side by side: the others are then two slices, and need no copy
     order = torch.sort(folds, stable=True).indices
-    problem = Problem.of(features.detach().cpu()[order], labels.cpu()[order], num_classes)
+    problem = Problem.of(features, labels, num_classes, order)
     slices = _slices(folds)
     if problem.many:
         solution, chosen, scores = fit_many_cv(problem, grid, slices, max_iterations, notes)

@@ -9,8 +9,8 @@ from torch import Tensor
 from ensembling.solver.fit import Problem, not_converged
 from ensembling.solver.many import TOLERANCE, minimise_many
 
-# nats by which a fold's solution may be above the lowest: the held-out NLL of a fold is far less certain
-CV_TOLERANCE = 1e-5
+# nats by which a fold's solution may be above the lowest, and a single fold's: a held-out NLL is far less certain
+CV_TOLERANCE, SINGLE_TOLERANCE = 1e-5, 1e-4
 # samples x features x classes beyond which a single fold is held out: all folds would take minutes
 ALL_FOLDS = 5e8
 
@@ -37,10 +37,11 @@ def fit_many_cv(
     Raises:
         ValueError: no fit converged
     """
+    tolerance = CV_TOLERANCE
     if len(problem.classes) < 2:
         slices = []
     elif len(slices) > 1 and problem.whitened.x.numel() * len(problem.classes) > ALL_FOLDS:
-        slices = slices[:1]
+        slices, tolerance = slices[:1], SINGLE_TOLERANCE
         notes.append(
             f"C was chosen on one held-out fold, not on all: {len(problem.labels):,} samples of "
             f"{len(problem.classes):,} classes are many"
@@ -49,7 +50,7 @@ def fit_many_cv(
     solutions: list[Tensor | None] = [None] * len(slices)
     starts: list[Tensor | None] = []
     for number, C in enumerate(grid):
-        tried = _held_out(problem, C, slices, solutions, max_iterations)
+        tried = _held_out(problem, C, slices, solutions, tolerance, max_iterations)
         if tried is None:
             # a weaker penalty is harder still
             notes.append(f"C = {C:.4g} and above left out: {not_converged(max_iterations)}")
@@ -73,7 +74,12 @@ def fit_many_cv(
 
 
 def _held_out(
-    problem: Problem, C: float, slices: Sequence[slice], starts: Sequence[Tensor | None], max_iterations: int
+    problem: Problem,
+    C: float,
+    slices: Sequence[slice],
+    starts: Sequence[Tensor | None],
+    tolerance: float,
+    max_iterations: int,
 ) -> tuple[list[Tensor | None], float] | None:
     """Solve without each fold; return the solutions and the mean held-out NLL, or None where one did not converge."""
     solutions: list[Tensor | None] = []
@@ -82,7 +88,7 @@ def _held_out(
         count = len(problem.labels) - (held.stop - held.start)
         objective = problem.many_classes(problem.ridge([C], count)[0], held)
         first = objective.start() if start is None else start
-        solution, converged = minimise_many(objective, first, CV_TOLERANCE, max_iterations)
+        solution, converged = minimise_many(objective, first, tolerance, max_iterations)
         if not converged:
             return None
         solutions.append(solution)

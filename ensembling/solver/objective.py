@@ -61,8 +61,11 @@ class Whitened:
         return cls(x, penalty, mean, basis)
 
     @classmethod
-    def in_single(cls, features: Tensor) -> "Whitened":
-        """Rotate and scale features `(sample, feature)` in single precision, without a copy in double."""
+    def in_single(cls, features: Tensor, order: Tensor) -> "Whitened":
+        """Rotate and scale features `(sample, feature)`, samples in such an order, in single precision.
+
+        They may fill much of the memory, so nothing else of their size is made.
+        """
         count, wide = features.shape
         mean = features.mean(0, dtype=torch.float64)
         rows = max(BLOCK // wide, 64)
@@ -77,7 +80,7 @@ class Whitened:
         basis = axes.double() / variance.sqrt()
         x = torch.zeros(count, wide + 1 + -(wide + 1) % LANES)
         for block in blocks:
-            x[block, :wide] = ((features[block].double() - mean) @ basis).float()
+            x[block, :wide] = ((features[order[block]].double() - mean) @ basis).float()
         x[:, wide] = 1
         return cls(x, torch.cat([1 / variance, torch.zeros(1, dtype=torch.float64)]), mean, basis)
 
