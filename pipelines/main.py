@@ -104,7 +104,7 @@ def run(args: list[str]) -> int:
     if command == "stack":
         from pipelines.stack.command import main as stack
 
-        return stack(options, write_page)
+        return stack(options, make_page)
     if command in COMMANDS:
         return int(import_module(COMMANDS[command]).main(options))
     from engine.process_group import end_process_group
@@ -119,8 +119,8 @@ def run(args: list[str]) -> int:
     return 0
 
 
-def write_page(runs: "Path", out: "Path") -> "Path":
-    """Write the page of a report; commands do not import each other, so a stack is given this.
+def make_page(runs: "Path", out: "Path") -> "Path":
+    """Write the page of a report. Commands do not import each other, so a stack is given this.
 
     Args:
         runs: folder of the runs
