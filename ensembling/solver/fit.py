@@ -48,15 +48,15 @@ class Problem:
 
     @classmethod
     def of(cls, features: Tensor, labels: Tensor, num_classes: int, order: Tensor | None = None) -> "Problem":
-        """Rotate and scale features `(sample, feature)`, samples in such an order; number the classes anew."""
-        order = torch.arange(len(labels)) if order is None else order
-        x, y = features.detach().cpu(), labels.cpu()[order]
+        """Rotate and scale features `(sample, feature)`, samples in an order if one is given; number classes anew."""
+        x, y = features.detach().cpu(), labels.cpu()
+        y = y if order is None else y[order]
         if not x.isfinite().all():
             raise ValueError("features of a logistic regression must be finite numbers")
         present = torch.bincount(y, minlength=num_classes) > 0
         classes = present.nonzero().flatten()
         many = is_many(len(classes), x.shape[1])
-        whitened = Whitened.in_single(x, order) if many else Whitened.of(x.double()[order])
+        whitened = Whitened.in_single(x, order) if many else Whitened.of((x if order is None else x[order]).double())
         # numbered anew, without those that have no sample
         return cls(whitened, (present.cumsum(0) - 1)[y], classes, num_classes, many)
 

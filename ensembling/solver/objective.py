@@ -61,8 +61,8 @@ class Whitened:
         return cls(x, penalty, mean, basis)
 
     @classmethod
-    def in_single(cls, features: Tensor, order: Tensor) -> "Whitened":
-        """Rotate and scale features `(sample, feature)`, samples in such an order, in single precision.
+    def in_single(cls, features: Tensor, order: Tensor | None) -> "Whitened":
+        """Rotate and scale features `(sample, feature)`, samples in an order if one is given, in single precision.
 
         They may fill much of the memory, so nothing else of their size is made.
         """
@@ -80,7 +80,8 @@ class Whitened:
         basis = axes.double() / variance.sqrt()
         x = torch.zeros(count, wide + 1 + -(wide + 1) % LANES)
         for block in blocks:
-            x[block, :wide] = ((features[order[block]].double() - mean) @ basis).float()
+            part = features[block if order is None else order[block]]
+            x[block, :wide] = ((part.double() - mean) @ basis).float()
         x[:, wide] = 1
         return cls(x, torch.cat([1 / variance, torch.zeros(1, dtype=torch.float64)]), mean, basis)
 
