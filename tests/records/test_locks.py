@@ -65,8 +65,7 @@ def test_alone__a_killed_process_frees_it_though_its_workers_live_on(tmp_path):
     code = (
         "import os, time; from pathlib import Path; from records.locks import alone\n"
         f"with alone(Path({str(path)!r}), 'run a', 'trained', 'or stop it'):\n"
-        "    child = os.fork()\n"
-        "    if child: print(child, flush=True)\n"
+        "    if not os.fork(): print(os.getpid(), flush=True)\n"
         "    time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
