@@ -27,6 +27,7 @@ class Dataset:
         notes: lines on what is in the files
         values: least and most of all pixels, as they are served; None for arrays
         value_range: the values of a pixel in image files that became 0 and 255, or full; None for arrays
+        group_names: the name of each group that has one, by its number in `Samples.groups`
     """
 
     train: Samples
@@ -39,6 +40,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     values: tuple[int, int] | None = None
     value_range: str | None = None
+    group_names: Mapping[int, str] = field(default_factory=dict)
 
 
 def array_dataset(

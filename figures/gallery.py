@@ -7,12 +7,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from common.printable import printable
 from figures.style import NEUTRAL, RIGHT, WRONG, new_figure, shortened, show_image
 
 Image = NDArray[np.uint8]
 COLUMNS = 8
 # above this number of classes, only the most probable are drawn
 SHOWN_CLASSES = 10
+# letters of a file's name that have room below its image
+FILE_LIMIT = 32
 
 
 def gallery(
@@ -20,6 +23,7 @@ def gallery(
     titles: Sequence[str],
     title: str = "",
     overlays: Sequence[NDArray[np.floating]] | None = None,
+    names: Sequence[str] = (),
 ) -> Figure:
     """Draw images in rows, each below its title.
 
@@ -27,29 +31,49 @@ def gallery(
         images: each uint8, shape `(height, width, channel)`, grey or RGB, of any size
         titles: of each image, of one to three short lines
         title: above them all
-        overlays: of each image what to lay over it, in [0, 1], shape `(height, width)`
+        overlays: of each image what to lay over a copy of it below, in [0, 1], shape `(height, width)`
+        names: of each image's file, to write below it; none writes nothing
 
     Returns:
-        a figure with eight images a row
+        a figure with eight images a row; with overlays each row of images stands above one of overlays
     """
     columns = min(COLUMNS, max(4, len(images)))
     rows = -(-max(1, len(images)) // columns)
+    layers = 1 if overlays is None else 2
     lines = max((text.count("\n") + 1 for text in titles), default=1)
-    figure, grid = new_figure(1.6 * columns, (1.55 + 0.16 * lines) * rows + 0.5, rows, columns)
+    height = 1.55 * layers + 0.16 * lines + (0.12 if names else 0)
+    figure, grid = new_figure(1.6 * columns, height * rows + 0.5, layers * rows, columns)
     for axes in grid.flat:
         axes.set_axis_off()
     if not images:
         grid[0, 0].text(0, 0.5, "none", va="center")
-    for number, (axes, image, text) in enumerate(zip(grid.flat, images, titles, strict=False)):
-        show_image(axes, image)
+    for number, (image, text) in enumerate(zip(images, titles, strict=True)):
+        row, column = divmod(number, columns)
+        places = grid[layers * row : layers * (row + 1), column]
+        for axes in places:
+            show_image(axes, image)
+        places[0].set_title(text, fontsize=7, parse_math=False)
         if overlays is not None:
-            height, width = image.shape[:2]
-            extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+            side = image.shape[:2]
+            extent = (-0.5, side[1] - 0.5, side[0] - 0.5, -0.5)
             options: dict[str, Any] = {"cmap": "inferno", "vmin": 0, "vmax": 1, "interpolation": "bilinear"}
-            axes.imshow(overlays[number], alpha=0.5, extent=extent, **options)
-        axes.set_title(text, fontsize=7, parse_math=False)
+            places[-1].imshow(overlays[number], alpha=0.5, extent=extent, **options)
+        if names:
+            below = {"transform": places[-1].transAxes, "ha": "center", "va": "top", "fontsize": 5.5}
+            places[-1].text(0.5, -0.02, end_of(names[number]), parse_math=False, **below)
     figure.suptitle(title, fontsize="medium", parse_math=False)
     return figure
+
+
+def end_of(name: str, limit: int = FILE_LIMIT) -> str:
+    """Return the end of a file's name, which tells more of it than the folders at its start.
+
+    Example:
+        >>> end_of("photos/2024/north/0001.png", 12)
+        '…th/0001.png'
+    """
+    name = printable(name)
+    return name if len(name) <= limit else f"…{name[1 - limit :]}"
 
 
 def captions(labels: NDArray, probabilities: NDArray, class_names: Sequence[str], limit: int = 15) -> list[str]:
@@ -74,7 +98,13 @@ def captions(labels: NDArray, probabilities: NDArray, class_names: Sequence[str]
     return texts
 
 
-def prediction(image: Image, probabilities: NDArray, class_names: Sequence[str], label: int | None = None) -> Figure:
+def prediction(
+    image: Image,
+    probabilities: NDArray,
+    class_names: Sequence[str],
+    label: int | None = None,
+    name: str = "",
+) -> Figure:
     """Draw one image beside the probabilities of its classes.
 
     Args:
@@ -82,6 +112,7 @@ def prediction(image: Image, probabilities: NDArray, class_names: Sequence[str],
         probabilities: shape `(class,)`
         class_names: the name of each class
         label: the true class, if it is known
+        name: of the image's file, to write below it
 
     Returns:
         a figure with two axes: the image, and one bar a class, the most probable first (of more than 10 classes, 10)
@@ -93,6 +124,9 @@ def prediction(image: Image, probabilities: NDArray, class_names: Sequence[str],
     figure = Figure(figsize=(8, max(3.2, 1 + 0.3 * len(order))), layout="constrained")
     picture, bars = figure.subplots(1, 2, width_ratios=[1, 1.6])
     show_image(picture, image)
+    if name:
+        place = {"transform": picture.transAxes, "ha": "center", "va": "top", "fontsize": "x-small"}
+        picture.text(0.5, -0.02, end_of(name), parse_math=False, **place)
     predicted = int(order[0])
     colors = [RIGHT if n == label else WRONG if n == predicted and label is not None else NEUTRAL for n in order]
     hatches = ["" if n == label or label is None else "///" if n == predicted else "" for n in order]

@@ -1,5 +1,6 @@
 """Classifier: what every model has, whether it is trained or not: the data it knows, and what its checkpoint says."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import fields
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from common.ranges import check_ranges
 from datamodules.base import ImageDataModule
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch
+from datamodules.prediction_table import PredictionTable
 from datamodules.provenance import Provenance
 from ensembling.leakage import Leakage
 from lightning_modules.evaluated import EvaluatedModule
@@ -143,6 +145,22 @@ class Classifier(EvaluatedModule):
             bool, shape `(sample,)`
         """
         return None
+
+    def prediction_table(self, data: ImageDataModule, split: str, sets: Sequence[str] | None = None) -> PredictionTable:
+        """Return what was predicted last, as a table.
+
+        Args:
+            data: that was predicted on
+            split: of the data
+            sets: the text of each prediction set, in the order of the predictions
+        """
+        samples, rows = data.served(split), self.predictions
+        accepted = self.accepted(rows["logits"])
+        table = PredictionTable(
+            samples, rows["id"], rows["logits"], self.info.class_names, accepted=accepted, sets=sets
+        )
+        # a data set that names nothing of the samples need not be there
+        return table if samples.sources is None and samples.groups is None else table.of(data.dataset)
 
     @property
     def rejection_notes(self) -> list[str]:

@@ -113,6 +113,11 @@ class RunDir:
         return self.folder / "predictions.safetensors"
 
     @property
+    def tables(self) -> tuple[Path, ...]:
+        """The predictions on the test and validation splits as tables."""
+        return tables_of(self.predictions)
+
+    @property
     def logits(self) -> Path:
         """Members' logits that a stack's heads were fitted and tested on."""
         return self.folder / "logits.safetensors"
@@ -156,6 +161,21 @@ class RunDir:
     def predicted(self) -> Path:
         """Table that `predict` writes."""
         return self.folder / "predicted.csv"
+
+
+def table_of(predictions: Path, split: str) -> Path:
+    """Return the table beside a predictions.safetensors that holds those on a split.
+
+    Example:
+        >>> table_of(Path("run/predictions.safetensors"), "test").name
+        'predictions.csv'
+    """
+    return predictions.with_name("predictions.csv" if split == "test" else f"predictions_{split}.csv")
+
+
+def tables_of(predictions: Path) -> tuple[Path, ...]:
+    """Return the tables that may lie beside a predictions.safetensors."""
+    return table_of(predictions, "test"), table_of(predictions, "val")
 
 
 def snake_case(name: str) -> str:

@@ -78,10 +78,14 @@ class Evaluated:
         """Return the path of a file beside the figures, whose name begins with that of the split."""
         return self.files.path(self.trainer, f"{self.split}_{name}")
 
+    def samples(self, rows: NDArray[np.integer]) -> Samples:
+        """Return some of the samples, with their names and images."""
+        data: ImageDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        return find_samples(data, self.split, self.ids[torch.as_tensor(rows, dtype=torch.int64)])
+
     def images(self, rows: NDArray[np.integer]) -> Tensor:
         """Return the images of some samples, uint8, shape `(row, channel, height, width)`."""
-        data: ImageDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
-        samples = find_samples(data, self.split, self.ids[torch.as_tensor(rows, dtype=torch.int64)])
+        samples = self.samples(rows)
         return samples.source.gather(samples.rows)
 
 

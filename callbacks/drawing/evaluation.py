@@ -5,7 +5,7 @@ the help text of its option.
 """
 
 from callbacks.drawing.base import Drawn, Evaluated
-from callbacks.recorder import tested_sets, with_groups
+from callbacks.evaluation_facts import tested_sets, with_groups
 from measures.set_coverage import spoken
 from records.whole_file import write_whole
 

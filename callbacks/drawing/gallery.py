@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from callbacks.drawing.base import Drawn, Evaluated, EvaluationDrawing, as_pictures
@@ -30,8 +31,8 @@ class Gallery(EvaluationDrawing):
 
         labels, probabilities, names = evaluated.labels, evaluated.probabilities, evaluated.class_names
         mistakes, hits = telling(evaluated, self.count)
-        # the same samples each time
-        rng = np.random.default_rng(0)
+        # the same samples each time, for a seed
+        rng = np.random.default_rng(torch.initial_seed())
         wrong = np.flatnonzero(evaluated.predicted != labels)
         some = np.sort(rng.permutation(wrong)[: self.count])
         kinds = {
@@ -44,10 +45,12 @@ class Gallery(EvaluationDrawing):
             if name == "unsure_hits":
                 title = f"{evaluated.title}, {kind}"
             pictures = as_pictures(evaluated.images(rows)) if len(rows) else []
-            yield name, gallery(pictures, captions(labels[rows], probabilities[rows], names), title)
+            files = evaluated.samples(rows).sample_names()
+            yield name, gallery(pictures, captions(labels[rows], probabilities[rows], names), title, names=files)
         row = int(rng.integers(len(labels)))
         (picture,) = as_pictures(evaluated.images(np.array([row])))
-        yield "random_sample", prediction(picture, probabilities[row], names, int(labels[row]))
+        (file,) = evaluated.samples(np.array([row])).sample_names()
+        yield "random_sample", prediction(picture, probabilities[row], names, int(labels[row]), file)
 
 
 def telling(evaluated: Evaluated, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

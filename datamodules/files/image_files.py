@@ -59,6 +59,7 @@ class Listing:
         ids: id of each sample, where that is known already, int64, shape `(sample,)`
         left_out: files and folders that lie among the images: how often what was left out
         group_forms: as `groups`, whatever the case of the names; None where that is the same
+        group_names: the name of each group, by its number
     """
 
     root: Path
@@ -72,6 +73,7 @@ class Listing:
     ids: Tensor | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     group_forms: Tensor | None = None
+    group_names: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ class ImageFiles(ImageDataModule):
             (*self._range_lines(), *read.notes),
             read.values,
             ranges.as_text(chosen),
+            listing.group_names,
         )
 
     def load_predict(self) -> Samples | None:

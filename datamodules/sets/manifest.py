@@ -85,8 +85,9 @@ class Manifest(ImageFiles):
         if sources is not None:
             found = {name: int((sources == number).sum()) for number, name in enumerate(source_names)}
             tell_alike(str(path), "sources", found, way_out, self.alike_names)
-        groups, forms = find_groups(table.get("group"), path)
-        return Listing(root, names, labels, class_names, splits, sources, source_names, groups, ids, group_forms=forms)
+        groups, forms, group_names = find_groups(table.get("group"), path)
+        origins = (sources, source_names, groups, ids)
+        return Listing(root, names, labels, class_names, splits, *origins, group_forms=forms, group_names=group_names)
 
 
 def find_classes(
@@ -183,7 +184,7 @@ def find_sources(values: Sequence[str] | None, path: Path) -> tuple[Tensor | Non
     return torch.from_numpy(np.fromiter((number[value] for value in values), np.int64, len(values))), tuple(every)
 
 
-def find_groups(values: Sequence[str] | None, path: Path) -> tuple[Tensor | None, Tensor | None]:
+def find_groups(values: Sequence[str] | None, path: Path) -> tuple[Tensor | None, Tensor | None, dict[int, str]]:
     """Turn the groups of a manifest into numbers; each row without one is a group of its own.
 
     Args:
@@ -191,11 +192,11 @@ def find_groups(values: Sequence[str] | None, path: Path) -> tuple[Tensor | None
         path: of the manifest
 
     Returns:
-        int64, -1 for a row without a group, shape `(row,)`, None without a column; and likewise whatever the case and
-        spaces of the names, None where that is the same
+        int64, -1 for a row without a group, shape `(row,)`, None without a column; likewise whatever the case and
+        spaces of the names, None where that is the same; and the name of each group by its number
     """
     if values is None:
-        return None, None
+        return None, None, {}
     whole = _shortest_forms(values)
     names = {value: "" if is_missing(value) else whole.get(value, value) for value in set(values)}
     if missing := sum(not names[value] for value in values):
@@ -208,7 +209,9 @@ def find_groups(values: Sequence[str] | None, path: Path) -> tuple[Tensor | None
         )
     forms = {name: likeness(name) for name in set(names.values())}
     other = group_ids([forms[names[value]] for value in values]) if any(k != v for k, v in forms.items()) else None
-    return group_ids([names[value] for value in values]), other
+    every = [names[value] for value in values]
+    numbers = group_ids(every)
+    return numbers, other, {number: name for number, name in zip(numbers.tolist(), every, strict=True) if name}
 
 
 def sort_names(values: Sequence[str]) -> list[str]:

@@ -250,5 +250,5 @@ class ImageCLI(ParsedCLI):
         # the training data, which names the sources, need not be there for images without any
         names = self.datamodule.dataset.source_names if "source" in self.model.predictions else ()
         sets = PredictedSets.of(self.model, names)
-        path = write_predicted(self.run, self.datamodule.samples("predict"), self.model, sets.texts)
+        path = write_predicted(self.run, self.model.prediction_table(self.datamodule, "predict", sets.texts))
         print_predicted(Console(), path, self.model, [*self.datamodule.predict_notes, *sets.notes], sets.sentence)

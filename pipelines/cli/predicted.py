@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.markup import escape
 
-from datamodules.samples import Samples
+from datamodules.prediction_table import PredictionTable
 from lightning_modules import Classifier
 from measures.conformal import NoSetsError, set_rule
 from measures.set_coverage import named
 from pipelines.cli.after_run import print_history
-from records.csv_files import write_rows
 from records.result_files import keep_earlier
 from records.run_dir import RunDir
-from records.whole_file import write_whole
 
 # between the classes of a set
 BETWEEN = " | "
@@ -70,39 +68,15 @@ class PredictedSets:
         return cls(sentence, texts, notes)
 
 
-def write_predicted(run: RunDir, samples: Samples, model: Classifier, sets: Sequence[str] | None = None) -> str:
-    """Write one row a sample: its name, class, that class's probability, whether it is accepted, and its set.
-
-    Only a stack with thresholds rejects; without any there is no column for it. Nor is there one for sets that could
-    not be made.
+def write_predicted(run: RunDir, table: PredictionTable) -> str:
+    """Write the predictions, and keep those that are there under a number.
 
     Args:
         run: where to write
-        samples: the samples predicted on
-        model: holds the predictions
-        sets: as `PredictedSets.texts`
+        table: what to write
     """
-    names = dict(zip(samples.ids.tolist(), samples.sample_names(), strict=True))
-    confidence, label = model.predictions["logits"].double().softmax(1).max(1)
-    accepted = model.accepted(model.predictions["logits"])
-    more: dict[str, Sequence[str]] = {}
-    if accepted is not None:
-        more["accepted"] = ["yes" if yes else "no" for yes in accepted.tolist()]
-    if sets is not None:
-        more["set"] = sets
     keep_earlier(run.predicted)
-    with (
-        write_whole(run.predicted) as partial,
-        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        table: list[list[object]] = [["name", "class", "probability", *more]]
-        ids = model.predictions["id"].tolist()
-        rows = dict(zip(ids, zip(label.tolist(), confidence.tolist(), *more.values(), strict=True), strict=True))
-        # rows are in the order of the data; only a few of its batches may have been predicted
-        for sample in (sample for sample in names if sample in rows):
-            number, probability, *rest = rows[sample]
-            table.append([names[sample], model.info.class_names[number], f"{probability:.6f}", *rest])
-        write_rows(file, table)
+    table.write(run.predicted)
     return str(run.predicted)
 
 

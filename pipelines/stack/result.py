@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from common import class_paths
 from common.machine import device_name
 from datamodules import ImageDataModule
+from datamodules.prediction_table import PredictionTable
 from datamodules.provenance import Provenance, fingerprint
 from ensembling.heads.fitting import GreedyHead, Head, MeanHead
 from ensembling.heads.networks import WeightedMean
@@ -287,6 +288,14 @@ class Stack:
         """
         return predictions.scaled(self.temperatures)[self.chosen].float()
 
+    def table(self) -> PredictionTable:
+        """Return the kept model's predictions on the test samples as a table."""
+        logits, thresholds = self.delivered(self.tested), self.thresholds.get(self.chosen)
+        accepted = None if thresholds is None else thresholds.accepted(logits.double().softmax(1))
+        names = self.data.dataset.class_names
+        table = PredictionTable(self.data.samples("test"), self.test.ids, logits, names, accepted=accepted)
+        return table.of(self.data.dataset)
+
     def write(self, seconds: float, device: torch.device) -> Looks | None:
         """Write predictions, logits, result.json and checkpoint into the stack's folder, and the look into the ledger.
 
@@ -324,6 +333,7 @@ class Stack:
             for split, (part, logits) in rows.items()
         }
         write_predictions(run.predictions, predictions, told)
+        self.table().write(run.tables[0])
         write_tensors(
             run.logits,
             {
@@ -352,7 +362,7 @@ def put_earlier_aside(run: RunDir, result: dict[str, Any]) -> None:
     # what a damaged result said is unknown, so it counts as another one
     if (was_there and not earlier) or not _is_repeated(earlier, json.loads(json.dumps(result))):
         # the result last: by it the next command knows that there is something to put aside
-        for path in (run.predictions, run.logits, run.data, run.stack, run.result):
+        for path in (run.predictions, *run.tables, run.logits, run.data, run.stack, run.result):
             keep_earlier(path)
             path.unlink(missing_ok=True)
 

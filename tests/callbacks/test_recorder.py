@@ -1,3 +1,4 @@
+import csv
 import json
 from dataclasses import replace
 
@@ -113,6 +114,9 @@ def test_test__adds_to_the_result(tmp_path):
         after["test"]["accuracy"]
         == classification_metrics(predictions["test/logits"], predictions["test/label"])["accuracy"]
     )
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sum(row["right"] == "yes" for row in rows) == pytest.approx(after["test"]["accuracy"] * len(rows))
 
 
 def test_test__other_results_do_not_overwrite_earlier_ones(tmp_path):
@@ -123,6 +127,7 @@ def test_test__other_results_do_not_overwrite_earlier_ones(tmp_path):
     trainer(tmp_path, callbacks=[recorder(tmp_path)]).test(model, datamodule=data, verbose=False)
     assert json.loads((tmp_path / "result.1.json").read_text()) == first
     assert (tmp_path / "predictions.1.safetensors").is_file()
+    assert (tmp_path / "predictions.1.csv").read_bytes() != (tmp_path / "predictions.csv").read_bytes()
     assert read(tmp_path)["test"] != first["test"]
 
 

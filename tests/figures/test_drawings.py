@@ -126,11 +126,16 @@ def test_ranking__classes_without_a_curve_are_named():
 
 def test_gallery__images_of_unequal_sizes_and_colours():
     images = [np.full((5 + number, 9, 1 if number % 2 else 3), 7, dtype=np.uint8) for number in range(10)]
-    figure = gallery(images, [f"$ {number}" for number in range(10)], overlays=[np.ones((9, 9))] * 10)
+    titles, names = [f"$ {number}" for number in range(10)], [f"{'folder/' * 6}{number}.png" for number in range(10)]
+    figure = gallery(images, titles, overlays=[np.ones((9, 9))] * 10, names=names)
     drawn = [axes for axes in figure.axes if axes.images]
-    assert [axes.images[0].get_array().shape[:2] for axes in drawn] == [image.shape[:2] for image in images]
-    assert [axes.get_title() for axes in drawn] == [f"$ {number}" for number in range(10)]
-    assert [len(axes.images) for axes in drawn] == [2] * 10
+    # eight in a row, each row above that of its overlays
+    originals, overlaid = [*drawn[:8], *drawn[16:18]], [*drawn[8:16], *drawn[18:]]
+    for axes, layers in ((originals, 1), (overlaid, 2)):
+        assert [each.images[0].get_array().shape[:2] for each in axes] == [image.shape[:2] for image in images]
+        assert [len(each.images) for each in axes] == [layers] * 10
+    assert [axes.get_title() for axes in originals] == titles
+    assert [axes.texts[0].get_text()[-6:] for axes in overlaid] == [name[-6:] for name in names]
 
 
 def test_captions__say_the_true_class_of_mistakes_alone():

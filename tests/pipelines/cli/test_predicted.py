@@ -16,9 +16,9 @@ def test_write_predicted__names_classes_and_keeps_earlier_tables(tmp_path):
     data = Blobs()
     model = MLP(data_info=data.info, hidden=[8])
     trainer(tmp_path).predict(model, datamodule=data)
-    path = write_predicted(RunDir(tmp_path), data.samples("predict"), model)
+    path = write_predicted(RunDir(tmp_path), model.prediction_table(data, "predict"))
     lines = (tmp_path / "predicted.csv").read_text().splitlines()
-    _, label, probability = lines[1].split(",")
+    label, probability = lines[1].split(",")[1:3]
     samples = data.samples("predict")
     # rows are in the data's order
     assert [line.split(",")[0] for line in lines[1:]] == samples.sample_names()
@@ -28,7 +28,7 @@ def test_write_predicted__names_classes_and_keeps_earlier_tables(tmp_path):
     assert abs(float(probability) - float(first.max())) < 1e-6
     assert len(lines) == 32
     torch.nn.init.zeros_(model.head.weight)
-    write_predicted(RunDir(tmp_path), data.samples("predict"), model)
+    write_predicted(RunDir(tmp_path), model.prediction_table(data, "predict"))
     assert (tmp_path / "predicted.1.csv").read_text().splitlines() == lines
     assert path.endswith("predicted.csv")
 
@@ -39,7 +39,7 @@ def test_write_predicted__a_name_that_is_not_utf8(tmp_path):
     samples = replace(samples, names=[f"caf\udce9 {name}" for name in samples.names])
     model = MLP(data_info=data.info, hidden=[8])
     trainer(tmp_path).predict(model, datamodule=data)
-    write_predicted(RunDir(tmp_path), samples, model)
+    write_predicted(RunDir(tmp_path), replace(model.prediction_table(data, "predict"), samples=samples))
     assert (tmp_path / "predicted.csv").read_bytes().count(b"caf\xe9 ") == 31
 
 
@@ -51,7 +51,7 @@ def test_write_predicted__names_that_a_spreadsheet_would_run(tmp_path):
     info = replace(data.info, class_names=["=left", "-middle", "@right"])
     model = MLP(data_info=info, hidden=[8])
     trainer(tmp_path).predict(model, datamodule=data)
-    write_predicted(RunDir(tmp_path), samples, model)
+    write_predicted(RunDir(tmp_path), replace(model.prediction_table(data, "predict"), samples=samples))
     with (tmp_path / "predicted.csv").open(newline="") as file:
         cells = [cell for row in csv.reader(file) for cell in row]
     assert not [cell for cell in cells if cell.startswith(tuple("=+-@\t\r"))]
@@ -78,7 +78,7 @@ def test_predicted_sets__names_of_any_kind(tmp_path):
     model.set_options = SetOptions(0.9, penalty=0.0)
     sets = PredictedSets.of(model)
     assert sets.texts == ["=left | a\\|b", "a\\|b | back\\\\slash", "=left"]
-    write_predicted(RunDir(tmp_path), data.samples("predict").subset([0, 1, 2]), model, sets.texts)
+    write_predicted(RunDir(tmp_path), model.prediction_table(data, "predict", sets.texts))
     assert ",=left" not in (tmp_path / "predicted.csv").read_text()
     with (tmp_path / "predicted.csv").open(newline="") as file:
         assert [row[3] for row in read_rows(file)] == ["set", *sets.texts]

@@ -92,6 +92,12 @@ def test_checkpoint__gives_the_same_without_the_runs(oof, tmp_path):
     assert again["nll"] == pytest.approx(result["test"]["nll"], abs=1e-5)
     share = sum(row["accepted"] == "yes" for row in predicted) / len(predicted)
     rows = load_file(folder / "stack/predictions.safetensors")
+    with (folder / "stack/predictions.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert np.mean([row["right"] == "yes" for row in table]) == pytest.approx(result["test"]["accuracy"])
+    assert [(row["name"], row["class"], row["accepted"]) for row in table] == [
+        (row["name"], row["class"], row["accepted"]) for row in predicted
+    ]
     assert share == pytest.approx(float(model.accepted(rows["test/logits"]).float().mean()), abs=0.01)
     assert 0.2 < share < 0.8
     metrics = classification_metrics(rows["test/logits"], rows["test/label"])
@@ -188,7 +194,8 @@ def test_another_stack_in_the_folder__puts_the_earlier_one_aside(oof):
         # the second time all is as it was
         _, result = stacked(other, folder)
         kept = sorted(path.name for path in run.folder.glob("**/*.1.*"))
-        names = ("data.1.safetensors", "logits.1.safetensors", "predictions.1.safetensors", "result.1.json")
+        names = ["predictions.1.csv", "predictions.1.safetensors", "result.1.json"]
+        names = ["data.1.safetensors", "logits.1.safetensors", *names]
         assert kept == [*names, "stack.1.ckpt"]
         assert not [*run.folder.glob("**/*.2.*")]
     for path, content in first.items():
