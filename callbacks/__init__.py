@@ -5,8 +5,10 @@ from callbacks.drawing.options import FigureOptions
 from callbacks.drawing.table import figure_callbacks
 from callbacks.early_stopping import EarlyStopping
 from callbacks.ema import EMA
+from callbacks.epoch_lines import EpochLines
 from callbacks.hparams import HParamsMetrics
 from callbacks.last_checkpoint import LastCheckpoint
+from callbacks.layer_table import LayerTable
 from callbacks.loggers import ResumableCSVLogger
 from callbacks.progress import ProgressBar
 from callbacks.random_state import RandomState
@@ -17,9 +19,11 @@ from common.stopped import StoppedError
 __all__ = [
     "EMA",
     "EarlyStopping",
+    "EpochLines",
     "FigureOptions",
     "HParamsMetrics",
     "LastCheckpoint",
+    "LayerTable",
     "ProgressBar",
     "RandomState",
     "ResumableCSVLogger",

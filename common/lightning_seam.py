@@ -3,7 +3,9 @@
 The loops of `engine/`, which replace Lightning's own, use more of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,6 +13,7 @@ from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, WeightAveraging
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
+from lightning.pytorch.tuner import lr_finder
 from torch import nn
 
 
@@ -76,6 +79,17 @@ def after_epoch_is_logged(trainer: pl.Trainer, act: Callable[[], None]) -> None:
 def log_epochs_as_before(trainer: pl.Trainer) -> None:
     """Undo `after_epoch_is_logged`."""
     vars(trainer._logger_connector).pop("update_train_epoch_metrics", None)
+
+
+@contextmanager
+def no_rate_bar() -> Iterator[None]:
+    """Let Lightning's finder of a learning rate draw no bar."""
+    bar = lr_finder.tqdm
+    lr_finder.tqdm = partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        lr_finder.tqdm = bar
 
 
 class CheckpointConnector(_CheckpointConnector):

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
+from rich import get_console
+
 # what stands for a character that an encoding lacks; others are shown by their number
 PLAIN = {"…": "...", "→": "->", "←": "<-", "≥": ">=", "≤": "<=", "±": "+-", "’": "'", "‘": "'", "“": '"', "”": '"'}
 PLAIN |= dict.fromkeys("–—−", "-") | dict.fromkeys("•·★", "*") | dict.fromkeys("×✗", "x") | {"≈": "~", "✓": "ok"}
@@ -32,6 +34,12 @@ def plain(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error(HANDLER, plain)
+
+
+def draws() -> bool:
+    """Tell whether what is printed can be drawn anew: on a terminal or in a notebook, but not in a file or a pipe."""
+    console = get_console()
+    return console.is_terminal or console.is_jupyter
 
 
 class SteadyStream:

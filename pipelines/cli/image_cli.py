@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
-from callbacks import StoppedError
+from callbacks import ProgressBar, StoppedError
 from callbacks.drawing.options import with_figures
 from common import yaml_files
 from common.lightning_seam import use_checkpoint_connector
@@ -134,17 +134,15 @@ class ImageCLI(ParsedCLI):
         options: dict[str, Any] = {**vars(built.trainer), **kwargs}
         fits = self.subcommand == "fit"
         loggers = loggers_of(options["logger"], self.run.folder, fits)
-        callbacks = [
-            *recording(self.run, config, self.resolved, self.changed, fits),
-            *self._forced(options, bool(loggers)),
-            *as_list(options["callbacks"]),
-        ]
+        forced = self._forced(options, bool(loggers))
+        callbacks = [*forced, *as_list(options["callbacks"])]
         options |= {
             "default_root_dir": str(self.run.folder),
             "logger": loggers or False,
             "callbacks": with_figures(callbacks, built.figures, self.run.figures, self.run.folder),
-            # the forced, named one takes its place
+            # the forced, named ones take their places
             "enable_model_summary": False,
+            "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
         }
         with naming_options():
             trainer = pl.Trainer(**options)
@@ -157,9 +155,11 @@ class ImageCLI(ParsedCLI):
         return trainer
 
     def _forced(self, trainer: dict[str, Any], logged: bool) -> list[Callback]:
-        """Return the callbacks that every run has under a name, which later configs cannot replace by their lists."""
+        """Return the callbacks that every run has: those that record it, and those that options have a name for."""
         config, built = self.config[self.subcommand], self.config_init[self.subcommand]
-        forced = [built[key] for key in self.parser_of(self.subcommand).callback_keys]
+        recorded = recording(self.run, config, self.resolved, self.changed, self.subcommand == "fit")
+        # later configs cannot replace these by their lists
+        forced = [*recorded, *(built[key] for key in self.parser_of(self.subcommand).callback_keys)]
         fits, monitor = self.subcommand == "fit", config.best_checkpoint.monitor
         validates = not (fits and no_validation(config.trainer, self.model, self.datamodule))
         needed = kept(forced, trainer, monitor, logged, fits, validates)

@@ -7,9 +7,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import lightning.pytorch as pl
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichModelSummary
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 
-from callbacks import EMA, EarlyStopping, FigureOptions, LastCheckpoint, ProgressBar
+from callbacks import EMA, EarlyStopping, FigureOptions, LastCheckpoint, LayerTable, ProgressBar
 from common.class_paths import import_class
 from common.ranges import OptionError
 from measures.conformal import SetOptions
@@ -27,7 +27,7 @@ GROUPS: dict[str, type] = {
     "early_stopping": EarlyStopping,
     "lr_monitor": LearningRateMonitor,
     "progress_bar": ProgressBar,
-    "model_summary": RichModelSummary,
+    "model_summary": LayerTable,
 }
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichModelSummary
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 
-from callbacks import EMA, EarlyStopping, FigureOptions, LastCheckpoint, ProgressBar
+from callbacks import EMA, EarlyStopping, FigureOptions, LastCheckpoint, LayerTable, ProgressBar
 from common import class_paths, yaml_files
 from common.cli_seam import BaseCLI
 from common.jsonargparse_seam import reset_options_with_class, use_project_yaml
@@ -95,7 +95,7 @@ class ParsedCLI(BaseCLI):
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(LearningRateMonitor, "lr_monitor")
         parser.add_lightning_class_args(ProgressBar, "progress_bar")
-        parser.add_lightning_class_args(RichModelSummary, "model_summary")
+        parser.add_lightning_class_args(LayerTable, "model_summary")
         best = {"filename": "best", "monitor": "val/accuracy", "mode": "max", "enable_version_counter": False}
         parser.set_defaults(
             {f"best_checkpoint.{name}": value for name, value in best.items()} | {"model_summary.max_depth": 1}

@@ -4,19 +4,22 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichModelSummary
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from callbacks import (
     EMA,
     EarlyStopping,
+    EpochLines,
     HParamsMetrics,
+    LayerTable,
     ProgressBar,
     RandomState,
     ResumableCSVLogger,
     RunRecorder,
     Throughput,
 )
+from common.terminal import draws
 from pipelines.cli.callback_options import as_list
 from records.run_dir import RunDir
 from records.versions import git_commit, versions
@@ -65,7 +68,7 @@ def recording(
         run.result, run.predictions, resolved, facts, best.monitor, best.mode, run.data, changed, run.ledger
     )
     hparams = HParamsMetrics({name: resolved[name] for name in ("model", "data") if name in resolved})
-    return [recorder, RandomState(), hparams, *([Throughput()] if fits else [])]
+    return [recorder, RandomState(), hparams, *([Throughput(), EpochLines(best.monitor)] if fits else [])]
 
 
 def kept(
@@ -81,6 +84,7 @@ def kept(
         fits: whether the run is trained
         validates: whether it is validated in training; without that, the last epoch counts as the best
     """
+    shows = trainer["enable_progress_bar"] is not False
     saves = fits and trainer["enable_checkpointing"] is not False
 
     def is_needed(callback: Callback) -> bool:
@@ -94,8 +98,10 @@ def kept(
             case ModelCheckpoint():
                 return saves and (validates or callback.monitor != monitor)
             case ProgressBar():
-                return trainer["enable_progress_bar"] is not False
-            case RichModelSummary():
+                return shows and draws()
+            case EpochLines():
+                return shows and not draws()
+            case LayerTable():
                 return fits and trainer["enable_model_summary"] is not False
         return True
 

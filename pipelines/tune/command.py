@@ -171,21 +171,21 @@ class TuneCLI(ImageCLI):
         # compiling anew for each size would take longer than the searches
         eager = replace(current, torch_compile=False)
         if tune.batch_size:
-            largest = find_batch_size(bench, eager, tune.max_batch_size // processes)
+            largest = find_batch_size(bench, eager, tune.max_batch_size // processes, self._report)
             found.batch_size = largest * processes
             # the rate is found for the batch that the fragment names
             self.datamodule.batch_size = largest
             self.console.print(f"[bold]largest batch that fits:[/] {found.batch_size}{capped(found, tune)}")
         curve = None
         if tune.learning_rate:
-            curve = find_learning_rate(bench, eager, tune.lr_steps)
+            curve = find_learning_rate(bench, eager, tune.lr_steps, self._report)
             found.learning_rate = curve.suggestion()
             told = "none: the loss does not fall" if found.learning_rate is None else f"{found.learning_rate:.3g}"
             self.console.print(f"[bold]learning rate:[/] {told}", highlight=False)
         self._write(tune, found, curve, device_name(device))
 
-    def _report(self, candidate: Candidate) -> None:
-        self.console.print(f"training with {candidate}", style="dim", highlight=False)
+    def _report(self, line: str) -> None:
+        self.console.print(line, style="dim", highlight=False, soft_wrap=True)
 
     def _write(self, tune: TuneOptions, found: Findings, curve: RangeTest | None, device: str) -> None:
         config = self.config.fit

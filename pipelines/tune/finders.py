@@ -1,7 +1,9 @@
 """Lightning's finders of a learning rate and of the largest batch, made to fit."""
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +12,16 @@ import torch
 from lightning.pytorch.tuner import Tuner
 from torch.optim import Optimizer
 
+from common.lightning_seam import no_rate_bar
 from common.machine import free_memory, peak_memory
+from common.terminal import draws
+from common.words import duration
 from engine.quiet import quiet
 from lightning_modules import ImageClassifier
 from pipelines.tune.timing import Bench, Candidate
+
+# takes a line on how far a search is
+Report = Callable[[str], None]
 
 LOWEST_RATE, HIGHEST_RATE = 1e-6, 10.0
 # what Lightning smooths losses with
@@ -60,18 +68,40 @@ class RangeTest:
         return self.rates[int(np.gradient(smoothed)[: lowest + 1].argmin())]
 
 
-def find_learning_rate(bench: Bench, candidate: Candidate, steps: int) -> RangeTest:
+class StepLines:
+    """Say at each quarter of a search how far it is; the finder takes a Trainer's callbacks away.
+
+    Args:
+        report: called with a line
+        steps: of the whole search
+    """
+
+    def __init__(self, report: Report, steps: int) -> None:
+        self.report, self.steps, self.taken = report, steps, 0
+        self.began = time.monotonic()
+
+    def __call__(self, model: ImageClassifier, inputs: Any) -> None:
+        """Count a step that begins."""
+        if self.taken and self.taken % max(1, self.steps // 4) == 0:
+            left = (time.monotonic() - self.began) * (self.steps - self.taken) / self.taken
+            self.report(f"learning rate, step {self.taken} of {self.steps}: at most {duration(left)} left")
+        self.taken += 1
+
+
+def find_learning_rate(bench: Bench, candidate: Candidate, steps: int, report: Report = lambda line: None) -> RangeTest:
     """Train while the learning rate rises from 1e-6 to 10, until the loss diverges, by Lightning's finder.
 
     Args:
         bench: the model and its data
         candidate: how it is computed
         steps: optimizer steps
+        report: called with lines on how far it is
     """
     model = bench.copy(candidate)
     model.schedule = None
     keep_shares(model)
-    with quiet():
+    model.register_forward_pre_hook(StepLines(report, steps))
+    with quiet(), nullcontext() if draws() else no_rate_bar():
         finder = Tuner(bench.trainer(candidate)).lr_find(
             model,
             datamodule=bench.data,
@@ -133,10 +163,11 @@ class BatchLimit:
     Args:
         bench: whose batch size is doubled
         most: samples in a batch
+        report: called with a line on each size
     """
 
-    def __init__(self, bench: Bench, most: int) -> None:
-        self.bench, self.most = bench, most
+    def __init__(self, bench: Bench, most: int, report: Report = lambda line: None) -> None:
+        self.bench, self.most, self.report = bench, most, report
         self.tried, self.peak = 0, peak_memory(torch.device("cpu"))
 
     def __call__(self, model: ImageClassifier, inputs: Any) -> None:
@@ -149,20 +180,22 @@ class BatchLimit:
         needed, self.tried, self.peak = 2 * (peak - self.peak), size, peak
         if size > self.most or (model.device.type == "cpu" and needed > USABLE * free_memory()):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        self.report(f"trying batches of {size}")
 
 
-def find_batch_size(bench: Bench, candidate: Candidate, most: int) -> int:
+def find_batch_size(bench: Bench, candidate: Candidate, most: int, report: Report = lambda line: None) -> int:
     """Double the batch until it does not fit, by Lightning's finder; returns the largest that did.
 
     Args:
         bench: the model and its data, whose batch size is the first to be tried
         candidate: how it is computed
         most: never try more samples than this
+        report: called with a line on each size
     """
     data, model = bench.data, bench.copy(candidate)
     model.schedule = None
     given, most = data.batch_size, min(most, len(data.served("train")))
-    model.register_forward_pre_hook(BatchLimit(bench, most))
+    model.register_forward_pre_hook(BatchLimit(bench, most, report))
     try:
         with quiet():
             size = Tuner(bench.trainer(candidate)).scale_batch_size(

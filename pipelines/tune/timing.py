@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from common.words import duration
 from datamodules import ImageDataModule
 from engine.quiet import quiet
 from engine.training_loop import use_lean_loop
@@ -219,7 +220,7 @@ class Bench:
         rounds: int,
         seconds: float,
         loss_steps: int,
-        report: Callable[[Candidate], None] = lambda candidate: None,
+        report: Callable[[str], None] = lambda line: None,
     ) -> list[Measurement]:
         """Train each candidate for its losses, then time all in turns.
 
@@ -228,7 +229,7 @@ class Bench:
             rounds: turns of each
             seconds: of a turn of eager fp32, about; the others get as many steps
             loss_steps: steps whose losses are compared
-            report: called with what is run next
+            report: called with a line on what is done next
 
         Returns:
             a measurement a candidate, in their order
@@ -239,7 +240,7 @@ class Bench:
         measurements = [Measurement(candidate) for candidate in tried]
         steps = 1
         for m in measurements:
-            report(m.candidate)
+            report(f"training with {m.candidate}")
             watch = self._attempt(m, loss_steps, m is measurements[0])
             if watch is None:
                 continue
@@ -248,7 +249,10 @@ class Bench:
                 steps = max(2, min(500, round(seconds * loss_steps / watch.seconds)))
                 if not all(map(math.isfinite, m.losses)):
                     raise ValueError(f"training diverges within {loss_steps} steps at 32-true: lower the learning rate")
-        for _ in range(rounds):
+        began = time.monotonic()
+        for done in range(rounds):
+            left = (time.monotonic() - began) * (rounds - done) / max(1, done)
+            report(f"timing, round {done + 1} of {rounds}" + (f": {duration(left)} left" if done else ""))
             for m in measurements:
                 if m.error is None and (not m.rates or m.ratio(measurements[0]) > HOPELESS):
                     watch = self._attempt(m, steps, m is measurements[0])

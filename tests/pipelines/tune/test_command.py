@@ -121,7 +121,7 @@ def test_tune__refuses_a_checkpoint(tmp_path, capsys):
 def test_tune__one_process_gets_its_share_of_the_batch(tmp_path, half_wins, monkeypatch):
     sizes = []
 
-    def found(bench, candidate, most):
+    def found(bench, candidate, most, report):
         sizes.append((bench.data.batch_size, most))
         return 24
 

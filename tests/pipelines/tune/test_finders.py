@@ -58,7 +58,9 @@ def test_suggestion__none_if_the_loss_does_not_fall():
 def test_find_learning_rate__leaves_model_and_folder_as_they_were(tmp_path):
     searching = bench(tmp_path)
     before = {name: value.clone() for name, value in searching.model.state_dict().items()}
-    found = find_learning_rate(searching, REFERENCE, 40)
+    told = []
+    found = find_learning_rate(searching, REFERENCE, 40, told.append)
+    assert told[0].startswith("learning rate, step 10 of 40: at most ")
     assert found.rates[0] == pytest.approx(1e-6)
     assert found.rates == sorted(found.rates)
     # the first loss is that of a guess among three classes
@@ -91,7 +93,9 @@ def test_find_learning_rate__groups_keep_their_share(tmp_path):
 def test_find_batch_size__no_more_than_was_allowed_or_is_there(start, most, found, tmp_path):
     # 81 samples are trained on
     searching = bench(tmp_path, batch_size=start)
-    assert find_batch_size(searching, REFERENCE, most) == found
+    told = []
+    assert find_batch_size(searching, REFERENCE, most, told.append) == found
+    assert told[-1] == f"trying batches of {found}"
     assert searching.data.batch_size == start
     assert list(tmp_path.iterdir()) == []
 

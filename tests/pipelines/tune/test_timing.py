@@ -81,7 +81,9 @@ def test_measure__every_candidate_from_the_same_weights_and_batches(tmp_path):
     before = {name: value.clone() for name, value in measuring.model.state_dict().items()}
     order = []
     one, last, half = measuring.measure([REFERENCE, LAST, HALF], 2, 0.01, 6, order.append)
-    assert order == [REFERENCE, LAST, HALF]
+    assert order[:3] == [f"training with {candidate}" for candidate in (REFERENCE, LAST, HALF)]
+    assert order[3] == "timing, round 1 of 2"
+    assert order[4].startswith("timing, round 2 of 2: ")
     for m in (one, last, half):
         assert m.error is None
         assert len(m.losses) == 8
