@@ -89,11 +89,6 @@ def tested_sets(model: Classifier, data: ImageDataModule, rows: dict[str, Tensor
     return set_report(model.calibration, model.set_options, *columns, model.info.class_names, sources, groups)
 
 
-def by_source_names(split: str) -> tuple[str, str]:
-    """Name a split's entries of its sources and of their pairs."""
-    return f"{split}_by_source", f"{split}_source_pairs"
-
-
 def what_is_special(data: ImageDataModule) -> dict[str, Any]:
     """Name the data's sources, the files that were left out, and what was noticed in them, where there is any."""
     found = data.dataset

@@ -11,7 +11,6 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from callbacks.evaluation_facts import (
-    by_source_names,
     circumstances,
     evaluation,
     tested_sets,
@@ -26,15 +25,13 @@ from datamodules.data_record import DataRecord, changes, is_meant, refuse_change
 from datamodules.provenance import Provenance
 from ensembling.leakage import leakage_allowed
 from lightning_modules.classifier import Classifier
-from measures.classification import metrics_by_source, pairwise_source_auroc
+from measures.by_source import by_source_names, source_entries
 from records.damaged import DamagedFileError
 from records.ledger import add_look, model_key
 from records.recorded import sums_of
 from records.result_files import keep_earlier, or_put_aside, read_result, says_the_same, write_json, write_predictions
 from records.run_dir import table_of, tables_of
 
-# above this number of AUROCs, a table of classes by pairs of sources is too large to read
-PAIRS_LIMIT = 10_000
 # files of a finished fit that a reader compares with the result
 RECORDED = ("config.yaml", "metrics.csv")
 
@@ -265,11 +262,7 @@ class RunRecorder(Callback):
             if "source" in model.predictions:
                 logits, labels, sources = (model.predictions[name].cpu() for name in ("logits", "label", "source"))
                 names, class_names = data.dataset.source_names, model.info.class_names
-                by_source, in_pairs = by_source_names(evaluated)
-                entries[by_source] = metrics_by_source(logits, labels, sources, names)
-                if len(class_names) * len(names) ** 2 <= PAIRS_LIMIT:
-                    pairs = pairwise_source_auroc(logits, labels, sources, class_names, names)
-                    entries[in_pairs] = pairs
+                entries |= source_entries(evaluated, logits, labels, sources, class_names, names)
         write_json(self.result, {**facts, **entries})
 
     def _look(self, model: Classifier, evaluated: Mapping[str, Any]) -> dict[str, Any]:

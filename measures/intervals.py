@@ -15,6 +15,8 @@ from measures.influence import METRICS, Floats, Influence, check_logits, class_w
 LEVEL = 0.95
 # samples or groups that an interval must rest on
 MIN_UNITS = 6
+# below this number of them, a note says that intervals are too narrow
+FEW_UNITS = 20
 # differences below this come from rounding logits to single precision
 ROUNDING = 1e-6
 # samples of a group may by chance look less alike than those of different groups, but hardly more so than this: the
@@ -25,6 +27,19 @@ RATES = ("accuracy", "balanced_accuracy", "f1_macro")
 
 # value, low and high; None where undefined
 Interval = dict[str, float | None]
+
+
+def beyond_noise(units: int) -> str:
+    """Say how sure a claim is that an interval makes: of few samples, intervals are too narrow.
+
+    Args:
+        units: samples or groups behind it
+
+    Example:
+        >>> beyond_noise(200), beyond_noise(12)
+        ('beyond noise', 'as far as 12 samples or groups can tell')
+    """
+    return "beyond noise" if units >= FEW_UNITS else f"as far as {units} samples or groups can tell"
 
 
 @dataclass(frozen=True, eq=False)

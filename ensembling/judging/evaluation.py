@@ -138,7 +138,8 @@ def stack_report(
     )
     differences = _differences(test, scaled, delivered, uncalibrated, heads, best, temperatures)
     stays = keep or recommendation.model
-    against = notes_against(next(row for row in rows if row["name"] == stays), differences, chosen_on.units)
+    kept = next(row for row in rows if row["name"] == stays)
+    against = notes_against(kept, differences, chosen_on.units, delivered.units)
     return {
         "samples": len(test.labels),
         "held_out_samples": len(held_out.labels),

@@ -5,36 +5,36 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from measures.intervals import LEVEL, MIN_UNITS, Measured
+from measures.intervals import FEW_UNITS, LEVEL, MIN_UNITS, Measured, beyond_noise
 
 if TYPE_CHECKING:
     from ensembling.judging.predictions import Predictions
 
-# below this number of samples or groups, a note says that intervals are too narrow
-FEW_UNITS = 20
 
-
-def notes_against(kept: Mapping[str, Any], differences: Sequence[Mapping[str, Any]], units: int) -> list[str]:
+def notes_against(
+    kept: Mapping[str, Any], differences: Sequence[Mapping[str, Any]], units: int, tested: int
+) -> list[str]:
     """Say where test speaks against the model that is kept, and what its thresholds could not reach.
 
     Args:
         kept: its row of the report
         differences: the report's
         units: held-out samples or groups
+        tested: test samples or groups
     """
-    name, notes = kept["name"], []
+    name, notes, sure = kept["name"], list[str](), beyond_noise(min(units, tested))
     before, after = kept["held_out"]["accuracy"], kept["metrics"]["accuracy"]
     if None not in (before["low"], after["high"]) and after["high"] < min(before["low"], 1 - unseen_error(units)):
         notes.append(
             f"{name}, which is kept, has an accuracy of {before['value']:.4f} on the samples it was chosen by, and of "
-            f"{after['value']:.4f} on test, which is less beyond noise: at test the images, or the members' runs, are "
+            f"{after['value']:.4f} on test, which is less {sure}: at test the images, or the members' runs, are "
             "unlike those that its head, temperature and thresholds were fitted on"
         )
     for row in differences:
         change = row["accuracy"]
         if row["model"] == name and change["high"] is not None and change["high"] < 0:
             notes.append(
-                f"on test {name}, which is kept, is less accurate than {row['to']} beyond noise "
+                f"on test {name}, which is kept, is less accurate than {row['to']} {beyond_noise(tested)} "
                 f"({change['value']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}])"
             )
     return [*notes, *(f"{name}: {note}" for note in (kept["rejection"] or {"notes": []})["notes"])]

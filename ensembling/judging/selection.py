@@ -11,7 +11,7 @@ from torch import Tensor
 from ensembling.choices import SMALLEST_GAIN
 from ensembling.logits import mean_logits
 from measures.bootstrap import REPLICATES, gains_beyond_noise
-from measures.intervals import MIN_UNITS, Measured, measure, undefined
+from measures.intervals import MIN_UNITS, Measured, beyond_noise, measure, undefined
 
 # heads from simple to complex; a name may continue after these, such as "logistic on probabilities"
 SIMPLICITY = ("mean", "tuned_mean", "greedy", "logistic", "mlp")
@@ -207,8 +207,8 @@ def beaten_by(
     smallest_gain: float = SMALLEST_GAIN,
     replicates: int = REPLICATES,
     seed: int = 0,
-) -> list[str]:
-    """List the models that beat another one: in accuracy, or in likelihood without losing accuracy.
+) -> dict[str, list[str]]:
+    """Tell which models beat another one, and in what: in accuracy, or in likelihood without losing accuracy.
 
     A gain must be beyond noise, for all models and both metrics together at a level of 5 %, and large enough to matter.
 
@@ -219,9 +219,12 @@ def beaten_by(
         smallest_gain: what matters, of accuracy or in nats
         replicates: resamples of the bootstrap
         seed: of its draws
+
+    Returns:
+        by model that beats it, the metrics in which it gains
     """
     if not others or held_out.units < MIN_UNITS:
-        return []
+        return {}
     better = gains_beyond_noise(held_out, others, model, replicates, seed)
     points = held_out.points
 
@@ -233,7 +236,8 @@ def beaten_by(
         high = held_out.difference(other, model, "accuracy")["high"]
         return high is not None and high < 0
 
-    return [name for name in others if gains(name, "accuracy") or (gains(name, "nll") and not loses(name))]
+    found = {name: [metric for metric in COMPARED if gains(name, metric)] for name in others}
+    return {name: metrics for name, metrics in found.items() if metrics and ("accuracy" in metrics or not loses(name))}
 
 
 def recommend(
@@ -268,7 +272,7 @@ def recommend(
     """
     best = best_member(held_out, members)
     order = [best, *by_simplicity(heads)]
-    beaten: dict[str, list[str]] = {}
+    beaten: dict[str, dict[str, list[str]]] = {}
     for place, name in enumerate(order):
         beaten[name] = beaten_by(held_out, name, order[place + 1 :], smallest_gain, replicates, seed)
         if not beaten[name]:
@@ -280,7 +284,8 @@ def recommend(
     if "tuned_mean" in order and trained:
         helps = chosen in trained
         if not helps and not beaten_by(held_out, "tuned_mean", trained, smallest_gain, replicates, seed):
-            reasons.append("no head beats the tuned mean beyond noise, so the simpler model is recommended")
+            sure = beyond_noise(held_out.units)
+            reasons.append(f"no head beats the tuned mean {sure}, so the simpler model is recommended")
     reasons += _price(chosen, best, costs or {})
     return Recommendation(chosen, f"Use {chosen}: {'; '.join(reasons)}.", best, helps, order)
 
@@ -293,30 +298,39 @@ def _price(chosen: str, best: str, costs: Mapping[str, float | None]) -> list[st
 
 
 def _reasons(
-    held_out: Measured, order: list[str], chosen: str, beaten: Mapping[str, list[str]], samples: str
+    held_out: Measured, order: list[str], chosen: str, beaten: Mapping[str, Mapping[str, list[str]]], samples: str
 ) -> list[str]:
-    place, samples = order.index(chosen), f"{held_out.samples:,} {samples}"
+    place, samples, sure = order.index(chosen), f"{held_out.samples:,} {samples}", beyond_noise(held_out.units)
     simpler, rest = order[:place][-1:], order[place + 1 :]
     reasons = []
     for other in simpler:
-        if chosen in beaten[other]:
-            reasons.append(f"it beats the simpler {other} beyond noise ({_versus(held_out, chosen, other)})")
+        if gained := beaten[other].get(chosen):
+            change = _versus(held_out, chosen, other, gained)
+            reasons.append(f"it beats the simpler {other} {sure} ({change})")
         else:
-            reasons.append(f"the simpler {other} is beaten beyond noise by {', '.join(beaten[other])}")
+            reasons.append(f"the simpler {other} is beaten {sure} by {', '.join(beaten[other])}")
     if rest:
         rival = min(rest, key=lambda name: held_out.points[name]["nll"])
         difference = _versus(held_out, rival, chosen)
-        reasons.append(f"no more complex model beats it beyond noise; the nearest, {rival}, differs by {difference}")
+        reasons.append(f"no more complex model beats it {sure}; the nearest, {rival}, differs by {difference}")
+        if _seems_better(held_out, rival, chosen):
+            reasons[-1] += ", which is no gain once all comparisons are taken together, or too small to matter"
     if not reasons:
         return ["there is nothing to compare it with"]
     return [f"on {samples} {reasons[0]}", *reasons[1:]]
 
 
-def _versus(held_out: Measured, model: str, other: str) -> str:
+def _seems_better(held_out: Measured, model: str, other: str) -> bool:
+    # the interval of one comparison leaves out 0 more often than a claim over all of them is made
+    accuracy, nll = (held_out.difference(model, other, metric) for metric in COMPARED)
+    return bool((accuracy["low"] or 0) > 0 or (nll["high"] or 0) < 0)
+
+
+def _versus(held_out: Measured, model: str, other: str, metrics: Sequence[str] = COMPARED) -> str:
     parts = []
-    for metric, name in zip(COMPARED, ("accuracy", "NLL"), strict=True):
+    for metric in metrics:
         difference = held_out.difference(model, other, metric)
-        text = f"{name} {difference['value']:+.4f}"
+        text = f"{'NLL' if metric == 'nll' else metric} {difference['value']:+.4f}"
         if difference["low"] is not None:
             text += f" [{difference['low']:+.4f}, {difference['high']:+.4f}]"
         parts.append(text)

@@ -11,12 +11,15 @@ from rich.table import Table
 
 from common import class_paths
 from ensembling.leakage import leakage_mark, unknown_images
+from measures.by_source import pair_rows
 from measures.set_coverage import spoken
 from records import run_dir
 from records.damaged import DamagedFileError
 from records.ledger import Looks, looks_in
 from records.result_files import read_result
 from records.run_dir import RunDir
+
+PAIR_TITLES = {"auroc": "AUROC", "f1": "F1", "accuracy": "accuracy"}
 
 
 def print_fit(console: Console, run: RunDir) -> None:
@@ -145,6 +148,18 @@ def print_looks(console: Console, looks: Looks | None, note: str = "") -> None:
             console.print(f"[yellow]note:[/] {note or looks.note}", soft_wrap=True, highlight=False)
 
 
+def looks_sentence(looks: Looks | None, note: str = "") -> str:
+    """Say in one sentence which look at the test split this was; empty where that is not known.
+
+    Args:
+        looks: up to this one
+        note: what that does to a chosen maximum, where that is known better than in general
+    """
+    if looks is None:
+        return ""
+    return f"{looks.sentence}{f': {note or looks.note}' if looks.note else ''}."
+
+
 def stack_table(result: dict[str, Any]) -> Table:
     """Build the table of members, their mean and the stack.
 
@@ -182,13 +197,30 @@ def source_table(result: dict[str, Any]) -> Table:
         result: its result.json
     """
     table = Table(title=f"{result['run']}: test split by source{escape(leakage_mark(result))}")
-    names = ("accuracy", "balanced_accuracy", "auroc")
+    names = ("accuracy", "balanced_accuracy", "f1_macro", "auroc")
     for name in ("source", "images", *names):
         table.add_column(name.replace("_", " "), justify="left" if name == "source" else "right")
     for source, values in result["test_by_source"].items():
         cells = ["–" if values[name] is None else f"{values[name]:.4f}" for name in names]
         table.add_row(escape(source), f"{values['samples']:,}", *cells)
+    table.caption = escape(weakest_pair(result))
+    table.caption_justify = "left"
     return table
+
+
+def weakest_pair(result: dict[str, Any], split: str = "test") -> str:
+    """Name the pair of sources across which a class is told worst; empty where there are no pairs.
+
+    Args:
+        result: a run's result.json
+        split: such as test
+    """
+    pairs = [pair for pair in pair_rows(result, split) if pair[1] != pair[2] and "auroc" in pair[3]]
+    if not pairs:
+        return ""
+    name, one, other, values = min(pairs, key=lambda pair: pair[3]["auroc"] or 0.0)
+    rest = [f"{spoken_name} {values[metric]:.4f}" for metric, spoken_name in PAIR_TITLES.items() if metric in values]
+    return f"lowest pair of sources: {name} of {one} against other classes of {other}, {', '.join(rest)}"
 
 
 def fit_seconds(checkpoint: str | None) -> float | None:

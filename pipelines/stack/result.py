@@ -1,6 +1,5 @@
 """A finished stack: compared, kept as one checkpoint, and written into its run folder."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -27,22 +26,21 @@ from ensembling.leakage import Leakage, leakage_allowed
 from ensembling.logits import mean_of_folds
 from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.stacked_classifier import StackedClassifier, stack_checkpoint
+from measures.by_source import source_entries
 from measures.classification import classification_metrics
 from measures.conformal import Calibration
 from measures.set_coverage import set_report
 from pipelines.cli.held_run import hold
+from pipelines.stack.earlier import meet_earlier
 from pipelines.stack.looks import look_at_test
 from pipelines.stack.members import MemberLogits, TrainedMember
 from pipelines.stack.plan import StackPlan
 from records.ledger import Looks
-from records.result_files import keep_earlier, or_put_aside, read_result, says_the_same, write_json, write_predictions
+from records.result_files import write_json, write_predictions
 from records.run_dir import RunDir, make_folder
 from records.tensor_files import with_checksum
 from records.versions import git_commit, versions
 from records.whole_file import save_tensors, write_whole
-
-# entries of result.json that differ when the same stack is made again
-OF_A_PROCESS = ("versions", "git_commit", "fit", "look")
 
 
 @dataclass(frozen=True)
@@ -165,6 +163,15 @@ class Stack:
         return set_report(self.calibration, self.plan.sets, *rows, classes, known, self.test.units)
 
     @cached_property
+    def by_source(self) -> dict[str, Any]:
+        """The kept model's metrics on test by source, and the names of the sources; empty without sources."""
+        sources, names = self.test.sources, list(self.data.dataset.source_names)
+        if sources is None:
+            return {}
+        rows = (self.delivered(self.tested), self.test.labels, sources)
+        return {"source_names": names, **source_entries("test", *rows, self.data.dataset.class_names, names)}
+
+    @cached_property
     def report(self) -> dict[str, Any]:
         """All members and heads compared; see `stack_report`."""
         # the settings of the plan's own greedy head, if there is one
@@ -277,6 +284,7 @@ class Stack:
             "val": classification_metrics(self.delivered(self.held_out), self.meta.labels),
             "test": classification_metrics(self.delivered(self.tested), self.test.labels),
             "test_sets": self.sets,
+            **self.by_source,
             "stack": self.report,
         }
 
@@ -323,61 +331,32 @@ class Stack:
         return looks
 
     def _write(self, checkpoint: dict[str, Any], result: dict[str, Any]) -> None:
-        run = self.run
-        put_earlier_aside(run, result)
-        told = leakage_allowed(self.leakage)
+        run, told = self.run, leakage_allowed(self.leakage)
+        logits = {
+            f"{split}/{column}": getattr(part, attribute).detach().cpu().contiguous()
+            for split, part in (("meta", self.meta), ("test", self.test))
+            for column, attribute in (("id", "ids"), ("label", "labels"), ("logits", "logits"))
+        }
+        kept = meet_earlier(run, result, checkpoint, logits)
         rows = {"val": (self.meta, self.held_out), "test": (self.test, self.tested)}
         predictions = {
             split: {"id": part.ids, "label": part.labels, "logits": self.delivered(logits)}
             | ({"group": part.groups} if part.groups is not None else {})
+            | ({"source": part.sources} if part.sources is not None else {})
             for split, (part, logits) in rows.items()
+            if split not in kept.splits
         }
         write_predictions(run.predictions, predictions, told)
-        self.table().write(run.tables[0])
-        write_tensors(
-            run.logits,
-            {
-                f"{split}/{column}": getattr(part, attribute)
-                for split, part in (("meta", self.meta), ("test", self.test))
-                for column, attribute in (("id", "ids"), ("label", "labels"), ("logits", "logits"))
-            },
-            told,
-        )
+        if "test" not in kept.splits:
+            self.table().write(run.tables[0])
+        write_tensors(run.logits, logits, told)
         self.data.record.write(run.data)
-        write_json(run.result, result)
-        WholeFileIO().save_checkpoint(checkpoint, run.stack)
-
-
-def put_earlier_aside(run: RunDir, result: dict[str, Any]) -> None:
-    """Rename what an earlier stack left in the folder, unless its result is the same.
-
-    So the folder never mixes files of two stacks, even if the writing is interrupted.
-
-    Args:
-        run: the stack's folder
-        result: what is to be written
-    """
-    was_there = run.result.is_file()
-    earlier = or_put_aside(read_result, run.result)
-    # what a damaged result said is unknown, so it counts as another one
-    if (was_there and not earlier) or not _is_repeated(earlier, json.loads(json.dumps(result))):
-        # the result last: by it the next command knows that there is something to put aside
-        for path in (run.predictions, *run.tables, run.logits, run.data, run.stack, run.result):
-            keep_earlier(path)
-            path.unlink(missing_ok=True)
-
-
-def _is_repeated(earlier: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Tell whether a result says what an earlier one says, also if `test` was run on that one's checkpoint since."""
-    ignored = {*OF_A_PROCESS}
-    evaluations = earlier.get("evaluations", {})
-    if evaluations.keys() == {"test"} and evaluations["test"]["fingerprint"] == now["fingerprints"]["test"]:
-        ignored |= {"evaluations", "test", "test_sets"} if says_the_same(earlier["test"], now["test"]) else set()
-    return all(now.get(name) == value for name, value in earlier.items() if name not in ignored)
+        write_json(run.result, result | kept.entries)
+        if not kept.checkpoint:
+            WholeFileIO().save_checkpoint(checkpoint, run.stack)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file whole, then rename it into place."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with write_whole(path) as partial:
-        save_tensors(partial, plain, with_checksum(plain, metadata))
+        save_tensors(partial, tensors, with_checksum(tensors, metadata))

@@ -15,7 +15,8 @@ from ensembling.judging.calibration import calibrated_bases
 from ensembling.judging.notes import note_on_best
 from ensembling.judging.selection import mean_score, prune_to_budget
 from ensembling.label_check import label_notes
-from pipelines.cli.after_run import print_looks, print_sets
+from measures.set_coverage import spoken
+from pipelines.cli.after_run import looks_sentence, source_table
 from pipelines.stack.data import refuse_changed_cells
 from pipelines.stack.members import (
     LogitSource,
@@ -35,6 +36,7 @@ from pipelines.stack.plan import StackPlan
 from pipelines.stack.result import FittedHead, Stack
 from pipelines.stack.tables import print_stack_report
 from records.damaged import damaged
+from records.ledger import Looks
 from records.recorded import check_recorded
 from records.result_files import read_result
 from records.run_dir import RunDir
@@ -42,7 +44,7 @@ from records.run_dir import RunDir
 # writes the page of the runs below a folder into another folder, and returns the page
 WritePage = Callable[[Path, Path], Path]
 # columns of tables that are printed into a file
-FILE_WIDTH = 120
+FILE_WIDTH = 100
 
 
 def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: WritePage | None = None) -> int:
@@ -115,17 +117,32 @@ def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: Wr
     drawn = draw_stack(stack)
     # tables are made for a screen; a file has no width
     wide = console if console.is_terminal else Console(file=console.file, width=FILE_WIDTH)
-    print_stack_report(wide, stack.report, plan.experiment, plan.all_tables)
-    print_looks(console, looks, note_on_best(len(stack.report["models"]), stack.report["winners_curse"]))
-    print_sets(console, read_result(run.result))
-    console.print(f"kept: {stack.chosen}, {run.stack}", soft_wrap=True, highlight=False)
-    if drawn:
+    print_stack_report(wide, stack.report, plan.experiment, plan.all_tables, beside(stack, looks))
+    if stack.by_source:
+        wide.print(source_table(read_result(run.result)))
+    page = write_page(folder, run.folder / "report") if write_page is not None and plan.page else None
+    if page is not None:
+        console.print(f"report: {page}", soft_wrap=True, highlight=False)
+    elif drawn:
         console.print(f"figures: {run.figures}/", soft_wrap=True, highlight=False)
-    if write_page is not None and plan.page:
-        console.print(f"report: {write_page(folder, run.folder / 'report')}", soft_wrap=True, highlight=False)
     command = f"python train.py predict --ckpt_path {run.stack}{class_paths.suffix()}"
     console.print(f"next:  {command}", soft_wrap=True, highlight=False)
     return 0
+
+
+def beside(stack: Stack, looks: Looks | None) -> list[str]:
+    """Say what is known of a stack beside its report: the look at the test split, what is kept, and prediction sets.
+
+    Args:
+        stack: that has been written
+        looks: at its test split; None where it could not be written down
+    """
+    said = [looks_sentence(looks, note_on_best(len(stack.report["models"]), stack.report["winners_curse"]))]
+    recommended = str(stack.report["recommendation"]["model"])
+    if stack.chosen != recommended:
+        said.insert(0, f"Kept, as the plan wants: {stack.chosen}.")
+    said.append(f"{spoken(stack.sets)}.")
+    return [f"{sentence[0].upper()}{sentence[1:]}" for sentence in said if sentence]
 
 
 def with_control(stack: Stack) -> Stack:

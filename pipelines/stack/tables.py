@@ -1,13 +1,14 @@
 """What a person reads of a stack: the tables of its report."""
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from common.few import count_of
 from ensembling.leakage import kind_of_samples, leakage_mark
 from measures.influence import METRICS
 from measures.intervals import Interval
@@ -22,35 +23,43 @@ TITLES = {
     "brier": "Brier",
     "ece": "ECE",
 }
-# notes that are printed where not every one is asked for
-SHOWN_NOTES = 2
+# sentences that are printed where not every one is asked for
+SENTENCES = 3
 HIGHER = frozenset({"accuracy", "balanced_accuracy", "f1_macro", "auroc"})
 PAIRED = {"disagreement": "disagree", "error_correlation": "err. corr.", "double_fault": "both wrong"}
 
 
-def print_stack_report(console: Console, report: Mapping[str, Any], title: str, every: bool = False) -> None:
-    """Print what a stack found: one table, what to bear in mind, and which model to use.
+def print_stack_report(
+    console: Console, report: Mapping[str, Any], title: str, every: bool = False, beside: Sequence[str] = ()
+) -> None:
+    """Print what a stack found: one table, and three sentences at most; the report's page has all the rest.
 
     Args:
         console: where to print
         report: what `stack_report` returned
         title: such as the experiment's name
         every: print every table and note of the report instead; they fit into 100 columns unless names are long
+        beside: sentences that are not of the report, such as the look at the test split, most important first
     """
     calibrated = [calibration_table] * any(row["uncalibrated"] for row in report["models"])
     tables = (models_table, *calibrated, differences_table, members_table, cost_table) if every else (summary_table,)
     for build in tables:
         console.print(build(report, title))
     if control := report.get("negative_control"):
-        console.print(control_table(report, title))
+        if every:
+            console.print(control_table(report, title))
         console.print(f"[{'bold red' if control['alarms'] else 'default'}]{escape(control['sentence'])}[/]")
-    print_leakage(console, dict(report))
-    notes = report["notes"] if every else report["notes"][:SHOWN_NOTES]
-    for sentence in notes:
-        console.print(f"[yellow]note:[/] {escape(sentence)}")
-    if left := len(report["notes"]) - len(notes):
-        console.print(f"[yellow]note:[/] {left} more notes are in the report, and in result.json")
-    console.print(f"\n[bold]{escape(report['recommendation']['sentence'])}[/]")
+    told = [*report["leakage"]["warnings"], *report["notes"]]
+    alarms = dict(report["leakage"]) | {"warnings": told if every else []}
+    print_leakage(console, {"leakage": alarms})
+    said = [f"[bold]{escape(report['recommendation']['sentence'])}[/]"]
+    if told and not every:
+        more = f" ({count_of(len(told) - 1, 'more note')} on the page)" if told[1:] else ""
+        said.append(f"[yellow]note:[/] {escape(told[0])}{more}")
+    said += map(escape, beside)
+    console.print()
+    for sentence in said if every else said[:SENTENCES]:
+        console.print(sentence, highlight=False)
 
 
 def summary_table(report: Mapping[str, Any], title: str) -> Table:

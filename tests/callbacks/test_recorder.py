@@ -257,7 +257,8 @@ def test_test__each_source_apart(tmp_path, image_folder):
         members = predictions["test/source"] == number
         assert result["test_by_source"][name]["accuracy"] == pytest.approx(float(correct[members].mean()))
     assert set(result["test_source_pairs"]) == {"cat", "dog", "eel"}
-    assert set(result["test_source_pairs"]["dog"]["a"]) == {"a", "b"}
+    for name in ("test_source_pairs", "test_source_pairs_f1", "test_source_pairs_accuracy"):
+        assert set(result[name]["dog"]["a"]) == {"a", "b"}
 
 
 def test_result__lists_what_could_not_be_read(tmp_path, image_folder):

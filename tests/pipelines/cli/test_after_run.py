@@ -113,3 +113,12 @@ def test_marks__a_single_model_says_it_too():
     console = Console(width=120, record=True, file=io.StringIO())
     after_run.print_history(console, found)
     assert "UNKNOWN IMAGES: the model was fitted on unknown images: x.pt" in console.export_text()
+
+
+def test_source_table__names_the_lowest_pair():
+    values = {"samples": 10, "accuracy": 0.5, "balanced_accuracy": 0.5, "f1_macro": 0.5, "auroc": None}
+    pairs = {"crack": {"north": {"north": 0.2, "south": 0.7}, "south": {"north": 0.6, "south": None}}}
+    by_source = {"run": "x", "leakage": {"allowed": [], "warnings": []}, "test_by_source": {"north": values}}
+    text = " ".join(render(after_run.source_table({**by_source, "test_source_pairs": pairs})).split())
+    assert "lowest pair of sources: crack of south against other classes of north, AUROC 0.6000" in text
+    assert "pair" not in render(after_run.source_table(by_source))

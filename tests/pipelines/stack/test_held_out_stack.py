@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -189,6 +191,24 @@ def test_fit_heads__held_out_samples_have_no_copy_in_the_fit(tmp_path):
     assert torch.equal(stack.held_out.groups, keys)
 
 
+def test_by_source__of_the_kept_model(tmp_path):
+    logits, labels = meta_samples(bases=2)
+    sources = torch.arange(300) % 2
+    meta = MemberLogits(torch.arange(300), torch.arange(300), labels, None, logits, sources=sources)
+    plan = make(tmp_path, keep="logistic")
+    heads = fit_heads(plan, meta, meta, Console(file=io.StringIO()), [])
+    names = [str(number) for number in range(logits.shape[2])]
+    data = SimpleNamespace(dataset=SimpleNamespace(class_names=names, source_names=("left", "right")))
+    members = [SimpleNamespace(name=name, tested=[]) for name in ("small", "linear")]
+    stack = Stack(plan, None, {}, data, members, meta, meta, heads, None, {}, [])
+    found = stack.by_source
+    assert found["source_names"] == ["left", "right"]
+    right = (stack.delivered(stack.tested).argmax(1) == labels)[sources == 1]
+    assert found["test_by_source"]["right"]["accuracy"] == pytest.approx(float(right.double().mean()))
+    assert set(found["test_source_pairs_f1"]["0"]["left"]) == {"left", "right"}
+    assert replace(stack, test=replace(meta, sources=None)).by_source == {}
+
+
 def ledger(root):
     (path,) = (root / ".ledger").glob("*.jsonl")
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -200,7 +220,7 @@ def test_second_stage__the_ledger_knows_a_model_again(holdout, tmp_path):
     plan = make(tmp_path, options=options)
     printed, result = stacked(plan, tmp_path / "x")
     assert result["look"] == {"number": 1, "models": 5, "repeated": 0, "unreadable": 0}
-    assert "look 1 at this test split (5 models so far)" in printed
+    assert "Look 1 at this test split (5 models so far)." in printed
     (line,) = ledger(tmp_path)
     assert (line["command"], line["run"], line["samples"]) == ("stack", "x/stack", 359)
     assert list(line["models"]) == ["small", "linear", "mean", "tuned_mean", "logistic"]
@@ -217,7 +237,7 @@ def test_second_stage__the_ledger_knows_a_model_again(holdout, tmp_path):
     assert sorted(path.name for path in (tmp_path / "x/stack").glob("result*.json")) == ["result.json"]
     printed, other = stacked(make(tmp_path, options=options, heads=[LogisticHead(C=0.01)]), tmp_path / "x")
     assert (other["look"]["number"], other["look"]["models"]) == (2, 6)
-    assert "the most accurate of these 5 models would be expected to lose" in printed
+    assert "the most accurate of these 5 models would be expected to lose" in " ".join(printed.split())
 
 
 def test_negative_control__is_told_and_never_kept(holdout, tmp_path):

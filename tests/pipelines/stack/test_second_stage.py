@@ -1,3 +1,4 @@
+import copy
 import csv
 import json
 import shutil
@@ -15,9 +16,10 @@ from ensembling.judging.reject import Reject
 from lightning_modules.checkpoints import load_classifier
 from measures.classification import classification_metrics
 from pipelines.main import main
+from pipelines.stack.earlier import is_same
 from pipelines.stack.members import build_data
 from records.damaged import DamagedFileError
-from records.result_files import read_result
+from records.result_files import read_result, write_json
 from records.run_dir import RunDir
 from tests.helpers.second_stage import make, stacked, train
 
@@ -188,14 +190,14 @@ def test_another_stack_in_the_folder__puts_the_earlier_one_aside(oof):
     root, folder, changes = oof
     stacked(make(root, stack_name="twice", keep="logistic", **changes), folder)
     run = RunDir(folder / "twice")
-    first = {path: path.read_bytes() for path in (run.result, run.predictions, run.logits, run.stack)}
+    first = {path: path.read_bytes() for path in (run.result, run.predictions, run.stack)}
     other = make(root, stack_name="twice", keep="small", **{**changes, "heads": [GreedyHead()]})
     for _ in range(2):
         # the second time all is as it was
         _, result = stacked(other, folder)
         kept = sorted(path.name for path in run.folder.glob("**/*.1.*"))
-        names = ["predictions.1.csv", "predictions.1.safetensors", "result.1.json"]
-        names = ["data.1.safetensors", "logits.1.safetensors", *names]
+        # the members' logits are the same
+        names = ("data.1.safetensors", "predictions.1.csv", "predictions.1.safetensors", "result.1.json")
         assert kept == [*names, "stack.1.ckpt"]
         assert not [*run.folder.glob("**/*.2.*")]
     for path, content in first.items():
@@ -217,11 +219,38 @@ def test_same_stack_again__after_its_test(oof):
     run = RunDir(folder / "tested")
     command = ["test", "--ckpt_path", str(run.folder), "--figures.draw", "false", "--trainer.accelerator", "cpu"]
     assert main([*command, "--data.batch_size", "7", "--sets.coverage", "0.95"]) == 0
-    assert read_result(run.result)["evaluations"]["test"]["fingerprint"] == first["fingerprints"]["test"]
+    tested = read_result(run.result)
+    assert tested["evaluations"]["test"]["fingerprint"] == first["fingerprints"]["test"]
+    # what a test adds where images come from several sources
+    write_json(run.result, {**tested, "test_by_source": {"a": {"samples": 359}}, "skipped_files": ["x.png"]})
+    tested, written = read_result(run.result), run.stack.stat().st_ino
     _, second = stacked(plan, folder)
-    assert "evaluations" not in read_result(run.result)
-    assert second["test"] == first["test"]
+    for name in ("test", "test_sets", "test_by_source", "evaluations", "skipped_files"):
+        assert second[name] == tested[name]
     assert not [*run.folder.glob("**/*.1.*")]
+    # the checkpoint is not even written again
+    assert run.stack.stat().st_ino == written
+    # of other samples, its numbers are put aside, and no copy of the checkpoint
+    tested["evaluations"]["test"]["fingerprint"] = "others"
+    write_json(run.result, tested)
+    stacked(plan, folder)
+    assert "evaluations" not in read_result(run.result)
+    kept = sorted(path.name for path in run.folder.glob("**/*.1.*"))
+    assert kept == ["data.1.safetensors", "predictions.1.csv", "predictions.1.safetensors", "result.1.json"]
+    assert read_result(run.folder / "result.1.json")["evaluations"] == tested["evaluations"]
+
+
+def test_is_same__by_content():
+    one = {"state": {"a": torch.ones(2)}, "options": [1, (2.0, "x")]}
+    assert is_same(one, copy.deepcopy(one))
+    for other in (
+        {**one, "state": {"a": torch.zeros(2)}},
+        {**one, "state": {"a": torch.ones(2).double()}},
+        {**one, "state": {"a": [1, 1]}},
+        {**one, "options": [1]},
+        {"state": one["state"]},
+    ):
+        assert not is_same(one, other)
 
 
 @pytest.mark.parametrize("broken", ["write_predictions", "write_tensors", "write_json", "WholeFileIO"])

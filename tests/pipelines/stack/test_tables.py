@@ -159,8 +159,16 @@ def test_summary__one_table_that_never_cuts_a_number():
             assert f"{values['accuracy']['low']:.3f}–{values['accuracy']['high']:.3f}".replace("0.", ".") in text
         assert text.count("┏") == 1
         assert [line for line in text.splitlines() if line.startswith("note:")] == [
-            "note: one",
-            "note: two",
-            "note: 2 more notes are in the report, and in result.json",
+            "note: one (3 more notes on the page)"
         ]
         assert "".join(result["recommendation"]["sentence"].split()) in "".join(text.split())
+
+
+def test_summary__three_sentences_at_most():
+    result = full(leakage={"allowed": [], "warnings": ["m1 was selected on 3"]}, notes=["one"])
+    console = Console(width=1000, record=True, file=io.StringIO())
+    tables.print_stack_report(console, result, "demo", beside=["Look 2.", "90 % sets."])
+    *_, first, second, third = [line.strip() for line in console.export_text().splitlines() if line.strip()]
+    assert first == result["recommendation"]["sentence"]
+    assert second.startswith("note: m1 was selected on 3 (")
+    assert third == "Look 2."
