@@ -14,7 +14,7 @@ from common.few import few
 from common.options import configurable, option
 from common.ranges import check_ranges
 from datamodules.augmentation.mixing import mix
-from datamodules.augmentation.transforms import Step, augment, check_steps
+from datamodules.augmentation.transforms import Step, augment, check_square, check_steps
 from datamodules.data_record import DataRecord
 from datamodules.dataset import Dataset, channel_statistics
 from datamodules.files.store_files import VERSION
@@ -49,8 +49,9 @@ class ImageDataModule(SplitOptions, pl.LightningDataModule):
         sampler: how often a class comes in an epoch: none (as often as it is), balanced (all equally often), sqrt (by
             the square root of its count), undersample (as often as the smallest)
         image_size: height and width in pixels to serve images at; null keeps their own
-        augmentation: what is done to training batches, such as [crop, flip]: crop (pad and cut) or resized_crop, flip,
-            affine, color, trivial (TrivialAugment) or rand (RandAugment), cutout
+        augmentation: what is done to training batches, such as [crop, flip]: crop (pad and cut) or resized_crop, flip
+            (left to right), vertical_flip, quarter_turns (by 0, 90, 180 or 270 degrees), affine, color, trivial
+            (TrivialAugment) or rand (RandAugment), cutout
         strong_augmentation: what is done instead to training images of `strong_classes`
         strong_classes: names of classes, such as rare or confused ones, that get `strong_augmentation`
         mixup: blend each training image with another one, by a share of Beta(alpha, alpha); 0 blends none
@@ -128,7 +129,8 @@ class ImageDataModule(SplitOptions, pl.LightningDataModule):
         train, val, stack = self.draw(pool, [val_fraction, self.stack_fraction], data.class_names)
         drawn = {"val": val, "stack": stack, "test": pool.subset([])}
         splits = drawn | {name: samples for name, samples in fixed.items() if samples is not None}
-        return {"train": self.thin_out(train, data.class_names), **{name: splits[name] for name in SPLITS[1:]}}
+        splits |= {"train": self.thin_out(train, data.class_names), "test": self.thin_out_test(splits["test"])}
+        return {name: splits[name] for name in SPLITS}
 
     def draw(self, samples: Samples, fractions: list[float], class_names: list[str]) -> list[Samples]:
         """Draw stratified holdouts from some samples; what is left over comes first.
@@ -154,6 +156,8 @@ class ImageDataModule(SplitOptions, pl.LightningDataModule):
         # a misspelt class is found before training
         self._strong_labels  # noqa: B018
         mean, std, size = channel_statistics(train)
+        check_square("--data.augmentation", self.augmentation, size)
+        check_square("--data.strong_augmentation", self.strong_augmentation, size)
         return DataInfo(
             num_classes=len(counts),
             in_channels=len(mean),

@@ -24,6 +24,7 @@ RANGES = {
     "fold": "[0, inf)",
     "subsample": "(0, 1]",
     "imbalance_ratio": "[1, inf)",
+    "test_subsample": "(0, 1]",
 }
 
 
@@ -46,6 +47,8 @@ class SplitOptions:
         subsample: share of each class kept for training; a smaller share is a subset of a larger one
         long_tail: thin classes out, in label order: exponential, or step (the second half of the classes); or none
         imbalance_ratio: training samples of the largest class over those of the smallest, for `long_tail`
+        test_subsample: share of each class kept in the test split, to try things out soon; results of less than all say
+            so, and a smaller share is a subset of a larger one
     """
 
     val_fraction: float = option(0.1, "split")
@@ -59,6 +62,7 @@ class SplitOptions:
     subsample: float = option(1.0, "split")
     long_tail: LongTail = option("none", "split")
     imbalance_ratio: float = option(100.0, "split")
+    test_subsample: float = option(1.0, "split")
 
     def check_split_options(self) -> None:
         """Refuse options that are out of their ranges, exclude each other, or lack the one that they need.
@@ -173,6 +177,17 @@ class SplitOptions:
             labels, keys = samples.labels.numpy(), self._keys_to_thin(samples)
             samples = samples.subset(stratified_subset(labels, self.subsample, self.split_seed, keys))
         return samples
+
+    def thin_out_test(self, samples: Samples) -> Samples:
+        """Keep the share of the test samples that `test_subsample` asks for.
+
+        Args:
+            samples: of the test split
+        """
+        if self.test_subsample == 1 or not len(samples):
+            return samples
+        labels, keys = samples.labels.numpy(), self._keys_to_thin(samples)
+        return samples.subset(stratified_subset(labels, self.test_subsample, self.split_seed, keys))
 
 
 def check_not_empty(split: str, size: int) -> None:

@@ -26,7 +26,14 @@ from lightning_modules.training.losses import log_shares
 from lightning_modules.training.parameter_groups import Rate, learning_rates
 from lightning_modules.training.single_image import check_batches
 from lightning_modules.training.stages import stages
-from lightning_modules.weights import Normalization, Weights, initial_weights, load_weights, statistics
+from lightning_modules.weights import (
+    Normalization,
+    Weights,
+    check_normalization,
+    initial_weights,
+    load_weights,
+    statistics,
+)
 
 
 class FreezeOption:
@@ -58,8 +65,9 @@ class ImageClassifier(TrainedClassifier):
             the backbone before that one
         weights: a local file that the backbone starts from, .safetensors or a state dict saved by torch
         pretrained: let the backbone start from timm's weights, which are downloaded
-        normalization: mean and standard deviation that images are normalised by: data, imagenet, or auto (those of
-            the training of the loaded weights, else the data's)
+        normalization: mean and standard deviation that images are normalised by: data, imagenet, auto (those of the
+            training of the loaded weights, else the data's), or given ones on the scale [0, 1], a value for each
+            channel or one for all, such as {mean: 0.13, std: 0.31}
         memory_format: order in memory of the backbone's convolutions and their images: contiguous (channels first) or
             channels_last; the results are the same, and which is faster depends on model and machine: see `tune`
         torch_compile: compile the backbone before its first batch, which takes up to minutes; on a CPU that needs a
@@ -100,6 +108,7 @@ class ImageClassifier(TrainedClassifier):
     def check_options(self) -> None:
         """Refuse options that are out of their ranges, or contradict each other."""
         super().check_options()
+        check_normalization(self.normalization, self.info.in_channels)
         if self.logit_adjustment and self.loss.corrects_imbalance:
             raise ValueError(
                 f"--model.logit_adjustment {self.logit_adjustment} and --model.loss {self.loss.description} both "
@@ -156,7 +165,7 @@ class ImageClassifier(TrainedClassifier):
 
     def build(self) -> None:
         """Build preprocessing, backbone and head; refuse an input size that the network cannot take."""
-        weights = initial_weights(self.weights, self.pretrained, self.timm_name, self.timm_options)
+        weights = initial_weights(self.weights, self.pretrained, self.timm_name, self.timm_options, type(self).__name__)
         mean, std = self.statistics(weights)
         self.preprocessing = Preprocessing(self.size, mean, std)
         self.backbone = self.build_backbone()

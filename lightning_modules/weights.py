@@ -9,6 +9,7 @@ from typing import Any, Literal
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from common.ranges import in_words, is_within
 from datamodules.provenance import Provenance
 from lightning_modules.checkpoint_fields import check_checkpoint, other_kind
 from lightning_modules.checkpoint_io import file_sha256, is_legacy, read_archive, way_out
@@ -17,7 +18,7 @@ from records.damaged import DamagedFileError
 from records.fields import check_fields
 from records.tensor_files import read_tensors
 
-Normalization = Literal["auto", "data", "imagenet"]
+Normalization = Literal["auto", "data", "imagenet"] | dict[str, float | list[float]]
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 PICKLED = frozenset({".pt", ".pth", ".ckpt", ".bin"})
 WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -49,7 +50,11 @@ class Weights:
 
 
 def initial_weights(
-    path: str | None, pretrained: bool, timm_name: str | None, timm_options: Mapping[str, Any]
+    path: str | None,
+    pretrained: bool,
+    timm_name: str | None,
+    timm_options: Mapping[str, Any],
+    model: str = "this model",
 ) -> Weights | None:
     """Read the weights that the options `weights` and `pretrained` name.
 
@@ -58,6 +63,7 @@ def initial_weights(
         pretrained: take timm's
         timm_name: timm's name of the architecture, or None if it is not one of timm's
         timm_options: keyword arguments that timm builds it with
+        model: the class of the model, for messages
 
     Raises:
         FileNotFoundError: there is no such file
@@ -71,7 +77,10 @@ def initial_weights(
     if not pretrained:
         return None
     if timm_name is None:
-        raise ValueError("--model.pretrained: timm has no weights for this model; use --model.weights FILE, or neither")
+        raise ValueError(
+            f"--model.pretrained: {model} does not say which architecture of timm its backbone is, so no weights are "
+            f"known to fit: name it in the class's property timm_name if it is one, or use --model.weights FILE"
+        )
     network = pretrained_network(timm_name, timm_options)
     record = Provenance.of(published=[f"ImageNet ({pretrained_origin(timm_name)})"])
     statistics = pretrained_statistics(timm_name)
@@ -310,16 +319,54 @@ def some(names: list[str], separator: str = ", ") -> str:
 # normalisation
 
 
+def check_normalization(choice: Normalization, channels: int) -> None:
+    """Refuse a mean and standard deviation that images cannot be normalised by.
+
+    Args:
+        choice: of `--model.normalization`
+        channels: of the images
+
+    Raises:
+        ValueError: one is missing, has a number of values that does not fit, or is out of its range
+    """
+    if not isinstance(choice, Mapping):
+        return
+    option = "--model.normalization"
+    if set(choice) != {"mean", "std"}:
+        raise ValueError(f"{option} takes both mean and std, such as {{mean: [0.5], std: [0.25]}}, not {dict(choice)}")
+    for name, interval in (("mean", "[0, 1]"), ("std", "(0, 1]")):
+        values = as_list(choice[name])
+        if len(values) not in (1, channels):
+            raise ValueError(
+                f"{option}.{name} has {len(values)} values, and the images have {channels} channel(s): give one "
+                f"value for each, or one for all"
+            )
+        if not all(is_within(value, interval) for value in values):
+            raise ValueError(
+                f"{option}.{name} must be {in_words(interval)}, not {values}: pixels are on the scale [0, 1] (a "
+                f"value for 0 to 255 is divided by 255)"
+            )
+
+
+def as_list(value: float | list[float]) -> list[float]:
+    """Return a value, or several, as a list."""
+    return list(value) if isinstance(value, list) else [value]
+
+
 def statistics(
     choice: Normalization, data: tuple[list[float], list[float]], weights: Weights | None
 ) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation of each channel that images are normalised by.
 
     Args:
-        choice: auto takes those that the weights were trained with, if they are known, and else the data's
+        choice: auto takes those that the weights were trained with, if they are known, and else the data's; a mean and
+            std that are given are taken as they are
         data: those of the data
         weights: what the run starts from
     """
+    if isinstance(choice, Mapping):
+        given = [for_channels(as_list(choice[name]), len(data[0])) for name in ("mean", "std")]
+        return given[0], given[1]
     if choice == "data" or (choice == "auto" and (weights is None or weights.statistics is None)):
         return data
     mean, std = (

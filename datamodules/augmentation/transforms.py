@@ -9,7 +9,18 @@ from torch import Generator, Tensor, nn
 
 from datamodules.augmentation.auto_augment import rand_augment, random_affine, random_color, trivial_augment
 
-Step = Literal["crop", "resized_crop", "flip", "affine", "color", "trivial", "rand", "cutout"]
+Step = Literal[
+    "crop",
+    "resized_crop",
+    "flip",
+    "vertical_flip",
+    "quarter_turns",
+    "affine",
+    "color",
+    "trivial",
+    "rand",
+    "cutout",
+]
 STEPS: tuple[str, ...] = get_args(Step)
 # pairs of steps that make no sense together
 CONFLICTS = (("crop", "resized_crop"), ("trivial", "rand"))
@@ -53,6 +64,36 @@ def random_flip(images: Tensor, generator: Generator | None = None) -> Tensor:
     """
     coin = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
     return torch.where(coin, images.flip(-1), images)
+
+
+def random_vertical_flip(images: Tensor, generator: Generator | None = None) -> Tensor:
+    """Turn half of the images upside down, as a mirror does.
+
+    Args:
+        images: shape `(batch, channel, height, width)`
+        generator: source of randomness on the images' device; None takes the global one
+    """
+    coin = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
+    return torch.where(coin, images.flip(-2), images)
+
+
+def random_quarter_turns(images: Tensor, generator: Generator | None = None) -> Tensor:
+    """Turn each image by 0, 90, 180 or 270 degrees, all equally often.
+
+    Args:
+        images: square ones, shape `(batch, channel, side, side)`
+        generator: source of randomness on the images' device; None takes the global one
+
+    Raises:
+        ValueError: the images are not square
+    """
+    height, width = images.shape[-2:]
+    check_square("quarter_turns", ("quarter_turns",), (height, width))
+    turns = torch.randint(0, 4, (len(images), 1, 1, 1), generator=generator, device=images.device)
+    # a quarter turn is a transposition and a flip
+    turned = torch.where(turns % 2 == 1, images.transpose(-1, -2), images)
+    turned = torch.where((turns == 1) | (turns == 2), turned.flip(-2), turned)
+    return torch.where(turns >= 2, turned.flip(-1), turned)
 
 
 def random_boxes(
@@ -205,15 +246,34 @@ def check_steps(option: str, steps: Sequence[str]) -> None:
             raise ValueError(f"{option} has {step!r} more than once")
 
 
+def check_square(option: str, steps: Sequence[str], size: tuple[int, int]) -> None:
+    """Refuse quarter turns of images that are not square, which would change their size.
+
+    Args:
+        option: that names the steps
+        steps: as given
+        size: height and width of the images, in pixels
+
+    Raises:
+        ValueError: the message says how they become square
+    """
+    height, width = size
+    if "quarter_turns" in steps and height != width:
+        raise ValueError(
+            f"{option}: quarter_turns needs square images, not {height}x{width}: set --data.image_size, or leave it out"
+        )
+
+
 def augment(images: Tensor, steps: Sequence[Step], generator: Generator | None = None) -> Tensor:
     """Apply augmentation steps to a training batch, in the order of `STEPS`.
 
     Args:
         images: uint8, shape `(batch, channel, height, width)`
         steps: `crop` pads an eighth of the height and cuts; `resized_crop` cuts 8 to 100 % of the area and scales it
-            up; `flip` mirrors half of the images; `affine` turns, shifts and scales a little; `color` changes
-            brightness, contrast and saturation; `trivial` and `rand` are TrivialAugment and RandAugment; `cutout`
-            blanks a square of half the height
+            up; `flip` mirrors half of the images left to right, and `vertical_flip` half of them top to bottom;
+            `quarter_turns` turns each by 0, 90, 180 or 270 degrees; `affine` turns, shifts and scales a little; `color`
+            changes brightness, contrast and saturation; `trivial` and `rand` are TrivialAugment and RandAugment;
+            `cutout` blanks a square of half the height
         generator: source of randomness on the images' device; None takes the global one
 
     Returns:
@@ -226,6 +286,10 @@ def augment(images: Tensor, steps: Sequence[Step], generator: Generator | None =
         images = random_resized_crop(images, flip="flip" in steps, generator=generator)
     if "flip" in steps and not {"crop", "resized_crop"} & set(steps):
         images = random_flip(images, generator)
+    if "vertical_flip" in steps:
+        images = random_vertical_flip(images, generator)
+    if "quarter_turns" in steps:
+        images = random_quarter_turns(images, generator)
     if "affine" in steps:
         images = random_affine(images, generator=generator)
     if "color" in steps:

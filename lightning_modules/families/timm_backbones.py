@@ -45,9 +45,15 @@ def pretrained_network(name: str, options: Mapping[str, Any]) -> nn.Module:
 
     Raises:
         OSError: they cannot be had; the message says how to do without a network
+        ValueError: there are none
     """
     import timm
 
+    if not name.startswith(HUBS) and (known := timm.get_pretrained_cfg(name)) is not None and not known.has_weights:
+        raise ValueError(
+            f"--model.pretrained: timm knows {name}, but has no weights of it; name another architecture, or use "
+            f"--model.weights FILE"
+        )
     try:
         return timm.create_model(name, pretrained=True, **options)
     except Exception as error:

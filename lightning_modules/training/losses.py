@@ -246,13 +246,49 @@ class Focal(CrossEntropy):
 
     Args:
         gamma: 0 is cross-entropy; the higher, the less samples count that are right already
+        alpha: a weight for each class, in label order, taken as it is, in place of `class_weights`; null weighs all
+            alike
     """
 
     gamma: float = 2.0
+    alpha: list[float] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("--model.loss.gamma", self.gamma, "[0, inf)")
+        check_range("--model.loss.alpha", self.alpha, "[0, inf)")
+        if self.alpha is not None and not any(self.alpha):
+            raise ValueError("--model.loss.alpha weighs no class: give one of them more than 0")
+        if self.alpha is not None and self.class_weights != "none":
+            raise ValueError(
+                f"--model.loss.alpha and --model.loss.class_weights {self.class_weights} both weigh the classes: use "
+                f"one of them"
+            )
+
+    @property
+    def corrects_imbalance(self) -> bool:
+        """Whether rare classes count for more than their samples do."""
+        return super().corrects_imbalance or (self.alpha is not None and len(set(self.alpha)) > 1)
+
+    @property
+    def description(self) -> str:
+        """Name the loss in messages, with what makes it count rare classes for more."""
+        return super().description if self.alpha is None else f"{type(self).__name__} with alpha {self.alpha}"
+
+    def per_class(self, counts: Tensor) -> Tensor | None:
+        """Return the weight of each class.
+
+        Raises:
+            ValueError: there are more or fewer weights than classes
+        """
+        if self.alpha is None:
+            return super().per_class(counts)
+        if len(self.alpha) != len(counts):
+            raise ValueError(
+                f"--model.loss.alpha has {len(self.alpha)} weights, and the data has {len(counts)} classes: give one a "
+                f"class, in label order"
+            )
+        return torch.tensor(self.alpha, dtype=counts.dtype)
 
     def __call__(self, logits: Tensor, targets: Tensor, per_class: Tensor | None) -> Tensor:
         """Return the mean loss of a batch."""

@@ -203,6 +203,23 @@ def test_subsample__thins_out_training_alone():
     assert fifth.info.class_counts == [5, 5, 5]
 
 
+def test_test_subsample__thins_out_the_test_alone():
+    whole, half, fifth = (Blobs(count=90, test_subsample=share) for share in (1.0, 0.5, 0.2))
+    for name in ("train", "val", "stack"):
+        assert torch.equal(whole.splits[name].ids, fifth.splits[name].ids)
+    test = [set(data.splits["test"].ids.tolist()) for data in (fifth, half, whole)]
+    assert [len(part) for part in test] == [9, 24, 46]
+    assert test[0] < test[1] < test[2]
+    assert fifth.splits["test"].labels.bincount().tolist() == [3, 3, 3]
+
+
+def test_augmentation__quarter_turns_of_images_that_are_not_square(monkeypatch):
+    data = Blobs(augmentation=("quarter_turns",))
+    data.dataset.train.source.tensor.resize_(60, 1, 8, 32)
+    with pytest.raises(ValueError, match="--data.augmentation: quarter_turns needs square images, not 8x32"):
+        _ = data.info
+
+
 def test_long_tail__thins_out_training_alone():
     data = Blobs(count=300, long_tail="exponential", imbalance_ratio=9)
     assert data.info.class_counts == [90, 30, 10]

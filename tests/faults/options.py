@@ -87,7 +87,12 @@ LOSSES = {
         "class_weights": ["none", "inverse", "effective", "x"],
         "beta": SHARES,
     },
-    "Focal": {"gamma": NUMBERS, "label_smoothing": SHARES, "class_weights": ["inverse"]},
+    "Focal": {
+        "gamma": NUMBERS,
+        "alpha": ["[1, 2, 1]", "[1]", "[-1, 0, 1]", "[.nan]", "x", "null"],
+        "label_smoothing": SHARES,
+        "class_weights": ["inverse"],
+    },
     "LogitAdjusted": {"tau": NUMBERS, "label_smoothing": SHARES},
     "BalancedSoftmax": {"label_smoothing": SHARES},
     "Fokal": {},
@@ -114,7 +119,7 @@ MODEL = {
     "freeze": ["none", "backbone", "until:1", "until:head", "until:", "x", "", "null"],
     "weights": ["null", "", "nowhere.pt", "."],
     "pretrained": ["false", "x"],
-    "normalization": ["auto", "data", "imagenet", "x", ""],
+    "normalization": ["auto", "data", "imagenet", "{mean: 0.5, std: [0.2]}", "{mean: [1, 2]}", "x", ""],
     "memory_format": ["contiguous", "channels_last", "x"],
 }
 
@@ -148,10 +153,12 @@ DATA = {
     "subsample": [*SHARES, "0.3"],
     "long_tail": ["none", "step", "exponential", "x"],
     "imbalance_ratio": [*NUMBERS, "5"],
+    "test_subsample": [*SHARES, "0.5"],
     "sampler": ["none", "balanced", "sqrt", "undersample", "x"],
     "image_size": ["8", "16", "1", "0", "-1", "x", "null"],
     "augmentation": [
         "[]", "[crop, flip]", "[resized_crop]", "[affine, color]", "[trivial]", "[rand]", "[cutout]", "[crop, crop]",
+        "[vertical_flip, quarter_turns]",
         "[trivial, rand]", "[crop, resized_crop]", "crop", "[x]", "null", "",
     ],
     "strong_augmentation": ["[flip]", "[x]", "[]"],

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lightning_modules import MLP, Linear, ResNet, SmallCNN
+from lightning_modules.families.timm_backbones import pretrained_network
 from lightning_modules.weights import IMAGENET
 from tests.helpers.cli import run
 from tests.helpers.families import build
@@ -59,9 +60,15 @@ def test_pretrained__without_a_network_says_the_way_out(error, monkeypatch):
 
 
 @pytest.mark.parametrize("family", [MLP, Linear, SmallCNN])
-def test_pretrained__own_networks_have_none(family):
-    with pytest.raises(ValueError, match="--model.pretrained: timm has no weights for this model"):
+def test_pretrained__a_class_that_names_no_architecture(family):
+    told = f"--model.pretrained: {family.__name__} does not say which architecture of timm .* property timm_name"
+    with pytest.raises(ValueError, match=told):
         build(family, pretrained=True)
+
+
+def test_pretrained__an_architecture_without_weights():
+    with pytest.raises(ValueError, match="--model.pretrained: timm knows efficientnet_b6, but has no weights of it"):
+        pretrained_network("efficientnet_b6", {})
 
 
 def test_pretrained__and_weights_are_refused():

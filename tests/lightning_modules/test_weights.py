@@ -176,11 +176,37 @@ def test_rebuilding__needs_no_file(tmp_path):
         ("data", 3, [0.5] * 3),
         ("imagenet", 3, IMAGENET[0]),
         ("imagenet", 1, [sum(IMAGENET[0]) / 3]),
+        ({"mean": 0.13, "std": [0.31]}, 3, [0.13] * 3),
+        ({"mean": [0.1, 0.2, 0.3], "std": [0.3]}, 3, [0.1, 0.2, 0.3]),
     ],
 )
 def test_normalization__without_weights(choice, channels, mean):
     model = build(SmallCNN, channels=channels, normalization=choice)
     assert model.preprocessing.mean.flatten().tolist() == pytest.approx(mean)
+
+
+def test_normalization__given_values_are_kept_in_the_checkpoint(tmp_path):
+    data = Blobs()
+    given = {"mean": [0.13], "std": [0.31]}
+    model = MLP(data_info=data.info, hidden=[8], normalization=given)
+    loaded = load_classifier(fit(model, data, tmp_path, max_epochs=1))
+    assert loaded.normalization == given
+    pixel = loaded.preprocessing(torch.full((1, 1, 16, 16), 51, dtype=torch.uint8))[0, 0, 0, 0]
+    assert pixel.item() == pytest.approx((0.2 - 0.13) / 0.31)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"mean": [0.5]}, "takes both mean and std"),
+        ({"mean": [0.5, 0.5], "std": [0.1]}, r"normalization.mean has 2 values, and the images have 3"),
+        ({"mean": [127.5], "std": [64.0]}, r"normalization.mean must be from 0 to 1, not \[127.5\]: pixels are on the"),
+        ({"mean": [0.5], "std": [0.0]}, "normalization.std must be in"),
+    ],
+)
+def test_normalization__given_values_that_cannot_be(given, message):
+    with pytest.raises(ValueError, match=message):
+        build(SmallCNN, normalization=given)
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "state dict", "no record", "empty record"])

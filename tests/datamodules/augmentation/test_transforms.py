@@ -13,7 +13,9 @@ from datamodules.augmentation.transforms import (
     random_crop,
     random_cutout,
     random_flip,
+    random_quarter_turns,
     random_resized_crop,
+    random_vertical_flip,
 )
 from tests.helpers.data import random_images
 
@@ -144,6 +146,27 @@ def test_random_flip__mirrors_about_half():
     mirrored = (flipped == images.flip(-1)).flatten(1).all(1)
     assert ((flipped == images).flatten(1).all(1) | mirrored).all()
     assert 150 < int(mirrored.sum()) < 250
+
+
+def test_random_vertical_flip__turns_about_half_upside_down():
+    images = random_images(400, 1, 4)
+    flipped = random_vertical_flip(images, generator())
+    mirrored = (flipped == v2.functional.vertical_flip(images)).flatten(1).all(1)
+    assert ((flipped == images).flatten(1).all(1) | mirrored).all()
+    assert 150 < int(mirrored.sum()) < 250
+
+
+def test_random_quarter_turns__each_image_is_one_of_torchs_four_and_all_come_equally_often():
+    images = random_images(800, 3, 5)
+    turned = random_quarter_turns(images, generator())
+    same = torch.stack([(turned == images.rot90(k, (-2, -1))).flatten(1).all(1) for k in range(4)])
+    assert (same.sum(0) == 1).all()
+    assert ((same.sum(1) > 150) & (same.sum(1) < 250)).all()
+
+
+def test_random_quarter_turns__images_that_are_not_square():
+    with pytest.raises(ValueError, match="square images, not 4x6: set --data.image_size"):
+        random_quarter_turns(torch.zeros(2, 1, 4, 6, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

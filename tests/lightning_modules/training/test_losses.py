@@ -23,6 +23,7 @@ LOSSES = [
     CrossEntropy(class_weights="effective", beta=0.9, label_smoothing=0.1),
     Focal(),
     Focal(gamma=1.5, class_weights="effective", label_smoothing=0.1),
+    Focal(alpha=[0.25, 0.5, 1.0, 2.0], label_smoothing=0.1),
     BalancedSoftmax(),
     LogitAdjusted(tau=1.5, label_smoothing=0.1),
 ]
@@ -50,7 +51,7 @@ def by_hand(loss, logits, targets):
     if w is None:
         w = (1 - loss.beta) / (1 - loss.beta**counts)
     # the mean over the training samples is one
-    w = w / np.average(w, weights=counts)
+    w = w / np.average(w, weights=counts) if getattr(loss, "alpha", None) is None else np.array(loss.alpha)
     return (-soft * w * (1 - p) ** getattr(loss, "gamma", 0.0) * np.log(p)).sum(1).mean()
 
 
@@ -101,6 +102,24 @@ def test_focal__of_two_classes_equals_torchvisions():
     assert torch.allclose(focal(logits, labels, 2.0), expected)
 
 
+def test_focal__alpha_of_two_classes_equals_torchvisions():
+    from torchvision.ops import sigmoid_focal_loss
+
+    logits, labels = batch()[0][:, :2], torch.tensor([0, 1, 1, 0, 1, 0, 0, 1, 1])
+    expected = sigmoid_focal_loss(logits[:, 1] - logits[:, 0], labels.double(), alpha=0.25, gamma=2, reduction="mean")
+    assert Focal(alpha=[0.75, 0.25]).build([4, 5])(logits, labels).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_focal__alpha_needs_a_weight_for_each_class():
+    with pytest.raises(ValueError, match="--model.loss.alpha has 2 weights, and the data has 3 classes"):
+        Focal(alpha=[1.0, 2.0]).build([3, 3, 3])
+
+
+def test_focal__alpha_that_weighs_all_alike_corrects_no_imbalance():
+    assert Focal(alpha=[1.0, 2.0]).corrects_imbalance
+    assert not Focal(alpha=[0.5, 0.5]).corrects_imbalance
+
+
 def test_balanced_softmax__is_logit_adjustment_by_counts():
     logits, labels = batch()
     counts = torch.tensor(COUNTS, dtype=torch.float64)
@@ -149,6 +168,9 @@ def test_criterion__computes_half_precision_logits_in_single(loss):
         (CrossEntropy, {"beta": 1.0}),
         (CrossEntropy, {"beta": 0.99, "class_weights": "inverse"}),
         (Focal, {"gamma": -1.0}),
+        (Focal, {"alpha": [1.0, -1.0]}),
+        (Focal, {"alpha": [0.0, 0.0]}),
+        (Focal, {"alpha": [1.0, 2.0], "class_weights": "inverse"}),
     ],
 )
 def test_loss__impossible_options(loss, options):
