@@ -13,6 +13,7 @@ from callbacks.loggers import ResumableCSVLogger
 from callbacks.progress import ProgressBar
 from callbacks.random_state import RandomState
 from callbacks.recorder import RunRecorder
+from callbacks.test_scalars import TestScalars
 from callbacks.throughput import Throughput
 from common.stopped import StoppedError
 
@@ -29,6 +30,7 @@ __all__ = [
     "ResumableCSVLogger",
     "RunRecorder",
     "StoppedError",
+    "TestScalars",
     "Throughput",
     # those that draw, such as ConfusionMatrix
     *figure_callbacks(),

@@ -46,6 +46,8 @@ class Classifier(EvaluatedModule):
         self.provenance: Provenance | None = None
         # what its checkpoint says of the data that it was trained on
         self.trained_on: dict[str, Any] | None = None
+        # after how many steps the weights of its checkpoint were saved
+        self.trained_steps = 0
         # for a stack: what its members had seen of the samples that its head was fitted on
         self.leakage: Leakage | None = None
         # what its checkpoint says of held-out samples, and which prediction sets are made by it
@@ -213,6 +215,7 @@ class Classifier(EvaluatedModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember the samples that the weights have seen already, what leaked, and the held-out scores."""
         self.trained_on = checkpoint.get("data_record")
+        self.trained_steps = int(checkpoint.get("global_step", 0))
         path = getattr(trainer_of(self), "ckpt_path", None)
         self.provenance = Provenance.from_plain(checkpoint.get("provenance"), str(path or "a checkpoint"))
         if "conformal" in checkpoint:

@@ -178,6 +178,11 @@ def tables_of(predictions: Path) -> tuple[Path, ...]:
     return table_of(predictions, "test"), table_of(predictions, "val")
 
 
+def projector_config(folder: Path) -> Path:
+    """Return where TensorBoard looks for the embeddings of a run."""
+    return folder / "projector_config.pbtxt"
+
+
 def snake_case(name: str) -> str:
     """Turn a class name into a folder name.
 

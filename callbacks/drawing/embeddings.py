@@ -1,8 +1,8 @@
 """Where the network puts the samples of each class."""
 
 import math
-import shutil
 from importlib.util import find_spec
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from callbacks.drawing.base import Drawn, Evaluated, EvaluationDrawing
+from callbacks.drawing.projector import write_projector
 from records.result_files import write_json
 
 BATCH = 128
-# TensorBoard takes one image with all thumbnails, of at most this size
-SPRITE, THUMBNAIL = 8192, 48
 
 
 class Embeddings(EvaluationDrawing):
@@ -76,24 +75,10 @@ class Embeddings(EvaluationDrawing):
             yield "embeddings_umap", embedding_scatter(numbers.umap_points(projected), labels, names, f"{title}\nUMAP")
 
     def _project(self, evaluated: Evaluated, embeddings: NDArray, labels: NDArray, images: Tensor) -> None:
-        if not self.files.tensorboard:
-            return
-        # slow to import
-        from torch.utils.tensorboard import SummaryWriter
-
-        # it would add to what an earlier test wrote
-        folder = evaluated.path("projector")
-        shutil.rmtree(folder, ignore_errors=True)
-        side = min(THUMBNAIL, SPRITE // math.ceil(math.sqrt(len(images))), max(images.shape[-2:]))
-        thumbnails = images.float() / 255
-        if thumbnails.shape[-2:] != (side, side):
-            thumbnails = torch.nn.functional.interpolate(thumbnails, (side, side), mode="bilinear", antialias=True)
-        # it wants colours
-        thumbnails = thumbnails.expand(-1, 3, -1, -1) if thumbnails.shape[1] == 1 else thumbnails
-        # a name is a cell of a table to it
-        names = [" ".join(evaluated.class_names[label].split()) for label in labels.tolist()]
-        with SummaryWriter(str(folder)) as writer:
-            writer.add_embedding(torch.from_numpy(embeddings), names, thumbnails.clamp(0, 1), tag="embeddings")
+        if self.files.tensorboard:
+            names = [evaluated.class_names[label] for label in labels.tolist()]
+            run = self.files.events or Path(evaluated.trainer.default_root_dir)
+            write_projector(evaluated.path("projector"), run, embeddings, names, images)
 
 
 @torch.no_grad()

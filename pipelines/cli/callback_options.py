@@ -12,10 +12,21 @@ from lightning.pytorch.callbacks import (
     WeightAveraging,
 )
 
-from callbacks import EarlyStopping, HParamsMetrics, LastCheckpoint, RandomState, RunRecorder, Throughput
+from callbacks import (
+    EarlyStopping,
+    EpochLines,
+    HParamsMetrics,
+    LastCheckpoint,
+    LayerTable,
+    RandomState,
+    RunRecorder,
+    TestScalars,
+    Throughput,
+)
 from common import class_paths
 from common.ranges import OptionError
 
+OF_EVERY_RUN = (EpochLines, HParamsMetrics, LayerTable, RandomState, RunRecorder, TestScalars, Throughput)
 EVERY_RUN = "every run has it: "
 # those that are refused, and what does the same
 INSTEAD: dict[type[Callback], str] = {
@@ -28,7 +39,10 @@ INSTEAD: dict[type[Callback], str] = {
     LastCheckpoint: f"{EVERY_RUN}set it by --last_checkpoint.every_minutes",
     ProgressBar: "every run has a progress bar: set it by --progress_bar.refresh_rate, or turn it off by "
     "--trainer.enable_progress_bar false",
-    **dict.fromkeys((HParamsMetrics, RandomState, RunRecorder, Throughput), f"{EVERY_RUN}leave it out"),
+    **dict.fromkeys(
+        (EpochLines, HParamsMetrics, LayerTable, RandomState, RunRecorder, TestScalars, Throughput),
+        f"{EVERY_RUN}leave it out",
+    ),
 }
 
 

@@ -26,6 +26,7 @@ from lightning_modules.training.compute import settle_precision
 from pipelines.cli import after_run
 from pipelines.cli.callback_options import as_list, check_callbacks
 from pipelines.cli.changed_data import changed_since
+from pipelines.cli.changed_options import changed_options
 from pipelines.cli.checks import check_average, check_imbalance, check_monitor, check_validation
 from pipelines.cli.data_and_model import (
     info_from_checkpoint,
@@ -157,9 +158,11 @@ class ImageCLI(ParsedCLI):
     def _forced(self, trainer: dict[str, Any], logged: bool) -> list[Callback]:
         """Return the callbacks that every run has: those that record it, and those that options have a name for."""
         config, built = self.config[self.subcommand], self.config_init[self.subcommand]
-        recorded = recording(self.run, config, self.resolved, self.changed, self.subcommand == "fit")
+        parser = self.parser_of(self.subcommand)
+        shown = changed_options(parser, self.resolved) if self.subcommand == "fit" else None
+        recorded = recording(self.run, config, self.resolved, self.changed, shown)
         # later configs cannot replace these by their lists
-        forced = [*recorded, *(built[key] for key in self.parser_of(self.subcommand).callback_keys)]
+        forced = [*recorded, *(built[key] for key in parser.callback_keys)]
         fits, monitor = self.subcommand == "fit", config.best_checkpoint.monitor
         validates = not (fits and no_validation(config.trainer, self.model, self.datamodule))
         needed = kept(forced, trainer, monitor, logged, fits, validates)

@@ -17,6 +17,7 @@ from callbacks import (
     RandomState,
     ResumableCSVLogger,
     RunRecorder,
+    TestScalars,
     Throughput,
 )
 from common.terminal import draws
@@ -43,7 +44,7 @@ def loggers_of(given: Any, folder: Path, fits: bool) -> list[Logger]:
 
 
 def recording(
-    run: RunDir, config: Namespace, resolved: dict[str, Any], changed: list[str], fits: bool
+    run: RunDir, config: Namespace, resolved: dict[str, Any], changed: list[str], shown: dict[str, Any] | None
 ) -> list[Callback]:
     """Return the callbacks that record a run; they come before checkpoint callbacks, which save their state.
 
@@ -52,7 +53,7 @@ def recording(
         config: of the subcommand
         resolved: the same as plain types
         changed: what has changed of the data since the model was trained
-        fits: whether the run is trained
+        shown: the options that TensorBoard shows of a run that is trained; None for one that is not
     """
     facts = {
         "experiment": run.folder.parent.name,
@@ -67,8 +68,9 @@ def recording(
     recorder = RunRecorder(
         run.result, run.predictions, resolved, facts, best.monitor, best.mode, run.data, changed, run.ledger
     )
-    hparams = HParamsMetrics({name: resolved[name] for name in ("model", "data") if name in resolved})
-    return [recorder, RandomState(), hparams, *([Throughput(), EpochLines(best.monitor)] if fits else [])]
+    if shown is None:
+        return [recorder, RandomState(), TestScalars()]
+    return [recorder, RandomState(), HParamsMetrics(shown, best.monitor), Throughput(), EpochLines(best.monitor)]
 
 
 def kept(
@@ -93,6 +95,8 @@ def kept(
                 return logged
             case EMA():
                 return fits and callback.decay is not None
+            case TestScalars():
+                return trainer["logger"] is not False
             case EarlyStopping():
                 return fits and callback.wanted
             case ModelCheckpoint():

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from google.protobuf import text_format
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import classification_report
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from callbacks import (
     BatchPicture,
@@ -33,6 +35,7 @@ from callbacks.drawing.base import EvaluationDrawing, find_samples
 from callbacks.drawing.batch_picture import first_batch, seen_by_network
 from callbacks.drawing.folder import FigureFolder
 from callbacks.drawing.options import with_figures
+from callbacks.drawing.projector import sprite
 from lightning_modules import MLP, StackingModule
 from measures.conformal import calibrate
 from tests.helpers.data import Blobs
@@ -209,16 +212,36 @@ def test_embeddings__figures_numbers_and_projector(tmp_path):
     assert (numbers["samples"], numbers["dim"]) == (20, 8)
     assert set(numbers["spread"]) == {"left", "middle", "right"}
     assert -1 <= numbers["silhouette"] <= 1
-    assert list((tmp_path / "figures/test_projector").rglob("sprite.png"))
 
 
-def test_embeddings__a_second_test_replaces_the_projector(tmp_path):
-    data = Blobs()
+def test_projector__is_part_of_the_run(tmp_path):
+    data = Blobs(val_fraction=0.3)
+    old = tmp_path / "figures/test_projector/events.out.tfevents.1"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"")
     for _ in range(2):
-        callback = Embeddings(samples=8, tsne=False)
-        trainer(tmp_path, callbacks=[callback]).test(model_of(data), datamodule=data, verbose=False)
-    config = (tmp_path / "figures/test_projector/projector_config.pbtxt").read_text()
-    assert config.count("embeddings {") == 1
+        callback = Embeddings(samples=10, tsne=False)
+        again = trainer(tmp_path, callbacks=[callback])
+        again.validate(model_of(data), datamodule=data, verbose=False)
+        again.test(model_of(data), datamodule=data, verbose=False)
+    # a folder with events is a run to TensorBoard
+    assert not list((tmp_path / "figures").rglob("events.*"))
+    config = ProjectorConfig()
+    text_format.Parse((tmp_path / "projector_config.pbtxt").read_text(), config)
+    assert [each.tensor_name for each in config.embeddings] == ["test", "val"]
+    for each in config.embeddings:
+        assert np.loadtxt(tmp_path / each.tensor_path, delimiter="\t").shape == (10, 8)
+        assert len((tmp_path / each.metadata_path).read_text().splitlines()) == 10
+        # four columns hold ten images of sixteen pixels
+        assert Image.open(tmp_path / each.sprite.image_path).size == (64, 64)
+        assert list(each.sprite.single_image_dim) == [16, 16]
+
+
+def test_sprite__images_row_by_row():
+    images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2)
+    picture = sprite(images, 2)
+    assert picture.shape == (6, 6, 3)
+    assert picture[::2, ::2, 0].tolist() == [[0, 1, 2], [3, 4, 0], [0, 0, 0]]
 
 
 # the training batch
