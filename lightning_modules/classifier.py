@@ -16,6 +16,7 @@ from datamodules.info import DataInfo
 from datamodules.loaders import Batch
 from datamodules.prediction_table import PredictionTable
 from datamodules.provenance import Provenance
+from ensembling.choices import TTA
 from ensembling.leakage import Leakage
 from lightning_modules.evaluated import EvaluatedModule
 from measures.conformal import Calibration, SetOptions, calibrate
@@ -33,6 +34,8 @@ class Classifier(EvaluatedModule):
 
     data_info: DataInfo | None = None
 
+    # views of each image that are averaged over at evaluation; an option of the subclasses that offer it
+    tta: ClassVar[TTA] = "none"
     # what numbers its options take; those of a subclass add theirs
     ranges: ClassVar[dict[str, str]] = {}
     # whether it is a head over other models, which are its members
@@ -107,8 +110,8 @@ class Classifier(EvaluatedModule):
 
     @property
     def evaluation_facts(self) -> dict[str, Any]:
-        """A note to print beside its metrics, on an option that changes them at evaluation only."""
-        return {}
+        """Notes to print beside its metrics, on options that change them at evaluation only."""
+        return {"tta": self.tta} if self.tta != "none" else {}
 
     @property
     def beside_weights(self) -> list[Any]:

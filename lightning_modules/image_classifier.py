@@ -9,7 +9,10 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
 from common.options import configurable, option
+from ensembling.choices import TTA
 from ensembling.leakage import unknown_images
+from ensembling.tta import tta_logits
+from lightning_modules.head_weights import found_head
 from lightning_modules.preprocessing import Preprocessing
 from lightning_modules.shapes import output_shape
 from lightning_modules.trained_classifier import TrainedClassifier
@@ -57,14 +60,18 @@ class ImageClassifier(TrainedClassifier):
 
     Args:
         input_size: height and width in pixels that images are resized to on the device; null takes the data's
+        dropout: share of the embedding's values dropped before the head in training, in [0, 1)
         backbone_lr_factor: learning rate of the backbone as a share of the head's
         layer_decay: each stage of the backbone learns at this share of the rate of the stage after it, in (0, 1]
         logit_adjustment: at evaluation, subtract this many times the log of each class's share of the training samples
             from its logit, for a test that weighs rare classes like others (Menon et al. 2021); 0 subtracts nothing
+        tta: views of each image over which probabilities are averaged at evaluation: none, flip (the image and its
+            mirror image), or flip_shift (both, also shifted up, down, left and right)
         freeze: what is not trained, BatchNorm's statistics included: none, backbone, or until:<stage> for the stages of
             the backbone before that one
         weights: a local file that the backbone starts from, .safetensors or a state dict saved by torch
         pretrained: let the backbone start from timm's weights, which are downloaded
+        weights_head: let the head start from those weights too, which must be of the data's classes in their order
         normalization: mean and standard deviation that images are normalised by: data, imagenet, auto (those of the
             training of the loaded weights, else the data's), or given ones on the scale [0, 1], a value for each
             channel or one for all, such as {mean: 0.13, std: 0.31}
@@ -75,12 +82,15 @@ class ImageClassifier(TrainedClassifier):
     """
 
     input_size: int | None = None
+    dropout: float = 0.0
     backbone_lr_factor: float = option(1.0, "training")
     layer_decay: float = option(1.0, "training")
     logit_adjustment: float = 0.0
+    tta: TTA = "none"
     freeze: str = FreezeOption()  # type: ignore[assignment]
     weights: str | None = option(None, "training")
     pretrained: bool = option(False, "training")
+    weights_head: bool = option(False, "training")
     normalization: Normalization = "auto"
     memory_format: Literal["contiguous", "channels_last"] = option("contiguous", "training")
     torch_compile: bool = option(False, "training")
@@ -91,6 +101,7 @@ class ImageClassifier(TrainedClassifier):
     # what numbers its options take; those of a family add theirs
     ranges: ClassVar[dict[str, str]] = {
         "input_size": "[1, 16384]",
+        "dropout": "[0, 1)",
         "backbone_lr_factor": "[0, inf)",
         "layer_decay": "(0, 1]",
         "logit_adjustment": "(-inf, inf)",
@@ -109,6 +120,8 @@ class ImageClassifier(TrainedClassifier):
         """Refuse options that are out of their ranges, or contradict each other."""
         super().check_options()
         check_normalization(self.normalization, self.info.in_channels)
+        if self.weights_head and self.weights is None and not self.pretrained:
+            raise ValueError("--model.weights_head true needs --model.weights FILE or --model.pretrained true")
         if self.logit_adjustment and self.loss.corrects_imbalance:
             raise ValueError(
                 f"--model.logit_adjustment {self.logit_adjustment} and --model.loss {self.loss.description} both "
@@ -132,8 +145,9 @@ class ImageClassifier(TrainedClassifier):
 
     @property
     def evaluation_facts(self) -> dict[str, Any]:
-        """A note to print beside its metrics, on an option that changes them at evaluation only."""
-        return {"logit_adjustment": self.logit_adjustment} if self.logit_adjustment else {}
+        """Notes to print beside its metrics, on options that change them at evaluation only."""
+        facts = {"logit_adjustment": self.logit_adjustment} if self.logit_adjustment else {}
+        return facts | super().evaluation_facts
 
     # what a family changes
 
@@ -146,6 +160,11 @@ class ImageClassifier(TrainedClassifier):
     def timm_options(self) -> dict[str, Any]:
         """Keyword arguments that timm builds the architecture with."""
         return {}
+
+    @property
+    def head_dropout(self) -> float:
+        """Share of the embedding that is dropped; 0 for a family whose backbone drops by itself."""
+        return self.dropout
 
     def build_backbone(self) -> nn.Module:
         """Build the network from normalised images to embeddings `(batch, dim)`."""
@@ -172,9 +191,13 @@ class ImageClassifier(TrainedClassifier):
         dim = output_shape(self.backbone, (self.info.in_channels, *self.size))
         if dim is None:
             raise ValueError(self._size_error(self.backbone))
+        self.drop = nn.Dropout(self.head_dropout)
         self.head: nn.Module = nn.Linear(dim[0], self.info.num_classes)
         if weights is not None:
-            told, loaded = load_weights(self.backbone, weights, self.not_transferred)
+            classifier = found_head(weights, self.head, self.info.class_names) if self.weights_head else {}
+            told, loaded = load_weights(self.backbone, weights, self.not_transferred, list(classifier))
+            if classifier:
+                self.head.load_state_dict(dict(zip(("weight", "bias"), classifier.values(), strict=True)))
             self._loaded = frozenset(loaded)
             rank_zero_info(told)
             rank_zero_info(f"weights: images are normalised by mean {mean}, std {std} (--model.normalization)")
@@ -223,7 +246,12 @@ class ImageClassifier(TrainedClassifier):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits `(batch, class)` of uint8 images `(batch, channel, height, width)`."""
-        logits = self.head(self.features(images))
+        if self.training or self.tta == "none":
+            return self._logits(images)
+        return tta_logits(self._logits, images, self.tta)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        logits = self.head(self.drop(self.features(images)))
         return logits - self._adjustment if self.logit_adjustment and not self.training else logits
 
     # modes

@@ -73,7 +73,7 @@ class StackedClassifier(Classifier):
     @property
     def beside_weights(self) -> list[Any]:
         """What `stack_checkpoint` says of it beside its weights."""
-        return [*super().beside_weights, beside_of_stack(self.architecture()["init_args"])]
+        return [{}, beside_of_stack(self.architecture()["init_args"])]
 
     def check_trainable(self) -> None:
         """Refuse to be trained."""

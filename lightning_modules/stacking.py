@@ -127,7 +127,8 @@ class StackingModule(TrainedClassifier):
     @property
     def beside_weights(self) -> list[Any]:
         """The bases, which are not among its weights, and the views."""
-        return [*super().beside_weights, [base.sha256 for base in self.known_bases], self.tta]
+        # the views stand at its end, as ledgers of earlier versions have them
+        return [{}, [base.sha256 for base in self.known_bases], self.tta]
 
     @cached_property
     def base_models(self) -> list[Classifier]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,8 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 HEAD = re.compile(r"(_?fc|classifier|head|heads|last_linear)\.")
 # what every classifier's checkpoint has beside its backbone
 NORMALIZED = {"preprocessing.mean": Tensor, "preprocessing.std": Tensor}
+# what torchvision builds its EfficientNetV2 with
+TORCHVISION_V2_EPS = 1e-3
 # how many tensors a message names
 NAMED = 4
 
@@ -40,6 +42,8 @@ class Weights:
         provenance: which samples they were fitted and selected on, or that this is not known
         ordered: whether that order is known
         statistics: mean and standard deviation of each channel that images were normalised by, on the scale [0, 1]
+        head: tensors of the head by name, where they are kept apart from the backbone's
+        class_names: what the head's classes are called, in their order; None if that is not known
     """
 
     source: str
@@ -47,6 +51,8 @@ class Weights:
     provenance: Provenance
     ordered: bool = True
     statistics: tuple[list[float], list[float]] | None = None
+    head: Mapping[str, Tensor] = field(default_factory=dict)
+    class_names: list[str] | None = None
 
 
 def initial_weights(
@@ -91,8 +97,7 @@ def read_weights(path: Path, timm_name: str | None = None) -> Weights:
     """Read a file of weights without running code from it.
 
     Args:
-        path: `.safetensors`, or a state dict saved by torch, perhaps wrapped; a checkpoint of this project gives its
-            backbone alone
+        path: `.safetensors`, or a state dict saved by torch, perhaps wrapped; or a checkpoint of this project
         timm_name: timm's name of the architecture that the weights are for, which says how images were normalised
 
     Raises:
@@ -150,7 +155,7 @@ def say_digest(path: Path) -> None:
 
 
 def from_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> Weights:
-    """Take the backbone out of a checkpoint of this project, with its normalisation and what it was fitted on."""
+    """Take backbone and head out of a checkpoint of this project, with normalisation and what they were fitted on."""
     if "bases" in checkpoint:
         raise ValueError(
             f"--model.weights {path} holds a stack, which has no backbone: name the checkpoint of a member"
@@ -160,7 +165,9 @@ def from_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> Weights:
     tensors = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
     check_fields(state, NORMALIZED, f"--model.weights {path}", way_out(path))
     mean, std = (state[f"preprocessing.{name}"].flatten().tolist() for name in ("mean", "std"))
-    return Weights(str(path), tensors, record, True, (mean, std))
+    head = {name: t for name, t in state.items() if name.startswith("head.")}
+    names = checkpoint["architecture"]["init_args"]["data_info"]["class_names"]
+    return Weights(str(path), tensors, record, True, (mean, std), head, names)
 
 
 def without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -183,13 +190,16 @@ def is_shared(prefix: str, names: Collection[str]) -> bool:
 # matching
 
 
-def load_weights(backbone: nn.Module, weights: Weights, not_transferred: Collection[str] = ()) -> tuple[str, set[str]]:
+def load_weights(
+    backbone: nn.Module, weights: Weights, not_transferred: Collection[str] = (), head: Collection[str] = ()
+) -> tuple[str, set[str]]:
     """Load a backbone's weights by name and shape, or by order and shape where no name is the same.
 
     Args:
         backbone: from images to embeddings
         weights: what to load
         not_transferred: children of the backbone that need not be among them
+        head: names of those that the head is given
 
     Returns:
         what was loaded and what was not, for the user; and the names of the backbone's tensors that were loaded
@@ -244,9 +254,11 @@ def load_weights(backbone: nn.Module, weights: Weights, not_transferred: Collect
         )
     backbone.load_state_dict(loaded, strict=False)
     new = list(dict.fromkeys([name.partition(".")[0] if name in optional else name for name in fresh]))
+    left = [name for name in left if name not in head]
     told = (
-        f"weights: {len(loaded)} of {len(needed)} tensors of the backbone from {weights.source}; left out of it: "
-        f"{some(left) or 'nothing'}; new here: {', '.join([*new, 'head'])}"
+        f"weights: {len(loaded)} of {len(needed)} tensors of the backbone{' and the head' if head else ''} from "
+        f"{weights.source}; left out of it: {some(left) or 'nothing'}; new here: "
+        f"{', '.join(new if head else [*new, 'head']) or 'nothing'}"
     )
     return told, set(loaded)
 
@@ -284,7 +296,17 @@ def by_order(backbone: nn.Module, needed: list[str], weights: Weights) -> dict[s
         theirs, ours = ("evenly", "as TensorFlow does") if pads else ("as TensorFlow does", "evenly")
         raise ValueError(
             f"{weights.source} does not fit this network: its convolutions pad {theirs}, and those here pad {ours}, so "
-            f"that they compute something else from the same weights"
+            f"that they compute something else from the same weights (EfficientNet has "
+            f"--model.variant v2_s_torchvision)"
+        )
+    # the first block of torchvision's V2 is not depthwise
+    block = weights.tensors.get("features.1.0.block.0.0.weight")
+    eps = {module.eps for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)}
+    if block is not None and block.shape[1] > 1 and eps and eps != {TORCHVISION_V2_EPS}:
+        raise ValueError(
+            f"{weights.source} does not fit this network: the BatchNorms of torchvision's EfficientNetV2 have an eps "
+            f"of {TORCHVISION_V2_EPS}, and those here have {min(eps)}: set --model.options '{{bn_eps: 0.001}}', or use "
+            f"--model EfficientNet --model.variant v2_s_torchvision"
         )
     return {ours: tensor for ours, (_, tensor) in zip(needed, body, strict=True)}
 

@@ -27,8 +27,12 @@ class CustomCNN(ImageClassifier):
         **ImageClassifier.ranges,
         "channels": "[1, inf)",
         "dense": "[1, inf)",
-        "dropout": "[0, 1)",
     }
+
+    @property
+    def head_dropout(self) -> float:
+        """None more: the backbone drops by itself."""
+        return 0.0
 
     def build_backbone(self) -> nn.Module:
         """Build blocks and dense layer."""

@@ -30,7 +30,12 @@ class MLP(ImageClassifier):
     hidden: list[int] = field(default_factory=lambda: [256, 256])
     dropout: float = 0.3
 
-    ranges: ClassVar[dict[str, str]] = {**ImageClassifier.ranges, "hidden": "[1, inf)", "dropout": "[0, 1)"}
+    ranges: ClassVar[dict[str, str]] = {**ImageClassifier.ranges, "hidden": "[1, inf)"}
+
+    @property
+    def head_dropout(self) -> float:
+        """None more: the backbone drops by itself."""
+        return 0.0
 
     def build_backbone(self) -> nn.Module:
         """Build the hidden layers."""

@@ -20,12 +20,13 @@ RESERVED = {
 }
 
 
-def timm_backbone(name: str, in_channels: int) -> nn.Module:
+def timm_backbone(name: str, in_channels: int, options: Mapping[str, Any] | None = None) -> nn.Module:
     """Build a timm model without its classifier.
 
     Args:
         name: timm's name of the architecture
         in_channels: channels of the images
+        options: keyword arguments of timm
 
     Returns:
         a network from images to pooled embeddings `(batch, dim)`
@@ -33,7 +34,7 @@ def timm_backbone(name: str, in_channels: int) -> nn.Module:
     # slow to import, and not every model needs it
     import timm
 
-    return timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_channels)
+    return timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_channels, **(options or {}))
 
 
 def pretrained_network(name: str, options: Mapping[str, Any]) -> nn.Module:

@@ -129,6 +129,8 @@ def print_evaluation(console: Console, result: dict[str, Any], split: str = "tes
     if changes := tested.get("data_changed"):
         told = f"the data has changed since the model was trained on it: {'; '.join(changes)}"
         console.print(f"[bold red]DATA CHANGED:[/] {escape(told)}", soft_wrap=True)
+    if views := tested.get("tta"):
+        console.print(f"probabilities are averaged over the views of --model.tta {views}", highlight=False)
     for note in tested.get("notes", []):
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     print_looks(console, looks_in(tested.get("look")))

@@ -70,7 +70,7 @@ def without_first_weights(model: Namespace) -> Namespace:
     A checkpoint's weights replace them, and their file need not exist any more.
     """
     copy = model.clone()
-    for option, nothing in (("weights", None), ("pretrained", False)):
+    for option, nothing in (("weights", None), ("pretrained", False), ("weights_head", False)):
         if option in copy.init_args:
             copy.init_args[option] = nothing
     return copy

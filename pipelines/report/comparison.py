@@ -253,6 +253,10 @@ def how_tested(run: FoundRun, split: str, settings: Settings) -> list[str]:
     found = []
     if level_order(str(adjustment))[:2] != level_order(trained)[:2]:
         found.append(f"evaluated with --model.logit_adjustment {adjustment}; its config says {trained}")
+    views, trained = evaluated.get("tta", "none"), settings.get("model.tta", "none")
+    # a stack of one file has no config, and its views are its own
+    if views != trained and not str(run.result.get("model")).endswith("StackedClassifier"):
+        found.append(f"evaluated with --model.tta {views}; its config says {trained}")
     checkpoint, weights = evaluated.get("checkpoint"), run.files.weights
     if isinstance(checkpoint, str) and weights.is_file() and Path(checkpoint).name != weights.name:
         found.append(f"evaluated from {Path(checkpoint).name}, not {weights.name}")

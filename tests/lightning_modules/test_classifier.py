@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from datamodules.base import ImageDataModule
-from lightning_modules import MLP, ImageClassifier, SmallCNN
+from lightning_modules import MLP, CustomCNN, ImageClassifier, Linear, SmallCNN, Timm
 from lightning_modules.training.losses import cross_entropy
 from tests.helpers.data import Blobs, data_info, random_images
 from tests.helpers.training import fit, trainer
@@ -191,3 +191,37 @@ def test_freeze__is_an_option_and_still_lightnings_method():
         MLP(data_info=data_info(), hidden=[8], freeze="all")
     # a model that is rebuilt from its checkpoint is whole
     assert "freeze" not in model.architecture()["init_args"]
+
+
+@pytest.mark.parametrize(
+    ("family", "options"), [(Linear, {}), (SmallCNN, {}), (Timm, {"name": "resnet18", "options": {"layers": [1] * 4}})]
+)
+def test_dropout__stands_before_the_head(family, options):
+    model = family(data_info=data_info(size=32), input_size=32, dropout=0.5, **options)
+    seen = []
+    model.head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    images = random_images(4)
+    plain = family(data_info=data_info(size=32), input_size=32, **options)
+    # nothing of it is among the weights: checkpoints without the option load
+    assert model.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        assert torch.equal(model.eval()(images), plain.eval()(images))
+        model.train().backbone.eval()
+        model(images)
+    features = model.features(images)
+    dropped = seen[-1] == 0
+    assert torch.allclose(seen[-1], torch.where(dropped, 0.0, 2 * features), atol=1e-5)
+    assert 0.2 < (dropped & (features != 0)).sum() / (features != 0).sum() < 0.8
+    assert model.architecture()["init_args"]["dropout"] == 0.5
+
+
+@pytest.mark.parametrize("family", [MLP, CustomCNN])
+def test_dropout__is_not_doubled_where_the_backbone_drops(family):
+    model = family(data_info=data_info(), dropout=0.5)
+    assert model.drop.p == 0
+    assert any(isinstance(module, nn.Dropout) and module.p == 0.5 for module in model.backbone)
+
+
+def test_dropout__out_of_range():
+    with pytest.raises(ValueError, match=r"--model.dropout must be in \[0, 1\)"):
+        SmallCNN(data_info=data_info(), dropout=1.0)

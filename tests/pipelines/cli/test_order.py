@@ -1,6 +1,8 @@
 import torch
 from safetensors.torch import load_file
 
+from datamodules import Digits
+from lightning_modules.checkpoints import load_classifier
 from pipelines.cli.order import in_order
 from tests.helpers.cli import result, run
 
@@ -57,6 +59,29 @@ def test_cli__logits_are_adjusted_after_training(tmp_path):
     expected = plain - 1.5 * (counts / counts.sum()).log()
     assert torch.allclose(load_file(predictions)["test/logits"].double(), expected, atol=1e-5)
     assert result(tmp_path)["evaluations"]["test"]["logit_adjustment"] == 1.5
+
+
+def test_cli__a_single_model_is_tested_over_views(tmp_path, capsys):
+    assert run("fit", "--model", "MLP", "--trainer.max_epochs", "1", "--model.hidden", "[8]", root=tmp_path) == 0
+    path = tmp_path / "digits/mlp/checkpoints/best.ckpt"
+    predictions = tmp_path / "digits/mlp/predictions.safetensors"
+    assert run("test", "--ckpt_path", path, root=tmp_path) == 0
+    rows, plain = load_file(predictions), result(tmp_path)
+    assert "tta" not in plain["evaluations"]["test"]
+    capsys.readouterr()
+    assert run("test", "--ckpt_path", path, "--model.tta", "flip", root=tmp_path) == 0
+    assert "averaged over the views of --model.tta flip" in capsys.readouterr().out
+    assert result(tmp_path)["evaluations"]["test"]["tta"] == "flip"
+    data, model = Digits(), load_classifier(path)
+    samples = data.samples("test")
+    images = samples.source.gather(samples.rows)
+    with torch.no_grad():
+        logits = (model(images), model(images.flip(3)))
+    order = samples.ids.argsort()
+    mean = ((logits[0].softmax(1) + logits[1].softmax(1)) / 2)[order]
+    assert torch.equal(rows["test/id"], samples.ids[order])
+    assert torch.allclose(rows["test/logits"], logits[0][order], atol=1e-5)
+    assert torch.allclose(load_file(predictions)["test/logits"].exp(), mean, atol=1e-5)
 
 
 def test_cli__a_loss_knows_the_counts_of_the_data_it_is_trained_on(tmp_path):

@@ -135,6 +135,7 @@ def test_report__says_when_something_else_was_tested(tmp_path):
     for name, beside in {
         "plain": {},
         "adjusted": {"logit_adjustment": 1.5},
+        "mirrored": {"tta": "flip"},
         "last": {"checkpoint": "elsewhere/last.ckpt"},
     }.items():
         entry = {"test": evaluated | beside}
@@ -150,6 +151,7 @@ def test_report__says_when_something_else_was_tested(tmp_path):
     assert {row["run"]: row["notes"] for row in rows(tmp_path / "out/comparison.csv")} == {
         "plain": "",
         "adjusted": "evaluated with --model.logit_adjustment 1.5; its config says 0",
+        "mirrored": "evaluated with --model.tta flip; its config says none",
         "last": "evaluated from last.ckpt, not best.ckpt",
         "trained": "",
         "copied": "",
