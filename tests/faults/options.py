@@ -120,6 +120,9 @@ MODEL = {
     "weights": ["null", "", "nowhere.pt", "."],
     "pretrained": ["false", "x"],
     "normalization": ["auto", "data", "imagenet", "{mean: 0.5, std: [0.2]}", "{mean: [1, 2]}", "x", ""],
+    "weights_head": ["false", "true", "x"],
+    "dropout": SHARES,
+    "tta": ["none", "flip", "flip_shift", "x", "null"],
     "memory_format": ["contiguous", "channels_last", "x"],
 }
 
