@@ -16,7 +16,6 @@ from datamodules.info import DataInfo
 from datamodules.loaders import Batch
 from datamodules.prediction_table import PredictionTable
 from datamodules.provenance import Provenance
-from ensembling.choices import TTA
 from ensembling.leakage import Leakage
 from lightning_modules.evaluated import EvaluatedModule
 from measures.conformal import Calibration, SetOptions, calibrate
@@ -34,8 +33,6 @@ class Classifier(EvaluatedModule):
 
     data_info: DataInfo | None = None
 
-    # views of each image that are averaged over at evaluation; an option of the subclasses that offer it
-    tta: ClassVar[TTA] = "none"
     # what numbers its options take; those of a subclass add theirs
     ranges: ClassVar[dict[str, str]] = {}
     # whether it is a head over other models, which are its members
@@ -111,7 +108,9 @@ class Classifier(EvaluatedModule):
     @property
     def evaluation_facts(self) -> dict[str, Any]:
         """Notes to print beside its metrics, on options that change them at evaluation only."""
-        return {"tta": self.tta} if self.tta != "none" else {}
+        # an option of the models that offer it
+        views = getattr(self, "tta", "none")
+        return {"tta": views} if views != "none" else {}
 
     @property
     def beside_weights(self) -> list[Any]:

@@ -13,6 +13,7 @@ from ensembling.choices import TTA
 from ensembling.leakage import unknown_images
 from ensembling.tta import tta_logits
 from lightning_modules.head_weights import found_head
+from lightning_modules.normalization import Normalization, check_normalization, statistics
 from lightning_modules.preprocessing import Preprocessing
 from lightning_modules.shapes import output_shape
 from lightning_modules.trained_classifier import TrainedClassifier
@@ -29,14 +30,7 @@ from lightning_modules.training.losses import log_shares
 from lightning_modules.training.parameter_groups import Rate, learning_rates
 from lightning_modules.training.single_image import check_batches
 from lightning_modules.training.stages import stages
-from lightning_modules.weights import (
-    Normalization,
-    Weights,
-    check_normalization,
-    initial_weights,
-    load_weights,
-    statistics,
-)
+from lightning_modules.weights import Weights, initial_weights, load_weights
 
 
 class FreezeOption:

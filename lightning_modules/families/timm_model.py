@@ -15,7 +15,8 @@ from lightning_modules.families.timm_backbones import (
     pretrained_statistics,
 )
 from lightning_modules.image_classifier import ImageClassifier
-from lightning_modules.weights import Weights, for_channels
+from lightning_modules.normalization import for_channels
+from lightning_modules.weights import Weights
 
 
 @configurable

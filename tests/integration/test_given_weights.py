@@ -19,7 +19,7 @@ def test_as_loaded__a_file_with_its_head_is_a_member(tmp_path, capsys):
     model = ("--model", "SmallCNN", "--model.weights", path, "--model.input_size", 12, "--config", AS_LOADED)
     held_out = ("--data.stack_fraction", 0.1, "--data.subsample", 0.1)
     assert run("fit", *model, *held_out, root=tmp_path) == 0
-    folder = tmp_path / "digits/smallcnn"
+    folder = tmp_path / "digits/small_cnn"
     loaded = load_classifier(folder / "checkpoints/best.ckpt")
     assert all(torch.equal(tensor, loaded.backbone.state_dict()[name]) for name, tensor in body.items())
     assert all(torch.equal(tensor, loaded.head.state_dict()[name]) for name, tensor in head.items())

@@ -5,7 +5,7 @@ import torch
 
 from lightning_modules import MLP, Linear, ResNet, SmallCNN
 from lightning_modules.families.timm_backbones import pretrained_network
-from lightning_modules.weights import IMAGENET
+from lightning_modules.normalization import IMAGENET
 from tests.helpers.cli import run
 from tests.helpers.families import build
 from tests.helpers.weights import randomised, report

@@ -7,7 +7,8 @@ from torch import nn
 
 from lightning_modules import MLP, VGG, ConvNeXt, EfficientNet, ResNet, SmallCNN
 from lightning_modules.checkpoints import load_classifier
-from lightning_modules.weights import IMAGENET, read_weights
+from lightning_modules.normalization import IMAGENET
+from lightning_modules.weights import read_weights
 from tests.helpers.data import Blobs
 from tests.helpers.families import build
 from tests.helpers.training import fit, trainer
