@@ -8,7 +8,11 @@ from figures.style import COLORS, legend, new_figure
 
 
 def lr_curve(
-    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float | None
+    rates: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    suggestion: float | None,
+    alike: tuple[float, float] | None = None,
 ) -> Figure:
     """Draw a learning-rate range test.
 
@@ -17,6 +21,7 @@ def lr_curve(
         losses: training loss of each step
         smoothed: the same without its noise
         suggestion: the rate to mark; None marks none
+        alike: least and greatest of the rates that are as good as the curve can tell; None shades none
 
     Returns:
         a figure with one axes, the rate on a logarithmic scale
@@ -25,6 +30,8 @@ def lr_curve(
     axes = grid[0, 0]
     axes.plot(rates, losses, ".", color=COLORS[0], alpha=0.35, label="each step")
     axes.plot(rates, smoothed, color=COLORS[1], label="smoothed")
+    if alike is not None:
+        axes.axvspan(*alike, color=COLORS[2], alpha=0.15, linewidth=0, label="as good, as far as the curve tells")
     if suggestion is not None:
         axes.axvline(suggestion, color="black", linestyle="--", label=f"suggested: {suggestion:.2g}")
     axes.set_xscale("log")

@@ -23,7 +23,8 @@ from engine.quiet import quiet
 from figures.lr_curve import lr_curve
 from pipelines.cli.held_run import new_run
 from pipelines.cli.image_cli import ImageCLI
-from pipelines.tune.finders import RangeTest, find_batch_size, find_learning_rate
+from pipelines.tune.finders import find_batch_size, find_learning_rate
+from pipelines.tune.range_test import RangeTest
 from pipelines.tune.table import compute_table
 from pipelines.tune.timing import Bench, Candidate, candidates, choose
 from records import run_dir
@@ -179,9 +180,10 @@ class TuneCLI(ImageCLI):
         curve = None
         if tune.learning_rate:
             curve = find_learning_rate(bench, eager, tune.lr_steps, self._report)
-            found.learning_rate = curve.suggestion()
-            told = "none: the loss does not fall" if found.learning_rate is None else f"{found.learning_rate:.3g}"
-            self.console.print(f"[bold]learning rate:[/] {told}", highlight=False)
+            suggestion = curve.suggestion()
+            found.learning_rate = suggestion.rate
+            told = "none" if suggestion.rate is None else f"{suggestion.rate:.3g}"
+            self.console.print(f"[bold]learning rate:[/] {told} ({suggestion.reason})", highlight=False, soft_wrap=True)
         self._write(tune, found, curve, device_name(device))
 
     def _report(self, line: str) -> None:
@@ -210,7 +212,8 @@ class TuneCLI(ImageCLI):
 
     def _draw(self, run: RunDir, curve: RangeTest) -> None:
         path = run.figures / "lr_curve.png"
-        figure = lr_curve(curve.rates, curve.losses, curve.smoothed, curve.suggestion())
+        suggestion = curve.suggestion()
+        figure = lr_curve(curve.rates, curve.losses, curve.smoothed, suggestion.rate, suggestion.alike)
         with write_whole(path) as partial:
             figure.savefig(partial, format="png", dpi=120)
         self.console.print(f"its curve: {path}", soft_wrap=True, highlight=False, markup=False)

@@ -4,10 +4,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch.tuner import Tuner
 from torch.optim import Optimizer
@@ -18,6 +16,7 @@ from common.terminal import draws
 from common.words import duration
 from engine.quiet import quiet
 from lightning_modules import ImageClassifier
+from pipelines.tune.range_test import RangeTest
 from pipelines.tune.timing import Bench, Candidate
 
 # takes a line on how far a search is
@@ -26,46 +25,8 @@ Report = Callable[[str], None]
 LOWEST_RATE, HIGHEST_RATE = 1e-6, 10.0
 # what Lightning smooths losses with
 BETA = 0.98
-# a fall of the loss by less than this share is noise
-LEAST_FALL = 0.05
 # the share of the free main memory that may be used, so that nothing is driven into swap
 USABLE = 0.5
-
-
-@dataclass(frozen=True)
-class RangeTest:
-    """The loss over a rising learning rate (Smith 2017, arXiv:1506.01186).
-
-    Args:
-        rates: learning rate of each step
-        losses: training loss of each step
-    """
-
-    rates: list[float]
-    losses: list[float]
-
-    @property
-    def smoothed(self) -> list[float]:
-        """Losses without their noise: a Gaussian mean to both sides, so that nothing is shifted to higher rates."""
-        places = np.arange(len(self.losses))
-        width = max(1.0, 0.03 * len(places))
-        weights = np.exp(-0.5 * ((places[:, None] - places) / width) ** 2)
-        # what follows on divergence would reach down to the rates before it
-        losses = np.minimum(self.losses, 2 * self.losses[0])
-        return (weights @ losses / weights.sum(1)).tolist()
-
-    def suggestion(self) -> float | None:
-        """Return the rate at which the loss falls fastest for a step on the logarithmic scale; None if it never falls.
-
-        Lightning takes the slope over the rate itself, which is steepest at the very lowest rates, by noise alone.
-        """
-        if len(self.losses) < 3:
-            return None
-        smoothed = np.asarray(self.smoothed)
-        lowest = int(smoothed.argmin())
-        if lowest == 0 or smoothed[:lowest].max() - smoothed[lowest] < LEAST_FALL * smoothed[:lowest].max():
-            return None
-        return self.rates[int(np.gradient(smoothed)[: lowest + 1].argmin())]
 
 
 class StepLines:
@@ -99,7 +60,7 @@ def find_learning_rate(bench: Bench, candidate: Candidate, steps: int, report: R
     """
     model = bench.copy(candidate)
     model.schedule = None
-    keep_shares(model)
+    highest = keep_shares(model)
     model.register_forward_pre_hook(StepLines(report, steps))
     with quiet(), nullcontext() if draws() else no_rate_bar():
         finder = Tuner(bench.trainer(candidate)).lr_find(
@@ -114,7 +75,7 @@ def find_learning_rate(bench: Bench, candidate: Candidate, steps: int, report: R
     assert finder is not None
     losses = each_loss(finder.results["loss"])
     end = next((number for number, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
-    return RangeTest(finder.results["lr"][:end], losses[:end])
+    return RangeTest(finder.results["lr"][:end], losses[:end], highest[0])
 
 
 def each_loss(smoothed: Sequence[float]) -> list[float]:
@@ -130,17 +91,22 @@ def each_loss(smoothed: Sequence[float]) -> list[float]:
     return [(mean - BETA * before) / (1 - BETA) for mean, before in zip(means, [0.0, *means], strict=False)]
 
 
-def keep_shares(model: ImageClassifier) -> None:
+def keep_shares(model: ImageClassifier) -> list[float]:
     """Let groups of parameters with lower rates than others keep their share of the rate, which a finder sets for all.
 
     Args:
         model: its next optimizer is changed
+
+    Returns:
+        the highest rate of that optimizer, once it is built
     """
     configure = model.configure_optimizers
+    own: list[float] = []
 
     def configured() -> Any:
         optimizer: Any = configure()
-        highest = max(group["lr"] for group in optimizer.param_groups)
+        highest = float(max(group["lr"] for group in optimizer.param_groups))
+        own.append(highest)
         shares = [group["lr"] / highest for group in optimizer.param_groups]
 
         def scale(optimizer: Optimizer, *_: Any) -> None:
@@ -153,6 +119,7 @@ def keep_shares(model: ImageClassifier) -> None:
         return optimizer
 
     model.configure_optimizers = configured  # type: ignore[method-assign]
+    return own
 
 
 class BatchLimit:

@@ -1,7 +1,9 @@
 import pytest
+import torch
 import yaml
 
 from pipelines.tune.command import TuneCLI
+from pipelines.tune.range_test import RangeTest
 from pipelines.tune.timing import Bench, Candidate, Measurement
 from tests.helpers.cli import config, run
 
@@ -46,6 +48,9 @@ def test_tune__measures_and_writes_a_fragment(tmp_path, capsys):
 
 
 def test_tune__the_fragment_trains(tmp_path, half_wins, monkeypatch):
+    rates = torch.logspace(-6, 1, 100).tolist()
+    found = RangeTest(rates, [2 / (1 + rate / 1e-3) + rate for rate in rates])
+    monkeypatch.setattr("pipelines.tune.command.find_learning_rate", lambda *_: found)
     assert (
         run("tune", *MLP, *QUICK, "--model.optimizer", "SGD", "--model.optimizer.momentum", "0.9", root=tmp_path) == 0
     )

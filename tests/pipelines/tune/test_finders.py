@@ -6,7 +6,7 @@ import torch
 from common.machine import free_memory
 from lightning_modules import MLP
 from pipelines.tune import finders
-from pipelines.tune.finders import RangeTest, each_loss, find_batch_size, find_learning_rate
+from pipelines.tune.finders import each_loss, find_batch_size, find_learning_rate
 from pipelines.tune.timing import REFERENCE, Bench
 from tests.helpers.data import Blobs
 
@@ -31,30 +31,6 @@ def test_each_loss__undoes_lightnings_mean():
     assert each_loss(lightnings_means(losses)) == pytest.approx(losses)
 
 
-def curve(scale=1.0, noise=0.0):
-    """A loss that falls fastest at 1e-3, and rises from 1e-1 on."""
-    rates = [10 ** (-6 + 7 * step / 99) for step in range(100)]
-    generator = torch.Generator().manual_seed(0)
-    wobble = (noise * torch.randn(100, generator=generator)).tolist()
-    losses = [
-        scale * (2 - 1.5 / (1 + (1e-3 / rate) ** 1.5) + (rate / 0.3) ** 2) + w
-        for rate, w in zip(rates, wobble, strict=True)
-    ]
-    return RangeTest(rates, losses)
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.05])
-def test_suggestion__where_the_loss_falls_fastest(noise):
-    assert 3e-4 < curve(noise=noise).suggestion() < 3e-3
-
-
-def test_suggestion__none_if_the_loss_does_not_fall():
-    rates = curve().rates
-    assert RangeTest(rates, [2.0] * 100).suggestion() is None
-    assert RangeTest(rates, [2.0 + step for step in range(100)]).suggestion() is None
-    assert RangeTest(rates[:2], [2.0, 1.0]).suggestion() is None
-
-
 def test_find_learning_rate__leaves_model_and_folder_as_they_were(tmp_path):
     searching = bench(tmp_path)
     before = {name: value.clone() for name, value in searching.model.state_dict().items()}
@@ -66,7 +42,8 @@ def test_find_learning_rate__leaves_model_and_folder_as_they_were(tmp_path):
     # the first loss is that of a guess among three classes
     assert found.losses[0] == pytest.approx(math.log(3), abs=0.5)
     assert all(map(math.isfinite, found.losses))
-    assert 1e-5 < found.suggestion() < 1
+    assert found.own == pytest.approx(1e-3)
+    assert 1e-5 < found.suggestion().rate < 1
     assert all(torch.equal(value, before[name]) for name, value in searching.model.state_dict().items())
     assert list(tmp_path.iterdir()) == []
 
