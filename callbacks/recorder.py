@@ -186,6 +186,7 @@ class RunRecorder(Callback):
             "seconds": round(self._seconds(), 3),
             **speed,
             "best_epoch": self.best_epoch,
+            "monitor": self.monitor,
             **learning_rate(trainer, pl_module),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "last": metrics,

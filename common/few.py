@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 
 SHOWN = 5
+# where each of them is to be mended, all are listed, but for what would fill screens
+ALL = 100
 
 
 def few(things: Iterable[object], shown: int = SHOWN, separator: str = ", ") -> str:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.few import few
+from common.few import ALL, few
 from datamodules.files.decoding import decode
 from datamodules.files.formats import open_file
 from datamodules.files.value_range import Range
@@ -182,5 +182,5 @@ def refuse_unreadable(problems: dict[int, str], total: int) -> None:
         return
     count = "" if len(problems) == 1 else f"{len(problems)} of {total} files cannot be read: "
     them = "it" if len(problems) == 1 else "them"
-    listed = few((problems[number] for number in sorted(problems)), separator="; ")
+    listed = few((problems[number] for number in sorted(problems)), ALL, "; ")
     raise ValueError(f"{count}{listed}: mend or remove {them}, or leave {them} out by --data.on_unreadable skip")

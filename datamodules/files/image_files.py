@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.few import few
+from common.few import ALL, few
 from common.options import configurable, option
 from common.ranges import check_range
 from datamodules.augmentation.transforms import Step
@@ -180,7 +180,8 @@ class ImageFiles(ImageDataModule):
         labels = torch.full((len(paths),), -1)
         read = self._read(Path(), [path.as_posix() for path in paths], labels, None, self.served_range)
         _warn_of_skipped(read.skipped, len(paths))
-        skipped = f"{len(read.skipped)} of {len(paths)} files cannot be read, and were left out: {few(read.skipped)}"
+        listed = few(read.skipped, ALL, "; ")
+        skipped = f"{len(read.skipped)} of {len(paths)} files cannot be read, and were left out: {listed}"
         self.predict_notes = [*([left] if left else []), *([skipped] if read.skipped else []), *read.notes]
         return read.samples
 

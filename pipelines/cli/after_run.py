@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from common import class_paths
+from common.few import count_of
 from ensembling.leakage import leakage_mark, unknown_images
 from measures.by_source import pair_rows
 from measures.set_coverage import spoken
@@ -33,8 +34,13 @@ def print_fit(console: Console, run: RunDir) -> None:
         return
     result = read_result(run.result)
     fit, val = result["fit"], result.get("val", {})
-    reached = f"val/accuracy {val['accuracy']:.4f} (epoch {fit['best_epoch']})" if val else "no validation"
-    console.print(f"\n[bold]{reached}[/] after {fit['epochs']} epochs and {fit['seconds']:.1f} s: {run.folder}/")
+    # results of earlier versions do not say what chose the epoch
+    monitor = fit.get("monitor", "val/accuracy")
+    names = dict.fromkeys((monitor, "val/accuracy"))
+    values = [f"{name} {val[name.removeprefix('val/')]:.4f}" for name in names] if val else []
+    reached = f"best epoch {fit['best_epoch']}, by {monitor}: {', '.join(values)}" if val else "no validation"
+    spent = f"{count_of(fit['epochs'], 'epoch')} and {fit['seconds']:.1f} s"
+    console.print(f"\n[bold]{reached}[/] after {spent}: {run.folder}/", soft_wrap=True)
     print_history(console, result)
     if run.weights.is_file():
         command = f"python train.py test --ckpt_path {quote(str(run.weights))}{class_paths.suffix()}"

@@ -37,6 +37,7 @@ from pipelines.cli.data_and_model import (
 )
 from pipelines.cli.errors import FullDiskError, naming_full_disk
 from pipelines.cli.held_run import WORKS, new_run
+from pipelines.cli.named_checkpoint import experiment_beside
 from pipelines.cli.option_checks import check_seed, check_trainer, naming_options
 from pipelines.cli.order import check_classes, check_reruns, no_validation, plain_config, run_names
 from pipelines.cli.parsed_cli import ParsedCLI
@@ -177,6 +178,8 @@ class ImageCLI(ParsedCLI):
             if run is not None:
                 return run
         folder, name = run_names(config)
+        if config.ckpt_path and self.subcommand != "fit":
+            folder = experiment_beside(self.arguments, config.run, Path(config.ckpt_path)) or folder
         if config.trainer.fast_dev_run:
             # fast_dev_run writes nothing
             return RunDir(folder / name)

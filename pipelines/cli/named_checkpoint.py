@@ -10,7 +10,7 @@ from lightning_modules.checkpoints import refuse_lost_best
 from pipelines.cli.errors import UsageError
 from pipelines.cli.order import run_names
 from records import run_dir
-from records.run_dir import RunDir
+from records.run_dir import RunDir, RunOptions
 
 # checkpoints of the run that a configuration names, for which the configuration is parsed first
 OF_THE_RUN = (None, "null", "last", "best")
@@ -66,6 +66,25 @@ def options_elsewhere(args: list[str], asked: Namespace, checkpoint: Path) -> li
     named = {"root": Path(asked.root).resolve(), "experiment": asked.experiment, "name": asked.name}
     given = {arg.partition("=")[0] for arg in args}
     return [option for part in own if (option := f"--run.{part}") in given and named[part] != own[part]]
+
+
+def experiment_beside(args: list[str], asked: RunOptions, checkpoint: Path) -> Path | None:
+    """Return the folder of the experiment that an evaluation under another name belongs to: the checkpoint's.
+
+    Args:
+        args: the command line
+        asked: its options `--run`; a root or an experiment that they name is heeded
+        checkpoint: path of its file
+
+    Returns:
+        the folder; None where the checkpoint lies in no run
+    """
+    run = run_dir.of_checkpoint(checkpoint)
+    if run is None:
+        return None
+    own = run.folder.parent
+    named = asked.root != RunOptions.root or any(arg.partition("=")[0] == "--run.root" for arg in args)
+    return (Path(asked.root) if named else own.parent) / (asked.experiment or own.name)
 
 
 def refuse_elsewhere(name: str | None, elsewhere: list[str], path: Path) -> None:

@@ -199,6 +199,21 @@ def test_tensorboard__at_test_events_of_their_own(tmp_path, wanted):
         assert set(images) == {"test/confusion_matrix", "test/confusion_matrix_normalized", "test/confused_pairs"}
 
 
+def test_gallery__the_random_sample_follows_the_seed(tmp_path, monkeypatch):
+    data, drawn_of = Blobs(), []
+    model = model_of(data)
+    monkeypatch.setattr("figures.gallery.prediction", lambda *args: drawn_of.append(args[-1]))
+    monkeypatch.setattr("figures.gallery.gallery", lambda *args, **options: None)
+    monkeypatch.setattr(FigureFolder, "save", lambda *args: None)
+    for seed in (0, 0, 1, 2, 3):
+        torch.manual_seed(seed)
+        trainer(tmp_path, callbacks=[Gallery()]).test(model, datamodule=data, verbose=False)
+    assert drawn_of[0] == drawn_of[1]
+    assert len(set(drawn_of)) > 2
+    # the names of files are those of the data
+    assert set(drawn_of) <= set(data.samples("test").sample_names())
+
+
 # embeddings
 
 

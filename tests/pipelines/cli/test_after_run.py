@@ -122,3 +122,21 @@ def test_source_table__names_the_lowest_pair():
     text = " ".join(render(after_run.source_table({**by_source, "test_source_pairs": pairs})).split())
     assert "lowest pair of sources: crack of south against other classes of north, AUROC 0.6000" in text
     assert "pair" not in render(after_run.source_table(by_source))
+
+
+def test_print_fit__names_what_chose_the_epoch(tmp_path):
+    run = RunDir(tmp_path / "demo/mlp")
+    run.folder.mkdir(parents=True)
+    fit = {"epochs": 1, "seconds": 2.0, "best_epoch": 0}
+    for more, told in (
+        (
+            {"monitor": "val/nll"},
+            "best epoch 0, by val/nll: val/nll 0.3000, val/accuracy 0.9000 after 1 epoch and 2.0 s",
+        ),
+        # an earlier version's
+        ({}, "best epoch 0, by val/accuracy: val/accuracy 0.9000"),
+    ):
+        run.result.write_text(json.dumps({"fit": fit | more, "val": METRICS}))
+        console = Console(width=40, file=io.StringIO(), record=True)
+        after_run.print_fit(console, run)
+        assert f"{told} after 1 epoch and 2.0 s: {run.folder}/" in console.export_text()

@@ -93,6 +93,25 @@ def test_predict__on_a_folder_of_photos_of_any_size(tmp_path, image_folder):
     assert "my photo.jpg" in text
 
 
+def test_predict__names_all_broken_files_at_once(tmp_path, image_folder, capsys):
+    run("fit", *MLP, "--data", "ImageFolder", "--data.root", image_folder, root=tmp_path)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(12):
+        (photos / f"broken{number}.png").write_bytes(b"no image")
+    shutil.copy(next((image_folder / "test/cat").iterdir()), photos / "whole.png")
+    asked = ("predict", "--ckpt_path", tmp_path / "image_folder/mlp", "--data.predict_root", photos)
+    assert run(*asked) == 2
+    told = capsys.readouterr().err
+    assert "--data.on_unreadable skip" in told
+    assert all(f"broken{number}.png" in told for number in range(12))
+    with pytest.warns(UserWarning, match="12 of 13 files are left out"):
+        assert run(*asked, "--data.on_unreadable", "skip") == 0
+    printed = capsys.readouterr().out
+    assert "1 predictions" in printed
+    assert all(f"broken{number}.png" in printed for number in range(12))
+
+
 def test_predict__takes_the_range_of_values_of_training(tmp_path, capsys, monkeypatch):
     import numpy as np
     from PIL import Image

@@ -2,11 +2,13 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
-from pipelines.cli.named_checkpoint import given_checkpoint
+from pipelines.cli.named_checkpoint import experiment_beside, given_checkpoint
+from records.run_dir import RunOptions
 from tests.helpers.cli import MLP, config, result, run
 
 
@@ -125,3 +127,20 @@ def test_weights__are_needed_for_the_first_fit_alone(tmp_path, capsys):
     capsys.readouterr()
     assert run("fit", *MLP, *start, root=tmp_path) == 2
     assert f"error: --model.weights {weights}: there is no such file" in capsys.readouterr().err
+
+
+def test_test__under_another_name_stays_in_the_experiment(tmp_path):
+    run("fit", *MLP, "--run.experiment", "study", root=tmp_path)
+    checkpoint = tmp_path / "study/mlp/checkpoints/best.ckpt"
+    assert run("test", "--ckpt_path", checkpoint, "--run.name", "again") == 0
+    assert "test" in result(tmp_path, "study", "again")
+    assert "test" not in result(tmp_path, "study")
+
+
+def test_experiment_beside__what_is_named_is_heeded():
+    checkpoint = Path("there/study/mlp/checkpoints/best.ckpt")
+    assert experiment_beside([], RunOptions(), checkpoint) == Path("there/study")
+    assert experiment_beside([], RunOptions(experiment="x"), checkpoint) == Path("there/x")
+    assert experiment_beside([], RunOptions(root="here"), checkpoint) == Path("here/study")
+    assert experiment_beside(["--run.root=runs"], RunOptions(), checkpoint) == Path("runs/study")
+    assert experiment_beside([], RunOptions(), Path("moved.ckpt")) is None
