@@ -131,7 +131,7 @@ def test_print_fit__names_what_chose_the_epoch(tmp_path):
     for more, told in (
         (
             {"monitor": "val/nll"},
-            "best epoch 0, by val/nll: val/nll 0.3000, val/accuracy 0.9000 after 1 epoch and 2.0 s",
+            "best epoch 0, by val/nll: val/nll 0.3000, val/accuracy 0.9000",
         ),
         # an earlier version's
         ({}, "best epoch 0, by val/accuracy: val/accuracy 0.9000"),
