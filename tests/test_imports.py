@@ -19,7 +19,8 @@ FLOORS = [
     # commands, which never import each other
     ("pipelines.stack", "pipelines.tune", "pipelines.report", "pipelines.export", "pipelines.inspect"),
     ("pipelines.main",),
-    ("train",),
+    ("pipelines.python",),
+    ("train", "francesinha"),
 ]
 FLOOR = {package: number for number, packages in enumerate(FLOORS) for package in packages}
 # workers of a cluster import these, which must be quick

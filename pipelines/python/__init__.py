@@ -1,0 +1,1 @@
+"""The project from Python: see francesinha.py."""
