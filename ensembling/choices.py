@@ -6,6 +6,9 @@ from typing import Literal
 TTA = Literal["none", "flip", "flip_shift"]
 # what a head sees of each member
 Features = Literal["logits", "log_probabilities", "probabilities"]
+# how an MLP head is trained
+MetaOptimizer = Literal["adamw", "adam", "sgd"]
+MetaSchedule = Literal["cosine", "constant"]
 # folder of logits, next to what data sets keep of image files
 LOGIT_CACHE = "runs/.cache/logits"
 

@@ -11,7 +11,7 @@ from ensembling.folds import meta_folds
 from ensembling.heads.base import Head, check_meta_samples
 from ensembling.heads.logistic import LogisticHead
 from ensembling.heads.mlp import MLPHead
-from ensembling.heads.pooling import GreedyHead, MeanHead, TunedMeanHead
+from ensembling.heads.pooling import GreedyHead, MeanHead, TunedMeanHead, VoteHead
 from ensembling.solver.fit import fit_logistic
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "MLPHead",
     "MeanHead",
     "TunedMeanHead",
+    "VoteHead",
     "cross_fit",
     "fit_head",
     "fit_logistic",

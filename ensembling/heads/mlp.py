@@ -1,10 +1,10 @@
-"""The meta-MLPNetwork."""
+"""The MLP head: fully connected layers, trained in epochs."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from common.ranges import check_range, check_ranges
-from ensembling.choices import Features
+from common.ranges import OptionError, check_range, check_ranges
+from ensembling.choices import Features, MetaOptimizer, MetaSchedule
 from ensembling.heads.base import HEAD_OPTION, Head
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ RANGES = {
     "batch_size": "[1, inf)",
     "learning_rate": "(0, inf)",
     "weight_decay": "[0, inf)",
+    "clip": "(0, inf)",
 }
 
 
@@ -30,30 +31,49 @@ class MLPHead(Head):
 
     Args:
         hidden: width of each hidden layer
-        dropout: share of activations dropped after each hidden layer, in [0, 1)
+        dropout: share of activations dropped after each hidden layer, in [0, 1), or a list with that of each layer
         features: what the head sees of each member
+        standardize: give each feature a mean of 0 and a deviation of 1
         epochs: at most
-        patience: epochs without a lower NLL of held-out samples before training stops
+        patience: epochs without a lower NLL of held-out samples before training stops; null holds no sample out, trains
+            all epochs and keeps the last
         held_share: share of the samples that is held out to know when to stop, in (0, 0.5]
         batch_size: samples a step; null makes about 50 steps an epoch
-        learning_rate: of AdamW
-        weight_decay: of AdamW
+        optimizer: adamw, adam, or sgd with a momentum of 0.9
+        learning_rate: of the optimizer
+        weight_decay: of the optimizer
+        schedule: of the learning rate: cosine lets it fall to 0 over the epochs, constant keeps it
+        clip: largest norm of the gradient of a step, above which it is scaled down; null clips nothing
     """
 
     hidden: list[int] = field(default_factory=lambda: [128, 128])
-    dropout: float = 0.3
+    dropout: float | list[float] = 0.3
     features: Features = "logits"
+    standardize: bool = True
     epochs: int = 50
-    patience: int = 5
+    patience: int | None = 5
     held_share: float = 0.1
     batch_size: int | None = None
+    optimizer: MetaOptimizer = "adamw"
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
+    schedule: MetaSchedule = "cosine"
+    clip: float | None = None
     name: ClassVar[str] = "mlp"
 
     def __post_init__(self) -> None:
         check_ranges(HEAD_OPTION, self, RANGES)
         check_range(f"{HEAD_OPTION}.hidden", self.hidden, "[1, inf)")
+        if isinstance(self.dropout, list) and len(self.dropout) != len(self.hidden):
+            raise OptionError(
+                f"{HEAD_OPTION}.dropout",
+                f"must be one number, or one for each of the {len(self.hidden)} hidden layers, not {self.dropout}",
+            )
+
+    @property
+    def dropouts(self) -> list[float]:
+        """Share of activations dropped after each hidden layer."""
+        return self.dropout if isinstance(self.dropout, list) else [self.dropout] * len(self.hidden)
 
     def build(self, num_bases: int, num_classes: int) -> "nn.Module":
         """Build the layers."""
@@ -63,15 +83,15 @@ class MLPHead(Head):
 
         width = inputs = num_bases * num_classes
         layers: list[nn.Module] = []
-        for hidden in self.hidden:
-            layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(self.dropout)]
+        for hidden, dropout in zip(self.hidden, self.dropouts, strict=True):
+            layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout)]
             width = hidden
         return MLPNetwork(self.features, nn.Sequential(*layers, nn.Linear(width, num_classes)), inputs)
 
     def fit(
         self, module: "nn.Module", logits: "Tensor", labels: "Tensor", seed: int = 0, groups: "Tensor | None" = None
     ) -> None:
-        """Train with AdamW; keep the weights with the lowest NLL of the held-out samples."""
+        """Train; keep the weights with the lowest NLL of the held-out samples, or the last if none are held out."""
         from ensembling.heads.mlp_training import fit_mlp
 
         fit_mlp(self, module, logits, labels, seed, groups)

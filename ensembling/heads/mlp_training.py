@@ -1,4 +1,4 @@
-"""The short training of the meta-MLPNetwork."""
+"""The short training of the MLP head."""
 
 import copy
 from typing import Protocol
@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ensembling.choices import Features
+from ensembling.choices import Features, MetaOptimizer, MetaSchedule
 from ensembling.folds import meta_folds
 from ensembling.heads.base import check_meta_samples
 from ensembling.heads.networks import MLPNetwork
@@ -14,24 +14,30 @@ from ensembling.logits import to_features
 
 # batches an epoch where no batch size is given
 STEPS = 50
+# of SGD
+MOMENTUM = 0.9
 
 
 class Options(Protocol):
     """The options of the training; see `MLPHead`."""
 
     features: Features
+    standardize: bool
     epochs: int
-    patience: int
+    patience: int | None
     held_share: float
     batch_size: int | None
+    optimizer: MetaOptimizer
     learning_rate: float
     weight_decay: float
+    schedule: MetaSchedule
+    clip: float | None
 
 
 def fit_mlp(
     head: Options, module: nn.Module, logits: Tensor, labels: Tensor, seed: int = 0, groups: Tensor | None = None
 ) -> None:
-    """Train with AdamW; keep the weights with the lowest NLL of the held-out samples.
+    """Train; keep the weights with the lowest NLL of the held-out samples, or the last if none are held out.
 
     Args:
         head: has the options
@@ -43,12 +49,15 @@ def fit_mlp(
     """
     assert isinstance(module, MLPNetwork)
     check_meta_samples(logits, labels, logits.shape[2], finite=head.features == "logits")
-    held = meta_folds(labels, round(1 / head.held_share), seed, groups, lower=False) == 0
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    if head.patience is not None:
+        held = meta_folds(labels, round(1 / head.held_share), seed, groups, lower=False) == 0
     x = to_features(logits.float(), head.features)
-    module.mean.copy_(x[~held].mean(0))
-    scale = x[~held].std(0, unbiased=False)
-    # a feature that is constant here may vary later, so it is not scaled up
-    module.scale.copy_(torch.where(scale > 1e-6 * (1 + module.mean.abs()), scale, torch.ones_like(scale)))
+    if head.standardize:
+        module.mean.copy_(x[~held].mean(0))
+        scale = x[~held].std(0, unbiased=False)
+        # a feature that is constant here may vary later, so it is not scaled up
+        module.scale.copy_(torch.where(scale > 1e-6 * (1 + module.mean.abs()), scale, torch.ones_like(scale)))
     x = (x - module.mean) / module.scale
     with torch.random.fork_rng(devices=[]):
         # the seed of dropout
@@ -62,7 +71,7 @@ def _train(
 ) -> None:
     x, y = train
     size = head.batch_size or min(max(len(x) // STEPS, 32), 1024)
-    optimizer = torch.optim.AdamW(layers.parameters(), head.learning_rate, weight_decay=head.weight_decay)
+    optimizer = build_optimizer(head, layers)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, head.epochs)
     order = torch.Generator().manual_seed(seed)
     best, best_state, since = torch.inf, copy.deepcopy(layers.state_dict()), 0
@@ -72,8 +81,13 @@ def _train(
             loss = nn.functional.cross_entropy(layers(x[rows]), y[rows])
             optimizer.zero_grad()
             loss.backward()
+            if head.clip is not None:
+                nn.utils.clip_grad_norm_(layers.parameters(), head.clip)
             optimizer.step()
-        schedule.step()
+        if head.schedule == "cosine":
+            schedule.step()
+        if head.patience is None:
+            continue
         layers.eval()
         with torch.no_grad():
             nll = float(nn.functional.cross_entropy(layers(held[0]), held[1]))
@@ -82,4 +96,17 @@ def _train(
             best, best_state, since = nll, copy.deepcopy(layers.state_dict()), 0
         if since >= head.patience:
             break
-    layers.load_state_dict(best_state)
+    if head.patience is not None:
+        layers.load_state_dict(best_state)
+
+
+def build_optimizer(head: Options, layers: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimizer that a head names, over some layers."""
+    rates = {"lr": head.learning_rate, "weight_decay": head.weight_decay}
+    match head.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(layers.parameters(), **rates)
+        case "adam":
+            return torch.optim.Adam(layers.parameters(), **rates)
+        case "sgd":
+            return torch.optim.SGD(layers.parameters(), momentum=MOMENTUM, **rates)

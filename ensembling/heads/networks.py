@@ -10,6 +10,8 @@ from ensembling.logits import to_features
 
 # used in place of the logarithm of a probability of zero
 LOG_ZERO = -1e4
+# the share of a class without a vote, and what is added to that of the class that a tie goes to
+NO_VOTE, TIE_BREAK = 1e-6, 1e-4
 
 
 class Logistic(nn.Linear):
@@ -87,3 +89,27 @@ class WeightedMean(nn.Module):
         ratio = (log_p - top[:, None]).clamp(max=60).exp()
         pooled = torch.einsum("b,nbc->nc", weight.to(ratio.dtype), ratio)
         return (pooled.clamp(min=torch.finfo(pooled.dtype).tiny).log() + top).clamp(min=LOG_ZERO)
+
+
+class Vote(nn.Module):
+    """Logarithms of the shares of the members' votes.
+
+    Args:
+        num_bases: number of members
+    """
+
+    def __init__(self, num_bases: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((num_bases,), 1 / num_bases))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Pool logits `(batch, member, class)` to logarithms of shares `(batch, class)`."""
+        weight = self.weight if logits.dtype == torch.float64 else self.weight.float()
+        votes = nn.functional.one_hot(logits.argmax(2), logits.shape[2]).to(weight.dtype)
+        shares = torch.einsum("b,nbc->nc", weight, votes)
+        # of those with most votes, whatever the rounding
+        leads = shares > shares.detach().amax(1, keepdim=True) - TIE_BREAK
+        mean = logits.to(weight.dtype).softmax(2).mean(1).masked_fill(~leads, -1)
+        winner = nn.functional.one_hot(mean.argmax(1), logits.shape[2])
+        tied = leads.sum(1, keepdim=True) > 1
+        return (shares.clamp(min=NO_VOTE) + TIE_BREAK * winner * tied).log()

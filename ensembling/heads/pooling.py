@@ -1,4 +1,4 @@
-"""Heads that average the members' probabilities: equally, with tuned weights, or by greedy selection."""
+"""Heads that average the members' probabilities, equally, with tuned weights or by greedy selection, or their votes."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -49,6 +49,32 @@ class TunedMeanHead(_Averaging):
         from ensembling.heads.weights import set_weights, tuned_weights
 
         set_weights(module, tuned_weights(logits, labels))
+
+
+@dataclass(eq=False)
+class VoteHead(Head):
+    """Majority vote of the members: each has one vote, and the shares of the votes are the probabilities.
+
+    Ties go to the class of the highest mean probability among those with most votes. A class without a vote has a
+    probability of a millionth, so that the NLL is finite. Nothing is fitted.
+    """
+
+    solved: ClassVar[bool] = True
+    name: ClassVar[str] = "vote"
+
+    def build(self, num_bases: int, num_classes: int) -> "nn.Module":
+        """Build a vote with equal weights."""
+        from ensembling.heads.networks import Vote
+
+        return Vote(num_bases)
+
+    def solve(
+        self, module: "nn.Module", logits: "Tensor", labels: "Tensor", seed: int = 0, groups: "Tensor | None" = None
+    ) -> None:
+        """Set equal weights."""
+        from torch import nn
+
+        nn.init.constant_(module.weight, 1 / logits.shape[1])  # type: ignore[arg-type]
 
 
 @dataclass(eq=False)

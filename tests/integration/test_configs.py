@@ -9,6 +9,7 @@ import yaml
 from jsonargparse import Namespace
 
 import datamodules
+from ensembling.heads.fitting import head_from_plain, head_plain
 from lightning_modules import SmallCNN
 from measures.names import mode_of
 from pipelines.cells.executors import ParslExecutor
@@ -20,7 +21,9 @@ from tests.helpers.data import Blobs, blobs, data_info
 from tests.helpers.training import trainer
 
 CONFIGS = DEFAULTS.parent
-FRAGMENTS = {kind: sorted((CONFIGS / kind).glob("*.yaml")) for kind in ("data", "model", "trainer", "stack", "cluster")}
+FRAGMENTS = {
+    kind: sorted((CONFIGS / kind).glob("*.yaml")) for kind in ("data", "model", "trainer", "head", "stack", "cluster")
+}
 
 
 def name(path: Path) -> str:
@@ -105,6 +108,14 @@ def test_stack(path, monkeypatch):
     plan = command.parse(["--config", str(path), "--dry_run", "true"])
     # its members' command lines are right, and fit its mode
     assert set(check(plan).settings) == {cell.name for cell in plan.cells}
+
+
+@pytest.mark.parametrize("path", FRAGMENTS["head"], ids=name)
+def test_head(path, monkeypatch):
+    monkeypatch.chdir(CONFIGS.parent)
+    plan = command.parse(["--config", "configs/stack/digits.yaml", "--config", str(path)])
+    assert [head_plain(head) for head in plan.heads] == [head_plain(head_from_plain(head_plain(h))) for h in plan.heads]
+    assert len(plan.named_heads()) == 2 + len(plan.heads)
 
 
 @pytest.mark.parametrize("path", FRAGMENTS["cluster"], ids=name)

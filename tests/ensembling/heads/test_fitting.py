@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from ensembling.folds import meta_folds
 from ensembling.heads.fitting import (
@@ -8,17 +9,27 @@ from ensembling.heads.fitting import (
     MeanHead,
     MLPHead,
     TunedMeanHead,
+    VoteHead,
     cross_fit,
     fit_head,
     head_from_plain,
     head_plain,
 )
+from pipelines.stack.command import parse
+from records.versions import REPOSITORY
 from tests.helpers.families import count
 from tests.helpers.meta import meta_samples
 
-HEADS = [MeanHead(), TunedMeanHead(), GreedyHead(rounds=10), LogisticHead(C_count=3), MLPHead(hidden=[8], epochs=5)]
+HEADS = [
+    MeanHead(),
+    TunedMeanHead(),
+    GreedyHead(rounds=10),
+    VoteHead(),
+    LogisticHead(C_count=3),
+    MLPHead(hidden=[8], epochs=5),
+]
 CLIPPED = [
-    *HEADS[:3],
+    *HEADS[:4],
     LogisticHead(C_count=2, features="log_probabilities"),
     MLPHead(features="probabilities", epochs=3),
 ]
@@ -44,6 +55,9 @@ def test_mlp_head__is_not_solved():
         (MLPHead, {"dropout": 1.0}),
         (MLPHead, {"held_share": 0.0}),
         (MLPHead, {"epochs": 0}),
+        (MLPHead, {"dropout": [0.3]}),
+        (MLPHead, {"dropout": [0.3, 1.0]}),
+        (MLPHead, {"clip": 0.0}),
     ],
 )
 def test_heads__impossible_options_are_named(head, options):
@@ -154,6 +168,56 @@ def test_mlp_head__keeps_the_best_epoch():
     held = meta_folds(labels, 10, 0, lower=False) == 0
     nll = torch.nn.functional.cross_entropy(module(logits[held]), labels[held])
     assert nll < torch.nn.functional.cross_entropy(logits[held].mean(1), labels[held]) + 0.2
+
+
+NOTEBOOK = REPOSITORY / "configs/head/notebook_mlp.yaml"
+
+
+def test_mlp_head__of_a_notebook_is_a_plain_loop():
+    logits, labels = meta_samples(samples=300, num_classes=10)
+    (head,) = parse(["--config", str(REPOSITORY / "configs/stack/digits.yaml"), "--config", str(NOTEBOOK)]).heads
+    module = fit_head(head, logits, labels, 10, seed=3)
+    torch.manual_seed(3)
+    layers = nn.Sequential(
+        *(nn.Linear(30, 128), nn.ReLU(), nn.Dropout(0.3), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
+    )
+    torch.manual_seed(3)
+    optimizer, order = torch.optim.Adam(layers.parameters(), lr=1e-3), torch.Generator().manual_seed(3)
+    for _ in range(10):
+        for rows in torch.randperm(300, generator=order).split(128):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(layers(logits[rows].flatten(1)), labels[rows]).backward()
+            norm = torch.stack([p.grad.norm() for p in layers.parameters()]).norm()
+            for parameter in layers.parameters():
+                parameter.grad *= min(1.0, 2.0 / (float(norm) + 1e-6))
+            optimizer.step()
+    with torch.no_grad():
+        torch.testing.assert_close(module(logits), layers.eval()(logits.flatten(1)), rtol=1e-4, atol=1e-4)
+    assert count(module) == 21_770
+    assert head_from_plain(head_plain(head)).dropouts == [0.3, 0.0]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_mlp_head__clips_what_an_optimizer_is_given(optimizer, monkeypatch):
+    logits, labels = meta_samples(samples=80)
+    norms, clip = [], nn.utils.clip_grad_norm_
+
+    def note(parameters, largest):
+        kept = list(parameters)
+        clip(kept, largest)
+        norms.append(float(torch.stack([p.grad.norm() for p in kept]).norm()))
+
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", note)
+    fit_head(MLPHead(hidden=[8], optimizer=optimizer, clip=1e-3, epochs=2), logits, labels, 4)
+    assert norms
+    assert max(norms) <= 1e-3 * (1 + 1e-4)
+
+
+def test_mlp_head__of_earlier_versions_is_read():
+    plain = head_plain(MLPHead(hidden=[8]))
+    for option in ("optimizer", "clip", "schedule", "standardize"):
+        del plain["init_args"][option]
+    assert head_from_plain(plain).optimizer == "adamw"
 
 
 @pytest.mark.parametrize("plain", [{"class_path": "torch.nn.Linear"}, {"class_path": "ensembling.heads.fitting.No"}])

@@ -4,7 +4,7 @@ import torch
 from scipy.optimize import minimize
 
 from ensembling.heads.networks import WeightedMean
-from ensembling.heads.pooling import GreedyHead, MeanHead, TunedMeanHead
+from ensembling.heads.pooling import GreedyHead, MeanHead, TunedMeanHead, VoteHead
 from ensembling.heads.weights import greedy_weights, tuned_weights
 from ensembling.logits import mean_logits
 from tests.helpers.meta import meta_samples
@@ -116,3 +116,35 @@ def test_weighted_mean__a_member_without_weight_does_not_hide_the_others():
     assert module(logits)[0].tolist() == pytest.approx([-80.0, 0.0])
     impossible = torch.tensor([[[0.0, -torch.inf], [0.0, -torch.inf]]])
     assert module(impossible)[0].tolist() == [0.0, -1e4]
+
+
+def voted(*members):
+    """Pool members' probabilities of one image by their votes."""
+    module = VoteHead().build(len(members), len(members[0]))
+    with torch.no_grad():
+        return module(torch.tensor([members]).log())[0].softmax(0)
+
+
+def test_vote_head__probabilities_are_shares_of_the_votes():
+    # the mean probability is highest for the last class
+    shares = voted([0.5, 0.1, 0.4], [0.5, 0.1, 0.4], [0.0, 0.0, 1.0])
+    assert torch.allclose(shares, torch.tensor([2 / 3, 0.0, 1 / 3]), atol=1e-5)
+
+
+def test_vote_head__ties_go_to_the_highest_mean_probability():
+    tied = voted([0.6, 0.3, 0.1], [0.0, 0.9, 0.1])
+    assert tied.argmax() == 1
+    assert torch.allclose(tied, torch.tensor([0.5, 0.5, 0.0]), atol=1e-3)
+    # only among those with most votes
+    assert voted([0.51, 0.0, 0.49], [0.0, 0.51, 0.49]).argmax() != 2
+    # also where it is higher by very little
+    assert voted([0.5 + 1e-5, 0.3, 0.2 - 1e-5], [0.3, 0.5, 0.2]).argmax() == 0
+    assert voted([0.5, 0.3, 0.2], [0.3, 0.5 + 1e-5, 0.2 - 1e-5]).argmax() == 1
+
+
+def test_vote_head__many_images_as_one_by_one():
+    logits, _ = meta_samples(samples=200, bases=4)
+    votes, mean = logits.argmax(2), logits.softmax(2).mean(1)
+    counts = [torch.bincount(row, minlength=4) for row in votes]
+    best = [max(range(4), key=lambda c: (int(n[c]), float(p[c]))) for n, p in zip(counts, mean, strict=True)]
+    assert VoteHead().build(4, 4)(logits).argmax(1).tolist() == best

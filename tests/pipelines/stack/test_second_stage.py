@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from scipy.special import softmax
 
 from common.machine import device_name
-from ensembling.heads.fitting import GreedyHead, LogisticHead
+from ensembling.heads.fitting import GreedyHead, LogisticHead, VoteHead
 from ensembling.judging.reject import Reject
 from lightning_modules.checkpoints import load_classifier
 from measures.classification import classification_metrics
@@ -139,6 +139,26 @@ def test_checkpoint__a_single_member_may_be_kept(oof):
     row = next(row for row in result["stack"]["models"] if row["name"] == "small")
     assert result["test"]["accuracy"] == row["metrics"]["accuracy"]["value"]
     assert len(load_classifier(folder / "one/checkpoints/stack.ckpt").members) == 1
+
+
+def test_checkpoint__of_a_vote(oof):
+    root, folder, changes = oof
+    plan = make(root, keep="vote", stack_name="voted", **{**changes, "heads": [VoteHead()], "calibrate": False})
+    printed, result = stacked(plan, folder)
+    assert result["kept"] == "vote"
+    assert "vote" in printed
+    model, saved = (
+        load_classifier(folder / "voted/checkpoints/stack.ckpt"),
+        load_file(folder / "voted/predictions.safetensors"),
+    )
+    data = build_data(yaml.safe_load((folder / "small-fold0/config.yaml").read_text())["data"])
+    samples = data.samples("test")
+    with torch.no_grad():
+        logits = model(samples.source.gather(samples.rows))
+    assert saved["test/id"].tolist() == samples.ids.tolist()
+    assert torch.allclose(logits.softmax(1), saved["test/logits"].softmax(1), atol=1e-4)
+    # of two members and two folds: shares are quarters
+    assert torch.allclose((4 * logits.softmax(1)).round() / 4, logits.softmax(1), atol=1e-3)
 
 
 def test_checkpoint__is_not_trained_on(oof, capsys):
