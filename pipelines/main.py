@@ -32,7 +32,7 @@ Options of every command: --debug (full traces of errors; or set FRANCESINHA_DEB
 
 # commands beside those of Lightning, and the module whose `main` each of them runs
 COMMANDS = {
-    "inspect": "pipelines.inspect",
+    "inspect": "pipelines.inspect.command",
     "report": "pipelines.report.command",
     "stack": "pipelines.stack.command",
     "tune": "pipelines.tune.command",

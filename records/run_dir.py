@@ -143,6 +143,11 @@ class RunDir:
         return self.folder / "inspect.json"
 
     @property
+    def unreadable(self) -> Path:
+        """The files that `inspect` could not read, one a row."""
+        return self.folder / "unreadable.csv"
+
+    @property
     def tuned(self) -> Path:
         """Config fragment that `tune` writes."""
         return self.folder / "tune.yaml"

@@ -1,12 +1,15 @@
+import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules import Digits
+from datamodules import Digits, Manifest
 from pipelines.main import main
+from tests.helpers.manifests import write
 
 
 def inspected(root, *args, data="image_folder"):
@@ -56,6 +59,102 @@ def test_inspect__counts_and_findings(messy, tmp_path, capsys):
     assert "train-test: 1 pairs: 1 images of train, 1 images of test" in printed
     for name in ("class_distribution.png", "near_duplicates.png"):
         assert (tmp_path / "image_folder/inspect/figures" / name).stat().st_size > 1000
+
+
+@pytest.fixture
+def grouped(messy):
+    """A manifest of the messy folder, with sources, and groups of every fourth image."""
+    rows = [
+        {
+            "path": path.relative_to(messy).as_posix(),
+            "label": path.parent.name,
+            "source": "ab"[path.parent.name == "eel"],
+        }
+        for path in sorted(messy.rglob("*"))
+        if path.suffix in (".png", ".jpg")
+    ]
+    for number, row in enumerate(rows):
+        row["group"] = f"g{number // 8}" if number % 8 < 2 else ""
+    return Path(write(messy / "m.csv", rows))
+
+
+@pytest.mark.filterwarnings("ignore:.*rows have no group")
+def test_inspect__sources_groups_and_what_cannot_be_read(grouped, tmp_path, capsys):
+    for number in range(8):
+        (grouped.parent / "train/eel" / f"{number:03d}b.png").write_bytes(b"")
+    rows = [{"path": f"train/eel/{number:03d}b.png", "label": "eel"} for number in range(8)]
+    with grouped.open("a") as file:
+        file.writelines(f"{row['path']},{row['label']},b,\n" for row in rows)
+    found = inspected(tmp_path, "--data", "Manifest", "--data.path", grouped, data="manifest")
+    for split, sources in found["sources"].items():
+        assert np.array(list(sources.values())).sum(0).tolist() == found["images"][split]
+    assert found["sources"]["train"]["a"][2] == 0
+    assert found["drawn"] == {"val": "--data.val_fraction 0.1", "test": "--data.test_fraction 0.2"}
+    groups = found["groups"]["by_split"]
+    # ten pairs of 76 images, and two pairs of copies without a group, each of which is one
+    assert sum(each["groups"] for each in groups.values()) == 64
+    assert {each["largest"] for each in groups.values()} == {1, 2}
+    assert found["groups"]["divided"] == {}
+    with (tmp_path / "manifest/inspect/unreadable.csv").open(newline="") as file:
+        broken = list(csv.DictReader(file))
+    assert [row["path"] for row in broken] == ["train/eel/broken.png", *(row["path"] for row in rows)]
+    assert broken[0]["reason"] == found["unreadable"][0]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "images of each source" in printed
+    assert "classes of one source alone: eel (b): a model may learn the source" in printed
+    assert "test: --data.test_fraction 0.2" in printed
+    assert "and 4 more all of them:" in printed
+
+
+def test_inspect__groups_that_the_datas_own_splits_divide(image_folder, tmp_path, capsys):
+    table = [
+        {
+            "path": f"{split}/{label}/{number:03d}.png",
+            "label": label,
+            "split": split,
+            "group": f"{label}{number // 3 % 4}",
+        }
+        for split in ("train", "test")
+        for place, label in enumerate(("cat", "dog", "eel"))
+        for number in range(place, 36, 3)
+    ]
+    path = write(image_folder / "m.csv", table)
+    found = inspected(
+        tmp_path, "--data", "Manifest", "--data.path", path, "--near_duplicates", "false", data="manifest"
+    )
+    assert found["drawn"]["test"] == "the data's own"
+    divided = sum(found["groups"]["divided"].values())
+    assert divided == len({row["group"] for row in table if row["split"] == "test"})
+    assert "groups divided by the data's own splits: " in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:.*rows have no group")
+@pytest.mark.filterwarnings("ignore:.*cannot be read")
+def test_write_groups__near_copies_and_groups_are_never_divided(grouped, tmp_path, capsys):
+    target = tmp_path / "groups.csv"
+    target.write_text("mine")
+    options = ("--data", "Manifest", "--data.path", grouped, "--write_groups", target)
+    found = inspected(tmp_path, *options, data="manifest")
+    assert (tmp_path / "groups.1.csv").read_text() == "mine"
+    with target.open(newline="") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    assert len(rows) == sum(map(sum, found["images"].values()))
+    pairs = [pair[:2] for pair in found["near_duplicates"]["list"]] + found["exact_duplicates"]["list"]
+    assert pairs
+    for pair in pairs:
+        assert len({rows[name]["group"] for name in pair}) == 1
+        assert rows[pair[0]]["group"] in rows
+    # the data's own groups stay together
+    with grouped.open(newline="") as file:
+        for row in csv.DictReader(file):
+            first = next((r for r in rows.values() if row["group"] and r["path"] == row["path"]), None)
+            assert first is None or first["group"] or row["path"].endswith("broken.png")
+    data = Manifest(path=str(target), root=str(grouped.parent), test_fraction=0.3)
+    placed = {name: split for split, samples in data.splits.items() for name in samples.sample_names()}
+    assert len(placed) == len(rows)
+    assert all(len({placed[name] for name in pair}) == 1 for pair in pairs)
+    assert data.dataset.source_names == ("a", "b")
+    assert "next:  python train.py fit --data Manifest --data.path" in capsys.readouterr().out
 
 
 def test_inspect__any_data_set_by_its_config(tmp_path):
@@ -109,6 +208,8 @@ def test_inspect__a_second_one_leaves_the_first(tmp_path):
         (("--data", "Digit"), "did you mean Digits"),
         (("--data", "ImageFolder", "--data.roots", "x"), "did you mean root"),
         (("--data", "Digits", "--max_distance", "65"), "--max_distance must be from 0 to 64"),
+        (("--data", "Digits", "--write_groups", "a.csv", "--near_duplicates", "false"), "--write_groups needs"),
+        (("--data", "Digits", "--write_groups", "a.txt"), "--write_groups a.txt: name a file that ends in .csv"),
         ((), "data"),
     ],
 )

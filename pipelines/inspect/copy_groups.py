@@ -1,0 +1,102 @@
+"""Near-copies as a group column: a manifest whose splits never divide images that look alike."""
+
+import csv
+import shlex
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.few import count_of
+from datamodules import ImageDataModule
+from datamodules.duplicates import Pairs, same_content
+from datamodules.files.image_files import TEST, TRAIN, VAL, ImageFiles
+from pipelines.inspect.everything import Everything
+from records.csv_files import safe
+from records.result_files import keep_earlier
+from records.whole_file import write_whole
+
+SPLIT_NAMES = {TRAIN: "train", VAL: "val", TEST: "test"}
+
+
+def write_groups(path: Path, data: ImageDataModule, everything: Everything, pairs: Pairs | None) -> str:
+    """Write a manifest of all images, whose column group joins copies, near-copies and the data's own groups.
+
+    A group is called by its first image; an image that is like no other has none. Splits are those that the data brings
+    itself: drawn ones are left to be drawn anew by the groups.
+
+    Args:
+        path: the CSV file; an earlier one is kept under a number
+        data: what was inspected
+        everything: its samples
+        pairs: near-copies among them
+
+    Returns:
+        what was written, for the user
+    """
+    component = joined(everything, np.empty((0, 2), np.int64) if pairs is None else pairs.indices)
+    sizes = np.bincount(component, minlength=len(component))
+    order = np.array(sorted(range(len(component)), key=lambda number: everything.names[number]), dtype=np.int64)
+    named: dict[int, str] = {}
+    for number in order.tolist():
+        named.setdefault(int(component[number]), everything.names[number])
+    columns = {
+        "path": [of_a_file(name) for name in everything.names],
+        "label": [data.dataset.class_names[label] for label in everything.labels.tolist()],
+        **own_splits(data, everything),
+        "group": [named[part] if sizes[part] > 1 else "" for part in component.tolist()],
+    }
+    if everything.sources is not None:
+        columns["source"] = [data.dataset.source_names[number] for number in everything.sources.tolist()]
+    keep_earlier(path)
+    with write_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows([column[number] for column in columns.values()] for number in order)
+    groups = int((sizes > 1).sum())
+    told = f"{path}: {count_of(int(sizes[sizes > 1].sum()), 'image')} in {count_of(groups, 'group')}"
+    told += f", the largest of {int(sizes.max())}" if groups else ""
+    parts = (data.dataset.train, data.dataset.val, data.dataset.test)
+    if left := sum(len(part) for part in parts if part is not None) - len(component):
+        told += f"; {count_of(left, 'image')} that the options leave out of all splits are not in it"
+    if not isinstance(data, ImageFiles):
+        return told
+    words = ["--data", "Manifest", "--data.path", str(path), "--data.root", str(data.list_files().root)]
+    return f"{told}\nnext:  python train.py fit {shlex.join(words)}"
+
+
+def joined(everything: Everything, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Join samples that are copies, near-copies or of one group, however indirectly.
+
+    Args:
+        everything: all samples
+        pairs: of near-copies, shape `(pair, 2)`
+
+    Returns:
+        number of the component of each sample, shape `(sample,)`
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    columns = [everything.keys] if everything.groups is None else [everything.keys, everything.groups]
+    alike = [np.array(group) for column in columns for group in same_content(column)]
+    edges = np.concatenate([pairs, *(np.stack([group[:-1], group[1:]], 1) for group in alike)])
+    size = len(everything.labels)
+    graph = coo_array((np.ones(len(edges), dtype=bool), (edges[:, 0], edges[:, 1])), shape=(size, size))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def of_a_file(name: str) -> str:
+    """Return a path that no spreadsheet takes for a formula, and that leads to the same file."""
+    return name if safe(name) == name else f"./{name}"
+
+
+def own_splits(data: ImageDataModule, everything: Everything) -> dict[str, list[str]]:
+    """Return the column split where the data brings splits of its own; nothing where all are drawn."""
+    if not isinstance(data, ImageFiles):
+        return {}
+    listing = data.list_files()
+    if (listing.splits == TRAIN).all():
+        return {}
+    found = {name: SPLIT_NAMES[split] for name, split in zip(listing.names, listing.splits.tolist(), strict=True)}
+    return {"split": [found[name] for name in everything.names]}
