@@ -11,7 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, RichProgressBar, WeightAveraging
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 from lightning.pytorch.tuner import lr_finder
 from torch import nn
@@ -90,6 +90,11 @@ def no_rate_bar() -> Iterator[None]:
         yield
     finally:
         lr_finder.tqdm = bar
+
+
+def layers_of(callback: ModelSummary, trainer: pl.Trainer, module: pl.LightningModule) -> Any:
+    """Return what Lightning's table of layers counts, also where a strategy has cut the parameters into parts."""
+    return callback._summary(trainer, module)
 
 
 class CheckpointConnector(_CheckpointConnector):

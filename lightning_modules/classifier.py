@@ -124,6 +124,10 @@ class Classifier(EvaluatedModule):
             raise ValueError(f"{type(self).__name__} needs data_info: pass data_info=datamodule.info")
         return self.data_info
 
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of one image's output by the name of each layer, as far as it is known."""
+        return {}
+
     def features(self, images: Tensor) -> Tensor:
         """Compute what the head sees.
 

@@ -15,7 +15,7 @@ from ensembling.tta import tta_logits
 from lightning_modules.head_weights import found_head
 from lightning_modules.normalization import Normalization, check_normalization, statistics
 from lightning_modules.preprocessing import Preprocessing
-from lightning_modules.shapes import output_shape
+from lightning_modules.shapes import layer_shapes, output_shape
 from lightning_modules.trained_classifier import TrainedClassifier
 from lightning_modules.training.compute import check_compiler, compile_module
 from lightning_modules.training.freezing import (
@@ -247,6 +247,13 @@ class ImageClassifier(TrainedClassifier):
     def _logits(self, images: Tensor) -> Tensor:
         logits = self.head(self.drop(self.features(images)))
         return logits - self._adjustment if self.logit_adjustment and not self.training else logits
+
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of one image's output by the name of each layer."""
+        prepared = (self.info.in_channels, *self.size)
+        found = {f"backbone.{name}".rstrip("."): shape for name, shape in layer_shapes(self.backbone, prepared).items()}
+        embedding = found.get("backbone", ())
+        return {"preprocessing": prepared, "drop": embedding, "head": (self.info.num_classes,), **found}
 
     # modes
 

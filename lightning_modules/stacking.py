@@ -30,6 +30,7 @@ from ensembling.tta import tta_logits
 from lightning_modules.checkpoints import Base, find_base, read_base
 from lightning_modules.classifier import Classifier
 from lightning_modules.member_logits import load_frozen, stack_logits
+from lightning_modules.shapes import layer_shapes
 from lightning_modules.trained_classifier import TrainedClassifier
 from lightning_modules.training.freezing import check_unfreezing
 from lightning_modules.training.losses import Focal
@@ -135,6 +136,11 @@ class StackingModule(TrainedClassifier):
         """The members, frozen, built when images are first given to the stack itself."""
         # a plain list, not a ModuleList: frozen members stay out of the optimizer, the state dict, train() and DDP
         return [load_frozen(base.path, base.sha256) for base in self.known_bases]
+
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of one image's output by the name of each layer of the head."""
+        found = layer_shapes(self.head, (len(self.bases), self.info.num_classes))
+        return {f"head.{name}".rstrip("."): shape for name, shape in found.items()}
 
     def combine(self, logits: Tensor) -> Tensor:
         """Compute the stack's logits `(batch, class)` from the members' `(batch, member, class)`."""

@@ -102,11 +102,11 @@ def _train(
 
 def build_optimizer(head: Options, layers: nn.Module) -> torch.optim.Optimizer:
     """Build the optimizer that a head names, over some layers."""
-    rates = {"lr": head.learning_rate, "weight_decay": head.weight_decay}
+    parameters, rate, decay = layers.parameters(), head.learning_rate, head.weight_decay
     match head.optimizer:
         case "adamw":
-            return torch.optim.AdamW(layers.parameters(), **rates)
+            return torch.optim.AdamW(parameters, rate, weight_decay=decay)
         case "adam":
-            return torch.optim.Adam(layers.parameters(), **rates)
+            return torch.optim.Adam(parameters, rate, weight_decay=decay)
         case "sgd":
-            return torch.optim.SGD(layers.parameters(), momentum=MOMENTUM, **rates)
+            return torch.optim.SGD(parameters, rate, MOMENTUM, weight_decay=decay)
