@@ -1,14 +1,15 @@
 """The report: built from runs that were found, and summarised on the terminal."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from common.few import count_of, few
 from pipelines.cli.errors import UsageError
+from pipelines.report.baseline import find_baseline
 from pipelines.report.comparison import ComparedRun, Comparison, compare
 from pipelines.report.intervals import add_intervals
 from pipelines.report.looks import looks_of
@@ -17,9 +18,10 @@ from pipelines.report.output import PAGE, check_out, write_report
 from pipelines.report.page import Section, Text, render
 from pipelines.report.performance import append_rows, check_columns, performance_row, read_text
 from pipelines.report.runs import FoundRun, Missing, find_runs, missing
-from pipelines.report.sections import DRAWN_COMPARISONS, among_best, comparison_section
+from pipelines.report.sections import DRAWN_COMPARISONS, among_best, comparison_section, folds_section
 from pipelines.report.stack import is_stack, member_names, stack_section
-from pipelines.report.tables import comparison_csv, missing_table
+from pipelines.report.tables import comparison_csv, missing_table, spoken
+from pipelines.report.verdicts import verdicts_of
 
 # how many stacks have a section, and lines of each kind on the terminal
 SHOWN_STACKS, PRINTED = 5, 10
@@ -80,29 +82,35 @@ def build(
     Returns:
         the comparisons, the runs without a result, and contents of files by their paths
     """
-    out, split = Path(options.out), options.split
+    split = options.split
     absent = [found for run in runs if (found := missing(run, split)) is not None] + list(planned)
-    groups = compare(runs, split)
+    groups = compare(runs, split, options.columns, options.rank_by)
+    baseline = None if options.baseline is None else find_baseline(groups, options.baseline)
     for group in groups:
         group.looks = looks_of(group) if split == "test" else None
     add_intervals(groups, split)
     sections, pictures = [], []
+    if folds := folds_section(groups):
+        sections.append(folds)
     for number, group in enumerate(groups, 1):
-        section, added = comparison_section(group, number, len(groups), out, split)
+        section, added = comparison_section(group, number, len(groups), options, baseline)
         sections.append(section)
         pictures += added
     stacks = [run for group in groups for run in group.runs if is_stack(run)]
-    absent = [tested_in_stack(run, stacks) for run in absent]
-    for number, run in enumerate(stacks[:SHOWN_STACKS], 1):
-        section, added = stack_section(run, f"stack_{number}")
-        sections.append(section)
-        pictures += added
+    cells = [run for run in absent if is_cell(run, stacks)]
+    absent = [run for run in absent if run not in cells]
+    of_stacks = [stack_section(run, f"stack_{number}") for number, run in enumerate(stacks[:SHOWN_STACKS], 1)]
+    pictures += [picture for _, added in of_stacks for picture in added]
+    # a stack by itself says more than a comparison of one run
+    place = 0 if all(len(group.runs) == 1 for group in groups) else len(sections)
+    sections[place:place] = [section for section, _ in of_stacks]
     if absent:
         section = Section("what is missing", "missing")
         section.say("These runs have no result, so the page gives no numbers for them.")
         section.blocks.append(missing_table(absent))
         sections.append(section)
-    page = render("Runs compared", summary(groups, absent, stacks, split), sections)
+    said = summary(groups, absent, stacks, len(cells), split)
+    page = render(title_of(groups), said, sections, verdicts_of(groups, stacks[:SHOWN_STACKS]))
     table = comparison_csv(groups, absent, split)
     # paths may hold what is no text
     files = {PAGE: page.encode(errors="replace"), "comparison.csv": table.encode(errors="replace")}
@@ -111,27 +119,37 @@ def build(
     return groups, absent, files
 
 
-def tested_in_stack(run: Missing, stacks: Sequence[ComparedRun]) -> Missing:
-    """Say where the test metrics of a member without a result of its own are.
+def is_cell(run: Missing, stacks: Sequence[ComparedRun]) -> bool:
+    """Tell whether a run without a result is a cell of a finished stack, which has its numbers.
 
     Args:
         run: one without a result
         stacks: those that were tested
     """
-    for stack in stacks:
-        beside = stack.run.files.folder.resolve().parent == run.folder.resolve().parent
-        if beside and run.folder.name in member_names(stack):
-            return replace(run, state=f"{run.state} of its own: see stack {stack.run.label}")
-    return run
+    return any(
+        stack.run.files.folder.resolve().parent == run.folder.resolve().parent
+        and run.folder.name in member_names(stack)
+        for stack in stacks
+    )
+
+
+def title_of(groups: Sequence[Comparison]) -> str:
+    """Name the page after what it compares."""
+    names = dict.fromkeys(run.run.experiment for group in groups for run in group.runs)
+    return f"{few(names, 3)}: runs compared" if names else "Runs compared"
 
 
 def summary(
-    groups: Sequence[Comparison], absent: Sequence[Missing], stacks: Sequence[object], split: str
+    groups: Sequence[Comparison], absent: Sequence[Missing], stacks: Sequence[object], cells: int, split: str
 ) -> list[Text]:
     """Say in a few sentences what the page shows."""
     count = sum(len(group.runs) for group in groups)
-    said = "were tested" if split == "test" else "were validated"
-    texts = [Text(f"{count:,} runs {said}; {len(absent):,} have no {split} result.")]
+    said = "tested" if split == "test" else "validated"
+    texts = [Text(f"{count_of(count, 'run')} {said}{f', and {len(absent):,} have no result of it' if absent else ''}.")]
+    if cells:
+        texts.append(
+            Text(f"Cells of stacks have no {split} result of their own ({cells:,}): the stacks' sections have theirs.")
+        )
     if len(groups) > 1:
         texts.append(
             Text(f"They saw {len(groups)} different sets of samples; only runs that saw the same are compared.")
@@ -155,20 +173,23 @@ def print_summary(console: Console, groups: Sequence[Comparison], absent: Sequen
     """Print the best runs of each comparison."""
     for group in groups[:DRAWN_COMPARISONS]:
         table = RichTable(title=escape(group.title))
-        for column in ("run", "accuracy", "95 % interval", "nll", "ece"):
-            table.add_column(column, justify="left" if column == "run" else "right")
+        # narrow enough for a terminal
+        first, *others = group.few_metrics
+        others = [metric for metric in others if metric != "balanced_accuracy"][:2]
+        for column in ("run", first, "95 % interval", *others):
+            table.add_column(spoken(column), justify="left" if column == "run" else "right", overflow="fold")
         best = group.best
         for run in group.runs[:PRINTED]:
-            accuracy = run.metrics.get("accuracy", {})
-            low, high = accuracy.get("low"), accuracy.get("high")
+            interval = run.metrics.get(first, {})
+            low, high = interval.get("low"), interval.get("high")
             cells = []
-            for metric in ("accuracy", "nll", "ece"):
+            for metric in (first, *others):
                 value = run.value(metric)
                 text = "–" if value is None else f"{value:.4f}"
                 cells.append(f"[bold]{text}[/]" if not run.leaks and value == best.get(metric, "") else text)
             between = f"{low:.4f} to {high:.4f}" if low is not None and high is not None else "–"
             label = f"[bold red]{escape(run.label)}[/]" if run.leaks else escape(run.label)
-            mark = "≈ " if run.to_best is not None and group.is_among_best(run) else ""
+            mark = "≈ " if first == "accuracy" and run.to_best is not None and group.is_among_best(run) else ""
             table.add_row(label, mark + cells[0], between, *cells[1:])
         if len(group.runs) > PRINTED:
             table.add_row(f"... {len(group.runs) - PRINTED:,} more runs")

@@ -1,6 +1,7 @@
 """`python train.py report`: put runs beside each other in one page."""
 
 from argparse import ArgumentError
+from dataclasses import fields
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
@@ -28,7 +29,7 @@ def main(args: list[str]) -> int:
         parsed = parser.parse_args(args)
     except ArgumentError as error:
         raise UsageError(explain_parsing(str(error), parser)) from error
-    options = ReportOptions(parsed.out, parsed.split, parsed.performance)
+    options = ReportOptions(**{field.name: getattr(parsed, field.name) for field in fields(ReportOptions)})
     # slow to import, and not needed for help or a wrong option
     from pipelines.report.build import make_report
 

@@ -1,7 +1,6 @@
 """Metrics of runs that were tested on the same samples, with intervals."""
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,10 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from common.few import few
 from common.settings import Settings, settings_of
+from common.spelling import nearest
+from measures.classification import classification_metrics
+from measures.confidence import confidence_of
 from measures.influence import METRICS
 from measures.intervals import Interval, measure
 from measures.names import LOWER_IS_BETTER
+from measures.names import METRICS as ALL_METRICS
+from pipelines.cli.errors import UsageError
 from pipelines.report.runs import FoundRun, SavedPredictions
 from pipelines.report.study import level_order
 from records.damaged_files import dict_at, is_number
@@ -25,7 +30,6 @@ from records.ledger import Looks
 RANKED_LOGITS = 1_000_000
 # how far result.json and predictions may lie apart
 TOLERANCE = 1e-4
-SEED = re.compile(r"[-_]?seed[-_]?\d+")
 
 
 @dataclass(eq=False)
@@ -45,6 +49,7 @@ class ComparedRun:
         name: among the runs that it is compared with; the report's name for it if empty
         right: whether it is right, bool, shape `(sample,)`; None without predictions
         groups: of the samples, int64, shape `(sample,)`; None where its predictions name none
+        confidence: see `confidence_of`; empty without predictions
     """
 
     run: FoundRun
@@ -59,6 +64,7 @@ class ComparedRun:
     name: str = ""
     right: NDArray[np.bool_] | None = None
     groups: Tensor | None = None
+    confidence: dict[str, float] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -71,42 +77,18 @@ class ComparedRun:
 
 
 @dataclass(eq=False)
-class Configuration:
-    """Runs that differ in nothing but their seed.
-
-    Args:
-        label: what their names have in common
-        runs: best first
-    """
-
-    label: str
-    runs: list[ComparedRun]
-
-    def values(self, metric: str) -> list[float]:
-        """Return a metric of each of its runs that has it."""
-        return [value for run in self.runs if (value := run.value(metric)) is not None]
-
-    def mean(self, metric: str) -> float | None:
-        """Return the mean of a metric over its runs."""
-        values = self.values(metric)
-        return float(np.mean(values)) if values else None
-
-    def spread(self, metric: str) -> float | None:
-        """Return the standard deviation of a metric over its runs, which must be two at least."""
-        values = self.values(metric)
-        return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-@dataclass(eq=False)
 class Comparison:
     """Runs that were tested on the same samples, and so can be compared.
 
     Args:
-        runs: best accuracy first
+        runs: the best by `by` first
         class_names: the name of each class
         support: samples of each class; empty where no run has predictions
         samples: how many there are; None if no run says so
         looks: at the test split so far; None where that is not known
+        metrics: that are shown
+        by: the metric that sorts the runs
+        hidden_groups: whether samples come in groups that no predictions name
     """
 
     runs: list[ComparedRun]
@@ -114,6 +96,15 @@ class Comparison:
     support: NDArray[np.int64]
     samples: int | None
     looks: Looks | None = None
+    metrics: tuple[str, ...] = METRICS
+    by: str = "accuracy"
+    hidden_groups: bool = False
+
+    @property
+    def few_metrics(self) -> tuple[str, ...]:
+        """Some metrics, for small tables: the one that sorts, and at most three more."""
+        usual = [name for name in ("accuracy", "balanced_accuracy", "nll", "ece") if name in self.metrics]
+        return tuple(dict.fromkeys((self.by, *(usual if self.metrics == METRICS else self.metrics))))[:4]
 
     @property
     def title(self) -> str:
@@ -130,7 +121,7 @@ class Comparison:
         """The best value of each metric among runs without leakage, where there is a choice."""
         honest = [run for run in self.runs if not run.leaks]
         found = {}
-        for metric in METRICS:
+        for metric in dict.fromkeys((*self.metrics, self.by)):
             values = [value for run in honest if (value := run.value(metric)) is not None]
             if len(values) > 1:
                 found[metric] = min(values) if metric in LOWER_IS_BETTER else max(values)
@@ -138,13 +129,13 @@ class Comparison:
 
     @property
     def winner(self) -> ComparedRun:
-        """The most accurate run, without leakage if there is one."""
+        """The best run, without leakage if there is one."""
         return next((run for run in self.runs if not run.leaks), self.runs[0])
 
     @property
     def reference(self) -> ComparedRun | None:
-        """The run that others are compared with: the best one without leakage that has predictions."""
-        return next((run for run in self.runs if run.predicted and not run.leaks), None)
+        """The run that others are compared with: the most accurate one without leakage that has predictions."""
+        return min((run for run in self.runs if run.predicted and not run.leaks), key=rank, default=None)
 
     @property
     def among_best(self) -> list[ComparedRun]:
@@ -164,42 +155,62 @@ class Comparison:
         return next((run.groups for run in self.runs if run.groups is not None), None)
 
     @property
-    def configurations(self) -> list[Configuration]:
-        """Its runs without regard to their seed, best mean accuracy first."""
-        groups: dict[str, list[ComparedRun]] = defaultdict(list)
-        for run in self.runs:
-            groups[same_but_seed(run)].append(run)
-        found = [Configuration(common_label(runs), runs) for runs in groups.values()]
-        return sorted(found, key=lambda item: -(item.mean("accuracy") or 0.0))
+    def units(self) -> int:
+        """How many samples or groups intervals rest on."""
+        groups = self.groups
+        return (self.samples or 0) if groups is None else len(groups.unique())
 
 
-def compare(runs: Sequence[FoundRun], split: str) -> list[Comparison]:
+def compare(
+    runs: Sequence[FoundRun], split: str, metrics: tuple[str, ...] = METRICS, by: str = "accuracy"
+) -> list[Comparison]:
     """Compute the metrics of runs and put those together that were tested on the same samples.
 
     Args:
         runs: all that were found; those without a result are left out
         split: test or val
+        metrics: that are shown
+        by: the metric that sorts runs
 
     Returns:
         the largest set first
+
+    Raises:
+        UsageError: no run has one of these metrics
     """
-    tested = [evaluate(run, split) for run in runs if run.metrics(split)]
+    tested = [evaluate(run, split, (*metrics, by)) for run in runs if run.metrics(split)]
+    refuse_unknown(tested, (*metrics, by))
     known = {item.key[0]: item.key for item in tested if item.predicted and item.key[0]}
     groups: dict[tuple[str, str], list[ComparedRun]] = defaultdict(list)
     for item in tested:
         # a run without predictions belongs to those that say the same of their data
         key = item.key if item.predicted else known.get(item.key[0], item.key)
         groups[key].append(item)
-    sets = [comparison_of(members, split) for members in groups.values()]
+    sets = [comparison_of(members, split, metrics, by) for members in groups.values()]
     return sorted(sets, key=lambda found: (-len(found.runs), found.title))
 
 
-def evaluate(run: FoundRun, split: str) -> ComparedRun:
+def refuse_unknown(tested: Sequence[ComparedRun], wanted: Sequence[str]) -> None:
+    """Refuse a metric that no run has.
+
+    Raises:
+        UsageError: there is one
+    """
+    known = {name for run in tested for name in run.metrics} | set(ALL_METRICS)
+    for name in wanted:
+        if name not in known:
+            raise UsageError(
+                f"no run has the metric {name!r}{nearest(name, sorted(known))}; known: {few(sorted(known), 30)}"
+            )
+
+
+def evaluate(run: FoundRun, split: str, wanted: Sequence[str] = ()) -> ComparedRun:
     """Compute the metrics of one run: from its predictions, or those of result.json where there are none.
 
     Args:
         run: it has a result of the split
         split: test or val
+        wanted: metrics to compute beside the usual ones where result.json does not hold them
     """
     stated = run.metrics(split)
     metrics: dict[str, Interval] = {name: {"value": value, "low": None, "high": None} for name, value in stated.items()}
@@ -232,9 +243,17 @@ def evaluate(run: FoundRun, split: str) -> ComparedRun:
     if "auroc" not in metrics and predictions.logits.numel() <= RANKED_LOGITS:
         # it takes longest, and was computed from these predictions before
         own |= points(predictions, ("auroc",))
+    lacking = [name for name in wanted if name not in own and name not in metrics and name in ALL_METRICS]
+    if lacking:
+        every = classification_metrics(predictions.logits, predictions.labels)
+        own |= {
+            name: {"value": None if np.isnan(every[name]) else every[name], "low": None, "high": None}
+            for name in lacking
+        }
     tested.metrics |= own
     tested.predicted = True
-    tested.right = (predictions.logits.argmax(1) == predictions.labels).numpy()
+    right = predictions.logits.argmax(1) == predictions.labels
+    tested.right, tested.confidence = right.numpy(), confidence_of(predictions.logits, right)
     tested.groups = predictions.groups
     tested.key = (fingerprint, digest(predictions))
     return tested
@@ -278,9 +297,11 @@ def digest(predictions: SavedPredictions) -> str:
     return content.hexdigest()
 
 
-def comparison_of(members: list[ComparedRun], split: str) -> Comparison:
+def comparison_of(
+    members: list[ComparedRun], split: str, metrics: tuple[str, ...] = METRICS, by: str = "accuracy"
+) -> Comparison:
     """Put runs that were tested on the same samples in order."""
-    members.sort(key=rank)
+    members.sort(key=lambda run: rank(run, by))
     short = [run.run.name for run in members]
     if len({run.run.experiment for run in members}) == 1 and len(set(short)) == len(members):
         for run, name in zip(members, short, strict=True):
@@ -299,32 +320,22 @@ def comparison_of(members: list[ComparedRun], split: str) -> Comparison:
         stated = next(iter(members)).run.result.get("evaluations")
         count = stated.get(split, {}).get("samples") if isinstance(stated, dict) else None
         samples = count if is_number(count) else None
-    return Comparison(members, names, support, samples)
+    grouped = any("fitted_on_groups" in dict_at(dict_at(run.run.result, "evaluations"), split) for run in members)
+    hidden = grouped and all(run.groups is None for run in members)
+    return Comparison(members, names, support, samples, metrics=metrics, by=by, hidden_groups=hidden)
 
 
-def rank(run: ComparedRun) -> tuple[float, float, str]:
-    """Order runs: the most accurate first; of equally accurate ones, the one with the lower NLL."""
-    accuracy, nll = run.value("accuracy"), run.value("nll")
-    return (-(accuracy if accuracy is not None else -1.0), nll if nll is not None else np.inf, run.run.label)
+def rank(run: ComparedRun, by: str = "accuracy") -> tuple[float, float, float, str]:
+    """Order runs: the best by a metric first; of equal ones the more accurate, then the one with the lower NLL."""
+    first, second, third = (score(run.value(metric), metric) for metric in (by, "accuracy", "nll"))
+    return first, second, third, run.run.label
 
 
-def same_but_seed(run: ComparedRun) -> str:
-    """Return what runs that differ in their seed alone have in common."""
-    # runs that leak are never averaged with runs that do not
-    leaks = "leaks " if run.leaks else ""
-    if not run.settings:
-        # without a config its name must do
-        return f"{leaks}{run.run.experiment}/{SEED.sub('', run.run.name)}"
-    settings = {name: value for name, value in run.settings.items() if name != "seed_everything"}
-    return leaks + repr(sorted(settings.items()))
-
-
-def common_label(runs: Sequence[ComparedRun]) -> str:
-    """Name runs that differ in their seed: what their names have in common."""
-    if len(runs) == 1:
-        return runs[0].label
-    label = min((SEED.sub("", run.name or run.run.label) for run in runs), key=len)
-    return marked(label, runs)
+def score(value: float | None, metric: str) -> float:
+    """Return what is lower the better a metric's value is; no value is the worst."""
+    if value is None:
+        return np.inf
+    return value if metric in LOWER_IS_BETTER else -value
 
 
 def marked(label: str, runs: Sequence[ComparedRun]) -> str:

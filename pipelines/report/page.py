@@ -17,15 +17,14 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from figures.style import DPI
-from measures.influence import METRICS
 from measures.intervals import Interval
-from measures.names import LOWER_IS_BETTER
+from measures.names import LOWER_IS_BETTER, METRICS
 
 TEMPLATES = Path(__file__).parent / "templates"
 # whether lower or higher is better, for each column
 HINTS = {
     metric.replace("_", " "): "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
-    for metric in METRICS
+    for metric in (*METRICS, "loss")
 }
 # a larger drawing is shown as pixels
 SVG_LIMIT = 400_000
@@ -110,22 +109,79 @@ class Text:
 
 
 @dataclass
-class Section:
-    """A part of the page.
+class Part:
+    """What can be folded away: text, tables and pictures under a heading of their own.
 
     Args:
         title: its heading
         anchor: its address in the page
         blocks: what it shows, in order
+        is_open: whether it is shown at first
     """
 
     title: str
     anchor: str
     blocks: list[Text | Table | Picture] = field(default_factory=list)
+    is_open: bool = True
 
     def say(self, text: str, style: str = "") -> None:
         """Add a paragraph."""
         self.blocks.append(Text(text, style))
+
+
+@dataclass
+class Section:
+    """A part of the page that has a line in its list of contents.
+
+    Args:
+        title: its heading
+        anchor: its address in the page
+        blocks: what it shows first, in order
+        parts: what can be folded away, below
+    """
+
+    title: str
+    anchor: str
+    blocks: list[Text | Table | Picture] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+
+    def say(self, text: str, style: str = "") -> None:
+        """Add a paragraph."""
+        self.blocks.append(Text(text, style))
+
+    def part(self, title: str, is_open: bool = True) -> Part:
+        """Add a part; one that stays empty is not shown."""
+        self.parts.append(Part(title, f"{self.anchor}-{len(self.parts) + 1}", is_open=is_open))
+        return self.parts[-1]
+
+    @property
+    def shown_parts(self) -> list[Part]:
+        """The parts that hold something."""
+        return [part for part in self.parts if part.blocks]
+
+    @property
+    def all_blocks(self) -> list[Text | Table | Picture]:
+        """Everything in it, in order."""
+        return [*self.blocks, *(block for part in self.parts for block in part.blocks)]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was compared and what won, for the first screen.
+
+    Args:
+        title: what was compared
+        anchor: of the section that shows it
+        winner: the best run
+        numbers: its metrics in words
+        text: what else is to be known
+    """
+
+    title: str
+    anchor: str
+    winner: str
+    numbers: str
+    text: str
 
 
 def drawn(name: str, caption: str, alt: str, figure: Figure) -> Picture:
@@ -150,13 +206,14 @@ def drawn(name: str, caption: str, alt: str, figure: Figure) -> Picture:
     return Picture(name, caption, alt, png.getvalue(), svg.getvalue())
 
 
-def render(title: str, summary: Sequence[Text], sections: Sequence[Section]) -> str:
+def render(title: str, summary: Sequence[Text], sections: Sequence[Section], verdicts: Sequence[Verdict] = ()) -> str:
     """Put the page together; all text is escaped.
 
     Args:
         title: of the page
         summary: what stands above all
         sections: in order
+        verdicts: what won, for the first screen
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -170,7 +227,7 @@ def render(title: str, summary: Sequence[Text], sections: Sequence[Section]) -> 
     environment.tests["picture"] = lambda block: isinstance(block, Picture)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     template = environment.get_template("report.html.j2")
-    return template.render(title=title, summary=summary, sections=sections, made=made, hints=HINTS)
+    return template.render(title=title, summary=summary, sections=sections, verdicts=verdicts, made=made, hints=HINTS)
 
 
 def breakable(text: str) -> Markup:

@@ -7,23 +7,29 @@ import numpy as np
 from figures.accuracy_bars import accuracy_bars
 from figures.confusions import NAMED_CLASSES, confusions
 from figures.curves_over_runs import Curve, curves_over_runs
+from figures.grouped_bars import grouped_bars
 from figures.metric_by_option import metric_by_option
 from figures.metric_heatmap import metric_heatmap
 from figures.radar import radar
 from figures.reliabilities import reliabilities
-from measures.influence import METRICS
 from measures.names import LOWER_IS_BETTER
 from measures.per_class import class_report, confusion_counts
 from measures.reliability import reliability_bins, softmax
-from pipelines.report.comparison import ComparedRun, Comparison, Configuration
-from pipelines.report.page import Picture, Section, drawn
+from pipelines.report.comparison import ComparedRun, Comparison
+from pipelines.report.configurations import Configuration, configurations_of
+from pipelines.report.page import Part, Picture, drawn
 from pipelines.report.study import SHOWN_VALUES, Axis
-from pipelines.report.tables import class_table, confused_table
+from pipelines.report.tables import class_table, confused_table, spoken
 
 # how many are drawn: bars and rows, curves, matrices side by side, spokes' lines, options
 BARS, CURVES, MATRICES, RADARS, OPTIONS = 20, 8, 4, 5, 6
+# models and metrics in grouped bars
+GROUPS, GROUPED = 8, 5
 # what curves are drawn of, if it was logged
 QUANTITIES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
+# and where the runs minimise different losses
+COMPARABLE = ("val/nll", "train/accuracy", "val/accuracy")
+LOGGED = frozenset({*QUANTITIES, *COMPARABLE})
 # a matrix of more classes than this is too large to draw
 DRAWN_CLASSES = 1500
 
@@ -39,32 +45,34 @@ def of_all(shown: int, all_of_them: int, what: str) -> str:
 
 
 def bars_picture(group: Comparison, name: str) -> Picture:
-    """Draw the accuracy of the best runs."""
-    runs = [run for run in group.runs if run.value("accuracy") is not None][:BARS]
-    values = [run.metrics["accuracy"]["value"] or 0.0 for run in runs]
-    best = group.best.get("accuracy")
+    """Draw the best runs' metric that sorts them."""
+    by = group.by
+    runs = [run for run in group.runs if run.value(by) is not None][:BARS]
+    values = [run.value(by) or 0.0 for run in runs]
+    best = group.best.get(by)
     figure = accuracy_bars(
         [run.label for run in runs],
         values,
-        [run.metrics["accuracy"]["low"] for run in runs],
-        [run.metrics["accuracy"]["high"] for run in runs],
+        [run.metrics[by]["low"] for run in runs],
+        [run.metrics[by]["high"] for run in runs],
         [value == best and not run.leaks for run, value in zip(runs, values, strict=True)],
         [bool(run.leaks) for run in runs],
+        spoken(by),
     )
     alt = ", ".join(f"{run.label} {value:.4f}" for run, value in zip(runs, values, strict=True))
-    caption = f"accuracy with 95 % intervals{of_all(len(runs), len(group.runs), 'runs')}"
+    caption = f"{spoken(by)} with 95 % intervals{of_all(len(runs), len(group.runs), 'runs')}"
     if any(run.leaks for run in runs):
         caption += "; grey and hatched: with leakage, not to be compared"
-    return drawn(name, caption, f"bars of accuracy: {alt}", figure)
+    return drawn(name, caption, f"bars of {spoken(by)}: {alt}", figure)
 
 
-def heatmap_picture(configurations: Sequence[Configuration], name: str) -> Picture:
+def heatmap_picture(configurations: Sequence[Configuration], name: str, shown_metrics: Sequence[str]) -> Picture:
     """Draw configurations against metrics."""
     shown = configurations[:BARS]
-    table = np.array([[np.nan if (mean := found.mean(m)) is None else mean for m in METRICS] for found in shown])
+    table = np.array([[np.nan if (mean := found.mean(m)) is None else mean for m in shown_metrics] for found in shown])
     # no run has this metric, such as AUROC with one class
     kept = np.isfinite(table).any(0)
-    metrics = [metric for metric, keep in zip(METRICS, kept, strict=True) if keep]
+    metrics = [metric for metric, keep in zip(shown_metrics, kept, strict=True) if keep]
     labels = [f"{found.label} ({len(found.runs)})" if len(found.runs) > 1 else found.label for found in shown]
     figure = metric_heatmap(table[:, kept], labels, metrics, sorted(LOWER_IS_BETTER))
     means = "; in brackets: runs that the mean is over" if any(len(found.runs) > 1 for found in shown) else ""
@@ -72,10 +80,10 @@ def heatmap_picture(configurations: Sequence[Configuration], name: str) -> Pictu
     return drawn(name, caption, f"heat map of {len(shown)} configurations and {len(metrics)} metrics", figure)
 
 
-def radar_picture(configurations: Sequence[Configuration], name: str) -> Picture | None:
+def radar_picture(configurations: Sequence[Configuration], name: str, shown_metrics: Sequence[str]) -> Picture | None:
     """Draw the metrics of the top five, if there are two at least with three metrics."""
     top = configurations[:RADARS]
-    metrics = [metric for metric in METRICS if all(found.mean(metric) is not None for found in top)]
+    metrics = [metric for metric in shown_metrics if all(found.mean(metric) is not None for found in top)]
     if len(top) < 2 or len(metrics) < 3:
         return None
     table = np.array([[found.mean(metric) for metric in metrics] for found in top], dtype=np.float64)
@@ -85,46 +93,82 @@ def radar_picture(configurations: Sequence[Configuration], name: str) -> Picture
     return drawn(name, caption, f"radar of {', '.join(names)}", figure)
 
 
+def several_picture(configurations: Sequence[Configuration], name: str, shown_metrics: Sequence[str]) -> Picture | None:
+    """Draw several rates of each of the best configurations side by side, if there are two at least."""
+    shown = configurations[:GROUPS]
+    rates = [metric for metric in shown_metrics if metric not in LOWER_IS_BETTER]
+    table = np.array([[np.nan if (mean := found.mean(m)) is None else mean for m in rates] for found in shown])
+    kept = [k for k in range(len(rates)) if np.isfinite(table[:, k]).any() and np.nanmin(table[:, k]) >= 0]
+    kept = [k for k in kept if np.nanmax(table[:, k]) <= 1][:GROUPED]
+    if len(kept) < 2:
+        return None
+    lows, highs = np.full_like(table, np.nan), np.full_like(table, np.nan)
+    for row, found in enumerate(shown):
+        # several runs have no interval together
+        for k in kept if len(found.runs) == 1 else ():
+            interval = found.runs[0].metrics.get(rates[k])
+            if interval is not None and interval["low"] is not None and interval["high"] is not None:
+                lows[row, k], highs[row, k] = interval["low"], interval["high"]
+    names = [found.label for found in shown]
+    kinds = [spoken(rates[k]) for k in kept]
+    figure = grouped_bars(table[:, kept], names, kinds, lows[:, kept], highs[:, kept], "metric")
+    caption = f"{', '.join(kinds)}, with 95 % intervals of single runs"
+    caption += of_all(len(shown), len(configurations), "configurations")
+    return drawn(name, caption, f"bars of {', '.join(kinds)} of {', '.join(names)}", figure)
+
+
 def curves_picture(configurations: Sequence[Configuration], name: str) -> Picture | None:
     """Draw the training curves of the best run of each configuration, if any were logged."""
-    curves: dict[str, dict[str, Curve]] = {quantity: {} for quantity in QUANTITIES}
-    drawn_runs = 0
+    curves: dict[str, dict[str, Curve]] = {}
+    drawn_runs: list[ComparedRun] = []
     for run in (found.runs[0] for found in configurations):
-        if drawn_runs == CURVES:
+        if len(drawn_runs) == CURVES:
             break
-        logged = run.run.logged()
-        found = {quantity: logged[quantity] for quantity in QUANTITIES if quantity in logged}
         # one point is no curve
-        found = {quantity: curve for quantity, curve in found.items() if len(curve[0]) > 1}
-        drawn_runs += bool(found)
-        for quantity, curve in found.items():
-            curves[quantity][run.label] = curve
-    curves = {quantity: lines for quantity, lines in curves.items() if lines}
+        logged = {name: curve for name, curve in run.run.logged().items() if name in LOGGED and len(curve[0]) > 1}
+        drawn_runs += [run] if logged else []
+        for quantity, curve in logged.items():
+            curves.setdefault(quantity, {})[run.label] = curve
+    alike = len({loss_of(run) for run in drawn_runs}) < 2
+    curves = {quantity: curves[quantity] for quantity in (QUANTITIES if alike else COMPARABLE) if quantity in curves}
     if not curves:
         return None
     what = "configurations, each by its best run"
-    caption = f"training curves{of_all(drawn_runs, len(configurations), what)}"
+    caption = f"training curves{of_all(len(drawn_runs), len(configurations), what)}"
+    if not alike:
+        caption += (
+            "; the runs minimise different losses, which do not compare: val/nll does, and is drawn in their place"
+        )
     return drawn(name, caption, f"curves of {', '.join(curves)} over epochs", curves_over_runs(curves))
 
 
-def options_picture(runs: Sequence[ComparedRun], axes: Sequence[Axis], name: str) -> Picture | None:
-    """Draw the accuracy against each option whose values are few, or numbers."""
+def loss_of(run: ComparedRun) -> tuple[tuple[str, str], ...]:
+    """Return what a run minimises: its loss and the options of it."""
+    loss = "model.loss"
+    return tuple(sorted(item for item in run.settings.items() if item[0] == loss or item[0].startswith(f"{loss}.")))
+
+
+def options_picture(
+    runs: Sequence[ComparedRun], axes: Sequence[Axis], name: str, by: str = "accuracy"
+) -> Picture | None:
+    """Draw a metric against each option whose values are few, or numbers."""
     options: dict[str, dict[str, list[float]]] = {}
     few = [axis for axis in axes if len(axis.levels) <= SHOWN_VALUES or axis.is_numeric]
     for axis in few[:OPTIONS]:
         values: dict[str, list[float]] = {level or "–": [] for level in axis.levels}
         for run, level in zip(runs, axis.values, strict=True):
-            accuracy = run.value("accuracy")
-            if accuracy is not None:
-                values[level or "–"].append(accuracy)
+            value = run.value(by)
+            if value is not None:
+                values[level or "–"].append(value)
         options[axis.name] = {level: found for level, found in values.items() if found}
     if not options:
         return None
-    caption = "accuracy against each option in which the runs differ; they may differ in others too"
-    return drawn(name, caption, f"accuracy against {', '.join(options)}", metric_by_option(options, limit=SHOWN_VALUES))
+    caption = f"{spoken(by)} against each option in which the runs differ; they may differ in others too"
+    figure = metric_by_option(options, spoken(by), SHOWN_VALUES)
+    return drawn(name, caption, f"{spoken(by)} against {', '.join(options)}", figure)
 
 
-def add_predictions(section: Section, group: Comparison, name: str, split: str) -> list[Picture]:
+def add_predictions(section: Part, group: Comparison, name: str, split: str) -> list[Picture]:
     """Add what is seen in predictions: confusion, reliability, and the classes of the best run.
 
     Args:
@@ -136,7 +180,7 @@ def add_predictions(section: Section, group: Comparison, name: str, split: str) 
     Returns:
         the pictures that were added
     """
-    top = [found.runs[0] for found in group.configurations]
+    top = [found.runs[0] for found in configurations_of(group.runs, group.by)]
     shown = [run for run in top if run.predicted][:MATRICES]
     if not shown:
         section.say("No run has predictions: there is no confusion matrix, reliability or table of classes.")

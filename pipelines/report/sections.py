@@ -3,9 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from measures.intervals import beyond_noise
+from pipelines.report.baseline import add_baseline
 from pipelines.report.comparison import ComparedRun, Comparison
+from pipelines.report.confidence import confidence_table
+from pipelines.report.configurations import configurations_of
 from pipelines.report.looks import say_looks
-from pipelines.report.page import Picture, Section
+from pipelines.report.options import ReportOptions
+from pipelines.report.page import Part, Picture, Section
 from pipelines.report.pictures import (
     add_predictions,
     bars_picture,
@@ -13,11 +18,13 @@ from pipelines.report.pictures import (
     heatmap_picture,
     options_picture,
     radar_picture,
+    several_picture,
 )
+from pipelines.report.scaling import add_scaling
 from pipelines.report.sets import add_sets
-from pipelines.report.study import axes_of
+from pipelines.report.sources import add_sources
+from pipelines.report.study import Axis, axes_of
 from pipelines.report.tables import axis_table, configurations_table, options_table, runs_table
-from records.damaged_files import dict_at
 
 # how many comparisons have pictures
 DRAWN_COMPARISONS = 4
@@ -28,7 +35,7 @@ AXIS_TABLES, LISTED_RUNS = 8, 1000
 
 
 def comparison_section(
-    group: Comparison, number: int, groups: int, out: Path, split: str
+    group: Comparison, number: int, groups: int, options: ReportOptions, baseline: ComparedRun | None = None
 ) -> tuple[Section, list[Picture]]:
     """Build the section of runs that were tested on the same samples.
 
@@ -36,64 +43,108 @@ def comparison_section(
         group: the runs
         number: of the section, from 1
         groups: how many there are
-        out: folder of the page
-        split: test or val
+        options: of the report
+        baseline: the run that others are compared with, if one is named
 
     Returns:
         the section, and the pictures in it
     """
-    name = f"samples_{number}"
+    name, split = f"samples_{number}", options.split
     section = Section(f"{number}. {group.title}" if groups > 1 else group.title, name)
     add_remarks(section, group, split)
     say_looks(section, group)
-    section.blocks.append(runs_table(group, out))
     pictures: list[Picture] = []
-    if number > DRAWN_COMPARISONS:
-        return section, pictures
 
-    def add(picture: Picture | None) -> None:
+    def add(part: Part, picture: Picture | None) -> None:
         if picture is not None:
             pictures.append(picture)
-            section.blocks.append(picture)
+            part.blocks.append(picture)
 
-    if any(run.value("accuracy") is not None for run in group.runs):
-        add(bars_picture(group, f"{name}_accuracy"))
-    configurations = group.configurations
-    if 1 < len(configurations) < len(group.runs):
-        section.blocks.append(configurations_table(configurations))
+    drawn, with_settings = number <= DRAWN_COMPARISONS, [run for run in group.runs if run.settings]
+    configurations = configurations_of(group.runs, group.by)
+    repeated = 1 < len(configurations) < len(group.runs)
+    axes = axes_of([run.settings for run in with_settings])
+    if repeated:
+        section.part("means").blocks.append(configurations_table(configurations, group.metrics, group.by))
+    # where configurations have a row each, the single runs come second
+    runs = section.part("runs")
+    if drawn and sum(run.value(group.by) is not None for run in group.runs) > 1:
+        add(runs, bars_picture(group, f"{name}_accuracy"))
+    runs.blocks.append(runs_table(group, Path(options.out)))
+    if baseline is not None and baseline in group.runs:
+        add_baseline(section.part("baseline"), group, baseline, axes, split)
+    if not drawn:
+        return section, pictures
+    if options.x is not None:
+        pictures += add_scaling(section.part("scaling"), group, options.x, options.lines, name)
     if len(configurations) > 1:
-        add(heatmap_picture(configurations, f"{name}_metrics"))
-        add(radar_picture(configurations, f"{name}_radar"))
-    add(curves_picture(configurations, f"{name}_curves"))
-    pictures += add_predictions(section, group, name, split)
-    pictures += add_sets(section, group.runs, name) if split == "test" else []
-    pictures += add_study(section, [run for run in group.runs if run.settings], name)
+        metrics = section.part("metrics")
+        add(metrics, heatmap_picture(configurations, f"{name}_metrics", group.metrics))
+        add(metrics, several_picture(configurations, f"{name}_several", group.metrics))
+        add(metrics, radar_picture(configurations, f"{name}_radar", group.metrics))
+    pictures += add_sources(section.part("sources"), group.runs, split, name)
+    add(section.part("training"), curves_picture(configurations, f"{name}_curves"))
+    pictures += add_predictions(section.part("predictions"), group, name, split)
+    confidence = confidence_table(group.runs)
+    section.part("confidence", is_open=False).blocks += [] if confidence is None else [confidence]
+    pictures += add_sets(section.part("prediction sets", is_open=False), group.runs, name) if split == "test" else []
+    pictures += add_study(section, with_settings, axes, name, group)
     return section, pictures
 
 
-def add_study(section: Section, runs: Sequence[ComparedRun], name: str) -> list[Picture]:
+def add_study(
+    section: Section, runs: Sequence[ComparedRun], axes: Sequence[Axis], name: str, group: Comparison
+) -> list[Picture]:
     """Add the options in which runs differ, and the metrics against each.
 
     Args:
         section: where to add them
         runs: those that have a config
+        axes: the options in which they differ
         name: beginning of the pictures' names
+        group: all runs that were tested on the same samples
 
     Returns:
         the pictures that were added
     """
-    axes = axes_of([run.settings for run in runs])
     if not axes:
         return []
-    section.say(f"The runs differ in {len(axes)} options: {', '.join(axis.name for axis in axes)}.")
+    part = section.part("options")
+    part.say(f"The runs differ in {len(axes)} options: {', '.join(axis.name for axis in axes)}.")
     along = [f"{axis.name} (with {', '.join(axis.together)})" for axis in axes if axis.together]
     if along:
-        section.say(f"Options that vary together count as one: {'; '.join(along)}.")
-    picture = options_picture(runs, axes, f"{name}_options")
-    section.blocks += [] if picture is None else [picture]
-    section.blocks += [axis_table(runs, axis) for axis in axes[:AXIS_TABLES]]
-    section.blocks.append(options_table(runs[:LISTED_RUNS], axes[: 2 * AXIS_TABLES]))
+        part.say(f"Options that vary together count as one: {'; '.join(along)}.")
+    picture = options_picture(runs, axes, f"{name}_options", group.by)
+    part.blocks += [] if picture is None else [picture]
+    tables = section.part("tables of options", is_open=False)
+    tables.blocks += [axis_table(runs, axis, group.few_metrics) for axis in axes[:AXIS_TABLES]]
+    tables.blocks.append(options_table(runs[:LISTED_RUNS], axes[: 2 * AXIS_TABLES], group.by))
     return [] if picture is None else [picture]
+
+
+def folds_section(groups: Sequence[Comparison]) -> Section | None:
+    """Build the section of configurations whose folds were evaluated each on its own samples; None without any.
+
+    Args:
+        groups: all comparisons
+    """
+    runs = [run for group in groups for run in group.runs]
+    place = {id(run): number for number, group in enumerate(groups) for run in group.runs}
+    found = [
+        configuration
+        for configuration in configurations_of(runs, groups[0].by if groups else "accuracy")
+        if len({place[id(run)] for run in configuration.runs}) > 1
+        and len({run.settings.get("data.fold") for run in configuration.runs}) > 1
+    ]
+    if not found:
+        return None
+    section = Section("cross-validation", "folds")
+    section.say(
+        "Each of these configurations has folds that were evaluated on samples of their own: a row holds the mean and "
+        "the standard deviation over its runs."
+    )
+    section.blocks.append(configurations_table(found, groups[0].metrics, groups[0].by))
+    return section
 
 
 def among_best(group: Comparison) -> str:
@@ -105,9 +156,10 @@ def among_best(group: Comparison) -> str:
     found, compared = group.among_best, sum(run.right is not None for run in group.runs)
     others = [run.label for run in found if run is not group.reference]
     if not others:
-        return f"The best of {compared:,} runs is better than each of the others beyond noise."
+        sure = "as far as intervals that are too narrow can tell" if group.hidden_groups else beyond_noise(group.units)
+        return f"The most accurate of {compared:,} runs is more accurate than each of the others {sure}."
     shown = ", ".join(others[:SHOWN_BEST]) + (f" and {len(others) - SHOWN_BEST} more" if others[SHOWN_BEST:] else "")
-    return f"≈ {len(others):,} of the other {compared - 1:,} runs cannot be told from the best: {shown}."
+    return f"≈ {len(others):,} of the other {compared - 1:,} runs cannot be told from the most accurate one: {shown}."
 
 
 def add_remarks(section: Section, group: Comparison, split: str) -> None:
@@ -136,7 +188,7 @@ def add_remarks(section: Section, group: Comparison, split: str) -> None:
         section.say("A single sample has no spread: there are no intervals.")
     if group.groups is not None:
         section.say(f"Intervals take whole groups as independent; there are {len(group.groups.unique()):,}.")
-    elif any("fitted_on_groups" in dict_at(dict_at(run.run.result, "evaluations"), split) for run in group.runs):
+    elif group.hidden_groups:
         section.say(
             "The samples come in groups, but these predictions do not name them: the intervals are too narrow. "
             "Evaluate a run again, and its predictions will name the groups.",
@@ -151,7 +203,7 @@ def add_remarks(section: Section, group: Comparison, split: str) -> None:
         )
     if group.reference is not None and any(run.to_best for run in group.runs):
         section.say(
-            "★ is the best of its column without leakage. 'Accuracy less best' is paired with "
+            "★ is the best of its column without leakage. 'Accuracy less best' is paired with the most accurate run, "
             f"{group.reference.label}, and its intervals hold for all runs together."
         )
         section.say(among_best(group))

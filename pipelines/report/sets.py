@@ -6,7 +6,7 @@ from typing import Any
 from figures.prediction_sets import prediction_sets
 from measures.set_coverage import named, spoken
 from pipelines.report.comparison import ComparedRun
-from pipelines.report.page import Picture, Section, Table, TableCell, drawn, interval_cell, number_cell
+from pipelines.report.page import Part, Picture, Table, TableCell, drawn, interval_cell, number_cell
 from records.damaged_files import dict_at, is_number
 from records.fields import problems
 
@@ -28,7 +28,7 @@ REPORT = {
 }
 
 
-def add_sets(section: Section, runs: Sequence[ComparedRun], name: str) -> list[Picture]:
+def add_sets(section: Part, runs: Sequence[ComparedRun], name: str) -> list[Picture]:
     """Add the table of the runs' prediction sets, and a picture of those of the best run.
 
     Args:

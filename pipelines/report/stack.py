@@ -60,6 +60,9 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
     recommendation = dict_at(report, "recommendation")
     if recommendation.get("sentence"):
         section.say(f"Recommended: {recommendation.get('model')}. {recommendation['sentence']}")
+    kept = run.run.result.get("kept")
+    if kept is not None:
+        section.say(f"Kept in {run.run.files.stack}: {kept}.")
     notes = report.get("notes")
     for note in [*(dict_at(report, "leakage").get("warnings") or []), *(notes if isinstance(notes, list) else [])]:
         section.say(f"Note: {note}")
@@ -72,21 +75,26 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
         note = note_on_best(len(models), curse)
         section.say(f"{note[0].upper()}{note[1:]}.")
     if models:
-        section.blocks.append(models_table(report, models))
+        part = section.part("members and heads")
+        part.blocks.append(models_table(report, models))
         leaks = bool(run.leaks or allowed)
         members = [str(row.get("name")) for row in models if row.get("kind") == "member"]
         pictures += [*stack_pictures(models, anchor, leaks), *decision_pictures(run, members, anchor, leaks)]
-        section.blocks += pictures
+        part.blocks += pictures
     if rows_of(report, "differences"):
-        section.blocks.append(differences_table(rows_of(report, "differences")))
+        section.part("paired differences").blocks.append(differences_table(rows_of(report, "differences")))
     control = dict_at(report, "negative_control")
     if rows_of(control, "rows"):
-        section.say(f"{str(control.get('sentence', ''))[:1].upper()}{str(control.get('sentence', ''))[1:]}.")
-        section.blocks.append(control_table(rows_of(control, "rows")))
+        part = section.part("negative control")
+        part.say(f"{str(control.get('sentence', ''))[:1].upper()}{str(control.get('sentence', ''))[1:]}.")
+        part.blocks.append(control_table(rows_of(control, "rows")))
     if rows_of(report, "worth"):
-        section.blocks.append(worth_table(rows_of(report, "worth"), bool(run.leaks or allowed)))
+        section.part("worth of members").blocks.append(
+            worth_table(rows_of(report, "worth"), bool(run.leaks or allowed))
+        )
     if rows_of(dict_at(report, "diversity"), "pairs"):
-        section.blocks.append(diversity_table(rows_of(dict_at(report, "diversity"), "pairs")))
+        part = section.part("diversity of members", is_open=False)
+        part.blocks.append(diversity_table(rows_of(dict_at(report, "diversity"), "pairs")))
     return section, pictures
 
 

@@ -38,6 +38,9 @@ class Axis:
 def axes_of(settings: Sequence[Settings]) -> list[Axis]:
     """Find the options in which runs differ.
 
+    An option of a class, such as the betas of Adam, that is the same in all runs of that class comes along with the
+    class: it is no axis of its own.
+
     Args:
         settings: of each run, flat
 
@@ -46,17 +49,43 @@ def axes_of(settings: Sequence[Settings]) -> list[Axis]:
     """
     # the seed comes last, so that an axis is named after it only if no other option varies along with it
     names = sorted(dict.fromkeys(name for one in settings for name in one), key=lambda name: name == SEED)
+    varying = [name for name in names if len({one.get(name) for one in settings}) > 1]
     found: dict[tuple[int, ...], list[str]] = {}
-    for name in names:
-        values = [one.get(name) for one in settings]
-        if len(set(values)) < 2:
+    along: dict[str, list[str]] = {}
+    for name in varying:
+        if owner := owner_of(name, varying, settings):
+            along.setdefault(owner, []).append(name)
             continue
         numbers: dict[str | None, int] = {}
+        values = [one.get(name) for one in settings]
         for value in values:
             numbers.setdefault(value, len(numbers))
         found.setdefault(tuple(numbers[value] for value in values), []).append(name)
-    axes = [Axis(same[0], same[1:], [one.get(same[0]) for one in settings]) for same in found.values()]
+    axes = [
+        Axis(
+            same[0],
+            [*same[1:], *(other for name in same for other in along.get(name, []))],
+            [one.get(same[0]) for one in settings],
+        )
+        for same in found.values()
+    ]
     return sorted(axes, key=lambda axis: axis.name == SEED)
+
+
+def owner_of(name: str, varying: Sequence[str], settings: Sequence[Settings]) -> str | None:
+    """Name the outermost class that an option comes along with; None if it says something of its own.
+
+    Args:
+        name: of the option
+        varying: options in which the runs differ
+        settings: of each run, flat
+    """
+    for owner in sorted(varying, key=len):
+        if name.startswith(f"{owner}.") and len({(one.get(owner), one.get(name)) for one in settings}) == len(
+            {one.get(owner) for one in settings}
+        ):
+            return owner
+    return None
 
 
 def level_order(value: str | None) -> tuple[int, float, str]:

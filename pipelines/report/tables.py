@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from measures.confidence import CONFIDENCE
 from measures.influence import METRICS
 from measures.names import LOWER_IS_BETTER
 from measures.per_class import ClassReport, most_confused
-from pipelines.report.comparison import ComparedRun, Comparison, Configuration
+from pipelines.report.comparison import ComparedRun, Comparison
+from pipelines.report.configurations import Configuration, repeated_in
 from pipelines.report.page import Table, TableCell, interval_cell, link_to, number_cell
 from pipelines.report.runs import FoundRun, Missing
 from pipelines.report.study import SHOWN_VALUES, Axis, level_order
@@ -21,7 +23,7 @@ from records.damaged_files import dict_at
 # more classes than this are summarised by the worst of them
 SHOWN_CLASSES = 100
 # columns of facts beside the metrics
-FACTS = ("parameters", "epochs", "seconds")
+FACTS = ("parameters", "epochs", "seconds", "checkpoint_mb")
 
 
 def spoken(metric: str) -> str:
@@ -36,7 +38,7 @@ def runs_table(group: Comparison, page: Path) -> Table:
         group: runs tested on the same samples
         page: folder of the page, from which links lead
     """
-    best = group.best
+    best, less_best = group.best, "accuracy" in group.metrics
     rows = []
     for run in group.runs:
         facts = facts_of(run.run)
@@ -45,17 +47,23 @@ def runs_table(group: Comparison, page: Path) -> Table:
         rows.append(
             [
                 TableCell(run.label, run.label, style="warn" if run.leaks else ""),
-                *(interval_cell(run.metrics.get(metric), marks.get(metric)) for metric in METRICS),
-                less_best_cell(group, run),
-                *(number_cell(facts[name]) for name in FACTS[:2]),
-                number_cell(facts["seconds"], f"{facts['seconds']:,.1f}" if facts["seconds"] is not None else None),
+                *(interval_cell(run.metrics.get(metric), marks.get(metric)) for metric in group.metrics),
+                *[less_best_cell(group, run)] * less_best,
+                *(number_cell(facts[name], fact_text(name, facts[name])) for name in FACTS),
                 config_cell(run.run, page),
                 TableCell("; ".join([*(f"LEAKAGE: {text}" for text in run.leaks), *run.notes]), style=style_of(run)),
             ]
         )
-    columns = ["run", *map(spoken, METRICS), "accuracy less best", *FACTS, "config", "notes"]
-    numeric = [False, *[True] * (len(METRICS) + 1 + len(FACTS)), False, False]
-    return Table("runs, with 95 % intervals", columns, rows, numeric, 1)
+    metrics = list(map(spoken, group.metrics))
+    columns = ["run", *metrics, *["accuracy less best"] * less_best, *map(spoken, FACTS), "config", "notes"]
+    numeric = [False, *[True] * (len(columns) - 3), False, False]
+    return Table("runs, with 95 % intervals", columns, rows, numeric, *sorted_column(group, columns))
+
+
+def sorted_column(group: Comparison, columns: Sequence[str]) -> tuple[int | None, bool]:
+    """Return by which column a table of runs is sorted, and whether from high to low."""
+    name = spoken(group.by)
+    return columns.index(name) if name in columns else None, group.by not in LOWER_IS_BETTER
 
 
 def less_best_cell(group: Comparison, run: ComparedRun) -> TableCell:
@@ -76,10 +84,28 @@ def style_of(run: ComparedRun) -> str:
 
 
 def facts_of(run: FoundRun) -> dict[str, float | None]:
-    """Return a run's parameters, epochs and seconds of training, as far as it says."""
+    """Return a run's parameters, epochs, seconds of training and size of its checkpoint, as far as is known."""
     fit = dict_at(run.result, "fit")
-    found = {"parameters": run.result.get("parameters"), "epochs": fit.get("epochs"), "seconds": fit.get("seconds")}
+    found = {
+        "parameters": run.result.get("parameters"),
+        "epochs": fit.get("epochs"),
+        "seconds": fit.get("seconds"),
+        "checkpoint_mb": checkpoint_mb(run),
+    }
     return {name: value if isinstance(value, int | float) else None for name, value in found.items()}
+
+
+def checkpoint_mb(run: FoundRun) -> float | None:
+    """Return the size of what a run is used by, in MB of 10^6 bytes; None where it has no checkpoint."""
+    path = run.files.weights
+    return path.stat().st_size / 1e6 if path.is_file() else None
+
+
+def fact_text(name: str, value: float | None) -> str | None:
+    """Write a fact: counts as they are, seconds and sizes with a digit or two."""
+    if value is None or name not in ("seconds", "checkpoint_mb"):
+        return None
+    return f"{value:,.1f}" if name == "seconds" else f"{value:,.2f}"
 
 
 def config_cell(run: FoundRun, page: Path) -> TableCell:
@@ -88,14 +114,18 @@ def config_cell(run: FoundRun, page: Path) -> TableCell:
     return TableCell("config", link=link_to(config, page)) if config.is_file() else TableCell("–")
 
 
-def configurations_table(configurations: Sequence[Configuration]) -> Table:
-    """Build the table of means over seeds.
+def configurations_table(
+    configurations: Sequence[Configuration], metrics: Sequence[str] = METRICS, by: str = "accuracy"
+) -> Table:
+    """Build the table of means over seeds and folds.
 
     Args:
         configurations: best first
+        metrics: that are shown
+        by: the metric that sorts
     """
     best = {}
-    for metric in METRICS:
+    for metric in metrics:
         honest = [found for found in configurations if not any(run.leaks for run in found.runs)]
         means = [mean for found in honest if (mean := found.mean(metric)) is not None]
         best[metric] = (min if metric in LOWER_IS_BETTER else max)(means, default=None) if len(means) > 1 else None
@@ -103,15 +133,17 @@ def configurations_table(configurations: Sequence[Configuration]) -> Table:
     for found in configurations:
         leaks = any(run.leaks for run in found.runs)
         cells = [TableCell(found.label, found.label, style="warn" if leaks else ""), number_cell(len(found.runs))]
-        for metric in METRICS:
+        for metric in metrics:
             mean, spread = found.mean(metric), found.spread(metric)
             small = f"± {spread:.4f}" if spread is not None else ""
             style = "best" if mean is not None and mean == best[metric] and not leaks else ""
             cells.append(TableCell("–") if mean is None else TableCell(f"{mean:.4f}", mean, small, style=style))
         rows.append(cells)
-    columns = ["configuration", "runs", *map(spoken, METRICS)]
-    caption = "means over runs that differ in their seed alone (± standard deviation between them)"
-    return Table(caption, columns, rows, [False, *[True] * (len(METRICS) + 1)], 2)
+    columns = ["configuration", "runs", *map(spoken, metrics)]
+    repeated = repeated_in(configurations)
+    caption = f"means over runs that differ in their {repeated} alone (± standard deviation between them)"
+    order = (2 + list(metrics).index(by) if by in metrics else None, by not in LOWER_IS_BETTER)
+    return Table(caption, columns, rows, [False, *[True] * (len(metrics) + 1)], *order)
 
 
 def class_table(label: str, report: ClassReport, names: Sequence[str]) -> Table:
@@ -168,22 +200,24 @@ def confused_table(label: str, counts: np.ndarray, names: Sequence[str]) -> Tabl
     return Table(f"most confused pairs of {label}", columns, rows, [False, False, True, True], 2)
 
 
-def options_table(runs: Sequence[ComparedRun], axes: Sequence[Axis]) -> Table:
+def options_table(runs: Sequence[ComparedRun], axes: Sequence[Axis], by: str = "accuracy") -> Table:
     """Build the table of options in which runs differ.
 
     Args:
         runs: whose they are
         axes: the options
+        by: the metric beside them
     """
     rows = []
     for place, run in enumerate(runs):
         levels = [axis.values[place] for axis in axes]
         cells = [TableCell("–") if level is None else TableCell(level, sort_of(level)) for level in levels]
-        accuracy = run.value("accuracy")
-        shown = number_cell(accuracy, None if accuracy is None else f"{accuracy:.4f}")
+        value = run.value(by)
+        shown = number_cell(value, None if value is None else f"{value:.4f}")
         rows.append([TableCell(run.label, run.label), shown, *cells])
-    columns = ["run", "accuracy", *(axis.name for axis in axes)]
-    return Table("options in which the runs differ", columns, rows, [False, True, *[False] * len(axes)], 1)
+    columns = ["run", spoken(by), *(axis.name for axis in axes)]
+    numeric = [False, True, *[False] * len(axes)]
+    return Table("options in which the runs differ", columns, rows, numeric, 1, by not in LOWER_IS_BETTER)
 
 
 def sort_of(level: str) -> float | str:
@@ -192,26 +226,32 @@ def sort_of(level: str) -> float | str:
     return text if kind else number
 
 
-def axis_table(runs: Sequence[ComparedRun], axis: Axis) -> Table:
-    """Build the table of a metric against the values of one option.
+def axis_table(runs: Sequence[ComparedRun], axis: Axis, metrics: Sequence[str]) -> Table:
+    """Build the table of metrics against the values of one option.
 
     Args:
         runs: whose they are
         axis: the option
+        metrics: that are shown
     """
     rows = []
     for level in axis.levels[:SHOWN_VALUES]:
         of = [run for run, value in zip(runs, axis.values, strict=True) if value == level]
         cells = [TableCell(level or "(not an option of these)", sort_of(level or "")), number_cell(len(of))]
-        for metric in ("accuracy", "balanced_accuracy", "nll", "ece"):
+        for metric in metrics:
             values = [value for run in of if (value := run.value(metric)) is not None]
             mean = float(np.mean(values)) if values else None
             small = f"{min(values):.4f} to {max(values):.4f}" if len(values) > 1 else ""
             cells.append(TableCell("–") if mean is None else TableCell(f"{mean:.4f}", mean, small))
         rows.append(cells)
-    columns = [axis.name, "runs", *map(spoken, ("accuracy", "balanced_accuracy", "nll", "ece"))]
+    columns = [axis.name, "runs", *map(spoken, metrics)]
     more = f", the first {SHOWN_VALUES} of its {len(axis.levels)} values" if len(axis.levels) > SHOWN_VALUES else ""
-    return Table(f"{axis.name}{more}: means, and from the lowest to the highest", columns, rows, [False, *[True] * 5])
+    return Table(
+        f"{axis.name}{more}: means, and from the lowest to the highest",
+        columns,
+        rows,
+        [False, *[True] * (len(metrics) + 1)],
+    )
 
 
 def missing_table(missing: Sequence[Missing]) -> Table:
@@ -244,13 +284,15 @@ def comparison_csv(groups: Sequence[Comparison], missing: Sequence[Missing], spl
         split: which is reported on
     """
     columns = ["run", "folder", "split", "state", "samples_group", "samples", "leakage"]
-    for metric in METRICS:
+    metrics = tuple(dict.fromkeys((*METRICS, *(name for group in groups for name in (*group.metrics, group.by)))))
+    for metric in metrics:
         columns += [metric, f"{metric}_low", f"{metric}_high"]
     columns += [
         "accuracy_less_best",
         "accuracy_less_best_low",
         "accuracy_less_best_high",
         "among_best",
+        *CONFIDENCE,
         *FACTS,
         "notes",
     ]
@@ -268,9 +310,10 @@ def comparison_csv(groups: Sequence[Comparison], missing: Sequence[Missing], spl
                 "leakage": "; ".join(run.leaks),
                 "among_best": ("yes" if group.is_among_best(run) else "no") if run.predicted else None,
                 "notes": "; ".join(run.notes),
+                **run.confidence,
                 **facts_of(run.run),
             }
-            intervals = {metric: run.metrics.get(metric) for metric in METRICS} | {"accuracy_less_best": run.to_best}
+            intervals = {metric: run.metrics.get(metric) for metric in metrics} | {"accuracy_less_best": run.to_best}
             for name, interval in intervals.items():
                 for end, column in (("value", name), ("low", f"{name}_low"), ("high", f"{name}_high")):
                     row[column] = (interval or {}).get(end)

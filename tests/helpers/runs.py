@@ -18,7 +18,18 @@ def logits_for(labels, num_classes, strength=2.0, seed=0):
 
 
 def write_run(
-    folder, logits=None, labels=None, *, split="test", config=None, epochs=3, class_names=None, groups=None, **facts
+    folder,
+    logits=None,
+    labels=None,
+    *,
+    split="test",
+    config=None,
+    data=None,
+    model="MLP",
+    epochs=3,
+    class_names=None,
+    groups=None,
+    **facts,
 ):
     """Write result.json, predictions, config.yaml and metrics.csv of one run.
 
@@ -28,6 +39,8 @@ def write_run(
         labels: of the split
         split: test or val
         config: options beside the usual ones, flat below model.init_args
+        data: options below data.init_args
+        model: name of the class
         epochs: rows of metrics.csv
         class_names: of the classes
         groups: of the samples
@@ -37,8 +50,8 @@ def write_run(
     options = {"width": 8, **(config or {})}
     content = {
         "seed_everything": options.pop("seed_everything", 0),
-        "model": {"class_path": "lightning_modules.MLP", "init_args": options},
-        "data": {"class_path": "datamodules.Digits", "init_args": {"batch_size": 64}},
+        "model": {"class_path": f"lightning_modules.{model}", "init_args": options},
+        "data": {"class_path": "datamodules.Digits", "init_args": {"batch_size": 64, **(data or {})}},
         "run": {"root": str(folder.parents[1]), "experiment": folder.parent.name, "name": folder.name},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(content))

@@ -17,6 +17,21 @@ found.small = Math.min(...[...document.querySelectorAll("td, th, p, small")].map
   (each) => parseFloat(getComputedStyle(each).fontSize)));
 """
 
+CONTENTS = """
+const list = document.querySelector("nav"), heading = document.querySelector("h1");
+found.beside = list.getBoundingClientRect().right <= heading.getBoundingClientRect().left;
+const folded = document.querySelector("details:not([open])");
+location.hash = folded.id;
+window.dispatchEvent(new Event("hashchange"));
+found.opened = folded.open;
+window.scrollTo(0, document.documentElement.scrollHeight);
+found.in_sight = list.getBoundingClientRect().bottom > 0;
+const picture = document.querySelector(".picture"), image = picture.querySelector("img");
+picture.click();
+found.large = image.clientWidth >= 850;
+found.paper = getComputedStyle(document.body).backgroundColor;
+"""
+
 SORTING = """
 const heads = [...document.querySelector("table").tHead.rows[0].cells];
 const names = () => [...document.querySelector("table").tBodies[0].rows].map((row) => row.cells[0].textContent);
@@ -53,15 +68,24 @@ def page(tmp_path_factory):
     return root / "report/index.html"
 
 
-@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("width", [400, 900, 1600])
 def test_page__whole_and_without_errors(page, tmp_path, width):
     found, said = look(page, tmp_path, WHOLE_PAGE, width)
     assert said == []
     assert found["overflow"] == 0
     assert found["tables"] >= 5
-    assert len(found["pictures"]) == 7
+    assert len(found["pictures"]) == 8
     assert all(complete and natural > 100 and shown > 100 for complete, natural, shown in found["pictures"])
     assert found["small"] >= 11
+
+
+def test_page__contents_stay_in_sight_on_wide_screens(page, tmp_path):
+    found, said = look(page, tmp_path, CONTENTS)
+    assert said == []
+    assert found == {"beside": True, "opened": True, "in_sight": True, "large": True, "paper": "rgb(255, 255, 255)"}
+    narrow, _ = look(page, tmp_path, CONTENTS, 400)
+    assert not narrow["beside"]
+    assert narrow["large"]
 
 
 def test_page__tables_sort(page, tmp_path):

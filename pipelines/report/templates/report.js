@@ -1,5 +1,5 @@
 "use strict";
-// the page reads the same without this: it sorts tables, and filters long ones
+// the page reads the same without this: it sorts tables, filters long ones, and enlarges pictures
 const words = new Intl.Collator(undefined, { numeric: true });
 
 function sort(head) {
@@ -32,3 +32,21 @@ for (const input of document.querySelectorAll(".filter input"))
     for (const line of input.closest(".table").querySelectorAll("tbody tr"))
       line.hidden = !line.textContent.toLowerCase().includes(wanted);
   });
+
+for (const picture of document.querySelectorAll(".picture")) {
+  picture.addEventListener("click", () => picture.classList.toggle("large"));
+  picture.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") picture.classList.toggle("large");
+  });
+}
+
+// what a link leads to is opened, and all is printed
+const unfold = () => {
+  const target = location.hash && document.getElementById(location.hash.slice(1));
+  if (target && target.tagName === "DETAILS") target.open = true;
+};
+window.addEventListener("hashchange", unfold);
+window.addEventListener("beforeprint", () => {
+  for (const each of document.querySelectorAll("details")) each.open = true;
+});
+unfold();

@@ -1,6 +1,7 @@
 import html
 import re
 import shutil
+from html.parser import HTMLParser
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def test_report__page_needs_nothing_else(reported):
 
 def test_report__pictures_are_in_the_page_and_in_files(reported):
     page = (reported / "index.html").read_text()
-    names = ("accuracy", "metrics", "radar", "curves", "confusion", "reliability", "options")
+    names = ("accuracy", "metrics", "several", "radar", "curves", "confusion", "reliability", "options")
     for name in names:
         for suffix in ("png", "svg"):
             assert (reported / "figures" / f"samples_1_{name}.{suffix}").stat().st_size > 1000
@@ -75,6 +76,38 @@ def test_report__marks_the_best_and_shows_the_axes(reported):
     assert best
     assert "The runs differ in 2 options: model.width, seed_everything." in page
     assert "means over runs that differ in their seed alone" in page
+
+
+class Balanced(HTMLParser):
+    """Checks that every element is closed in its place."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in {"meta", "link", "input", "img", "wbr", "br"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_report__page_is_well_formed_and_says_first_what_won(reported):
+    page = (reported / "index.html").read_text()
+    checked = Balanced()
+    checked.feed(page)
+    assert checked.open == []
+    assert len(checked.ids) == len(set(checked.ids))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(checked.ids)
+    best = max(rows(reported / "comparison.csv"), key=lambda row: float(row["accuracy"] or 0))
+    before_contents = page.partition("<nav")[0]
+    assert "4 runs on Digits, 120 samples (exp), best by accuracy" in before_contents
+    winner = html.unescape(re.search(r'class="winner"><strong>(.*?)</strong>', before_contents)[1].replace("<wbr>", ""))
+    assert winner == best["run"]
+    assert f"accuracy {float(best['accuracy']):.4f} (" in before_contents
+    assert '<details id="samples_1-2" open>' in page
 
 
 def test_report__performance_has_a_row_a_run_and_never_two(study, reported, tmp_path):
@@ -125,13 +158,15 @@ def test_report__members_of_a_stack_have_their_results_there(tmp_path):
     write_run(tmp_path / "runs/exp/stack", logits_for(LABELS, 4), LABELS, members=members)
     write_run(tmp_path / "runs/exp/mlp")
     page = report(tmp_path / "out", tmp_path / "runs")
-    assert "trained, no test result of its own: see stack stack" in page
+    assert "Cells of stacks have no test result of their own (1)" in page
+    assert "what is missing" not in page
+    assert [row["run"] for row in rows(tmp_path / "out/comparison.csv")] == ["stack"]
 
 
 def test_report__validation_split(study, tmp_path):
     assert main(["report", str(study), "--out", str(tmp_path / "out"), "--split", "val"]) == 0
     page = (tmp_path / "out/index.html").read_text()
-    assert "1 runs were validated" in page
+    assert "1 run validated" in page
     table = {row["run"]: row["state"] for row in rows(tmp_path / "out/comparison.csv")}
     assert table["untested"] == "validated"
     assert table["w8-seed0"] == "trained, no val result"

@@ -44,9 +44,9 @@ def section_of(folder, **facts):
     write_run(folder / "exp/stack", logits_for(LABELS, 4), LABELS, **facts)
     (run,), _ = find_runs([folder])
     section, pictures = stack_section(evaluate(run, "test"), "stack_1")
-    texts = [block.text for block in section.blocks if isinstance(block, Text)]
-    tables = {block.caption.split()[0]: block for block in section.blocks if isinstance(block, Table)}
-    assert pictures == [block for block in section.blocks if isinstance(block, Picture)]
+    texts = [block.text for block in section.all_blocks if isinstance(block, Text)]
+    tables = {block.caption.split()[0]: block for block in section.all_blocks if isinstance(block, Table)}
+    assert pictures == [block for block in section.all_blocks if isinstance(block, Picture)]
     return texts, tables, [picture.name for picture in pictures]
 
 

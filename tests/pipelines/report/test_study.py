@@ -43,3 +43,18 @@ def test_axes_of__an_option_that_some_do_not_have():
 
 def test_axes_of__runs_that_are_alike():
     assert axes_of([{"a": "1"}, {"a": "1"}]) == axes_of([]) == axes_of([{}]) == []
+
+
+def test_axes_of__what_comes_along_with_a_class_is_no_axis():
+    adam = {"optimizer": "AdamW", "optimizer.betas": "[0.9, 0.999]", "optimizer.lr": "0.1"}
+    settings = [
+        adam,
+        adam | {"optimizer": "Adam"},
+        adam | {"optimizer.lr": "0.3"},
+        {"optimizer": "SGD", "optimizer.momentum": "0.9", "optimizer.lr": "0.1"},
+        adam | {"data.sampler": "balanced"},
+        adam | {"data.mixup": "0.2"},
+    ]
+    axes = axes_of(settings)
+    assert [axis.name for axis in axes] == ["optimizer", "optimizer.lr", "data.sampler", "data.mixup"]
+    assert axes[0].together == ["optimizer.betas", "optimizer.momentum"]
