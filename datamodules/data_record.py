@@ -230,7 +230,9 @@ def changes(before: Mapping[str, Any], path: Path | None, data: Described, of_sp
     """
     now = data.record
     # splits of earlier versions were drawn by the first way, and whole
-    same_draw = of_splits and {"split_version": 1, "test_subsample": 1.0} | before["draw"] == now.draw
+    earlier = {"split_version": 1, "test_subsample": 1.0}
+    earlier |= {"test_stratified": True} if "test_stratified" in now.draw else {}
+    same_draw = of_splits and earlier | before["draw"] == now.draw
     compared = {name for name in (*before["digests"], *now.digests) if same_draw or name != "split"}
     differing = [name for name in COVERED if name in compared and before["digests"].get(name) != now.digests.get(name)]
     if not differing:

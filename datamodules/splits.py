@@ -56,6 +56,32 @@ def stratified_holdout(
     return [np.flatnonzero(side == number) for number in range(len(fractions) + 1)]
 
 
+def content_holdout(fraction: float, seed: int, keys: Ints, groups: Ints | None = None) -> tuple[Ints, Ints]:
+    """Draw a holdout by content alone: whatever the labels of the same images are, it holds the same ones.
+
+    A sample is held out if a hash of its content, or of its group, is below the fraction; so the size of the holdout is
+    near the fraction, but not exactly it, and so are its shares of the classes.
+
+    Args:
+        fraction: share of the samples, in [0, 1)
+        seed: names the draw
+        keys: content key of each sample, shape `(sample,)`
+        groups: group of each sample, shape `(sample,)`; None takes each sample for itself
+
+    Returns:
+        sorted indices of the remainder, and of the holdout
+
+    Example:
+        >>> rest, held = content_holdout(0.25, 0, np.arange(1000))
+        >>> len(rest), len(held)
+        (728, 272)
+    """
+    order = _order(seed, keys, groups, "holdouts")
+    order.join(units(keys, groups))
+    held = order.hashes / 2.0**64 < fraction
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
 def stratified_folds(
     labels: Ints,
     num_folds: int,

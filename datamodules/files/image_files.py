@@ -29,6 +29,7 @@ from datamodules.files.value_search import Found, find_range
 from datamodules.names import AlikeNames
 from datamodules.provenance import sample_ids
 from datamodules.samples import Samples, Source, TensorSource
+from datamodules.splits import content_holdout
 
 # above this, `cache: auto` decodes from disk each time
 RAM_LIMIT_BYTES = 2 * 2**30
@@ -100,6 +101,8 @@ class ImageFiles(ImageDataModule):
     Args:
         test_fraction: share of the images held out as the test split, stratified; ignored where the data set brings
             one, or where `held_out` is test
+        test_stratified: draw the test split with the same share of every class; false draws it by the content of the
+            images alone, so that the same images with other labels get the same test images
         channels: 1 (grey) or 3 (RGB); null serves grey only if all files looked at are grey
         cache: ram keeps the decoded images in memory; disk maps them from a file, which later runs and other processes
             share; none decodes on every use; auto takes ram up to 2 GiB, else none
@@ -115,6 +118,7 @@ class ImageFiles(ImageDataModule):
     """
 
     test_fraction: float = option(0.2, "split")
+    test_stratified: bool = option(True, "split")
     channels: Literal[1, 3] | None = option(None, "reading")
     cache: Literal["auto", "ram", "disk", "none"] = option("auto", "reading")
     cache_dir: str = option("runs/.cache", "reading")
@@ -127,6 +131,8 @@ class ImageFiles(ImageDataModule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("--data.test_fraction", self.test_fraction, "[0, 1)")
+        if not self.test_stratified and self.split_version == 1:
+            raise ValueError("--data.test_stratified false draws by content: it needs --data.split_version 2")
         ranges.parse(self.value_range)
         self._found: Found | None = None
 
@@ -155,7 +161,7 @@ class ImageFiles(ImageDataModule):
             _check_what_is_left(listing, train, splits, skipped)
         given: Samples | None = test if len(test) else None
         if given is None and self.test_fraction and self.held_out != "test":
-            train, given = self.draw(train, [self.test_fraction], listing.class_names)
+            train, given = self._draw_test(train, listing.class_names)
         return Dataset(
             train,
             given,
@@ -169,6 +175,18 @@ class ImageFiles(ImageDataModule):
             ranges.as_text(chosen),
             listing.group_names,
         )
+
+    def _draw_test(self, samples: Samples, class_names: list[str]) -> list[Samples]:
+        if self.test_stratified:
+            return self.draw(samples, [self.test_fraction], class_names)
+        how = self.drawn_by(samples)
+        parts = content_holdout(self.test_fraction, self.split_seed, how["keys"], how["groups"])
+        if not len(parts[1]):
+            raise ValueError(
+                f"--data.test_stratified false leaves no image of {len(samples)} to the test: raise "
+                f"--data.test_fraction {self.test_fraction:g}, or draw it stratified"
+            )
+        return [samples.subset(part) for part in parts]
 
     def load_predict(self) -> Samples | None:
         """List the images of `predict_root`; their labels are -1."""

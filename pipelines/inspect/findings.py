@@ -83,7 +83,8 @@ def how_drawn(data: ImageDataModule) -> dict[str, str]:
         elif own.get(name):
             found[name] = "the data's own"
         elif share:
-            found[name] = f"--data.{name}_fraction {share:g}"
+            by_content = name == "test" and not getattr(data, "test_stratified", True)
+            found[name] = f"--data.{name}_fraction {share:g}" + (", by content alone" if by_content else "")
     return found
 
 

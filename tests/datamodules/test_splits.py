@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from datamodules.splits import long_tail, stratified_folds, stratified_holdout, stratified_subset
+from datamodules.splits import content_holdout, long_tail, stratified_folds, stratified_holdout, stratified_subset
 
 
 def labels_of(*counts):
@@ -18,6 +18,32 @@ def test_holdout__keeps_class_shares():
     _, val, stack = stratified_holdout(labels, [0.2, 0.1], seed=3)
     assert np.bincount(labels[val]).tolist() == [10, 6, 4]
     assert np.bincount(labels[stack]).tolist() == [5, 3, 2]
+
+
+@pytest.mark.parametrize("of_group", [1, 10])
+def test_content_holdout__other_labels_share_the_test(of_group):
+    rng = np.random.default_rng(0)
+    keys = rng.integers(-(2**62), 2**62, 1000)
+    groups = None if of_group == 1 else rng.integers(-(2**62), 2**62, 100)[np.arange(1000) // 10]
+    rest, held = content_holdout(0.2, 0, keys, groups)
+    assert sorted(np.concatenate([rest, held])) == list(range(1000))
+    assert 120 < len(held) < 280
+    if groups is not None:
+        assert not set(groups[rest]) & set(groups[held])
+    # another order, and images that are added, change nothing
+    order = rng.permutation(1000)[:900]
+    again = order[content_holdout(0.2, 0, keys[order], None if groups is None else groups[order])[1]]
+    assert set(again) == set(held) & set(order)
+    # stratified, most are the same, but not all
+    by_labels = [stratified_holdout(rng.integers(0, k, 1000), [0.2], 0, keys, by_content=True)[1] for k in (4, 10)]
+    shared = len(np.intersect1d(*by_labels)) / 200
+    assert 0.85 < shared < 1
+
+
+def test_content_holdout__copies_of_an_image_stay_on_one_side():
+    keys = np.arange(400) // 4 * 7919
+    rest, held = content_holdout(0.3, 0, keys)
+    assert not set(keys[rest]) & set(keys[held])
 
 
 def test_holdout__is_the_same_on_every_machine():

@@ -173,6 +173,7 @@ DATA = {
 
 FILES = {
     "test_fraction": SHARES,
+    "test_stratified": SWITCHES,
     "channels": ["1", "3", "2", "null", "x"],
     "cache": ["ram", "none", "auto", "x"],
     "on_unreadable": ["error", "skip", "x"],

@@ -101,7 +101,7 @@ def test_inspect__sources_groups_and_what_cannot_be_read(grouped, tmp_path, caps
     assert broken[0]["reason"] == found["unreadable"][0]
     printed = " ".join(capsys.readouterr().out.split())
     assert "images of each source" in printed
-    assert "classes of one source alone: eel (b): a model may learn the source" in printed
+    assert "classes of one source alone: cat (a), dog (a), eel (b): a model may learn the source" in printed
     assert "test: --data.test_fraction 0.2" in printed
     assert "and 4 more all of them:" in printed
 

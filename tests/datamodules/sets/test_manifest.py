@@ -189,3 +189,22 @@ def test_manifest__names_with_commas_quotes_and_newlines(image_folder, table):
     (image_folder / table[40]["path"]).rename(image_folder / name)
     table[40].update(path=name, label="cat", split="train")
     assert name in Manifest(path=write(image_folder / "m.csv", table)).dataset.train.sample_names()
+
+
+def test_test_stratified__false_gives_other_labels_the_same_test_images(image_folder, table):
+    variants = [
+        [{"path": row["path"], "label": label(row)} for row in table]
+        for label in (lambda row: row["label"], lambda row: str(row["label"] == "cat"), lambda row: row["source"])
+    ]
+    tests = []
+    for number, rows in enumerate(variants):
+        path = write(image_folder / f"{number}.csv", rows)
+        data = Manifest(path=path, test_fraction=0.3, test_stratified=False)
+        tests.append(sorted(data.splits["test"].sample_names()))
+        assert 10 < len(tests[-1]) < 34
+    assert tests[0] == tests[1] == tests[2]
+
+
+def test_test_stratified__needs_the_draw_by_content(image_folder, table):
+    with pytest.raises(ValueError, match="--data.test_stratified false draws by content"):
+        Manifest(path=write(image_folder / "m.csv", table), test_stratified=False, split_version=1)
