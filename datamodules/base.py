@@ -219,7 +219,8 @@ class ImageDataModule(SplitOptions, pl.LightningDataModule):
 
     def served(self, split: str) -> Samples:
         """Return what the loaders of a split hand out."""
-        return self._served.get(split) or self.samples(split)
+        # what is served may be no sample at all
+        return self._served[split] if split in self._served else self.samples(split)
 
     def loader(self, samples: Samples, shuffle: bool = False) -> BatchLoader:
         """Build a loader of this process's share of some samples.

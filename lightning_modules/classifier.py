@@ -71,6 +71,14 @@ class Classifier(EvaluatedModule):
         """
         raise ValueError(f"a {type(self).__name__} is not trained: use it with validate, test or predict")
 
+    def unvalidated(self, data: ImageDataModule) -> str | None:
+        """Say why no sample is held out to validate it in a fit; None if some are.
+
+        Args:
+            data: brings the splits
+        """
+        return None if len(data.samples("val")) else "no sample is held out for it: set --data.val_fraction"
+
     def build(self) -> None:
         """Build the modules."""
         raise NotImplementedError(f"{type(self).__name__} must override build()")

@@ -38,9 +38,6 @@ from lightning_modules.training.parameter_groups import Rate
 from measures.classification import classification_metrics
 from records.run_dir import unique_names
 
-# the share of the meta-model's samples that validate it if no split is left for that
-META_VAL_FRACTION = 0.2
-
 
 @configurable
 class StackingModule(TrainedClassifier):
@@ -48,12 +45,14 @@ class StackingModule(TrainedClassifier):
 
     The members run once over each split, before training, and only over images whose logits no earlier run has kept.
     The head then trains on their logits, and images are not touched again. Each member keeps its own preprocessing.
-    The head is validated on the split of val and stack that it is not trained on, or else on a fifth of its samples.
+    The head is validated on the split of val and stack that it is not trained on, or else on a part of its samples.
 
     Args:
         bases: checkpoints of the members, or their run folders (whose checkpoints/best.ckpt is then used)
         meta_model: the head on the members' logits
         train_on: the split that the head is trained on
+        meta_val_fraction: share of these samples that validates the head, and is not trained on, where no split is left
+            for that; 0 trains on all of them, and nothing is validated then
         allow_leakage: train on samples that a member was fitted on; every table then says so
         allow_unknown: accept members that were fitted on unknown images, such as those that started from a file of
             weights without a record of its training images; every table then says so
@@ -70,6 +69,7 @@ class StackingModule(TrainedClassifier):
     bases: list[str] = field(default_factory=list)
     meta_model: Head = lazy(LogisticHead)
     train_on: Literal["stack", "val"] = "stack"
+    meta_val_fraction: float = 0.2
     allow_leakage: bool = False
     allow_unknown: bool = False
     leaked_samples: LeakedSamples = "refuse"
@@ -81,6 +81,7 @@ class StackingModule(TrainedClassifier):
 
     is_stack: ClassVar[bool] = True
     learns_from_logits: ClassVar[bool] = True
+    ranges: ClassVar[dict[str, str]] = {**TrainedClassifier.ranges, "meta_val_fraction": "[0, 1)"}
 
     def build(self) -> None:
         """Read what the members' checkpoints say of them, and build the head."""
@@ -174,6 +175,8 @@ class StackingModule(TrainedClassifier):
         if stage == "fit":
             self._setup_fit(data)
         elif stage == "validate":
+            if reason := self.unvalidated(data):
+                raise ValueError(f"there is nothing to validate on: {reason}")
             _, val = self.meta_splits(data)
             data.serve("val", val.with_source(TensorSource(self._logits(data, val), "logits")))
         else:
@@ -198,8 +201,17 @@ class StackingModule(TrainedClassifier):
             )
         if len(val):
             return meta, val
-        kept, held = data.draw(meta, [META_VAL_FRACTION], self.info.class_names)
+        if not self.meta_val_fraction:
+            return meta, val
+        kept, held = data.draw(meta, [self.meta_val_fraction], self.info.class_names)
         return kept, held
+
+    def unvalidated(self, data: ImageDataModule) -> str | None:
+        """Say why no sample is held out to validate the head; None if some are."""
+        other = "val" if self.train_on == "stack" else "stack"
+        if self.meta_val_fraction or len(data.samples(other)):
+            return None
+        return f"no sample is held out for it: set --model.meta_val_fraction, or --data.{other}_fraction"
 
     def _setup_fit(self, data: ImageDataModule) -> None:
         if self.meta_model.solved and data.sampler != "none":
@@ -212,7 +224,7 @@ class StackingModule(TrainedClassifier):
         refuses_near = self.near_copies == "refuse"
         if self.leaked_samples == "drop":
             train, notes = leave_out_leaked(train, records, refuses_near, self.allow_leakage)
-        self.leakage = find_leakage(train, val, records)
+        self.leakage = find_leakage(train, val if len(val) else None, records)
         refuse_leakage(self.leakage, self.allow_leakage, self.allow_unknown, refuses_near)
         notes += only_numbered(self.info.class_names, {name: base.data for name, base in bases.items()}, data)
         self.leakage = replace(self.leakage, changed=changed, notes=notes)
@@ -221,7 +233,7 @@ class StackingModule(TrainedClassifier):
                 rank_zero_warn(sentence)
         logits = self._logits(data, train)
         data.serve("train", train.with_source(TensorSource(logits, "logits")))
-        data.serve("val", val.with_source(TensorSource(self._logits(data, val), "logits")))
+        data.serve("val", val.with_source(TensorSource(self._logits(data, val), "logits")) if len(val) else val)
         self._meta = (logits, train.labels, join_copies(train.contents, train.groups))
         # the classes' counts are those of the samples that the head learns from
         self.class_counts = torch.bincount(train.labels, minlength=self.info.num_classes).tolist()

@@ -88,8 +88,26 @@ def check_reruns(parser: ArgumentParser, saved: dict[str, Any]) -> None:
     except ArgumentError as error:
         raise NoYAMLFormError(f"the run's config.yaml could not be read back: {error}") from error
     for name, value in saved.items():
-        if changed := yaml_files.difference(value, again.get(name), name):
+        if changed := yaml_files.difference(*map(without_no_options, (value, again.get(name))), name):
             raise NoYAMLFormError(f"the run's config.yaml would not repeat the run: {changed}")
+
+
+def without_no_options(value: Any) -> Any:
+    """Leave out the options of classes that have none, which may be written or not.
+
+    Args:
+        value: a part of a configuration, of plain types
+
+    Example:
+        >>> without_no_options({"head": {"class_path": "heads.Mean", "init_args": {}}})
+        {'head': {'class_path': 'heads.Mean'}}
+    """
+    if isinstance(value, list):
+        return [without_no_options(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {k: v for k, v in value.items() if not ("class_path" in value and k == "init_args" and v == {})}
+    return {name: without_no_options(part) for name, part in kept.items()}
 
 
 def run_names(config: Namespace) -> tuple[Path, str]:
@@ -127,8 +145,8 @@ def no_validation(trainer: Namespace, model: TrainedClassifier, data: ImageDataM
         model: a stack validates on a part of what its head learns from
         data: brings the split
     """
-    if not model.learns_from_logits and not len(data.samples("val")):
-        return "no sample is held out for it: set --data.val_fraction"
+    if reason := model.unvalidated(data):
+        return reason
     if trainer.fast_dev_run:
         return None
     if trainer.limit_val_batches == 0:

@@ -137,6 +137,7 @@ MODELS = {
     "StackingModule": {
         "bases": ["[]", "x", "[nowhere]", "null"],
         "train_on": ["stack", "val", "x"],
+        "meta_val_fraction": SHARES,
         "near_copies": ["refuse", "x"],
         "leaked_samples": ["drop", "x"],
     },

@@ -27,5 +27,7 @@ def test_as_loaded__a_file_with_its_head_is_a_member(tmp_path, capsys):
     capsys.readouterr()
     assert run(*stack, *held_out, root=tmp_path) == 2
     assert f"fitted on unknown images: {path}" in capsys.readouterr().err
-    assert run(*stack, *held_out, "--model.allow_unknown", "true", "--run.name", "allowed", root=tmp_path) == 0
+    # a head without options is written and read back too
+    stack += ("--model.allow_unknown", "true", "--model.meta_model", "VoteHead", "--run.name", "allowed")
+    assert run(*stack, *held_out, root=tmp_path) == 0
     assert result(tmp_path, name="allowed")["unknown_images"] == [path]

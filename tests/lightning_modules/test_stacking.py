@@ -352,3 +352,49 @@ def test_classes_by_number_alone__are_told_of_bases_of_other_data(checkpoints, t
     path = fit(stack([tmp_path / "base.ckpt"], data), data, tmp_path)
     note = leakage_of(path).warnings()[-1]
     assert note.startswith("base: trained on other data, and its classes are known by number alone")
+
+
+@pytest.mark.parametrize("head", [LogisticHead(C=1.0), MLPHead(hidden=[8])], ids=lambda head: head.name)
+def test_meta_val_fraction__of_0_trains_on_all(checkpoints, tmp_path, head):
+    data = blobs(val_fraction=0.5, stack_fraction=0.0)
+    options = {"train_on": "val", "meta_model": head, "allow_leakage": True}
+    fitted = {}
+    for share in (0.2, 0.0):
+        model = stack(checkpoints, data, meta_val_fraction=share, **options)
+        (tmp_path / str(share)).mkdir()
+        path = fit(model, data, tmp_path / str(share))
+        fitted[share] = {int(key) for key in torch.load(path, weights_only=True)["provenance"]["calibrated"]}
+    assert fitted[0.0] == set(data.splits["val"].keys.tolist())
+    assert fitted[0.2] < fitted[0.0]
+    assert not model.predictions
+    testing = trainer(tmp_path)
+    testing.test(model, datamodule=data, verbose=False)
+    assert model.metrics["nll"] > 0
+    with pytest.raises(ValueError, match="nothing to validate on: no sample is held out for it: set --model.meta_val"):
+        trainer(tmp_path).validate(model, datamodule=data, verbose=False)
+
+
+def test_meta_val_fraction__of_0_gives_scikit_learns_head_on_all_of_val(checkpoints, tmp_path):
+    data = blobs(val_fraction=0.5, stack_fraction=0.0)
+    options = {"train_on": "val", "meta_model": LogisticHead(C=1.0), "meta_val_fraction": 0.0, "allow_leakage": True}
+    model = stack(checkpoints, data, **options)
+    fit(model, data, tmp_path)
+    samples = data.splits["val"]
+    with torch.no_grad():
+        logits = torch.stack([b(samples.source.gather(samples.rows)) for b in model.base_models], 1)
+    x = to_features(logits.double(), "logits").numpy()
+    reference = LogisticRegression(C=1.0, tol=1e-8, max_iter=10_000).fit(x, samples.labels.numpy())
+    with torch.no_grad():
+        ours = model.head(logits).softmax(1).numpy()
+    assert np.abs(ours - reference.predict_proba(x)).max() < 1e-4
+
+
+def test_meta_val_fraction__is_left_alone_where_a_split_is_free(checkpoints):
+    data = blobs()
+    model = stack(checkpoints, data, meta_val_fraction=0.0)
+    train, val = model.meta_splits(data)
+    assert torch.equal(train.ids, data.splits["stack"].ids)
+    assert torch.equal(val.ids, data.splits["val"].ids)
+    assert model.unvalidated(data) is None
+    with pytest.raises(ValueError, match="--model.meta_val_fraction must be"):
+        stack(checkpoints, data, meta_val_fraction=1.0)
