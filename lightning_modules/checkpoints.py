@@ -10,7 +10,7 @@ from datamodules.provenance import Provenance
 from lightning_modules.checkpoint_fields import check_checkpoint, check_kinds
 from lightning_modules.checkpoint_io import file_sha256, read_archive, way_out
 from lightning_modules.classifier import Classifier
-from records.run_dir import BEST, LAST
+from records.run_dir import BEST, LAST, RunDir
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,27 @@ def find_base(base: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"member {path} does not exist: was it moved? Name its checkpoint with --model.bases")
     return path
+
+
+def find_model(path: Path) -> Path:
+    """Return the checkpoint of what a user names: a file, a run's folder, or a stack's folder.
+
+    Args:
+        path: of either
+
+    Raises:
+        FileNotFoundError: a folder holds no checkpoint
+    """
+    if not path.is_dir():
+        return path
+    weights = RunDir(path).weights
+    if not weights.is_file():
+        stacks = sorted(path.glob("*/checkpoints/stack.ckpt"))
+        named = f", such as {stacks[0].parent.parent}" if stacks else ""
+        raise FileNotFoundError(
+            f"{path} holds no checkpoint: name a run's folder, a checkpoint or a stack's folder{named}"
+        )
+    return refuse_lost_best(weights)
 
 
 def load_classifier(path: Path | str, digest: str | None = None) -> Classifier:

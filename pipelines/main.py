@@ -25,6 +25,7 @@ usage: python train.py COMMAND [options]      python train.py COMMAND --help
   tune       find fast settings and a rate       python train.py tune --config configs/model/resnet18.yaml
   stack      train members, stack and test them  python train.py stack --config configs/stack/digits.yaml
   report     compare runs in one page            python train.py report runs
+  export     write ONNX, int8 or other formats   python train.py export --ckpt_path runs/digits/small_cnn
 
 Options of every command: --debug (full traces of errors; or set FRANCESINHA_DEBUG=1), --version, and
 --allow NAME (a module or class beyond this project that checkpoints, configs and plans may name; NAME,NAME for more).
@@ -32,6 +33,7 @@ Options of every command: --debug (full traces of errors; or set FRANCESINHA_DEB
 
 # commands beside those of Lightning, and the module whose `main` each of them runs
 COMMANDS = {
+    "export": "pipelines.export.command",
     "inspect": "pipelines.inspect.command",
     "report": "pipelines.report.command",
     "stack": "pipelines.stack.command",

@@ -4,6 +4,7 @@ import csv
 import pickle
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -214,9 +215,15 @@ def test_stack__is_trained_loaded_and_reported(tmp_path):
     assert folder == tmp_path / "x/stack"
     predictor = francesinha.load(folder, device="cpu")
     assert predictor.card["members"] == ["small", "linear"]
-    images = np.random.default_rng(2).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
+    height, width = predictor.model.info.image_size
+    images = np.random.default_rng(2).integers(0, 256, (3, height, width, 1), dtype=np.uint8)
     assert np.allclose(predictor.predict_proba(images).sum(1), 1)
     assert predictor.accepted(images).all()
+    # a whole stack is one graph
+    assert run("export", "--ckpt_path", folder, "--latency", "false", quick=False) == 0
+    session = onnxruntime.InferenceSession(str(folder / "export/model.onnx"), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"image": images.transpose(0, 3, 1, 2)})
+    assert np.abs(found - predictor.predict_proba(images)).max() < 1e-6
     with pytest.raises(ValueError, match="a stack has several"):
         predictor.explain(images)
     with pytest.raises(FileNotFoundError, match="such as .*stack"):

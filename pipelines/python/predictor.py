@@ -10,12 +10,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from torch import Tensor
 
 from common.ranges import check_range
-from lightning_modules.checkpoints import load_classifier, refuse_lost_best
+from lightning_modules.checkpoints import find_model, load_classifier
 from lightning_modules.classifier import Classifier
 from lightning_modules.stacked_classifier import StackedClassifier
 from pipelines.python.images import ImageBatches, Pictures
 from records import result_files, run_dir
-from records.run_dir import RunDir
 
 
 class Predictor(ClassifierMixin, BaseEstimator):
@@ -38,7 +37,7 @@ class Predictor(ClassifierMixin, BaseEstimator):
     def __init__(self, path: str | Path, device: str = "auto", batch_size: int = 64) -> None:
         check_range("batch_size", batch_size, "[1, inf)")
         self.path, self.device, self.batch_size = path, device, batch_size
-        self.checkpoint = _checkpoint(Path(path))
+        self.checkpoint = find_model(Path(path))
         self.model: Classifier = load_classifier(self.checkpoint).to(_device(device))
         self.classes_ = np.array(self.model.info.class_names)
 
@@ -179,19 +178,6 @@ class Predictor(ClassifierMixin, BaseEstimator):
     def __sklearn_clone__(self) -> Self:
         """Return itself to scikit-learn, which copies estimators to train them."""
         return self
-
-
-def _checkpoint(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    run = RunDir(path)
-    if not run.weights.is_file():
-        stacks = sorted(path.glob("*/checkpoints/stack.ckpt"))
-        named = f", such as {stacks[0].parent.parent}" if stacks else ""
-        raise FileNotFoundError(
-            f"{path} holds no checkpoint: name a run's folder, a checkpoint or a stack's folder{named}"
-        )
-    return refuse_lost_best(run.weights)
 
 
 def _member_names(model: Classifier) -> list[str]:

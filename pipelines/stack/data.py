@@ -13,7 +13,7 @@ from lightning_modules.weights import read_weights
 from pipelines.cells.cell import Cell
 from pipelines.cells.job import CellFiles
 from pipelines.cli.changed_data import changed_since
-from pipelines.stack.members import build_data
+from pipelines.cli.configured_data import build_data
 from pipelines.stack.plan import StackPlan
 
 

@@ -9,11 +9,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-from common import class_paths
 from common.few import few
 from common.machine import device_name
 from datamodules import ImageDataModule
@@ -158,15 +156,6 @@ class MemberLogits:
         return replace(
             self, logits=self.logits[:, kept], by_fold=None if self.by_fold is None else self.by_fold[:, :, kept]
         )
-
-
-def build_data(section: dict[str, Any]) -> ImageDataModule:
-    """Build the DataModule of a resolved configuration."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(ImageDataModule, "data")
-    data = parser.instantiate(parser.parse_object({"data": class_paths.up_to_date(section)})).data
-    assert isinstance(data, ImageDataModule)
-    return data
 
 
 def meta_samples(plan: StackPlan, data: ImageDataModule) -> list[Samples]:

@@ -17,13 +17,13 @@ from ensembling.judging.selection import mean_score, prune_to_budget
 from ensembling.label_check import label_notes
 from measures.set_coverage import spoken
 from pipelines.cli.after_run import looks_sentence, source_table
+from pipelines.cli.configured_data import build_data
 from pipelines.stack.data import refuse_changed_cells
 from pipelines.stack.members import (
     LogitSource,
     MemberLogits,
     MemberRun,
     TrainedMember,
-    build_data,
     check_leakage,
     member_speed,
     meta_samples,

@@ -12,9 +12,9 @@ from rich.console import Console
 from datamodules.data_record import DataChangedError
 from ensembling.heads.fitting import LogisticHead
 from pipelines.cells.job import CellFiles
+from pipelines.cli.configured_data import build_data
 from pipelines.main import main
 from pipelines.stack.data import refuse_changed_cells
-from pipelines.stack.members import build_data
 from pipelines.stack.plan import Member, StackPlan
 from pipelines.stack.second_stage import second_stage
 from tests.helpers.cli import config, result, run

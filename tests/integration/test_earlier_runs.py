@@ -12,7 +12,7 @@ from common import yaml_files
 from common.class_paths import MOVED, import_class, public_name
 from lightning_modules import MLP, Focal, WarmupCosine
 from lightning_modules.checkpoints import load_classifier
-from pipelines.stack.members import build_data
+from pipelines.cli.configured_data import build_data
 from tests.helpers.cli import config, run
 
 EARLIER = Path(__file__).parent.parent / "data/earlier"

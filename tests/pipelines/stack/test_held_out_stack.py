@@ -22,9 +22,10 @@ from ensembling.leakage import LeakageError
 from lightning_modules.checkpoints import load_classifier
 from measures.conformal import SetOptions
 from measures.set_coverage import spoken
+from pipelines.cli.configured_data import build_data
 from pipelines.main import main
 from pipelines.stack import members as stack_logits
-from pipelines.stack.members import MemberLogits, build_data, overlaps_with_test
+from pipelines.stack.members import MemberLogits, overlaps_with_test
 from pipelines.stack.result import FittedHead, Stack
 from pipelines.stack.second_stage import fit_heads
 from records.result_files import read_result

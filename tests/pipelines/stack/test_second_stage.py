@@ -15,9 +15,9 @@ from ensembling.heads.fitting import GreedyHead, LogisticHead, VoteHead
 from ensembling.judging.reject import Reject
 from lightning_modules.checkpoints import load_classifier
 from measures.classification import classification_metrics
+from pipelines.cli.configured_data import build_data
 from pipelines.main import main
 from pipelines.stack.earlier import is_same
-from pipelines.stack.members import build_data
 from records.damaged import DamagedFileError
 from records.result_files import read_result, write_json
 from records.run_dir import RunDir

@@ -1,0 +1,111 @@
+"""`python train.py export`: a trained classifier or a whole stack as a file for another runtime."""
+
+import shutil
+import tempfile
+from argparse import ArgumentError
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+
+from pipelines.cli.errors import UsageError, explain_parsing
+from pipelines.export.options import FILES, ExportOptions, Format
+
+if TYPE_CHECKING:
+    from pipelines.export.exported import Exported
+
+
+def main(args: list[str]) -> int:
+    """Run `python train.py export`.
+
+    Args:
+        args: the command line after `export`
+
+    Returns:
+        the exit status
+    """
+    options, console = parse(args), Console()
+    # slow to import, and not needed for help or a wrong option
+    from pipelines.export.onnx_files import check_installed
+
+    if any(name.startswith("onnx") for name in options.formats) and options.verify is None:
+        check_installed()
+    if options.verify is not None:
+        from pipelines.export.verify import verify
+
+        console.print(verify(Path(options.verify)), soft_wrap=True, highlight=False, markup=False)
+        return 0
+    from pipelines.export.card import print_card, write_card
+    from pipelines.export.exported import Exported
+
+    exported = Exported.of(options)
+    for note in exported.notes:
+        console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+    exported.folder.mkdir(parents=True, exist_ok=True)
+    refused = ""
+    for kind in options.formats:
+        refused = export(exported, kind) or refused
+    card = write_card(exported)
+    print_card(console, exported, card)
+    if refused:
+        raise UsageError(refused)
+    return 0
+
+
+def parse(args: list[str]) -> ExportOptions:
+    """Read a command line.
+
+    Args:
+        args: after `export`
+
+    Raises:
+        UsageError: it asks for what does not exist
+    """
+    parser = ArgumentParser(prog="train.py export", description=__doc__, exit_on_error=False, allow_abbrev=False)
+    parser.add_class_arguments(ExportOptions)
+    try:
+        parsed = parser.parse_args(args)
+    except ArgumentError as error:
+        raise UsageError(explain_parsing(str(error), parser, args)) from error
+    return ExportOptions(**{field.name: parsed[field.name] for field in fields(ExportOptions)})
+
+
+def export(exported: "Exported", kind: Format) -> str:
+    """Write one format, and measure it.
+
+    Args:
+        exported: of what
+        kind: the format
+
+    Returns:
+        why it was refused; empty if it was not
+    """
+    from pipelines.export import onnx_files, weights
+    from records.result_files import write_json
+
+    if kind == "onnx":
+        with exported.file(kind) as path:
+            onnx_files.write_onnx(exported.module, exported.example, path, exported.facts)
+    elif kind == "onnx-int8":
+        with tempfile.TemporaryDirectory() as folder:
+            source = exported.folder / FILES["onnx"]
+            if "onnx" not in exported.rows:
+                source = Path(folder) / FILES["onnx"]
+                onnx_files.write_onnx(exported.module, exported.example, source, exported.facts)
+            small = Path(folder) / FILES[kind]
+            onnx_files.write_int8(source, exported.calibration(), small, exported.facts)
+            if refused := exported.drop(small):
+                return refused
+            with exported.file(kind) as path:
+                shutil.copyfile(small, path)
+    elif kind == "torch-export":
+        with exported.file(kind) as path:
+            weights.write_program(exported.module, exported.example, path)
+    else:
+        write_json((exported.folder / FILES[kind]).with_suffix(".json"), exported.module.model.architecture())
+        with exported.file(kind) as path:
+            weights.write_weights(exported.module, path)
+    exported.measure(kind)
+    return ""

@@ -1,0 +1,57 @@
+"""Options of `python train.py export`."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from common.ranges import check_range
+
+Format = Literal["onnx", "onnx-int8", "torch-export", "safetensors"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+# the file of each format, in the folder of the export
+FILES: dict[Format, str] = {
+    "onnx": "model.onnx",
+    "onnx-int8": "model_int8.onnx",
+    "torch-export": "model.pt2",
+    "safetensors": "model.safetensors",
+}
+RANGES = {"max_drop": "[0, 100]", "calibration_images": "[1, inf)"}
+
+
+@dataclass
+class ExportOptions:
+    """What to export, and what to check.
+
+    Args:
+        ckpt_path: a run's folder, a checkpoint, or a stack's folder
+        format: onnx, onnx-int8, torch-export (a .pt2), safetensors (the weights alone); a list for several
+        out: folder of the files and their card; null takes `export` in the run's folder
+        max_drop: points of accuracy on the validation split that int8 may lose; more is refused
+        calibration_images: training images from which int8 takes its ranges of values
+        accuracy: measure the accuracy of each format on the test split
+        latency: measure how long each format takes for 1 and for 32 images
+        verify: an exported file to check, in place of exporting: its checksum, and its probabilities of the images that
+            lie beside it
+    """
+
+    ckpt_path: str | None = None
+    format: Format | list[Format] = "onnx"
+    out: str | None = None
+    max_drop: float = 1.0
+    calibration_images: int = 256
+    accuracy: bool = True
+    latency: bool = True
+    verify: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, interval in RANGES.items():
+            check_range(f"--{name}", getattr(self, name), interval)
+        if (self.ckpt_path is None) == (self.verify is None):
+            raise ValueError("export needs --ckpt_path (what to export) or --verify (a file to check), and not both")
+        if not self.formats:
+            raise ValueError(f"--format must name one of {', '.join(FORMATS)}")
+
+    @property
+    def formats(self) -> list[Format]:
+        """The formats, each once; a file of weights or ONNX comes before what is made of it."""
+        asked = [self.format] if isinstance(self.format, str) else self.format
+        return [name for name in FORMATS if name in asked]
