@@ -16,6 +16,8 @@ from datamodules.provenance import Provenance, fingerprint
 from datamodules.samples import Samples
 from ensembling.label_check import label_notes
 from lightning_modules.classifier import Classifier
+from measures.intervals import numbered
+from measures.problem import operating_point
 from measures.set_coverage import set_report
 
 
@@ -89,6 +91,22 @@ def tested_sets(model: Classifier, data: ImageDataModule, rows: dict[str, Tensor
     groups = rows.get("group")
     columns = (rows["logits"], rows["label"])
     return set_report(model.calibration, model.set_options, *columns, model.info.class_names, sources, groups)
+
+
+def tested_threshold(model: Classifier, rows: dict[str, Tensor]) -> dict[str, Any]:
+    """Measure the threshold of a positive class on the samples that were tested; nothing where no class is positive.
+
+    Args:
+        model: that has predicted
+        rows: columns of the predictions
+    """
+    info = model.info
+    if info.positive is None:
+        return {}
+    logits, labels = rows["logits"].cpu(), rows["label"].cpu()
+    groups = numbered(rows["group"].cpu() if "group" in rows else None)
+    found = operating_point(model.calibration, logits, labels, info.problem, info.class_names, groups)
+    return {"test_threshold": found}
 
 
 def what_is_special(data: ImageDataModule) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from callbacks.evaluation_facts import (
     circumstances,
     evaluation,
     tested_sets,
+    tested_threshold,
     what_is_special,
     with_groups,
 )
@@ -252,7 +253,7 @@ class RunRecorder(Callback):
         facts = {**earlier, **facts} if "fit" in entries else {**facts, **earlier}
         if evaluated is not None:
             # the facts by source of the earlier evaluation are dropped: its data may have had other sources
-            dropped = (*by_source_names(evaluated), f"{evaluated}_sets")
+            dropped = (*by_source_names(evaluated), f"{evaluated}_sets", f"{evaluated}_threshold")
             facts = {name: fact for name, fact in facts.items() if name not in dropped}
             facts["evaluations"] = facts.get("evaluations", {}) | this
             rows = with_groups(model.predictions, data.served(evaluated))
@@ -260,10 +261,11 @@ class RunRecorder(Callback):
             model.prediction_table(data, evaluated).write(table_of(self.predictions, evaluated))
             if evaluated == "test":
                 entries["test_sets"] = tested_sets(model, data, rows)
+                entries |= tested_threshold(model, rows)
             if "source" in model.predictions:
                 logits, labels, sources = (model.predictions[name].cpu() for name in ("logits", "label", "source"))
                 names, class_names = data.dataset.source_names, model.info.class_names
-                entries |= source_entries(evaluated, logits, labels, sources, class_names, names)
+                entries |= source_entries(evaluated, logits, labels, sources, class_names, names, model.info.problem)
         write_json(self.result, {**facts, **entries})
 
     def _look(self, model: Classifier, evaluated: Mapping[str, Any]) -> dict[str, Any]:

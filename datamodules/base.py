@@ -21,6 +21,7 @@ from datamodules.files.store_files import VERSION
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch, BatchLoader
 from datamodules.names import classes_have, matching, unknown_names
+from datamodules.problem_options import ProblemOptions
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.samplers import EpochSampler, Sampling, choose_order
 from datamodules.samples import Samples
@@ -37,7 +38,7 @@ RANGES = {
 
 
 @configurable
-class ImageDataModule(SplitOptions, pl.LightningDataModule):
+class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
     """Samples of one data set in four disjoint splits: train, val, stack (for the meta-model) and test.
 
     A subclass overrides `load` alone. Splits are drawn once, from `split_seed`; the run's own seed changes only the
@@ -74,6 +75,7 @@ class ImageDataModule(SplitOptions, pl.LightningDataModule):
         # super() would call the __init__ of the options, which are set already
         pl.LightningDataModule.__init__(self)
         self.check_split_options()
+        self.check_problem_options()
         check_ranges("--data", self, RANGES)
         check_steps("--data.augmentation", self.augmentation)
         check_steps("--data.strong_augmentation", self.strong_augmentation)
@@ -167,6 +169,9 @@ class ImageDataModule(SplitOptions, pl.LightningDataModule):
             mean=mean,
             std=std,
             value_range=self.dataset.value_range,
+            ordinal=self.ordinal,
+            positive=self.positive_number(self.dataset.class_names),
+            specificity=self.specificity,
         )
 
     def fingerprint(self, split: str) -> str:

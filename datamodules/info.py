@@ -1,10 +1,11 @@
 """What a data set knows about itself and a model needs to be built."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from common.few import few
 from datamodules.names import names_differ, one_form, shown
+from measures.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,9 @@ class DataInfo:
         std: standard deviation of each channel over the training split, on the scale [0, 1]
         value_range: values of a pixel in image files that become 0 and 255, such as 0,4095, or full; None where the
             data has no such choice
+        ordinal: whether the classes are ordered
+        positive: number of the class of two that is looked for; None where none is
+        specificity: share of the other class that is to be recognised as such
     """
 
     num_classes: int
@@ -31,6 +35,18 @@ class DataInfo:
     mean: list[float] = field(default_factory=lambda: [0.5])
     std: list[float] = field(default_factory=lambda: [0.5])
     value_range: str | None = None
+    ordinal: bool = False
+    positive: int | None = None
+    specificity: float = 0.95
+
+    @property
+    def problem(self) -> Problem:
+        """What is measured beside what all problems have."""
+        return Problem(self.ordinal, self.positive, self.specificity)
+
+    def with_problem(self, other: "DataInfo") -> "DataInfo":
+        """Return these facts with what another one says of the problem: that changes what is measured alone."""
+        return replace(self, ordinal=other.ordinal, positive=other.positive, specificity=other.specificity)
 
     def plain(self) -> dict[str, Any]:
         """Return the facts as plain Python types, for a config or a checkpoint."""

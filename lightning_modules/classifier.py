@@ -19,6 +19,7 @@ from datamodules.provenance import Provenance
 from ensembling.leakage import Leakage
 from lightning_modules.evaluated import EvaluatedModule
 from measures.conformal import Calibration, SetOptions, calibrate
+from measures.problem import Problem
 
 
 @configurable
@@ -135,6 +136,11 @@ class Classifier(EvaluatedModule):
     def output_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of one image's output by the name of each layer, as far as it is known."""
         return {}
+
+    @property
+    def problem(self) -> Problem:
+        """What is known of the classes."""
+        return self.info.problem
 
     def features(self, images: Tensor) -> Tensor:
         """Compute what the head sees.

@@ -9,6 +9,7 @@ from common.lightning_seam import steps_logged
 from datamodules.loaders import Batch
 from lightning_modules.training.finite_loss import NotFiniteError, place, way_out
 from measures.classification import classification_metrics
+from measures.problem import Problem
 
 
 class EvaluatedModule(pl.LightningModule):
@@ -32,6 +33,11 @@ class EvaluatedModule(pl.LightningModule):
         self.metrics: dict[str, float] = {}
         self.validated_at: int | None = None
         self._rows: list[dict[str, Tensor]] = []
+
+    @property
+    def problem(self) -> Problem:
+        """What is known of the classes, which says what is measured."""
+        return Problem()
 
     def batch_logits(self, batch: Batch) -> Tensor:
         """Compute the logits of a batch `(batch, class)`."""
@@ -82,7 +88,8 @@ class EvaluatedModule(pl.LightningModule):
         logits, labels = gathered["logits"], gathered["label"]
         if not torch.isfinite(logits).all():
             raise NotFiniteError(self._not_finite(prefix))
-        self.metrics = classification_metrics(logits, labels) | {"loss": float(self.criterion(logits.double(), labels))}
+        metrics = classification_metrics(logits, labels, self.problem)
+        self.metrics = metrics | {"loss": float(self.criterion(logits.double(), labels))}
         self._log_all({f"{prefix}/{name}": value for name, value in self.metrics.items()})
 
     def _log_all(self, values: dict[str, float]) -> None:

@@ -302,10 +302,15 @@ class StackingModule(TrainedClassifier):
         rows = [(name, logits[:, number]) for number, name in enumerate(self.base_names)]
         parameters = [base.parameters for base in self.known_bases]
         self.members = [
-            {"name": name, "checkpoint": str(path), "parameters": count, **classification_metrics(member, labels)}
+            {
+                "name": name,
+                "checkpoint": str(path),
+                "parameters": count,
+                **classification_metrics(member, labels, self.problem),
+            }
             for (name, member), path, count in zip(rows, self.paths, parameters, strict=True)
         ]
-        mean = classification_metrics(mean_logits(logits), labels)
+        mean = classification_metrics(mean_logits(logits), labels, self.problem)
         self.members.append({"name": "mean of members", "checkpoint": None, "parameters": sum(parameters), **mean})
 
     # checkpoints

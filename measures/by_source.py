@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from measures.classification import metrics_by_source, pairwise_source_auroc
+from measures.problem import Problem
 
 # above this number of values of a kind, a table of classes by pairs of sources is too large to read
 PAIRS_LIMIT = 10_000
@@ -29,6 +30,7 @@ def source_entries(
     sources: Tensor,
     class_names: Sequence[str],
     source_names: Sequence[str],
+    problem: Problem,
 ) -> dict[str, Any]:
     """Measure the predictions of a split by source, and by pairs of sources where these are not too many.
 
@@ -39,12 +41,13 @@ def source_entries(
         sources: index of where each sample comes from, int64, shape `(sample,)`
         class_names: the name of each class
         source_names: the name of each source
+        problem: what is known of the classes
 
     Returns:
         entries of result.json, named as by `by_source_names`
     """
     names = dict(zip(("", *PAIR_METRICS), by_source_names(split), strict=True))
-    found: dict[str, Any] = {names[""]: metrics_by_source(logits, labels, sources, source_names)}
+    found: dict[str, Any] = {names[""]: metrics_by_source(logits, labels, sources, source_names, problem)}
     if len(class_names) * len(source_names) ** 2 <= PAIRS_LIMIT:
         found[names["auroc"]] = pairwise_source_auroc(logits, labels, sources, class_names, source_names)
         decided = logits.argmax(1)

@@ -12,8 +12,12 @@ from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
 )
 
+from measures.problem import Problem, problem_metrics
 
-def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
+PLAIN = Problem()
+
+
+def classification_metrics(logits: Tensor, labels: Tensor, problem: Problem = PLAIN) -> dict[str, float]:
     """Compute every metric that a run reports.
 
     All samples weigh the same. Averages over classes are over the classes present: `num_classes_present` says how
@@ -22,6 +26,7 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
     Args:
         logits: shape `(sample, class)`
         labels: int64, shape `(sample,)`
+        problem: what is known of the classes; see `problem_metrics`
 
     Returns:
         by name: accuracy, top-k accuracy (k is 5, or one less than there are classes; of classes that are as likely the
@@ -72,11 +77,11 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
         "ece": multiclass_calibration_error(probabilities, labels, num_classes, n_bins=15, norm="l1"),
         "num_classes_present": present.sum(),
     }
-    return {name: float(value) for name, value in values.items()}
+    return {name: float(value) for name, value in values.items()} | problem_metrics(probabilities, labels, problem)
 
 
 def metrics_by_source(
-    logits: Tensor, labels: Tensor, sources: Tensor, names: Sequence[str]
+    logits: Tensor, labels: Tensor, sources: Tensor, names: Sequence[str], problem: Problem = PLAIN
 ) -> dict[str, dict[str, float | None]]:
     """Compute every metric for each source apart; see `classification_metrics`.
 
@@ -85,6 +90,7 @@ def metrics_by_source(
         labels: int64, shape `(sample,)`
         sources: index of where each sample comes from, int64, shape `(sample,)`
         names: the name of each source
+        problem: what is known of the classes
 
     Returns:
         by source that is present: `samples`, and the metrics; None where one is not defined, such as the AUROC of a
@@ -93,7 +99,7 @@ def metrics_by_source(
     results = {}
     for number in sources.unique().tolist():
         members = sources == number
-        metrics = classification_metrics(logits[members], labels[members])
+        metrics = classification_metrics(logits[members], labels[members], problem)
         values = {name: None if math.isnan(value) else value for name, value in metrics.items()}
         results[names[number]] = {"samples": int(members.sum()), **values}
     return results

@@ -19,12 +19,26 @@ METRICS = (
 )
 
 
+# of two classes, of a positive one among them, and of ordered classes
+BINARY_METRICS = ("brier_binary",)
+POSITIVE_METRICS = (
+    "sensitivity",
+    "specificity",
+    "precision_positive",
+    "f1_positive",
+    "average_precision_positive",
+    "sensitivity_at_specificity",
+)
+ORDINAL_METRICS = ("quadratic_kappa", "mean_absolute_error")
+PROBLEM_METRICS = (*BINARY_METRICS, *POSITIVE_METRICS, *ORDINAL_METRICS)
+
+
 # higher is better for all others
-LOWER_IS_BETTER = frozenset({"loss", "nll", "brier", "ece"})
+LOWER_IS_BETTER = frozenset({"loss", "nll", "brier", "ece", "brier_binary", "mean_absolute_error"})
 
 
 # what can choose an epoch
-VALIDATION_METRICS = tuple(f"val/{name}" for name in ("loss", *METRICS))
+VALIDATION_METRICS = tuple(f"val/{name}" for name in ("loss", *METRICS, *PROBLEM_METRICS))
 
 
 def mode_of(monitor: str, option: str = "monitor") -> Literal["min", "max"]:

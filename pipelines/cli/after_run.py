@@ -13,6 +13,7 @@ from common import class_paths
 from common.few import count_of
 from ensembling.leakage import leakage_mark, unknown_images
 from measures.by_source import pair_rows
+from measures.problem import told
 from measures.set_coverage import spoken
 from records import run_dir
 from records.damaged import DamagedFileError
@@ -69,6 +70,8 @@ def print_test(console: Console, run: RunDir) -> None:
     print_history(console, result)
     print_evaluation(console, result)
     print_sets(console, result)
+    if "test_threshold" in result:
+        console.print(escape(told(result["test_threshold"])), soft_wrap=True, highlight=False)
     if "test_by_source" in result:
         console.print(source_table(result))
     console.print(f"results: {run.result}", soft_wrap=True)

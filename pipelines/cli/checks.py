@@ -10,7 +10,8 @@ from common.spelling import nearest
 from datamodules import ImageDataModule
 from lightning_modules import TrainedClassifier
 from lightning_modules.training.schedules import Plateau
-from measures.names import VALIDATION_METRICS, mode_of
+from measures.names import POSITIVE_METRICS, PROBLEM_METRICS, VALIDATION_METRICS, mode_of
+from measures.problem import names_of
 from pipelines.cli.order import no_validation
 
 # fixed settings of best.ckpt: one file, chosen after each validation, as result.json is
@@ -64,6 +65,25 @@ def check_imbalance(model: TrainedClassifier, data: ImageDataModule) -> None:
     both = "both correct the imbalance of the classes, and together they overshoot: use one of them"
     if model.imbalance_correction is not None:
         raise ValueError(f"{sampler} and {model.imbalance_correction} {both}")
+
+
+def check_watched(config: Namespace, model: TrainedClassifier, data: ImageDataModule) -> None:
+    """Refuse to watch a metric that these data do not have.
+
+    Raises:
+        ValueError: the message names the option that brings it
+    """
+    watched = {"--best_checkpoint.monitor": config.best_checkpoint.monitor}
+    if config.early_stopping.patience is not None:
+        watched["--early_stopping.monitor"] = config.early_stopping.monitor
+    if isinstance(model.schedule, Plateau):
+        watched["--model.schedule.monitor"] = model.schedule.monitor
+    there = names_of(data.info.problem, data.info.num_classes)
+    for option, monitor in watched.items():
+        name = str(monitor).removeprefix("val/")
+        if name in PROBLEM_METRICS and name not in there:
+            needs = {**dict.fromkeys(POSITIVE_METRICS, "--data.positive_class"), "brier_binary": "data of 2 classes"}
+            raise ValueError(f"{option} {monitor} needs {needs.get(name, '--data.ordinal true')}")
 
 
 def check_validation(config: Namespace, model: TrainedClassifier, data: ImageDataModule) -> None:

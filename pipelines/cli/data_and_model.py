@@ -60,6 +60,7 @@ def info_from_checkpoint(
     since = f" (the data has changed since: {'; '.join(changed)})" if changed else ""
     # a loss that corrects the imbalance needs that of the data it is trained on
     info = replace(trained, class_counts=data.info.class_counts) if work == "fit" else trained
+    info = info.with_problem(data.info)
     info.check_compatible(data.info, path, f"--data{since}")
     return info
 

@@ -27,7 +27,7 @@ from pipelines.cli import after_run
 from pipelines.cli.callback_options import as_list, check_callbacks
 from pipelines.cli.changed_data import changed_since
 from pipelines.cli.changed_options import changed_options
-from pipelines.cli.checks import check_average, check_imbalance, check_monitor, check_validation
+from pipelines.cli.checks import check_average, check_imbalance, check_monitor, check_validation, check_watched
 from pipelines.cli.data_and_model import (
     info_from_checkpoint,
     info_from_data,
@@ -81,6 +81,7 @@ class ImageCLI(ParsedCLI):
         self.link_data_to_model(parser, config)
         if self.subcommand == "fit":
             check_validation(config, self.model, self.datamodule)
+            check_watched(config, self.model, self.datamodule)
             check_average(config, self.model, self.checkpoint)
         # vars has them whole; items would name their leaves, and build data and model once more
         parts = Namespace(**{name: value for name, value in vars(config).items() if name not in ("data", "model")})

@@ -29,6 +29,8 @@ from lightning_modules.stacked_classifier import StackedClassifier, stack_checkp
 from measures.by_source import source_entries
 from measures.classification import classification_metrics
 from measures.conformal import Calibration
+from measures.intervals import numbered
+from measures.problem import operating_point
 from measures.set_coverage import set_report
 from pipelines.cli.held_run import hold
 from pipelines.stack.earlier import meet_earlier
@@ -163,13 +165,25 @@ class Stack:
         return set_report(self.calibration, self.plan.sets, *rows, classes, known, self.test.units)
 
     @cached_property
+    def threshold(self) -> dict[str, Any] | None:
+        """The kept model's threshold of a positive class, on test; None where no class is positive."""
+        info = self.data.info
+        if info.positive is None:
+            return None
+        rows, units = (self.delivered(self.tested), self.test.labels), numbered(self.test.units)
+        return operating_point(self.calibration, *rows, info.problem, info.class_names, units)
+
+    @cached_property
     def by_source(self) -> dict[str, Any]:
         """The kept model's metrics on test by source, and the names of the sources; empty without sources."""
         sources, names = self.test.sources, list(self.data.dataset.source_names)
         if sources is None:
             return {}
         rows = (self.delivered(self.tested), self.test.labels, sources)
-        return {"source_names": names, **source_entries("test", *rows, self.data.dataset.class_names, names)}
+        return {
+            "source_names": names,
+            **source_entries("test", *rows, self.data.dataset.class_names, names, self.data.info.problem),
+        }
 
     @cached_property
     def report(self) -> dict[str, Any]:
@@ -281,9 +295,10 @@ class Stack:
             "leakage": self.leakage.plain(),
             **Provenance.of().union(*(run.base.provenance for m in self.members for run in m.tested)).origins(),
             "fit": {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")},
-            "val": classification_metrics(self.delivered(self.held_out), self.meta.labels),
-            "test": classification_metrics(self.delivered(self.tested), self.test.labels),
+            "val": classification_metrics(self.delivered(self.held_out), self.meta.labels, self.data.info.problem),
+            "test": classification_metrics(self.delivered(self.tested), self.test.labels, self.data.info.problem),
             "test_sets": self.sets,
+            **({} if self.threshold is None else {"test_threshold": self.threshold}),
             **self.by_source,
             "stack": self.report,
         }

@@ -15,6 +15,7 @@ from ensembling.judging.calibration import calibrated_bases
 from ensembling.judging.notes import note_on_best
 from ensembling.judging.selection import mean_score, prune_to_budget
 from ensembling.label_check import label_notes
+from measures.problem import told
 from measures.set_coverage import spoken
 from pipelines.cli.after_run import looks_sentence, source_table
 from pipelines.cli.configured_data import build_data
@@ -142,6 +143,8 @@ def beside(stack: Stack, looks: Looks | None) -> list[str]:
     if stack.chosen != recommended:
         said.insert(0, f"Kept, as the plan wants: {stack.chosen}.")
     said.append(f"{spoken(stack.sets)}.")
+    if stack.threshold is not None:
+        said.append(f"{told(stack.threshold)}.")
     return [f"{sentence[0].upper()}{sentence[1:]}" for sentence in said if sentence]
 
 
