@@ -31,6 +31,7 @@ def of_comparison(group: Comparison, anchor: str) -> Verdict:
         in_words(best.metrics[metric], metric) for metric in group.few_metrics if metric in best.metrics
     )
     text = among_best(group) if group.reference is not None and any(run.to_best for run in group.runs) else ""
+    text = f"By accuracy: {text}" if text and group.by != "accuracy" else text
     if best.leaks:
         text = "All runs leak: their numbers look better than they are."
     title = f"{count:,} runs on {group.title}, best by {spoken(group.by)}" if count > 1 else f"one run on {group.title}"

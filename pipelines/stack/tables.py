@@ -54,7 +54,7 @@ def print_stack_report(
     print_leakage(console, {"leakage": alarms})
     said = [f"[bold]{escape(report['recommendation']['sentence'])}[/]"]
     if told and not every:
-        more = f" ({count_of(len(told) - 1, 'more note')} on the page)" if told[1:] else ""
+        more = f" ({count_of(len(told) - 1, 'more note')} on the page and in result.json)" if told[1:] else ""
         said.append(f"[yellow]note:[/] {escape(told[0])}{more}")
     said += map(escape, beside)
     console.print()

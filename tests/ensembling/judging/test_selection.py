@@ -223,6 +223,25 @@ def test_recommend__mean_of_independent_members():
     assert "no head beats the tuned mean beyond noise, so the simpler model is recommended" in result.sentence
 
 
+def test_recommend__names_the_metric_that_the_claim_rests_on():
+    logits, labels = members(count=1)
+    # the same decisions, and surer where they are right
+    right = (logits["m0"].argmax(1) == labels)[:, None]
+    surer = torch.where(right, logits["m0"] * 4, logits["m0"])
+    result = recommend(measured({**logits, "mean": surer}, labels), ["m0"], ["mean"])
+    assert result.sentence.startswith("Use mean: on 600 held-out samples it beats the simpler m0 beyond noise (NLL -")
+    assert "accuracy" not in result.sentence
+
+
+def test_recommend__few_samples_make_no_claim_beyond_noise():
+    labels = torch.arange(18) % 3
+    good = torch.nn.functional.one_hot(labels, 3) * 3.0
+    poor = torch.randn(18, 3, generator=torch.Generator().manual_seed(0))
+    result = recommend(measured({"m0": poor, "mean": good}, labels), ["m0"], ["mean"])
+    assert "it beats the simpler m0 as far as 18 samples or groups can tell (" in result.sentence
+    assert "beyond noise" not in result.sentence
+
+
 def test_recommend__a_head_that_is_better_beyond_noise():
     logits, labels = members()
     mean = mean_logits(stack(logits))

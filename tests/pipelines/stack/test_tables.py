@@ -159,7 +159,7 @@ def test_summary__one_table_that_never_cuts_a_number():
             assert f"{values['accuracy']['low']:.3f}–{values['accuracy']['high']:.3f}".replace("0.", ".") in text
         assert text.count("┏") == 1
         assert [line for line in text.splitlines() if line.startswith("note:")] == [
-            "note: one (3 more notes on the page)"
+            "note: one (3 more notes on the page and in result.json)"
         ]
         assert "".join(result["recommendation"]["sentence"].split()) in "".join(text.split())
 
