@@ -28,6 +28,8 @@ HINTS = {
 }
 # a larger drawing is shown as pixels
 SVG_LIMIT = 400_000
+# inches beyond which a picture has a line of its own
+WIDE = 9.5
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,12 @@ class Picture:
     alt: str
     png: bytes
     svg: bytes
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it is so wide that it needs the whole line, for its words to be read."""
+        # where a PNG says its width
+        return int.from_bytes(self.png[16:20], "big") > WIDE * DPI
 
     @property
     def source(self) -> str:

@@ -62,7 +62,7 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
         section.say(f"Recommended: {recommendation.get('model')}. {recommendation['sentence']}")
     kept = run.run.result.get("kept")
     if kept is not None:
-        section.say(f"Kept in {run.run.files.stack}: {kept}.")
+        section.say(f"Kept: {kept}, in {run.run.files.stack}.")
     notes = report.get("notes")
     for note in [*(dict_at(report, "leakage").get("warnings") or []), *(notes if isinstance(notes, list) else [])]:
         section.say(f"Note: {note}")
