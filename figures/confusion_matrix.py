@@ -7,7 +7,7 @@ from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.style import SEQUENTIAL, WRONG, class_ticks, ink, new_figure, shortened
+from figures.style import SEQUENTIAL, WRONG, class_ticks, ink, new_figure, shortened, whole_numbers
 from measures.per_class import ConfusedPair, most_confused
 
 # above these numbers of classes, the matrix has no numbers, has no names, or shows only the most confused classes
@@ -122,5 +122,5 @@ def confused_pairs(pairs: Sequence[ConfusedPair], class_names: Sequence[str], ti
     axes.margins(x=0.2)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("samples (share of the true class), true → predicted")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(axes.xaxis)
     return figure

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from figures.style import line, new_figure, plain, shortened
+from figures.style import line, new_figure, plain, shortened, whole_numbers
 
 NAME_LIMIT = 34
 Curve = tuple[Sequence[float], Sequence[float]]
@@ -40,6 +40,7 @@ def curves_over_runs(curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
             axes.set_yscale("log")
         axes.set_title(quantity, fontsize="medium", parse_math=False)
         axes.set_xlabel("epoch")
+        whole_numbers(axes.xaxis)
     if handles:
         names = [shortened(run, NAME_LIMIT) for run in handles]
         plain(

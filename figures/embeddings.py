@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.style import COLORS, MARKERS, NEUTRAL, bar, legend, new_figure, shortened
+from figures.style import COLORS, MARKERS, NEUTRAL, bar, legend, new_figure, shortened, whole_numbers
 
 # above the first number of classes, only the largest have a colour and a marker of their own; then the most bars
 SHOWN_CLASSES, SHOWN_BARS = 20, 40
@@ -66,7 +66,7 @@ def explained_variance(ratios: NDArray[np.floating], title: str = "") -> Figure:
         needed = int(np.searchsorted(total, 0.9 - 1e-12)) + 1
         axes.axhline(0.9, color=NEUTRAL, linestyle="--", linewidth=1, label=f"90 %: {needed} components")
     axes.set(xlabel="principal component", ylabel="share of the variance", ylim=(0, 1.02))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(axes.xaxis)
     axes.set_title(title, fontsize="medium", parse_math=False)
     legend(axes, loc="center right")
     return figure

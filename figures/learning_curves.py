@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.style import bar, legend, line, new_figure
+from figures.style import bar, legend, line, new_figure, whole_numbers
 
 Series = tuple[NDArray[np.floating], NDArray[np.floating]]
 
@@ -32,7 +32,7 @@ def learning_curves(curves: Mapping[str, Series], best_epoch: int | None = None,
         axes.set_axis_off()
     for axes, panel in zip(grid.flat, panels, strict=False):
         axes.set(xlabel="epoch", ylabel=panel)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        whole_numbers(axes.xaxis)
         if panel in ("loss", "accuracy"):
             for number, (split, label) in enumerate((("train", "training"), ("val", "validation"))):
                 _plot(axes, curves.get(f"{split}/{panel}"), label, number)

@@ -6,7 +6,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.style import DIVERGING, RIGHT, WRONG, bar, class_ticks, ink, legend, new_figure, shortened, symmetric
+from figures.style import (
+    DIVERGING,
+    RIGHT,
+    WRONG,
+    bar,
+    class_ticks,
+    ink,
+    legend,
+    new_figure,
+    shortened,
+    symmetric,
+    whole_numbers,
+)
 
 # above these numbers, only the classes and columns that matter most are drawn
 SHOWN_CLASSES, SHOWN_COLUMNS = 40, 60
@@ -104,7 +116,7 @@ def class_decisions(
     axes.axhline(0, color="black", linewidth=0.8)
     class_ticks(axes, [class_names[number] for number in order])
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(axes.yaxis)
     axes.margins(y=0.2)
     axes.set_ylabel("samples")
     heading = f"stack against {shortened(member_name)}: {repaired.sum():,} repaired, {broken.sum():,} broken"

@@ -1,14 +1,21 @@
 """One style for every picture: readable in black and white, and with colour blindness."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import Collection
 from matplotlib.colors import Normalize
+from matplotlib.container import Container
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from common.printable import printable
@@ -26,6 +33,8 @@ HATCHES = ("", "//", "..", "xx", "\\\\", "oo", "++", "--")
 # sequential: from light to dark, so that it reads in grey; diverging: from one dark end over light to another
 SEQUENTIAL, DIVERGING = "Blues", "PuOr"
 DPI = 120
+# labels that matplotlib gives
+OWN_LABEL = re.compile(r"|None|_nolegend_|_(child|container)\d+")
 # names longer than this are cut in the middle
 NAME_LIMIT = 24
 
@@ -97,9 +106,25 @@ def plain(texts: Iterable[Text]) -> None:
 
 
 def legend(axes: Axes, **options: Any) -> None:
-    """Add a legend, if there is anything to tell."""
-    if axes.get_legend_handles_labels()[1]:
-        plain(axes.legend(**{"fontsize": "small", "framealpha": 0.85, **options}).get_texts())
+    """Add a legend, if there is anything to tell.
+
+    matplotlib leaves out what is labelled with an underscore at its start, as classes may be: `_background_`.
+    """
+    handles = [each for each in (*axes.get_children(), *axes.containers) if is_labelled(each)]
+    if handles:
+        labels = [str(each.get_label()) for each in handles]
+        plain(axes.legend(handles, labels, **{"fontsize": "small", "framealpha": 0.85, **options}).get_texts())
+
+
+def is_labelled(artist: Any) -> bool:
+    """Tell whether what is drawn was given a label: matplotlib gives all the others labels of its own."""
+    kinds = (Line2D, Patch, Collection, Container)
+    return isinstance(artist, kinds) and not OWN_LABEL.fullmatch(str(artist.get_label()))
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Mark whole numbers alone, as of epochs and samples, even if there is only one."""
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def class_ticks(axes: Axes, names: Sequence[str], horizontal: bool = True, size: float | str = "small") -> None:
