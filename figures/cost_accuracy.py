@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
+from figures.labels import write_names
 from figures.style import COLORS, new_figure, shortened
 
 
@@ -28,16 +29,9 @@ def cost_accuracy(
     edge = sorted((at, value) for at, value, best in zip(costs, values, front, strict=True) if best)
     axes.plot([at for at, _ in edge], [value for _, value in edge], "--", color=COLORS[0], label="Pareto front")
     rows = sorted(zip(costs, values, names, front, strict=True), key=lambda row: (row[0], -row[1]))
-    above = (-1.0, 0.0, 0.0)
-    spread = max(values) - min(values) or 1.0
-    for at, value, name, best in rows:
-        axes.plot(at, value, "o" if best else "s", color=COLORS[0] if best else "white", markeredgecolor=COLORS[0])
-        # names of models of the same cost stand below each other
-        near = at == above[0] and above[1] - value < 0.06 * spread
-        offset = above[2] - 10 if near else 5.0
-        above = (at, value, offset)
-        place = {"textcoords": "offset points", "fontsize": "small", "parse_math": False}
-        axes.annotate(shortened(name), (at, value), (7, offset), **place)
+    for at, value, _, best in rows:
+        look = {"marker": "o" if best else "s", "color": COLORS[0] if best else "white", "zorder": 4 if best else 3}
+        axes.plot(at, value, linestyle="", markeredgecolor=COLORS[0], **look)
     if min(costs) > 0 and max(costs) > 10 * min(costs):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -47,4 +41,5 @@ def cost_accuracy(
     axes.set_xlabel(cost)
     axes.set_ylabel("accuracy")
     axes.legend(loc="lower right", fontsize="small")
+    write_names(axes, [(at, value, shortened(name)) for at, value, name, _ in rows])
     return figure

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import COLORS, legend, new_figure
@@ -28,17 +29,23 @@ def lr_curve(
     """
     figure, grid = new_figure(7, 4.5)
     axes = grid[0, 0]
-    axes.plot(rates, losses, ".", color=COLORS[0], alpha=0.35, label="each step")
+    # what follows on divergence would hide the fall: it is drawn at the upper edge
+    start, lowest = smoothed[0], min(smoothed)
+    room = max(start - lowest, 1e-3)
+    bottom, top = lowest - 0.3 * room, start + 1.5 * room
+    above = np.asarray(losses) > top
+    x, y = np.asarray(rates), np.clip(losses, bottom, top)
+    axes.plot(x[~above], y[~above], ".", color=COLORS[0], alpha=0.35, label="each step")
+    if above.any():
+        options = {"color": COLORS[0], "alpha": 0.6, "markersize": 5, "clip_on": False}
+        axes.plot(x[above], y[above], "^", label=f"above {top:.3g} ({above.sum()})", **options)
     axes.plot(rates, smoothed, color=COLORS[1], label="smoothed")
     if alike is not None:
         axes.axvspan(*alike, color=COLORS[2], alpha=0.15, linewidth=0, label="as good, as far as the curve tells")
     if suggestion is not None:
         axes.axvline(suggestion, color="black", linestyle="--", label=f"suggested: {suggestion:.2g}")
     axes.set_xscale("log")
-    # what follows on divergence would hide the fall
-    start, lowest = smoothed[0], min(smoothed)
-    room = max(start - lowest, 1e-3)
-    axes.set_ylim(lowest - 0.3 * room, start + 1.5 * room)
+    axes.set_ylim(bottom, top)
     axes.set_xlabel("learning rate")
     axes.set_ylabel("training loss")
     legend(axes)

@@ -1,10 +1,12 @@
 """Precision, recall, F1, error rate and support of each class."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from figures.style import bar, new_figure, shortened
 from measures.per_class import ClassReport
@@ -40,17 +42,26 @@ def per_class(report: ClassReport, class_names: Sequence[str], title: str = "") 
     for number, name in enumerate(("precision", "recall", "f1")):
         values = getattr(report, name)[order]
         scores.barh(places + (number - 1) * height, values, height, label="F1" if name == "f1" else name, **bar(number))
-    errors.barh(places, np.nan_to_num(report.error_rate[order]), 0.7, **bar(1))
-    for place, value in zip(places, report.error_rate[order], strict=True):
+    rates = report.error_rate[order]
+    # an axis of shares ends at 100 % at most
+    end = min(1.0, max(0.02, 1.25 * float(np.nanmax(np.append(rates, 0)))))
+    errors.barh(places, np.nan_to_num(rates), 0.7, **bar(1))
+    for place, value in zip(places, rates, strict=True):
         text = "no sample" if np.isnan(value) else f"{value:.1%}"
-        errors.text(np.nan_to_num(value), place, f" {text}", va="center", fontsize="x-small")
+        # beside the bar, or in it where there is no room
+        inside = np.nan_to_num(value) > 0.82 * end
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8} if inside else None
+        side: dict[str, Any] = {"ha": "right" if inside else "left", "bbox": box}
+        at = np.nan_to_num(value) + (-0.02 if inside else 0.01) * end
+        errors.text(at, place, text, va="center", fontsize="x-small", **side)
     support.barh(places, report.support[order], 0.7, **bar(0))
     for place, value in zip(places, report.support[order], strict=True):
         support.text(value, place, f" {value:,}", va="center", fontsize="x-small")
     for axes, label in ((scores, "score"), (errors, "error rate"), (support, "samples")):
         _finish(axes, label, len(order))
     scores.set_xlim(0, 1)
-    errors.set_xlim(0, max(0.02, 1.25 * float(np.nanmax(np.append(report.error_rate[order], 0)))))
+    errors.set_xlim(0, end)
+    errors.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     support.set_xlim(0, 1.25 * max(1, int(report.support[order].max(initial=0))))
     scores.set_yticks(places, [shortened(class_names[n]) for n in order], fontsize="small", parse_math=False)
     figure.legend(*scores.get_legend_handles_labels(), loc="outside lower left", ncols=3, fontsize="small")

@@ -96,7 +96,7 @@ def risk_coverage(curves: Mapping[str, RiskCoverage], title: str = "") -> Figure
         marker = {"marker": "o"} if len(curve.risk) == 1 else {}
         axes.plot(curve.coverage, curve.risk, label=label, **line(number), **marker)
     axes.set(xlim=(0, 1.01), xlabel="coverage (share of samples decided)", ylabel="risk (error rate among them)")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, min(1.0, axes.get_ylim()[1]))
     axes.yaxis.set_major_formatter("{x:.1%}")
     axes.set_title(title, fontsize="medium", parse_math=False)
     legend(axes, loc="upper left")

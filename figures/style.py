@@ -105,15 +105,25 @@ def plain(texts: Iterable[Text]) -> None:
         text.set_parse_math(False)
 
 
-def legend(axes: Axes, **options: Any) -> None:
+def legend(where: Axes | Figure, **options: Any) -> None:
     """Add a legend, if there is anything to tell.
 
     matplotlib leaves out what is labelled with an underscore at its start, as classes may be: `_background_`.
+
+    Args:
+        where: one axes, or a figure for all of its axes
+        options: of matplotlib's legend
     """
-    handles = [each for each in (*axes.get_children(), *axes.containers) if is_labelled(each)]
+    handles: list[Any] = []
+    told: set[str] = set()
+    for axes in [where] if isinstance(where, Axes) else where.axes:
+        own: list[Any] = [each for each in (*axes.get_children(), *axes.containers) if is_labelled(each)]
+        # what several axes show alike is told once
+        handles += [each for each in own if each.get_label() not in told]
+        told |= {each.get_label() for each in own}
     if handles:
         labels = [str(each.get_label()) for each in handles]
-        plain(axes.legend(handles, labels, **{"fontsize": "small", "framealpha": 0.85, **options}).get_texts())
+        plain(where.legend(handles, labels, **{"fontsize": "small", "framealpha": 0.85, **options}).get_texts())
 
 
 def is_labelled(artist: Any) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import lightning.pytorch as pl
 import numpy as np
@@ -27,6 +27,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Drawn = Iterator[tuple[str, "Figure"]]
+
+
+class Decisions(Protocol):
+    """What a model decided on a split, for the figures that need no more than that."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class of each sample, shape `(sample,)`."""
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """Class that is predicted for each sample, shape `(sample,)`."""
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name of each class."""
+
+    @property
+    def title(self) -> str:
+        """What was evaluated on what."""
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file beside the figures."""
 
 
 @dataclass(frozen=True)

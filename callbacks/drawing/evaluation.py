@@ -4,13 +4,13 @@ Each function yields figures with their names, which the name of the split prece
 the help text of its option.
 """
 
-from callbacks.drawing.base import Drawn, Evaluated
+from callbacks.drawing.base import Decisions, Drawn, Evaluated
 from callbacks.evaluation_facts import tested_sets, with_groups
 from measures.set_coverage import spoken
 from records.whole_file import write_whole
 
 
-def confusion_matrix(evaluated: Evaluated) -> Drawn:
+def confusion_matrix(evaluated: Decisions) -> Drawn:
     """Draw the confusion matrix, as counts and as shares, and the most confused pairs of classes."""
     from figures.confusion_matrix import NAMED_CLASSES, confused_pairs, confusion_matrix
     from measures.per_class import confusion_counts, most_confused
@@ -25,7 +25,7 @@ def confusion_matrix(evaluated: Evaluated) -> Drawn:
     yield "confused_pairs", confused_pairs(most_confused(counts), names, title)
 
 
-def per_class_report(evaluated: Evaluated) -> Drawn:
+def per_class_report(evaluated: Decisions) -> Drawn:
     """Draw precision, recall, F1, error rate and support of each class, and write them as text with four digits."""
     from figures.per_class import per_class
     from measures.per_class import class_report, confusion_counts, text_report

@@ -32,9 +32,9 @@ class Gallery(EvaluationDrawing):
         labels, probabilities, names = evaluated.labels, evaluated.probabilities, evaluated.class_names
         mistakes, hits = telling(evaluated, self.count)
         # the same samples each time, for a seed
-        rng = np.random.default_rng(torch.initial_seed())
+        seed = torch.initial_seed()
         wrong = np.flatnonzero(evaluated.predicted != labels)
-        some = np.sort(rng.permutation(wrong)[: self.count])
+        some = np.sort(np.random.default_rng(seed).permutation(wrong)[: self.count])
         kinds = {
             "misclassified": ("misclassified images", some),
             "confident_mistakes": ("most confident mistakes", mistakes),
@@ -47,7 +47,8 @@ class Gallery(EvaluationDrawing):
             pictures = as_pictures(evaluated.images(rows)) if len(rows) else []
             files = evaluated.samples(rows).sample_names()
             yield name, gallery(pictures, captions(labels[rows], probabilities[rows], names), title, names=files)
-        row = int(rng.integers(len(labels)))
+        # whatever the mistakes
+        row = int(np.random.default_rng([seed, 1]).integers(len(labels)))
         (picture,) = as_pictures(evaluated.images(np.array([row])))
         (file,) = evaluated.samples(np.array([row])).sample_names()
         yield "random_sample", prediction(picture, probabilities[row], names, int(labels[row]), file)

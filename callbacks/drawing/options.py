@@ -8,7 +8,7 @@ from pathlib import Path
 from lightning.pytorch.callbacks import Callback
 
 from callbacks.drawing.base import Drawing
-from callbacks.drawing.folder import FigureFolder
+from callbacks.drawing.folder import DPI, FigureFolder, Format
 from callbacks.drawing.table import FIGURES, Figure
 from common.ranges import check_ranges
 
@@ -24,6 +24,8 @@ class SharedOptions:
         images: how many images of each kind a gallery shows
         samples: how many samples' embeddings are drawn
         umap: embeddings in UMAP too; needs the extra umap
+        dpi: dots an inch of the files
+        format: of the files; TensorBoard and reports show pictures of any of them
     """
 
     draw: bool = True
@@ -32,9 +34,11 @@ class SharedOptions:
     images: int = 24
     samples: int = 2000
     umap: bool = False
+    dpi: int = DPI
+    format: Format = "png"
 
     def __post_init__(self) -> None:
-        check_ranges("--figures", self, {"images": "[1, inf)", "samples": "[2, inf)"})
+        check_ranges("--figures", self, {"images": "[1, inf)", "samples": "[2, inf)", "dpi": "[20, 1200]"})
         if self.umap and not any("umap" in figure.takes for figure in self.chosen()):
             raise ValueError("--figures.umap needs --figures.embeddings true")
         # an extra that is missing is named before a run's folder is made
@@ -86,7 +90,7 @@ def with_figures(callbacks: list[Callback], options: SharedOptions, folder: Path
     """
     given = {type(callback) for callback in callbacks}
     both = [*callbacks, *(callback for callback in options.callbacks() if type(callback) not in given)]
-    tell(both, FigureFolder(folder, run, options.tensorboard))
+    tell(both, FigureFolder(folder, run, options.tensorboard, options.dpi, options.format))
     return both
 
 

@@ -1,10 +1,17 @@
 """Pictures of a finished stack: its members against it."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
+from numpy.typing import NDArray
 
+from callbacks.drawing.evaluation import confusion_matrix, per_class_report
+from callbacks.drawing.folder import DPI, write_figure
+from common.printable import printable
 from ensembling.heads.networks import Logistic
 from measures.set_coverage import spoken
 from pipelines.stack.result import Stack
@@ -12,8 +19,34 @@ from pipelines.stack.result import Stack
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# all that is drawn here
-PICTURES = ("test_stack_*.png", "head_weights_*.png", "test_prediction_sets.png")
+# all that is drawn here, in any format
+PICTURES = (
+    "test_stack_*.*", "head_weights_*.*", "test_prediction_sets.*", "test_confusion_matrix*.*", "test_confused_pairs.*",
+    "test_per_class.*", "test_classification_report.txt",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """The decisions of the kept model on test: what a `test` of it draws too.
+
+    Args:
+        labels: class of each sample, shape `(sample,)`
+        predicted: class that is predicted for each sample, shape `(sample,)`
+        class_names: the name of each class
+        title: of the figures
+        folder: of the figures
+    """
+
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    class_names: list[str]
+    title: str
+    folder: Path
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file beside the figures."""
+        return self.folder / f"test_{name}"
 
 
 def draw_stack(stack: Stack) -> list[str]:
@@ -26,15 +59,16 @@ def draw_stack(stack: Stack) -> list[str]:
         the files
     """
     files = []
+    options = stack.config.get("figures", {})
     for pattern in PICTURES:
         # pictures of an earlier stack in this folder
         for old in stack.run.figures.glob(pattern):
             old.unlink()
     try:
         for name, figure in figures(stack):
-            stack.run.figures.mkdir(parents=True, exist_ok=True)
-            path = stack.run.figures / f"{name}.png"
-            figure.savefig(path, dpi=120)
+            # those of the first member's fit, which the plan's options set; earlier versions had none
+            path = stack.run.figures / f"{name}.{options.get('format', 'png')}"
+            write_figure(figure, path, options.get("dpi", DPI))
             files.append(str(path))
     except Exception as error:
         rank_zero_warn(f"figures of the stack not drawn: {str(error).strip() or type(error).__name__}")
@@ -42,7 +76,7 @@ def draw_stack(stack: Stack) -> list[str]:
 
 
 def figures(stack: Stack) -> Iterator[tuple[str, "Figure"]]:
-    """Yield the figures with their names: repaired and broken decisions, prediction sets, and linear heads' weights.
+    """Yield the figures with their names: confusions, classes, repaired decisions, prediction sets, heads' weights.
 
     Args:
         stack: with its kept model
@@ -56,6 +90,9 @@ def figures(stack: Stack) -> Iterator[tuple[str, "Figure"]]:
     title = f"{stack.chosen}: {len(stack.test.ids):,} test images{leaked}"
     labels, members = stack.test.labels.numpy(), stack.test.logits.argmax(2).numpy()
     decided = stack.delivered(stack.tested).argmax(1).numpy()
+    kept = KeptModel(labels, decided, [printable(name) for name in classes], title, stack.run.figures)
+    for draw in (confusion_matrix, per_class_report):
+        yield from ((f"test_{name}", figure) for name, figure in draw(kept))
     yield "test_stack_decisions", stack_decisions(labels, members, decided, names, title=title)
     best = str(stack.report["best_member"]["held_out"])
     against = members[:, names.index(best)]

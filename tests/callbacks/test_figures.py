@@ -214,6 +214,21 @@ def test_gallery__the_random_sample_follows_the_seed(tmp_path, monkeypatch):
     assert set(drawn_of) <= set(data.samples("test").sample_names())
 
 
+@pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
+def test_options__format_and_dots(tmp_path, kind):
+    data = Blobs()
+    chosen = {"gallery": False, "curves": False, "calibration": False, "per_class": False}
+    options = FigureOptions(**chosen, dpi=60, format=kind)
+    callbacks = with_figures([], options, tmp_path / "pictures", tmp_path)
+    trainer(tmp_path, callbacks=callbacks).test(model_of(data), datamodule=data, verbose=False)
+    path = tmp_path / f"pictures/test_confusion_matrix.{kind}"
+    assert {each.suffix for each in (tmp_path / "pictures").iterdir()} == {f".{kind}"}
+    assert path.read_bytes()[:4] == {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xm"}[kind]
+    if kind == "png":
+        assert Image.open(path).info["dpi"] == pytest.approx((60, 60), abs=0.1)
+    assert "test/confusion_matrix" in EventAccumulator(str(tmp_path)).Reload().Tags()["images"]
+
+
 # embeddings
 
 
@@ -353,6 +368,7 @@ def test_find_samples__in_another_split():
         ({"umap": True}, "--figures.umap needs --figures.embeddings"),
         ({"images": 0}, "--figures.images must be at least 1"),
         ({"samples": 1}, "--figures.samples must be at least 2"),
+        ({"dpi": 5}, "--figures.dpi must be from 20"),
     ],
 )
 def test_options__refused(options, message):

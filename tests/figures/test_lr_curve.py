@@ -6,9 +6,11 @@ from figures.lr_curve import lr_curve
 def test_lr_curve__draws_each_step_and_marks_the_suggestion():
     rates, losses, smoothed = [1e-4, 1e-3, 1e-2], [2.0, 1.0, 9.0], [2.0, 1.2, 8.0]
     (axes,) = lr_curve(rates, losses, smoothed, 1e-3).axes
-    each, smooth, mark = axes.lines
+    each, above, smooth, mark = axes.lines
     assert axes.get_xscale() == "log"
-    assert (each.get_xdata().tolist(), each.get_ydata().tolist()) == (rates, losses)
+    assert (each.get_xdata().tolist(), each.get_ydata().tolist()) == (rates[:2], losses[:2])
+    # a step after divergence is drawn at the edge
+    assert (above.get_xdata().tolist(), above.get_ydata().tolist()) == (rates[2:], [axes.get_ylim()[1]])
     assert smooth.get_ydata().tolist() == smoothed
     assert mark.get_xdata() == [1e-3, 1e-3]
     # the fall can be seen beside the divergence

@@ -200,6 +200,11 @@ def test_figures__members_against_the_stack(oof):
     drawn = sorted(path.name for path in (folder / "stack/figures").iterdir())
     assert drawn == [
         "head_weights_logistic.png",
+        "test_classification_report.txt",
+        "test_confused_pairs.png",
+        "test_confusion_matrix.png",
+        "test_confusion_matrix_normalized.png",
+        "test_per_class.png",
         "test_prediction_sets.png",
         "test_stack_by_class.png",
         "test_stack_decisions.png",
@@ -226,6 +231,11 @@ def test_another_stack_in_the_folder__puts_the_earlier_one_aside(oof):
     assert len(load_classifier(run.stack).members) == 1
     # nor is a figure of the earlier one left
     assert sorted(path.name for path in run.figures.iterdir()) == [
+        "test_classification_report.txt",
+        "test_confused_pairs.png",
+        "test_confusion_matrix.png",
+        "test_confusion_matrix_normalized.png",
+        "test_per_class.png",
         "test_prediction_sets.png",
         "test_stack_by_class.png",
         "test_stack_decisions.png",
