@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from measures.classification import metrics_by_source, pairwise_source_auroc
+from measures.classification import PLAIN, metrics_by_source, pairwise_source_auroc
 from measures.problem import Problem
 
 # above this number of values of a kind, a table of classes by pairs of sources is too large to read
@@ -30,7 +30,7 @@ def source_entries(
     sources: Tensor,
     class_names: Sequence[str],
     source_names: Sequence[str],
-    problem: Problem,
+    problem: Problem = PLAIN,
 ) -> dict[str, Any]:
     """Measure the predictions of a split by source, and by pairs of sources where these are not too many.
 

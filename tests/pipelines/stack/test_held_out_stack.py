@@ -21,6 +21,7 @@ from ensembling.judging.reject import Reject
 from ensembling.leakage import LeakageError
 from lightning_modules.checkpoints import load_classifier
 from measures.conformal import SetOptions
+from measures.problem import Problem
 from measures.set_coverage import spoken
 from pipelines.cli.configured_data import build_data
 from pipelines.main import main
@@ -199,15 +200,41 @@ def test_by_source__of_the_kept_model(tmp_path):
     plan = make(tmp_path, keep="logistic")
     heads = fit_heads(plan, meta, meta, Console(file=io.StringIO()), [])
     names = [str(number) for number in range(logits.shape[2])]
-    data = SimpleNamespace(dataset=SimpleNamespace(class_names=names, source_names=("left", "right")))
+    data = SimpleNamespace(
+        dataset=SimpleNamespace(class_names=names, source_names=("left", "right")),
+        info=SimpleNamespace(problem=Problem(ordinal=True)),
+    )
     members = [SimpleNamespace(name=name, tested=[]) for name in ("small", "linear")]
     stack = Stack(plan, None, {}, data, members, meta, meta, heads, None, {}, [])
     found = stack.by_source
+    assert found["test_by_source"]["left"]["quadratic_kappa"] < 1
     assert found["source_names"] == ["left", "right"]
     right = (stack.delivered(stack.tested).argmax(1) == labels)[sources == 1]
     assert found["test_by_source"]["right"]["accuracy"] == pytest.approx(float(right.double().mean()))
     assert set(found["test_source_pairs_f1"]["0"]["left"]) == {"left", "right"}
     assert replace(stack, test=replace(meta, sources=None)).by_source == {}
+
+
+def test_threshold__of_the_kept_model_is_chosen_on_held_out_samples(tmp_path):
+    logits, labels = meta_samples(bases=2)
+    logits, labels = logits[:, :, :2], labels % 2
+    meta = MemberLogits(torch.arange(300), torch.arange(300), labels, None, logits)
+    plan = make(tmp_path, keep="logistic", calibrate=False)
+    heads = fit_heads(plan, meta, meta, Console(file=io.StringIO()), [])
+    info = SimpleNamespace(problem=Problem(positive=1, specificity=0.8), positive=1, class_names=["ok", "defect"])
+    data = SimpleNamespace(dataset=SimpleNamespace(class_names=info.class_names, source_names=()), info=info)
+    members = [SimpleNamespace(name=name, tested=[]) for name in ("small", "linear")]
+    no_leak = SimpleNamespace(problems=list)
+    stack = Stack(plan, None, {}, data, members, meta, meta, heads, no_leak, {}, [])
+    point = stack.threshold
+    negatives = labels == 0
+    assert point["chosen_on"] == {"split": "held-out", "samples": int(negatives.sum())}
+    held_out = stack.held_out.models()["logistic"].double().softmax(1)[:, 1]
+    assert float((held_out[negatives] <= point["threshold"]).double().mean()) == pytest.approx(0.8, abs=0.01)
+    tested = stack.delivered(stack.tested).double().softmax(1)[:, 1]
+    assert point["sensitivity"]["value"] == float((tested[~negatives] > point["threshold"]).double().mean())
+    info.positive = None
+    assert replace(stack).threshold is None
 
 
 def ledger(root):
