@@ -332,8 +332,9 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
                 batch["image"] = batch["image"].index_copy(0, strong, stronger)
         if self.mixup or self.cutmix:
             rng = np.random.default_rng(self._batch_seed("mixing"))
+            targets = batch.get("target", batch["label"])
             batch["image"], batch["target"] = mix(
-                batch["image"], batch["label"], len(self.dataset.class_names), self.mixup, self.cutmix, rng
+                batch["image"], targets, len(self.dataset.class_names), self.mixup, self.cutmix, rng
             )
         return batch
 

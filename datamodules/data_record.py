@@ -31,6 +31,7 @@ COVERED = {
     "split": "splits",
     "group": "groups",
     "source": "sources",
+    "target": "label distributions",
     "class_names": "class names",
     "source_names": "source names",
 }
@@ -85,6 +86,9 @@ class DataRecord:
             found = [getattr(part, f"{name}s") for part in parts]
             if all(column is not None for column in found):
                 columns[name] = torch.cat(found)
+        targets = [part.targets for part in parts if part.targets is not None]
+        if len(targets) == len(parts):
+            columns["target"] = row_keys(torch.cat(targets))
         order = columns["id"].argsort()
         columns = {name: column[order] for name, column in columns.items()}
         columns["split"] = torch.full_like(columns["id"], -1)
@@ -147,6 +151,12 @@ def options_of(data: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return {f.name: json.loads(json.dumps(getattr(data, f.name), default=str)) for f in options_with(data, role)}
 
     return plain(None) | {"class": class_paths.public_name(type(data))}, plain("split")
+
+
+def row_keys(rows: Tensor) -> Tensor:
+    """Name the content of each row of a matrix, int64, shape `(row,)`."""
+    texts = [row.tobytes().hex() for row in rows.numpy()]
+    return torch.from_numpy(text_hashes(texts))
 
 
 def smallest(column: Tensor) -> Tensor:
@@ -292,6 +302,11 @@ def differences(then: DataRecord, data: Described, same_draw: bool) -> list[str]
     elif "source" in before:
         moved = renumbered(before["source"], then.source_names, now.source_names) != after["source"]
         tell("source differs", "sources differ", moved, (then.source_names, now.source_names, "source"))
+    if ("target" in before) != ("target" in after):
+        found.append("labels are distributions now" if "target" in after else "labels are no distributions any more")
+    elif "target" in before:
+        told = "label distribution differs", "label distributions differ"
+        tell(*told, before["target"] != after["target"])
     if same_draw:
         names = [*SPLITS, "none"]
         tell(

@@ -69,14 +69,15 @@ class BatchLoader:
         self._resumed = {} if changed else state_dict
 
     def batch(self, indices: Tensor) -> Batch:
-        """Gather one batch: the source's input, `label`, `id` and perhaps `source`, each with `(batch, ...)`."""
+        """Gather one batch: the source's input, `label`, `id`, perhaps `source` and `target`, each `(batch, ...)`."""
         samples = self.samples
         batch = {
             samples.source.name: samples.source.gather(samples.rows[indices]),
             "label": samples.labels[indices],
             "id": samples.ids[indices],
         }
-        return batch if samples.sources is None else batch | {"source": samples.sources[indices]}
+        more = {"source": samples.sources, "target": samples.targets}
+        return batch | {name: column[indices] for name, column in more.items() if column is not None}
 
     def whole_batch(self, number: int) -> Samples:
         """Return the samples of one batch of the epoch over all processes.

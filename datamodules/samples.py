@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 # columns that a data set may lack
-OPTIONAL = ("sources", "groups", "pixels", "looks", "group_forms")
+OPTIONAL = ("sources", "groups", "pixels", "looks", "group_forms", "targets")
 
 
 class Source(Protocol):
@@ -72,6 +72,8 @@ class Samples:
         looks: perceptual hash of each sample, int64, shape `(sample,)`; None if they are not known
         group_forms: group of each sample, whatever the case and spaces of its name, int64, shape `(sample,)`; None
             where that is the same as `groups`
+        targets: probability of each class, whose largest is the label, float32, shape `(sample, class)`; None where
+            labels are certain
     """
 
     source: Source
@@ -85,6 +87,7 @@ class Samples:
     pixels: Tensor | None = None
     looks: Tensor | None = None
     group_forms: Tensor | None = None
+    targets: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

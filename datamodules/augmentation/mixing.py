@@ -7,7 +7,7 @@ from torch.nn import functional
 
 
 def mix(
-    images: Tensor, labels: Tensor, num_classes: int, mixup: float, cutmix: float, rng: np.random.Generator
+    images: Tensor, targets: Tensor, num_classes: int, mixup: float, cutmix: float, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Mix each image with another one of its batch.
 
@@ -17,7 +17,7 @@ def mix(
 
     Args:
         images: uint8, shape `(batch, channel, height, width)`
-        labels: int64, shape `(batch,)`
+        targets: class of each image, int64, shape `(batch,)`, or probabilities, shape `(batch, class)`
         num_classes: how many classes there are
         mixup: alpha of the Beta distribution of the shares; 0 blends no image
         cutmix: alpha of the Beta distribution of the areas; 0 pastes no rectangle; with `mixup`, each image is drawn
@@ -42,7 +42,7 @@ def mix(
         # what the image's border cuts off of a rectangle is not pasted
         shares = np.where(cut, 1 - inside.mean((1, 2)), shares)
         mixed = torch.where(torch.from_numpy(inside).to(device, non_blocking=True)[:, None], others, mixed)
-    hot = functional.one_hot(labels, num_classes).float()
+    hot = functional.one_hot(targets, num_classes).float() if targets.ndim == 1 else targets
     kept = torch.from_numpy(shares.astype(np.float32)).to(device, non_blocking=True)
     return mixed, torch.lerp(hot[partner], hot, kept[:, None])
 

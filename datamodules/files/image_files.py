@@ -61,6 +61,7 @@ class Listing:
         left_out: files and folders that lie among the images: how often what was left out
         group_forms: as `groups`, whatever the case of the names; None where that is the same
         group_names: the name of each group, by its number
+        targets: probability of each class, float32, shape `(sample, class)`; None where labels are certain
     """
 
     root: Path
@@ -75,6 +76,7 @@ class Listing:
     left_out: Mapping[str, int] = field(default_factory=dict)
     group_forms: Tensor | None = None
     group_names: Mapping[int, str] = field(default_factory=dict)
+    targets: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,9 @@ class ImageFiles(ImageDataModule):
         every, skipped = read.samples, read.skipped
         _warn_of_skipped(skipped, len(listing.names), ", listed in result.json")
         splits = listing.splits[every.rows.numpy()]
-        columns = ("sources", "groups", "group_forms")
+        columns = ("sources", "groups", "group_forms", "targets")
         extra = {n: c[every.rows] for n in columns if (c := getattr(listing, n)) is not None}
-        for name in extra.keys() - {"sources"}:
+        for name in extra.keys() & {"groups", "group_forms"}:
             # a sample without a group is one of its own, by content: names are those of other images in other data
             extra[name] = torch.where(extra[name] == -1, every.keys, extra[name])
         every = replace(every, **extra)

@@ -1,5 +1,6 @@
 """The columns of a manifest as text, from CSV and parquet."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from datamodules.names import shown, without_margin
 
 REQUIRED = ("path", "label")
 OPTIONAL = ("split", "source", "group")
+# a column of probabilities of a class, as the tables of predictions have them
+PROBABILITY = re.compile(r"[pP]\((.+)\)")
 # what a column may have been meant for
 NEARLY = {name + "s": name for name in OPTIONAL}
 Table = dict[str, list[str]]
@@ -41,7 +44,7 @@ def read_table(path: Path, encoding: str | None = None) -> Table:
 
 
 def _read_csv(path: Path, encoding: str | None, delimiters: str) -> Table:
-    csv = CsvTable(path, encoding, lambda row: set(REQUIRED) <= set(map(_column_name, row)), delimiters)
+    csv = CsvTable(path, encoding, lambda row: not _lacking(row), delimiters)
     places = find_columns(csv.header, path)
     table: Table = {name: [] for name in places}
     tidy = {name: Tidy(name) for name in places if name != "path"}
@@ -142,23 +145,34 @@ def find_columns(header: Sequence[str], path: Path) -> dict[str, int]:
         ValueError: one that is needed is missing, or one comes twice
     """
     names = [_column_name(name) for name in header]
-    for name in REQUIRED:
-        if name not in names:
-            raise ValueError(
-                f"{path} has no column {name!r}; it has {few(header, shown=20) or 'none'}: name the columns path and "
-                f"label, and split, source and group where there are any"
-            )
-    if repeated := [name for name in (*REQUIRED, *OPTIONAL) if names.count(name) > 1]:
+    if lacking := _lacking(header):
+        raise ValueError(
+            f"{path} has no column {lacking[0]!r}; it has {few(header, shown=20) or 'none'}: name the columns path and "
+            f"label (or p(CLASS) for the probability of each class), and split, source and group where there are any"
+        )
+    known = (*REQUIRED, *OPTIONAL, *sorted(filter(PROBABILITY.fullmatch, names)))
+    if repeated := [name for name in dict.fromkeys(known) if names.count(name) > 1]:
         raise ValueError(f"{path} has column {few(map(repr, repeated))} more than once")
-    others = [name for name in header if _column_name(name) not in ("", *REQUIRED, *OPTIONAL)]
+    others = [name for name in header if _column_name(name) not in ("", *known)]
     if others:
         rank_zero_info(f"{path}: columns left out: {few(others, shown=20)}")
     for other in others:
         meant = NEARLY.get(_column_name(other))
         if meant and meant not in names:
             rank_zero_warn(f"{path}: column {other!r} is left out: call it {meant!r} if it holds that")
-    return {name: names.index(name) for name in (*REQUIRED, *OPTIONAL) if name in names}
+    return {name: names.index(name) for name in known if name in names}
+
+
+def _lacking(header: Sequence[str]) -> list[str]:
+    """Return the columns that are needed and not there; probabilities of the classes stand for the label."""
+    names = [_column_name(name) for name in header]
+    stood_for = {"label"} if any(map(PROBABILITY.fullmatch, names)) else set()
+    return [name for name in REQUIRED if name not in names and name not in stood_for]
 
 
 def _column_name(name: str) -> str:
-    return without_margin(name).casefold()
+    plain = without_margin(name)
+    if found := PROBABILITY.fullmatch(plain):
+        # the name of a class is written as it is
+        return f"p({without_margin(found[1])})"
+    return plain.casefold()

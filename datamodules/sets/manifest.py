@@ -17,6 +17,7 @@ from common.options import configurable, option
 from datamodules.files.cell_values import fractions, is_missing, whole_numbers
 from datamodules.files.image_files import TEST, TRAIN, VAL, ImageFiles, Listing
 from datamodules.files.manifest_paths import PathCheck, unique_ids
+from datamodules.files.soft_labels import find_targets, in_order_of
 from datamodules.files.tables import read_table
 from datamodules.names import classes_have, find_alike, likeness, shown, tell_alike, unknown_names, without_margin
 from datamodules.provenance import text_hashes
@@ -38,6 +39,8 @@ NO_SOURCE = "unknown"
 class Manifest(ImageFiles):
     """Images listed in a CSV or parquet file with the columns path and label, and perhaps split, source and group.
 
+    Columns p(CLASS) hold the probability of each class in place of a label: losses take them, and metrics the most
+    probable class.
     split is train, val or test; without it, val and test are drawn. source is where an image comes from: results are
     reported for each. Images of one group (a patient, a scene) are never divided between splits that are drawn. Other
     columns are left out.
@@ -72,10 +75,12 @@ class Manifest(ImageFiles):
         check = PathCheck(root, self.outside_links == "follow", self.on_unreadable == "error")
         names = check.names(table["path"])
         splits, split_faults = find_splits(table.get("split"), names, path)
-        labels, class_names, label_faults = find_classes(table["label"], self.class_names, names)
+        targets, likeliest, target_faults = find_targets(table, names)
+        labels, class_names, label_faults = find_classes(likeliest, self.class_names, names)
+        label_faults += target_faults
         if faults := [*check.messages(), *label_faults, *split_faults]:
             raise ValueError(f"{path}, {'; '.join(faults)}")
-        ids = unique_ids(names, table["label"], path)
+        ids = unique_ids(names, likeliest, path)
         way_out = "write each in one way, or set --data.alike_names allow if they are different ones"
         counts = dict(zip(class_names, np.bincount(labels, minlength=len(class_names)).tolist(), strict=True))
         # who lists two classes has decided
@@ -87,7 +92,17 @@ class Manifest(ImageFiles):
             tell_alike(str(path), "sources", found, way_out, self.alike_names)
         groups, forms, group_names = find_groups(table.get("group"), path)
         origins = (sources, source_names, groups, ids)
-        return Listing(root, names, labels, class_names, splits, *origins, group_forms=forms, group_names=group_names)
+        return Listing(
+            root,
+            names,
+            labels,
+            class_names,
+            splits,
+            *origins,
+            group_forms=forms,
+            group_names=group_names,
+            targets=in_order_of(targets, class_names, path),
+        )
 
 
 def find_classes(

@@ -246,6 +246,12 @@ def manifest(*lines, **options):
     return make
 
 
+def probabilities(root, tmp_path):
+    """A manifest of two images, the second of which has more than certainty."""
+    (root / "m.csv").write_text("path,p(cat),p(dog)\ntrain/cat/000.png,0.9,0.1\ntrain/dog/001.png,0.5,0.7\n")
+    return Manifest(path=str(root / "m.csv"))
+
+
 def columns(header, encoding="utf-8"):
     def make(root, tmp_path):
         (root / "m.csv").write_text(f"{header}\ntrain/cat/000.png,cat\n", encoding=encoding)
@@ -309,6 +315,10 @@ REFUSED = {
     "a manifest with a path twice": (
         manifest("train/dog/../cat/000.png,cat"),
         "row 3: path 'train/cat/000.png' comes more than once",
+    ),
+    "a manifest with probabilities that do not add up to 1": (
+        probabilities,
+        r"row 2: its probabilities are not numbers from 0 that add up to 1 \(0.5, 0.7, train/dog/001.png\)",
     ),
     "a manifest with an unknown label": (
         manifest("train/cat/003.png,act", class_names=["cat", "dog"]),
