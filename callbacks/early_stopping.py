@@ -5,15 +5,15 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.utilities import rank_zero_info
 
 from common.ranges import check_range
-from measures.names import mode_of
+from measures.names import TRAINING_METRICS, VALIDATION_METRICS, mode_of
 
 
 class EarlyStopping(callbacks.EarlyStopping):
-    """Stop when a metric of validation no longer improves, and say so.
+    """Stop when a metric no longer improves, and say so.
 
     Args:
-        patience: validations without improvement before training stops; null never stops
-        monitor: the metric; null takes that of `--best_checkpoint.monitor`
+        patience: validations without improvement before training stops; of a training metric, epochs; null never stops
+        monitor: the metric, of validation or train/loss, train/accuracy; null takes that of `--best_checkpoint.monitor`
         min_delta: the least change that counts as an improvement
     """
 
@@ -23,10 +23,16 @@ class EarlyStopping(callbacks.EarlyStopping):
         if patience is None and (monitor is not None or min_delta):
             raise ValueError("--early_stopping.monitor and --early_stopping.min_delta need --early_stopping.patience")
         monitor = monitor or "val/accuracy"
-        super().__init__(monitor, min_delta, patience or 0, mode=mode_of(monitor, "--early_stopping.monitor"))
+        mode = mode_of(monitor, "--early_stopping.monitor", (*VALIDATION_METRICS, *TRAINING_METRICS))
+        self.of_training = monitor in TRAINING_METRICS
+        # a training metric is known at the end of the epoch alone
+        super().__init__(
+            monitor, min_delta, patience or 0, mode=mode, check_on_train_epoch_end=self.of_training or None
+        )
         self.wanted = patience is not None
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say why training ended before its last epoch."""
         if self.stopped_epoch:
-            rank_zero_info(f"stopped early: {self.monitor} has not improved for {self.patience} validations")
+            times = "epochs" if self.of_training else "validations"
+            rank_zero_info(f"stopped early: {self.monitor} has not improved for {self.patience} {times}")

@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 from rich import get_console
+from rich.console import Console
+from rich.measure import Measurement
+from rich.segment import SegmentLines
+from rich.table import Table
 
 # what stands for a character that an encoding lacks; others are shown by their number
 PLAIN = {"…": "...", "→": "->", "←": "<-", "≥": ">=", "≤": "<=", "±": "+-", "’": "'", "‘": "'", "“": '"', "”": '"'}
@@ -40,6 +44,19 @@ def draws() -> bool:
     """Tell whether what is printed can be drawn anew: on a terminal or in a notebook, but not in a file or a pipe."""
     console = get_console()
     return console.is_terminal or console.is_jupyter
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table as wide as it is: on a terminal that is narrower its lines wrap, but no number is cut.
+
+    Args:
+        console: where to
+        table: to print
+    """
+    wide = console.options.update(max_width=10_000)
+    width = max(console.width, Measurement.get(console, wide, table).maximum)
+    lines = console.render_lines(table, console.options.update(width=width, max_width=width), pad=False)
+    console.print(SegmentLines(lines, new_lines=True), soft_wrap=True)
 
 
 class SteadyStream:

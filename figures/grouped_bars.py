@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from figures.accuracy_bars import axis_start
-from figures.style import bar, new_figure, plain, shortened
+from figures.style import bar, legend, new_figure, shortened
 
 NAME_LIMIT = 34
 
@@ -61,5 +61,5 @@ def grouped_bars(
     axes.set_xlim(start, start + 1.1 * max(top - start, 1e-6))
     axes.set_xlabel(label + (f" (the axis begins at {start:.6g})" if start else ""), parse_math=False)
     axes.grid(visible=False, axis="y")
-    plain(figure.legend(loc="outside lower center", ncols=columns, fontsize="small").get_texts())
+    legend(figure, loc="outside lower center", ncols=columns)
     return figure

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from figures.style import line, new_figure, plain, shortened
+from figures.style import legend, line, new_figure, shortened
 
 NAME_LIMIT = 34
 # an axis whose values span more than this factor is logarithmic
@@ -45,5 +45,5 @@ def metric_curves(curves: Mapping[str, Mapping[float, Sequence[float]]], x: str,
             axes.minorticks_off()
     axes.set_xlabel(x, parse_math=False)
     axes.set_ylabel(label)
-    plain(figure.legend(loc="outside lower center", ncols=3, fontsize="small").get_texts())
+    legend(figure, loc="outside lower center", ncols=3)
     return figure

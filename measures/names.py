@@ -1,5 +1,6 @@
 """Names of metrics, and which of them are better when lower."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 METRICS = (
@@ -41,18 +42,22 @@ LOWER_IS_BETTER = frozenset({"loss", "nll", "brier", "ece", "brier_binary", "mea
 VALIDATION_METRICS = tuple(f"val/{name}" for name in ("loss", *METRICS, *PROBLEM_METRICS))
 
 
-def mode_of(monitor: str, option: str = "monitor") -> Literal["min", "max"]:
-    """Say whether less or more of a validation metric is better.
+# what is known of the training split at the end of an epoch
+TRAINING_METRICS = ("train/loss", "train/accuracy")
+
+
+def mode_of(monitor: str, option: str = "monitor", known: Sequence[str] = VALIDATION_METRICS) -> Literal["min", "max"]:
+    """Say whether less or more of a metric is better.
 
     Args:
         monitor: such as val/accuracy
         option: its name on the command line
+        known: the metrics that it may be
 
     Raises:
         ValueError: there is no such metric
     """
-    if monitor not in VALIDATION_METRICS:
-        raise ValueError(
-            f"{option} must be a validation metric, not {monitor!r} (known: {', '.join(VALIDATION_METRICS)})"
-        )
-    return "min" if monitor.removeprefix("val/") in LOWER_IS_BETTER else "max"
+    if monitor not in known:
+        kind = "a validation metric" if known is VALIDATION_METRICS else "a metric that is logged"
+        raise ValueError(f"{option} must be {kind}, not {monitor!r} (known: {', '.join(known)})")
+    return "min" if monitor.partition("/")[2] in LOWER_IS_BETTER else "max"

@@ -11,14 +11,16 @@ from rich.table import Table
 
 from common import class_paths
 from common.few import count_of
+from common.terminal import print_whole
 from ensembling.leakage import leakage_mark, unknown_images
 from measures.by_source import pair_rows
 from measures.problem import told
 from measures.set_coverage import spoken
+from pipelines.cli.class_table import class_table
 from records import run_dir
 from records.damaged import DamagedFileError
 from records.ledger import Looks, looks_in
-from records.result_files import read_result
+from records.result_files import read_predictions, read_result
 from records.run_dir import RunDir
 
 PAIR_TITLES = {"auroc": "AUROC", "f1": "F1", "accuracy": "accuracy"}
@@ -66,14 +68,16 @@ def print_test(console: Console, run: RunDir) -> None:
         return
     result = read_result(run.result)
     if "members" in result:
-        console.print(stack_table(result))
+        print_whole(console, stack_table(result))
     print_history(console, result)
+    if predictions := read_predictions(run.predictions):
+        print_whole(console, class_table(predictions, result["class_names"]))
     print_evaluation(console, result)
     print_sets(console, result)
     if "test_threshold" in result:
         console.print(escape(told(result["test_threshold"])), soft_wrap=True, highlight=False)
     if "test_by_source" in result:
-        console.print(source_table(result))
+        print_whole(console, source_table(result))
     console.print(f"results: {run.result}", soft_wrap=True)
 
 

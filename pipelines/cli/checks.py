@@ -10,7 +10,7 @@ from common.spelling import nearest
 from datamodules import ImageDataModule
 from lightning_modules import TrainedClassifier
 from lightning_modules.training.schedules import Plateau
-from measures.names import POSITIVE_METRICS, PROBLEM_METRICS, VALIDATION_METRICS, mode_of
+from measures.names import POSITIVE_METRICS, PROBLEM_METRICS, TRAINING_METRICS, VALIDATION_METRICS, mode_of
 from measures.problem import names_of
 from pipelines.cli.order import no_validation
 
@@ -95,8 +95,9 @@ def check_validation(config: Namespace, model: TrainedClassifier, data: ImageDat
     reason = no_validation(config.trainer, model, data)
     if reason is None:
         return
+    of_training = config.early_stopping.monitor in TRAINING_METRICS
     for option, wanted in (
-        ("--early_stopping.patience", config.early_stopping.patience is not None),
+        ("--early_stopping.patience", config.early_stopping.patience is not None and not of_training),
         (f"--model.schedule {type(model.schedule).__name__}", isinstance(model.schedule, Plateau)),
     ):
         if wanted:

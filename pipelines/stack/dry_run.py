@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.options import options_with
+from common.terminal import print_whole
 from common.words import duration
 from datamodules import DataInfo, ImageDataModule
 from pipelines.cells.fit_parser import FitParser
@@ -50,7 +51,7 @@ def print_costs(console: Console, plan: StackPlan, checked: Checked, folder: Pat
     found = costs(plan, checked, folder, datasets)
     told = visible_gain(plan, next(iter(datasets.values())), folder)
     slots = plan.executor.slots(len(plan.cells))
-    console.print(cost_table(plan, folder, found))
+    print_whole(console, cost_table(plan, folder, found))
     left = [_left(plan, member, folder) for member in plan.members]
     done = sum(CellFiles(folder, cell.name).is_done for cell in plan.cells)
     console.print(

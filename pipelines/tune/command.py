@@ -18,6 +18,7 @@ from common import class_paths, yaml_files
 from common.machine import device_name
 from common.ranges import check_ranges
 from common.settings import flat
+from common.terminal import print_whole
 from engine.out_of_memory import naming_smaller_batch
 from engine.quiet import quiet
 from figures.lr_curve import lr_curve
@@ -168,7 +169,7 @@ class TuneCLI(ImageCLI):
             tried = candidates(device.type, tune.compile)
             measured = bench.measure(tried, tune.rounds, tune.seconds, tune.loss_steps, self._report)
             current = found.compute = choose(measured).candidate
-            self.console.print(compute_table(measured))
+            print_whole(self.console, compute_table(measured))
         # compiling anew for each size would take longer than the searches
         eager = replace(current, torch_compile=False)
         if tune.batch_size:

@@ -12,6 +12,25 @@ def test_cli__stops_when_validation_no_longer_improves(tmp_path, capsys):
     assert result(tmp_path, name="linear")["fit"]["epochs"] == 3
 
 
+def test_cli__on_the_training_loss(tmp_path, capsys):
+    """It needs no validation, and takes the loss of the epoch that has just ended."""
+    rate = ("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0")
+    words = ("--model", "Linear", *rate, "--data.val_fraction", "0")
+    options = ("--early_stopping.patience", "2", "--early_stopping.monitor", "train/loss")
+    assert (
+        run("fit", *words, *options, "--early_stopping.min_delta", "100", "--trainer.max_epochs", "9", root=tmp_path)
+        == 0
+    )
+    assert result(tmp_path, name="linear")["fit"]["epochs"] == 3
+
+
+def test_monitor__of_training_is_lower_or_higher():
+    assert EarlyStopping(1, "train/loss").mode == "min"
+    assert EarlyStopping(1, "train/accuracy").mode == "max"
+    with pytest.raises(ValueError, match="must be a metric that is logged, not 'train/nll'"):
+        EarlyStopping(1, "train/nll")
+
+
 def test_cli__is_off_by_default(tmp_path):
     words = ("--model", "Linear", "--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0")
     assert run("fit", *words, "--trainer.max_epochs", "5", root=tmp_path) == 0

@@ -1,6 +1,9 @@
+import io
+
 import pytest
 from rich.console import Console
 
+from common.terminal import print_whole
 from pipelines.cells.job import CellFiles
 from pipelines.stack import dry_run
 from pipelines.stack.plan import Member, StackPlan
@@ -42,3 +45,15 @@ def test_print_costs__tells_the_seconds_of_cells_that_are_done(tmp_path):
     assert "50" in next(line for line in told.splitlines() if "│ one" in line)
     assert sorted(tmp_path.rglob("*")) == before
     assert "with 1,438 held-out and 359 test images, less than" in told.replace("\n", " ")
+
+
+def test_cost_table__no_number_is_cut_on_a_narrow_terminal(tmp_path):
+    planned = plan(experiment="x")
+    costs = {cell.name: dry_run.Cost(123_456_789, 1_281_167, 300, 12_345_678) for cell in planned.cells}
+    for width in (30, 80):
+        console = Console(record=True, width=width, file=io.StringIO())
+        print_whole(console, dry_run.cost_table(planned, tmp_path, costs))
+        told = console.export_text()
+        assert told.count("123,456,789") == 2
+        assert "12,345,678" in told
+        assert "…" not in told
