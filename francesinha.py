@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import class_paths
+from pipelines.predict.predictor import Predictor
 from pipelines.python.commands import CommandError, fit, report, stack, test
-from pipelines.python.predictor import Predictor
 
 __all__ = ["CommandError", "Predictor", "fit", "load", "report", "stack", "test"]
 

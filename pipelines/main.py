@@ -20,7 +20,7 @@ usage: python train.py COMMAND [options]      python train.py COMMAND --help
   fit        train a model                       python train.py fit --config configs/data/cifar10.yaml
   validate   evaluate on the validation split
   test       evaluate on the test split
-  predict    predict classes of images
+  predict    classify images                     python train.py predict --ckpt_path RUN --images photos
   inspect    look at data before training        python train.py inspect --config configs/data/cifar10.yaml
   tune       find fast settings and a rate       python train.py tune --config configs/model/resnet18.yaml
   stack      train members, stack and test them  python train.py stack --config configs/stack/digits.yaml
@@ -107,6 +107,11 @@ def run(args: list[str]) -> int:
         from pipelines.stack.command import main as stack
 
         return stack(options, make_page)
+    if command == "predict" and any(word.partition("=")[0] == "--images" for word in options):
+        # files that the training data knows nothing of; without them, Lightning predicts on the data's own
+        from pipelines.predict.command import main as predict
+
+        return predict(options)
     if command in COMMANDS:
         return int(import_module(COMMANDS[command]).main(options))
     from engine.process_group import end_process_group

@@ -17,7 +17,14 @@ FLOORS = [
     ("pipelines.cli",),
     ("pipelines.cells",),
     # commands, which never import each other
-    ("pipelines.stack", "pipelines.tune", "pipelines.report", "pipelines.export", "pipelines.inspect"),
+    (
+        "pipelines.stack",
+        "pipelines.tune",
+        "pipelines.report",
+        "pipelines.export",
+        "pipelines.inspect",
+        "pipelines.predict",
+    ),
     ("pipelines.main",),
     ("pipelines.python",),
     ("train", "francesinha"),

@@ -73,7 +73,7 @@ def count_left_out(name: str, is_folder: bool, left_out: Counter[str], images_as
 
 
 def walk_images(folder: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:
-    """Yield the image files below a folder; links are followed once.
+    """Yield the image files below a folder, in an order of their own names; links are followed once.
 
     Hidden files and folders, those of file servers and systems, and files of other types are left out. What has the
     suffix of an image and is no file, such as a pipe, is yielded: who reads it says so.
@@ -99,7 +99,7 @@ def walk_images(folder: Path, left_out: Counter[str] | None = None) -> Iterator[
         for name in set(folders).difference(kept):
             count_left_out(name, True, left_out)
         folders[:] = kept
-        for name in files:
+        for name in sorted(files):
             if not is_left_out(name, is_folder=False) and is_image_suffix(suffix_of(name)):
                 yield Path(parent, name)
             else:

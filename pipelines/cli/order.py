@@ -88,7 +88,7 @@ def check_reruns(parser: ArgumentParser, saved: dict[str, Any]) -> None:
     except ArgumentError as error:
         raise NoYAMLFormError(f"the run's config.yaml could not be read back: {error}") from error
     for name, value in saved.items():
-        if changed := yaml_files.difference(*map(without_no_options, (value, again.get(name))), name):
+        if changed := yaml_files.difference(without_no_options(value), without_no_options(again.get(name)), name):
             raise NoYAMLFormError(f"the run's config.yaml would not repeat the run: {changed}")
 
 

@@ -1,5 +1,6 @@
 """Predictor: a trained model that predicts from Python, as an estimator of scikit-learn."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from common.ranges import check_range
 from lightning_modules.checkpoints import find_model, load_classifier
 from lightning_modules.classifier import Classifier
 from lightning_modules.stacked_classifier import StackedClassifier
-from pipelines.python.images import ImageBatches, Pictures
+from pipelines.predict.images import ImageBatches, Pictures
 from records import result_files, run_dir
 
 
@@ -75,6 +76,28 @@ class Predictor(ClassifierMixin, BaseEstimator):
             shape `(image, class)`
         """
         return self._compute(self.model, images)
+
+    def decode(self, path: str | Path) -> NDArray[np.uint8]:
+        """Read an image file as the model's data serves it, uint8, shape `(height, width, channel)`.
+
+        Args:
+            path: of the file
+
+        Raises:
+            ValueError: it is no whole image
+        """
+        return ImageBatches([path], self.model.info, 1).serve(path, 0)
+
+    def logits_of(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Compute the logits `(image, class)` of what `decode` returned.
+
+        Args:
+            pictures: a batch of them
+        """
+        batch = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            logits: Tensor = self.model(batch.to(next(self.model.parameters()).device)).float().cpu()
+        return logits
 
     def embed(self, images: Pictures) -> NDArray[np.float32]:
         """Compute what the head sees: the backbone's features, or the members' logits side by side.

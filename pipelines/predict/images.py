@@ -78,7 +78,7 @@ class ImageBatches:
             ):
                 yield chunk
                 continue
-            served = [self._serve(image, start + number) for number, image in enumerate(chunk)]
+            served = [self.serve(image, start + number) for number, image in enumerate(chunk)]
             yield torch.from_numpy(np.stack(served)).permute(0, 3, 1, 2)
 
     def _is_served(self, shape: Sequence[int], has_eight_bits: bool) -> bool:
@@ -86,8 +86,19 @@ class ImageBatches:
         own = (*self.info.image_size, self.info.in_channels)
         return has_eight_bits and tuple(shape) == own and not applies(self.value_range, EIGHT_BITS)
 
-    def _serve(self, image: Any, number: int) -> NDArray[np.uint8]:
-        """Return an image as the model's data serves it, uint8, shape `(height, width, channel)`."""
+    def serve(self, image: Any, number: int) -> NDArray[np.uint8]:
+        """Return an image as the model's data serves it.
+
+        Args:
+            image: a path, a Pillow image, an array or a tensor
+            number: of the image, for messages
+
+        Returns:
+            uint8, shape `(height, width, channel)`
+
+        Raises:
+            ValueError: it is no image
+        """
         height, width = self.info.image_size
         if isinstance(image, str | Path):
             return decode(Path(image), (height, width), self.info.in_channels, value_range=self.value_range)
