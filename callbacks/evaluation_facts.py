@@ -44,8 +44,8 @@ def evaluation(trainer: pl.Trainer, model: Classifier, split: str, changed: Sequ
     notes = label_notes(predictions["logits"].argmax(1), predictions["label"], model.info.class_names)
     trained = {"the model": model.trained_on} if model.trained_on else {}
     notes += only_numbered(model.info.class_names, trained, data)
-    if split == "test" and data.test_subsample < 1:
-        notes.append(f"tested on a part of the test split alone (--data.test_subsample {data.test_subsample:g})")
+    if split == "test":
+        notes += data.test_notes
     for note in notes:
         rank_zero_warn(note)
     return {

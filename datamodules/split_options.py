@@ -178,6 +178,13 @@ class SplitOptions:
             samples = samples.subset(stratified_subset(labels, self.subsample, self.split_seed, keys))
         return samples
 
+    @property
+    def test_notes(self) -> list[str]:
+        """What results of the test split must say of it."""
+        if self.test_subsample == 1:
+            return []
+        return [f"tested on a part of the test split alone (--data.test_subsample {self.test_subsample:g})"]
+
     def thin_out_test(self, samples: Samples) -> Samples:
         """Keep the share of the test samples that `test_subsample` asks for.
 

@@ -95,7 +95,7 @@ def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: Wr
     console.print(str(source.counts))
     speed = member_speed(members, data, source)
     names = [member.name for member in members]
-    notes = overlaps + notes_on_labels(names, test, list(data.dataset.class_names))
+    notes = overlaps + notes_on_labels(names, test, list(data.dataset.class_names)) + data.test_notes
     if plan.max_ms_per_image is not None:
         # without temperatures, the NLL of a mean measures how unsure its members are, not how often they are wrong
         sure = calibrated_bases(meta.logits, meta.labels, meta.units) if plan.calibrate else meta.logits

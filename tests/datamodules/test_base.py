@@ -211,6 +211,8 @@ def test_test_subsample__thins_out_the_test_alone():
     assert [len(part) for part in test] == [9, 24, 46]
     assert test[0] < test[1] < test[2]
     assert fifth.splits["test"].labels.bincount().tolist() == [3, 3, 3]
+    assert fifth.test_notes == ["tested on a part of the test split alone (--data.test_subsample 0.2)"]
+    assert whole.test_notes == []
 
 
 def test_augmentation__quarter_turns_of_images_that_are_not_square(monkeypatch):
