@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from callbacks.drawing.base import Drawn, Evaluated, EvaluationDrawing, as_pictures
 from callbacks.drawing.gallery import telling
+from callbacks.drawing.given_images import GivenImages, GradCamOptions, find_images
+from datamodules.base import ImageDataModule
 from lightning_modules.classifier import Classifier
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class GradCam(EvaluationDrawing):
@@ -21,10 +26,14 @@ class GradCam(EvaluationDrawing):
     The maps (Selvaraju et al. 2017) are laid over the most confident mistakes and the least confident hits. They are
     those of the last feature map of more than one pixel, whatever the family; a model without feature maps has none.
 
+    The originals stand above the maps.
+
     Args:
         images: how many images of each kind at most
     """
 
+    # replaced by the command line's
+    given = GradCamOptions()
     subject: ClassVar[str] = "Grad-CAM"
     needs_weights: ClassVar[bool] = True
 
@@ -38,23 +47,52 @@ class GradCam(EvaluationDrawing):
 
     def draw(self, evaluated: Evaluated) -> Drawn:
         """Yield the figures."""
-        from figures.gallery import captions, gallery
-
-        labels, probabilities, names = evaluated.labels, evaluated.probabilities, evaluated.class_names
-        mistakes, hits = telling(evaluated, self.count)
-        for name, kind, rows in (
-            ("grad_cam_mistakes", "most confident mistakes", mistakes),
-            ("grad_cam_hits", "least confident hits", hits),
+        number = self.given.class_number(evaluated.model.info.class_names)
+        if self.given.images:
+            data: ImageDataModule = evaluated.trainer.datamodule  # type: ignore[attr-defined]
+            found = find_images(self.given.images, data, evaluated.split, evaluated.model.info)
+            with torch.no_grad(), evaluated.trainer.precision_plugin.forward_context():
+                logits = evaluated.model(found.pixels.to(evaluated.model.device)).float().cpu().numpy()
+            yield "grad_cam_given", picture(evaluated, found, logits, number, "given images")
+            return
+        for name, kind, rows in zip(
+            ("grad_cam_mistakes", "grad_cam_hits"),
+            ("most confident mistakes", "least confident hits"),
+            telling(evaluated, self.count),
+            strict=True,
         ):
-            if not len(rows):
-                continue
-            # a test runs without gradients, and tensors made in it can have none
-            with torch.inference_mode(False), torch.enable_grad():
-                images = evaluated.images(rows).clone()
-                maps = grad_cam(evaluated.model, images, evaluated.predicted[rows])
-            title = f"{evaluated.title}, {kind}: what the predicted class was read from"
-            texts = captions(labels[rows], probabilities[rows], names)
-            yield name, gallery(as_pictures(images), texts, title, overlays=list(maps))
+            if len(rows):
+                samples, labels = evaluated.samples(rows), torch.from_numpy(evaluated.labels[rows])
+                found = GivenImages(samples.sample_names(), samples.source.gather(samples.rows), labels)
+                yield name, picture(evaluated, found, evaluated.logits[rows], number, kind)
+
+
+def picture(
+    evaluated: Evaluated, found: GivenImages, logits: NDArray[np.float32], number: int | None, kind: str
+) -> "Figure":
+    """Draw images above what was read from them.
+
+    Args:
+        evaluated: brings the model and the names of the classes
+        found: the images
+        logits: of each image, shape `(image, class)`
+        number: the class whose evidence is drawn; None takes the one that is predicted for each
+        kind: of the images, for the title
+    """
+    from figures.gallery import captions, gallery
+    from measures.reliability import softmax
+
+    predicted, names = logits.argmax(1), evaluated.class_names
+    classes = predicted if number is None else np.full(len(logits), number)
+    # a test runs without gradients, and tensors made in it can have none
+    with torch.inference_mode(False), torch.enable_grad():
+        maps = grad_cam(evaluated.model, found.pixels.clone(), classes)
+    of = "the predicted class" if number is None else names[number]
+    # an image without a label has no true class to differ from
+    labels = np.where(found.labels.numpy() < 0, predicted, found.labels.numpy())
+    texts = captions(labels, softmax(logits), names)
+    title = f"{evaluated.title}, {kind}: what {of} was read from"
+    return gallery(as_pictures(found.pixels), texts, title, overlays=list(maps), names=found.names)
 
 
 class _FromPrepared(nn.Module):

@@ -2,13 +2,15 @@
 
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 
 from lightning.pytorch.callbacks import Callback
 
 from callbacks.drawing.base import Drawing
 from callbacks.drawing.folder import DPI, FigureFolder, Format
+from callbacks.drawing.given_images import GradCamOptions
+from callbacks.drawing.grad_cam import GradCam
 from callbacks.drawing.table import FIGURES, Figure
 from common.ranges import check_ranges
 
@@ -79,7 +81,9 @@ def help_of(figure: Figure) -> str:
 FigureOptions = options_of(FIGURES)
 
 
-def with_figures(callbacks: list[Callback], options: SharedOptions, folder: Path, run: Path) -> list[Callback]:
+def with_figures(
+    callbacks: list[Callback], options: SharedOptions, folder: Path, run: Path, given: GradCamOptions | None = None
+) -> list[Callback]:
     """Add the callbacks that draw, and tell all of them where to.
 
     Args:
@@ -87,9 +91,15 @@ def with_figures(callbacks: list[Callback], options: SharedOptions, folder: Path
         options: what is drawn
         folder: of the figures
         run: the run's folder, where TensorBoard looks
+        given: images and a class for Grad-CAM, which is drawn then
     """
-    given = {type(callback) for callback in callbacks}
-    both = [*callbacks, *(callback for callback in options.callbacks() if type(callback) not in given)]
+    own = {type(callback) for callback in callbacks}
+    if given is not None and given.wanted:
+        options = replace(options, grad_cam=True)  # type: ignore[call-arg]
+    both = [*callbacks, *(callback for callback in options.callbacks() if type(callback) not in own)]
+    for callback in both:
+        if isinstance(callback, GradCam) and given is not None:
+            callback.given = given
     tell(both, FigureFolder(folder, run, options.tensorboard, options.dpi, options.format))
     return both
 

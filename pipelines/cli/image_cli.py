@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from callbacks import ProgressBar, StoppedError
+from callbacks.drawing.given_images import GradCamOptions, find_images
 from callbacks.drawing.options import with_figures
 from common import yaml_files
 from common.lightning_seam import use_checkpoint_connector
@@ -87,7 +88,15 @@ class ImageCLI(ParsedCLI):
         parts = Namespace(**{name: value for name, value in vars(config).items() if name not in ("data", "model")})
         self.config_init = Namespace({self.subcommand: parser.instantiate(parts)})
         self.model.set_options = self.config_init[self.subcommand].sets
+        self._check_images(self.config_init[self.subcommand].grad_cam)
         self.trainer = self.instantiate_trainer()
+
+    def _check_images(self, options: GradCamOptions) -> None:
+        """Refuse a class or images for Grad-CAM that are not there, before the test rather than after it."""
+        options.class_number(self.model.info.class_names)
+        split = {"test": "test", "validate": "val"}.get(str(self.subcommand))
+        if options.images and split is not None:
+            find_images(options.images, self.datamodule, split, self.model.info)
 
     def link_data_to_model(self, parser: LightningArgumentParser, config: Namespace) -> None:
         """Build data and model; the config keeps the resolved values, so that it reruns the run by itself."""
@@ -142,7 +151,7 @@ class ImageCLI(ParsedCLI):
         options |= {
             "default_root_dir": str(self.run.folder),
             "logger": loggers or False,
-            "callbacks": with_figures(callbacks, built.figures, self.run.figures, self.run.folder),
+            "callbacks": with_figures(callbacks, built.figures, self.run.figures, self.run.folder, built.grad_cam),
             # the forced, named ones take their places
             "enable_model_summary": False,
             "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),

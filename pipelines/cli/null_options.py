@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 
 from callbacks import EMA, EarlyStopping, FigureOptions, LastCheckpoint, LayerTable, ProgressBar
+from callbacks.drawing.given_images import GradCamOptions
 from common.class_paths import import_class
 from common.ranges import OptionError
 from measures.conformal import SetOptions
@@ -20,6 +21,7 @@ GROUPS: dict[str, type] = {
     "trainer": pl.Trainer,
     "run": RunOptions,
     "figures": FigureOptions,
+    "grad_cam": GradCamOptions,
     "sets": SetOptions,
     "best_checkpoint": ModelCheckpoint,
     "last_checkpoint": LastCheckpoint,

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 
 from callbacks import EMA, EarlyStopping, FigureOptions, LastCheckpoint, LayerTable, ProgressBar
+from callbacks.drawing.given_images import GradCamOptions
 from common import class_paths, yaml_files
 from common.cli_seam import BaseCLI
 from common.jsonargparse_seam import reset_options_with_class, use_project_yaml
@@ -88,6 +89,7 @@ class ParsedCLI(BaseCLI):
         """Add the run folder's options and the callbacks that every run needs."""
         parser.add_class_arguments(RunOptions, "run")
         parser.add_class_arguments(FigureOptions, "figures")
+        parser.add_class_arguments(GradCamOptions, "grad_cam")
         parser.add_class_arguments(SetOptions, "sets")
         parser.add_lightning_class_args(ModelCheckpoint, "best_checkpoint")
         parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")

@@ -1,10 +1,16 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from callbacks import GradCam
+from callbacks import FigureOptions, GradCam
+from callbacks.drawing.folder import FigureFolder
+from callbacks.drawing.given_images import GradCamOptions, find_images
 from callbacks.drawing.grad_cam import grad_cam, last_feature_map
+from callbacks.drawing.options import with_figures
+from datamodules import ImageFolder
 from lightning_modules import MLP, VGG, ConvNeXt, CustomCNN, EfficientNet, ResNet, SmallCNN
 from lightning_modules.stacked_classifier import StackedClassifier
 from tests.helpers.data import Blobs, data_info, random_images
@@ -68,6 +74,40 @@ def test_test__overlays_in_the_middle_of_a_test(tmp_path):
     trainer(tmp_path, callbacks=[GradCam(images=4)]).test(model, datamodule=data, verbose=False)
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {"test_grad_cam_mistakes.png", "test_grad_cam_hits.png"}
+
+
+def test_test__given_images_and_a_given_class(tmp_path, image_folder, monkeypatch):
+    data = ImageFolder(root=str(image_folder))
+    model = SmallCNN(data_info=data.info)
+    outside = tmp_path / "outside.png"
+    shutil.copy(image_folder / "test/cat/000.png", outside)
+    drawn = {}
+    monkeypatch.setattr(
+        "figures.gallery.gallery", lambda images, texts, title, **more: drawn.update(more, texts=texts, title=title)
+    )
+    monkeypatch.setattr(FigureFolder, "save", lambda *args: None)
+    asked = GradCamOptions([str(outside), "cat/000.png", str(image_folder / "test/dog/001.png")], "dog")
+    callbacks = with_figures([], FigureOptions(draw=True), tmp_path, tmp_path, asked)
+    callback = next(each for each in callbacks if isinstance(each, GradCam))
+    trainer(tmp_path, callbacks=[callback]).test(model, datamodule=data, verbose=False)
+    assert drawn["names"] == [str(outside), "test/cat/000.png", "test/dog/001.png"]
+    assert drawn["title"].endswith("given images: what dog was read from")
+    one, other, _ = drawn["overlays"]
+    assert np.allclose(one, other)
+    images = data.samples("test").source.gather(data.samples("test").rows[:1])
+    assert np.allclose(other, grad_cam(model.eval(), images, np.array([1]))[0], atol=1e-5)
+    # the true class of a file is not known
+    assert "true" not in drawn["texts"][0]
+
+
+def test_given__what_is_not_there_is_refused_before_the_test(tmp_path, image_folder):
+    data = ImageFolder(root=str(image_folder))
+    with pytest.raises(ValueError, match="images: 'nix.png' is neither a sample of the test split nor a file"):
+        find_images(["nix.png"], data, "test", data.info)
+    with pytest.raises(ValueError, match="'000.png' fits 3 samples|'00.png' is neither"):
+        find_images(["000.png", "00.png"], data, "test", data.info)
+    with pytest.raises(ValueError, match=r"there is no class 'Cat' \(looks like 'cat'\) \(known: cat, dog, eel\)"):
+        GradCamOptions(class_name="Cat").class_number(data.info.class_names)
 
 
 def test_test__an_mlp_has_no_maps(tmp_path):
