@@ -108,7 +108,7 @@ def entries_of(earlier: Mapping[str, Any], now: Mapping[str, Any], splits: froze
 
 def names_of(split: str) -> tuple[str, ...]:
     """Name the entries of result.json that an evaluation of a split writes."""
-    return split, f"{split}_sets", *by_source_names(split)
+    return split, f"{split}_sets", f"{split}_threshold", *by_source_names(split)
 
 
 def holds(path: Path, checkpoint: Mapping[str, Any]) -> bool:
