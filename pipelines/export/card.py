@@ -69,6 +69,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         f"- {card['parameters']:,} parameters, {card['macs']:,} multiplications an image",
         f"- checkpoint: sha256 {card['checkpoint_sha256']}",
         f"- versions: {', '.join(f'{name} {number}' for name, number in card['versions'].items())}",
+        f"- license of the weights: {card['license'] or 'none was given'}",
         *(f"- note: {note}" for note in card["notes"]),
         "",
         f"| {' | '.join(COLUMNS)} |",

@@ -6,6 +6,7 @@ from argparse import ArgumentError
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import ZIP_DEFLATED, ZipFile
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
@@ -49,9 +50,25 @@ def main(args: list[str]) -> int:
         refused = export(exported, kind) or refused
     card = write_card(exported)
     print_card(console, exported, card)
+    if options.share:
+        console.print(f"to share: {zipped(exported.folder)}", soft_wrap=True, highlight=False, markup=False)
     if refused:
         raise UsageError(refused)
     return 0
+
+
+def zipped(folder: Path) -> Path:
+    """Put the files of an export into one .zip beside their folder; an earlier one is kept under a number."""
+    from records.result_files import keep_earlier
+    from records.whole_file import write_whole
+
+    path = folder.with_name(f"{folder.name}.zip")
+    keep_earlier(path)
+    with write_whole(path) as partial, ZipFile(partial, "w", ZIP_DEFLATED) as archive:
+        for file in sorted(folder.iterdir()):
+            if file.is_file() and not file.name.startswith("."):
+                archive.write(file, f"{folder.name}/{file.name}")
+    return path
 
 
 def parse(args: list[str]) -> ExportOptions:
@@ -103,6 +120,9 @@ def export(exported: "Exported", kind: Format) -> str:
     elif kind == "torch-export":
         with exported.file(kind) as path:
             weights.write_program(exported.module, exported.example, path)
+    elif kind == "checkpoint":
+        with exported.file(kind) as path:
+            weights.write_checkpoint(exported.checkpoint, path)
     else:
         write_json((exported.folder / FILES[kind]).with_suffix(".json"), exported.module.model.architecture())
         with exported.file(kind) as path:

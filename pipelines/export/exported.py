@@ -103,6 +103,7 @@ class Exported:
             "model": type(self.module.model).__name__,
             "checkpoint_sha256": self.sha256,
             "versions": versions(),
+            "license": self.options.license,
         }
 
     @contextmanager

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from lightning_modules.checkpoints import build_classifier
+from lightning_modules.checkpoints import build_classifier, load_classifier
 from pipelines.export.graph import frozen
 from pipelines.export.options import Format
 from pipelines.export.weights import architecture_beside
@@ -32,7 +32,13 @@ def open_file(path: Path, kind: Format) -> Runner:
     Raises:
         ValueError: it cannot be read
     """
-    opener = {"onnx": _onnx, "onnx-int8": _onnx, "torch-export": _program, "safetensors": _weights}[kind]
+    opener = {
+        "onnx": _onnx,
+        "onnx-int8": _onnx,
+        "torch-export": _program,
+        "safetensors": _weights,
+        "checkpoint": _checkpoint,
+    }[kind]
     try:
         return opener(path)
     except OSError:
@@ -59,6 +65,9 @@ def _onnx(path: Path) -> Runner:
     options = onnxruntime.SessionOptions()
     # its warnings are about its own choice of nodes
     options.log_severity_level = 3
+    # as many threads as torch has beside it, which do not keep cores busy while they wait
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
@@ -76,6 +85,10 @@ def _program(path: Path) -> Runner:
         warnings.filterwarnings("ignore", "The given buffer is not writable")
         program = torch.export.load(io.BytesIO(path.read_bytes()))
     return of_module(program.module())
+
+
+def _checkpoint(path: Path) -> Runner:
+    return of_module(frozen(load_classifier(path)))
 
 
 def _weights(path: Path) -> Runner:

@@ -10,7 +10,24 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from common import class_paths
+from lightning_modules.checkpoints import read_checkpoint
 from pipelines.export.graph import Probabilities
+
+# what a checkpoint needs to be evaluated, to predict and to become a member of a stack
+KEPT = (
+    "pytorch-lightning_version",
+    "epoch",
+    "global_step",
+    "state_dict",
+    "architecture",
+    "config",
+    "parameters",
+    "provenance",
+    "leakage",
+    "data_record",
+    "conformal",
+    "bases",
+)
 
 
 def write_weights(module: Probabilities, path: Path) -> None:
@@ -21,6 +38,20 @@ def write_weights(module: Probabilities, path: Path) -> None:
         path: of the .safetensors
     """
     save_file({name: value.contiguous().clone() for name, value in module.model.state_dict().items()}, path)
+
+
+def write_checkpoint(source: Path, path: Path) -> None:
+    """Write a checkpoint of this project without what only training needs.
+
+    It is evaluated, predicts and becomes a member of a stack as the whole one does. It still says which samples the
+    model was fitted on, so that a leak is found.
+
+    Args:
+        source: the whole checkpoint
+        path: of the smaller one
+    """
+    whole = read_checkpoint(source)
+    torch.save({name: value for name, value in whole.items() if name in KEPT}, path)
 
 
 def architecture_beside(path: Path) -> dict[str, Any]:

@@ -4,14 +4,17 @@ import json
 import runpy
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from PIL import Image
 
 import francesinha
 from pipelines.export import command, measures, onnx_files
+from pipelines.export.graph import Probabilities
 from pipelines.export.options import FILES, FORMATS
 from records.versions import REPOSITORY
 from tests.helpers.cli import run
@@ -142,6 +145,24 @@ def test_export__again_replaces_its_own_file_and_keeps_others(folder, tmp_path):
     assert set(card["formats"]) == {"safetensors", "onnx"}
 
 
+def test_share__opens_elsewhere_and_still_knows_what_it_was_fitted_on(folder, tmp_path, monkeypatch, capsys):
+    options = ("--format", "checkpoint", "--accuracy", "false", "--license", "CC0", "--share", "true")
+    assert export(folder, tmp_path / "mine", *options) == 0
+    assert f"to share: {tmp_path / 'mine.zip'}" in capsys.readouterr().out
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    shutil.unpack_archive(tmp_path / "mine.zip", ".")
+    shutil.rmtree(tmp_path / "mine")
+    assert "license of the weights: CC0" in Path("mine/card.md").read_text()
+    assert run("export", "--verify", "mine/model.ckpt", quick=False) == 0
+    whole, shared = (francesinha.load(path, device="cpu") for path in (folder, "mine/model.ckpt"))
+    photo = np.random.default_rng(4).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
+    assert np.array_equal(whole.logits(photo), shared.logits(photo))
+    assert torch.equal(whole.model.provenance.fitted, shared.model.provenance.fitted)
+    size = (folder / "checkpoints/best.ckpt").stat().st_size
+    assert Path("mine/model.ckpt").stat().st_size < 0.6 * size
+
+
 def test_export__without_the_data(folder, images, tmp_path, monkeypatch, capsys):
     shutil.copy(folder / "checkpoints/best.ckpt", tmp_path / "received.ckpt")
     monkeypatch.chdir(tmp_path)
@@ -158,12 +179,7 @@ def test_export__without_the_data(folder, images, tmp_path, monkeypatch, capsys)
 
 
 def test_export__an_operation_that_onnx_does_not_know_is_named(tmp_path, monkeypatch):
-    import torch
-    from torch import nn
-
-    from pipelines.export.graph import Probabilities
-
-    class Odd(nn.Module):
+    class Odd(torch.nn.Module):
         def forward(self, image):
             return torch.linalg.eigvals(image.float().mean(1)).abs()
 
