@@ -1,14 +1,17 @@
 """Near-copies as a group column: a manifest whose splits never divide images that look alike."""
 
 import csv
+import json
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.few import count_of
-from datamodules import ImageDataModule
+from common.options import role_of
+from datamodules import ImageDataModule, Manifest
 from datamodules.duplicates import Pairs, same_content
 from datamodules.files.image_files import TEST, TRAIN, VAL, ImageFiles
 from pipelines.inspect.everything import Everything
@@ -62,7 +65,29 @@ def write_groups(path: Path, data: ImageDataModule, everything: Everything, pair
     if not isinstance(data, ImageFiles):
         return told
     words = ["--data", "Manifest", "--data.path", str(path), "--data.root", str(data.list_files().root)]
-    return f"{told}\nnext:  python train.py fit {shlex.join(words)}"
+    return f"{told}\nnext:  python train.py fit {shlex.join([*words, *further_options(data)])}"
+
+
+def further_options(data: ImageDataModule) -> list[str]:
+    """Return the options with which a manifest is split, read and served as other data is, where they are no defaults.
+
+    Args:
+        data: the other data
+
+    Example:
+        >>> from datamodules import ImageFolder
+        >>> further_options(ImageFolder(root="photos", test_fraction=0.3, augmentation=("flip",)))
+        ['--data.augmentation', '["flip"]', '--data.test_fraction', '0.3']
+    """
+    words = []
+    for field in fields(Manifest):
+        # inspect skips unreadable files, and a manifest of groups lists none
+        if role_of(Manifest, field.name) is None or field.name in {"on_unreadable", "predict_root"}:
+            continue
+        value = getattr(data, field.name, field.default)
+        if value != field.default:
+            words += [f"--data.{field.name}", value if isinstance(value, str) else json.dumps(value)]
+    return words
 
 
 def joined(everything: Everything, pairs: NDArray[np.int64]) -> NDArray[np.int64]:

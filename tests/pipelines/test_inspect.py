@@ -133,7 +133,8 @@ def test_inspect__groups_that_the_datas_own_splits_divide(image_folder, tmp_path
 def test_write_groups__near_copies_and_groups_are_never_divided(grouped, tmp_path, capsys):
     target = tmp_path / "groups.csv"
     target.write_text("mine")
-    options = ("--data", "Manifest", "--data.path", grouped, "--write_groups", target)
+    drawn = ("--data.test_fraction", "0.3", "--data.augmentation", "[flip]")
+    options = ("--data", "Manifest", "--data.path", grouped, *drawn, "--write_groups", target)
     found = inspected(tmp_path, *options, data="manifest")
     assert (tmp_path / "groups.1.csv").read_text() == "mine"
     with target.open(newline="") as file:
@@ -154,7 +155,10 @@ def test_write_groups__near_copies_and_groups_are_never_divided(grouped, tmp_pat
     assert len(placed) == len(rows)
     assert all(len({placed[name] for name in pair}) == 1 for pair in pairs)
     assert data.dataset.source_names == ("a", "b")
-    assert "next:  python train.py fit --data Manifest --data.path" in capsys.readouterr().out
+    (command,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next:")]
+    assert command.startswith(f"next:  python train.py fit --data Manifest --data.path {target} ")
+    # all other options stand in the command too, so that it splits as inspect did
+    assert command.endswith(""" --data.augmentation '["flip"]' --data.test_fraction 0.3""")
 
 
 def test_inspect__any_data_set_by_its_config(tmp_path):
