@@ -96,6 +96,8 @@ def parse(args: list[str]) -> tuple[PredictOptions, list[str]]:
     parser = ArgumentParser(prog="train.py predict", description=__doc__, exit_on_error=False, allow_abbrev=False)
     parser.add_argument(
         "--images",
+        # given twice, it takes the images of both
+        action="extend",
         nargs="+",
         type=str,
         required=True,

@@ -32,7 +32,7 @@ def compute_table(measurements: Sequence[Measurement]) -> Table:
         elif not keeps_loss(m.losses, reference.losses):
             verdict = "rejected: does not keep the loss"
         else:
-            verdict = "" if m is reference else "not faster" if ratio <= MARGIN else "no better"
+            verdict = "" if m is reference else "not faster" if ratio <= MARGIN else "faster"
         setting = (candidate.precision, candidate.memory_format, "yes" if candidate.torch_compile else "")
         table.add_row(*setting[: len(settings)], rate, f"{ratio:.2f}" if m.rates else "–", loss, verdict)
     return table

@@ -57,7 +57,9 @@ def test_predict__places_of_every_kind_in_the_order_of_the_command(images, folde
     (images / "listed.csv").write_text("label,path\nx,test/cat/" + files[3].name + "\n\n")
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{files[4]}\n\n"))
     places = [files[5], f"{images}/test/dog/*1.png", images / "listed.csv", "-", images / "test/eel"]
-    assert predict(folder, tmp_path / "p.jsonl", "--top_k", "2", "--images", *places) == 0
+    # an option that is given again adds to what was given before
+    given = ("--images", *places[:2], "--top_k", "2", "--images", *places[2:])
+    assert predict(folder, tmp_path / "p.jsonl", *given) == 0
     rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
     names = [row["name"] for row in rows]
     dogs = sorted(str(path) for path in (images / "test/dog").glob("*1.png"))
