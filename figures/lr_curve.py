@@ -32,9 +32,10 @@ def lr_curve(
     # what follows on divergence would hide the fall: it is drawn at the upper edge
     start, lowest = smoothed[0], min(smoothed)
     room = max(start - lowest, 1e-3)
-    bottom, top = lowest - 0.3 * room, start + 1.5 * room
+    # a loss is never far below 0, so that the lowest one leaves the fall in sight
+    bottom, top = min(lowest - 0.3 * room, min(losses) - 0.05 * room), start + 1.5 * room
     above = np.asarray(losses) > top
-    x, y = np.asarray(rates), np.clip(losses, bottom, top)
+    x, y = np.asarray(rates), np.minimum(losses, top)
     axes.plot(x[~above], y[~above], ".", color=COLORS[0], alpha=0.35, label="each step")
     if above.any():
         options = {"color": COLORS[0], "alpha": 0.6, "markersize": 5, "clip_on": False}

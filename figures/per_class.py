@@ -38,6 +38,8 @@ def per_class(report: ClassReport, class_names: Sequence[str], title: str = "") 
         order = np.concatenate([order[:half], order[-half:]])
     figure, grid = new_figure(11, 1.6 + 0.34 * max(4, len(order)), 1, 3)
     scores, errors, support = grid[0]
+    # the last tick of one axis is not read as the first of the next
+    figure.set_layout_engine("constrained", wspace=0.06)
     places, height = np.arange(len(order)), 0.27
     for number, name in enumerate(("precision", "recall", "f1")):
         values = getattr(report, name)[order]

@@ -96,7 +96,8 @@ def class_decisions(
         title: above the bars
 
     Returns:
-        a figure with two bars a class; of more than 40 classes those that changed most
+        a figure with two bars a class, or a sentence if there is nothing to show; of more than 40 classes those that
+        changed most
     """
     labels = np.asarray(labels)
     right, stacked = np.asarray(member) == labels, np.asarray(stack) == labels
@@ -121,7 +122,13 @@ def class_decisions(
     axes.set_ylabel("samples")
     heading = f"stack against {shortened(member_name)}: {repaired.sum():,} repaired, {broken.sum():,} broken"
     axes.set_title("\n".join(filter(None, [title, heading, *notes])), fontsize="medium", parse_math=False)
-    legend(axes, ncols=2)
+    if (repaired + broken).any():
+        legend(axes, ncols=2)
+    else:
+        # empty axes look like a fault
+        axes.set_yticks([])
+        place = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+        axes.text(0.5, 0.5, "both have the same samples right", **place)
     return figure
 
 

@@ -13,16 +13,18 @@ from pipelines.cli.order import plain_config
 
 # always shown: a table without them would have rows without a name
 ALWAYS = ("model", "data")
+# where a run is computed, not what is trained: the tab shows the first five options alone, and these come first
+MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes")
 
 
 def changed_options(parser: ArgumentParser, resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that differ from the defaults of their classes, by their short names.
+    """Return the options that differ from the defaults of their classes, by their short names, except the machine's.
 
     Args:
         parser: of the command
         resolved: the configuration, of plain types
     """
-    names = [name for name in flat(resolved) if not name.startswith(LEFT_OUT)]
+    names = [name for name in flat(resolved) if not name.startswith((*LEFT_OUT, *MACHINE))]
     short = short_names(names)
     changed = differences(resolved, defaults_of(parser, resolved))
     return {short[name]: value for name, value in changed.items() if name in short}

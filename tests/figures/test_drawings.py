@@ -168,6 +168,11 @@ def test_class_decisions__by_class():
     axes = class_decisions(labels, member, stack, ["cat", "dog"], "small").axes[0]
     assert [bar.get_height() for bar in axes.patches] == [1, 0, 0, -1]
     assert axes.get_title() == "stack against small: 1 repaired, 1 broken"
+    assert not axes.texts
+    # a stack that decides as its member does
+    (axes,) = class_decisions(labels, member, member, ["cat", "dog"], "small").axes
+    assert [text.get_text() for text in axes.texts] == ["both have the same samples right"]
+    assert axes.get_legend() is None
 
 
 def test_head_weights__one_map_a_base_on_one_scale():

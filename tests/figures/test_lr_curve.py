@@ -17,6 +17,13 @@ def test_lr_curve__draws_each_step_and_marks_the_suggestion():
     assert axes.get_ylim()[1] < 8
 
 
+def test_lr_curve__steps_below_the_smoothed_curve_are_within_the_picture():
+    losses = [2.0, 0.3, 1.6, 2.0]
+    (axes,) = lr_curve([1e-4, 1e-3, 1e-2, 1e-1], losses, [2.0, 1.5, 1.6, 2.0], None).axes
+    assert axes.lines[0].get_ydata().tolist() == losses
+    assert axes.get_ylim()[0] < 0.3
+
+
 @pytest.mark.parametrize("losses", [[1.0], [1.0, 1.0, 1.0]])
 def test_lr_curve__without_a_suggestion(losses, tmp_path):
     figure = lr_curve([10.0**-n for n in range(len(losses))], losses, losses, None)

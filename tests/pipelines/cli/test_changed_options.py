@@ -24,7 +24,6 @@ def test_changed_options__short_names_of_what_differs(tmp_path, shown):
     assert shown == [
         {
             "max_epochs": 2,
-            "accelerator": "cpu",
             "model": "MLP",
             "hidden": [16],
             "optimizer": "SGD",
