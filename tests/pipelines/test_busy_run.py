@@ -57,7 +57,7 @@ def test_busy__the_ways_out_work(trained, tmp_path):
         assert run(*FIT, *ON, trained.last, "--trainer.max_epochs", "2", root=tmp_path) == 0
         # nor does a rehearsal ask
         assert run("fit", *ON, trained.folder, "--trainer.fast_dev_run", "true") == 0
-    assert result(tmp_path, "blobs", "elsewhere")["test"]
+    assert result(tmp_path, "x", "elsewhere")["test"]
     assert result(tmp_path, "x")["fit"]["epochs"] == 2
 
 
