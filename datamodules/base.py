@@ -191,6 +191,11 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
 
     # what the loaders hand out
 
+    @property
+    def test_is_drawn(self) -> bool:
+        """Whether another `split_seed` may draw other test samples."""
+        return self.test_subsample != 1
+
     def samples(self, split: str) -> Samples:
         """Return the samples of a split: one of train, val, stack, test, predict."""
         return self._predict_samples if split == "predict" else self.splits[split]

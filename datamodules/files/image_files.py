@@ -142,6 +142,11 @@ class ImageFiles(ImageDataModule):
         """List the files with their labels; the only method that a subclass overrides."""
         raise NotImplementedError(f"{type(self).__name__} must override list_files()")
 
+    @property
+    def test_is_drawn(self) -> bool:
+        """Whether another `split_seed` may draw other test samples; not known before the files are listed."""
+        return super().test_is_drawn or self.test_fraction > 0
+
     def load(self) -> Dataset:
         """Read the files that are listed, and draw a test split where there is none."""
         listing = self.list_files()

@@ -14,7 +14,7 @@ from measures.bootstrap import REPLICATES, gains_beyond_noise
 from measures.intervals import MIN_UNITS, Measured, beyond_noise, measure, undefined
 
 # heads from simple to complex; a name may continue after these, such as "logistic on probabilities"
-SIMPLICITY = ("mean", "tuned_mean", "greedy", "logistic", "mlp")
+SIMPLICITY = ("mean", "vote", "tuned_mean", "greedy", "logistic", "mlp")
 # the metrics in which models are compared
 COMPARED = ("accuracy", "nll")
 # above this number of members, not every subset is tried

@@ -14,6 +14,11 @@ from pipelines.report.tables import spoken
 from records.damaged_files import dict_at, is_number
 from records.ledger import looks_in
 
+# of the gain over repeats
+REPEATS = (
+    "What stands behind ± are the standard deviations of the gain of one training: on other images, and with other "
+    "seeds and splits. All other intervals of this page are of one training, and say what other images would change."
+)
 SHOWN_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "nll", "brier", "ece")
 
 
@@ -28,6 +33,8 @@ def member_names(run: ComparedRun) -> set[str]:
     runs = [
         name for names in dict_at(run.run.result, "member_runs").values() if isinstance(names, list) for name in names
     ]
+    again = dict_at(dict_at(run.run.result, "stack"), "repeats").get("runs")
+    runs += again if isinstance(again, list) else []
     return {str(row.get("name")) for row in [*report, *rows_of(run.run.result, "members")]} | set(map(str, runs))
 
 
@@ -83,6 +90,10 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
         part.blocks += pictures
     if rows_of(report, "differences"):
         section.part("paired differences").blocks.append(differences_table(rows_of(report, "differences")))
+    if metrics := dict_at(dict_at(report, "repeats"), "metrics"):
+        part, repeats = section.part("gain over repeats"), dict_at(report, "repeats")
+        part.say(f"{repeats.get('sentence')}. {REPEATS}")
+        part.blocks.append(repeats_table(metrics, dict_at(repeats, "folds")))
     control = dict_at(report, "negative_control")
     if rows_of(control, "rows"):
         part = section.part("negative control")
@@ -155,7 +166,9 @@ def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]])
     numeric = [False, False, *[True] * (len(columns) - 3), False]
     samples = report.get("samples")
     count = f" on {samples:,} test samples" if isinstance(samples, int) else ""
-    return Table(f"members and heads{count}, with 95 % intervals", columns, rows, numeric)
+    return Table(
+        f"members and heads{count}, with 95 % intervals (of this training, on other images)", columns, rows, numeric
+    )
 
 
 def delivered(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,7 +217,26 @@ def differences_table(differences: Sequence[Mapping[str, Any]]) -> Table:
         "only other right",
         "McNemar's p",
     ]
-    return Table("paired differences, with 95 % intervals", columns, rows, [False, False, *[True] * 6])
+    return Table(
+        "paired differences, with 95 % intervals (of this training, on other images)",
+        columns,
+        rows,
+        [False, False, *[True] * 6],
+    )
+
+
+def repeats_table(metrics: Mapping[str, Any], folds: Mapping[str, Any]) -> Table:
+    """Build the table of the gain over repeats, and of where its noise comes from."""
+    rows = []
+    for metric in metrics:
+        found = dict_at(dict(metrics), metric)
+        each = found.get("by_repeat")
+        listed = ", ".join(f"{value:+.4f}" for value in each if is_number(value)) if isinstance(each, list) else "–"
+        cells = [number(found.get(name)) for name in ("images", "seeds")]
+        of_folds = interval(folds, metric) if metric in folds else TableCell("–")
+        rows.append([TableCell(spoken(metric), metric), interval(metrics, metric), *cells, of_folds, TableCell(listed)])
+    columns = ["gain in", "mean", "± images", "± seeds", "on held-out folds", "each training"]
+    return Table("gain over repeats, with 95 % intervals", columns, rows, [False, True, True, True, True, False])
 
 
 def control_table(rows: Sequence[Mapping[str, Any]]) -> Table:

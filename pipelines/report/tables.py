@@ -57,7 +57,13 @@ def runs_table(group: Comparison, page: Path) -> Table:
     metrics = list(map(spoken, group.metrics))
     columns = ["run", *metrics, *["accuracy less best"] * less_best, *map(spoken, FACTS), "config", "notes"]
     numeric = [False, *[True] * (len(columns) - 3), False, False]
-    return Table("runs, with 95 % intervals", columns, rows, numeric, *sorted_column(group, columns))
+    return Table(
+        "runs, with 95 % intervals (of one training each, on other images)",
+        columns,
+        rows,
+        numeric,
+        *sorted_column(group, columns),
+    )
 
 
 def sorted_column(group: Comparison, columns: Sequence[str]) -> tuple[int | None, bool]:

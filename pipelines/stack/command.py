@@ -4,6 +4,7 @@ import shlex
 import signal
 import threading
 from argparse import ArgumentError
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from common.settings import dotted
 from common.stopped import StoppedError
 from ensembling.heads.base import HEAD_OPTION
 from pipelines.cells import executors
+from pipelines.cells.cell import Cell
 from pipelines.cells.executors import CellExecutor
 from pipelines.cells.folder import CellError, check_unchanged, locked, open_folder, planned_folder
 from pipelines.cells.job import CellFiles, CellJob, Outcome, run_command
@@ -107,7 +109,7 @@ def take_options(args: list[str]) -> tuple[list[str], dict[str, str]]:
     return rest, options
 
 
-def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Console) -> None:
+def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Console, cells: Sequence[Cell]) -> None:
     """Train all cells that are not finished.
 
     Args:
@@ -115,6 +117,7 @@ def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Consol
         checked: the settings of its cells
         folder: the experiment's
         console: where to report
+        cells: of the plan and of its repeats
 
     Raises:
         CellError: cells failed; the others have been finished
@@ -123,7 +126,7 @@ def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Consol
     from pipelines.stack.plan_check import check_samples
     from pipelines.stack.power import visible_gain
 
-    cells, settings = plan.cells, checked.settings
+    settings = checked.settings
     # looked at first: one that is not done yet is compared once more, when its process has it for itself
     done = {cell.name for cell in cells if CellFiles(folder, cell.name).is_done}
     check_unchanged(folder, cells, settings)
@@ -148,7 +151,9 @@ def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Consol
         check_samples(plan, data)
         console.print(visible_gain(plan, data, folder), soft_wrap=True, highlight=False)
     told = f", {len(cells) - len(jobs)} of them done" if len(jobs) < len(cells) else ""
-    console.print(f"{len(plan.members)} members, {len(cells)} cells{told}: {folder}/", soft_wrap=True, highlight=False)
+    times = f", {plan.repeats} trainings" if plan.repeats > 1 else ""
+    said = f"{len(plan.members)} members{times}, {len(cells)} cells{told}: {folder}/"
+    console.print(said, soft_wrap=True, highlight=False)
     with CellTable(console, folder, cells, settings, plan.executor.slots(len(jobs))) as shown:
         outcomes = run_queue(jobs, plan.executor, plan.retries, folder, shown)
     refuse_failures(outcomes)
@@ -224,16 +229,21 @@ def main(args: list[str], write_page: "WritePage | None" = None) -> int:
     # slow to import, and not needed for help or a wrong option
     from engine.gpu_check import stop_probing_for_gpus
     from pipelines.stack.plan_check import check
+    from pipelines.stack.repeats import repeated_plans
 
     stop_probing_for_gpus()
     keep_earlier_splits(plan)
     checked = check(plan)
+    repeats = repeated_plans(plan, checked)
+    for repeat in repeats:
+        checked.add(check(repeat))
+    cells = [cell for each in (plan, *repeats) for cell in each.cells]
     if plan.dry_run:
         from pipelines.stack.dry_run import print_costs
 
         # refuses what the command itself would refuse
         folder = planned_folder(plan.root, plan.experiment, plan.fresh)
-        check_unchanged(folder, plan.cells, checked.settings)
+        check_unchanged(folder, cells, checked.settings)
         print_costs(console, plan, checked, folder)
         return 0
     if threading.current_thread() is threading.main_thread():
@@ -243,11 +253,11 @@ def main(args: list[str], write_page: "WritePage | None" = None) -> int:
     again = without_fresh(args, folder) if plan.fresh else args
     try:
         with locked(folder, made):
-            run_cells(plan, checked, folder, console)
+            run_cells(plan, checked, folder, console, cells)
             if not plan.executor.elsewhere:
                 from pipelines.stack.second_stage import second_stage
 
-                return second_stage(plan, folder, console, write_page)
+                return second_stage(plan, folder, console, write_page, repeats)
         # the job locks the folder itself
         stack_elsewhere(plan, again, folder, console)
     except (KeyboardInterrupt, StoppedError):

@@ -60,6 +60,8 @@ def print_costs(console: Console, plan: StackPlan, checked: Checked, folder: Pat
     if all(seconds is not None for seconds in left):
         total = sum(seconds for seconds in left if seconds is not None)
         console.print(f"about {duration(total / slots)} left, as measured on the cells that are done", highlight=False)
+    if plan.repeats > 1:
+        console.print(f"all of this {plan.repeats} times, with other seeds: repeats {plan.repeats}", highlight=False)
     console.print(told, soft_wrap=True, highlight=False)
 
 

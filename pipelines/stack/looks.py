@@ -22,6 +22,7 @@ def look_at_test(
     tta: TTA,
     checkpoint: Mapping[str, Any],
     samples: int,
+    again: Mapping[str, str] | None = None,
 ) -> Looks | None:
     """Write down that a stack's members and heads were looked at on the test samples.
 
@@ -34,13 +35,12 @@ def look_at_test(
         tta: views of each image
         checkpoint: of the model that is kept, which `test` may look at again
         samples: how many test samples there are
+        again: keys of the models of its repeats, by name
 
     Returns:
         the looks up to this one; None where it could not be written down
     """
-    keys = {member.name: member_key(member.tested, tta) for member in members}
-    below = sorted(keys.values())
-    keys |= {name: model_key(head.state_dict(), name, below, temperatures.get(name)) for name, head in heads.items()}
+    keys = {**keys_of(members, heads, temperatures, tta), **(again or {})}
     kept = model_key(checkpoint["state_dict"], {}, beside_of_stack(checkpoint["architecture"]["init_args"]))
     return add_look(
         run.ledger,
@@ -54,6 +54,17 @@ def look_at_test(
     )
 
 
+def keys_of(
+    members: Sequence[TrainedMember], heads: Mapping[str, nn.Module], temperatures: Mapping[str, float], tta: TTA
+) -> dict[str, str]:
+    """Name the members and heads of a stack by what they say; see `look_at_test`."""
+    keys = {member.name: member_key(member.tested, tta) for member in members}
+    below = sorted(keys.values())
+    return keys | {
+        name: model_key(head.state_dict(), name, below, temperatures.get(name)) for name, head in heads.items()
+    }
+
+
 def member_key(runs: Sequence[MemberRun], tta: TTA) -> str:
     """Name a member by the weights of its runs; that of a single run is the one that `test` of the run gives.
 
@@ -64,7 +75,9 @@ def member_key(runs: Sequence[MemberRun], tta: TTA) -> str:
     keys = []
     for run in runs:
         checkpoint = read_checkpoint(run.base.path, mapped=True)
-        adjustment = checkpoint["architecture"]["init_args"].get("logit_adjustment")
-        facts = {"logit_adjustment": adjustment} if adjustment else {}
+        options = checkpoint["architecture"]["init_args"]
+        # as `evaluation_facts` of the model has them
+        facts = {"logit_adjustment": options["logit_adjustment"]} if options.get("logit_adjustment") else {}
+        facts |= {"tta": options["tta"]} if options.get("tta", "none") != "none" else {}
         keys.append(model_key(checkpoint["state_dict"], facts))
     return keys[0] if len(keys) == 1 and tta == "none" else model_key({}, sorted(keys), tta)

@@ -19,6 +19,8 @@ Mode = Literal["holdout", "val", "oof", "train"]
 
 # folders of an experiment that are no runs
 RESERVED = ("cells", "logs", "parsl")
+# name of a member in a further repeat
+REPEAT = "{}-repeat{}"
 # options of the command line that the plan sets by its own, and which of its options does
 FOLD_OPTIONS = {"data.num_folds": "num_folds", "data.fold": "mode", "data.held_out": "mode"}
 TAKEN = {
@@ -113,6 +115,8 @@ class StackPlan:
             from the accuracy, for errors that correlate by 0.5
         negative_control: also fit a head over permuted labels, and one over the members and one more of noise, and
             report what they claim: nothing, if all is well. They are never kept
+        repeats: how often all cells are trained, each time with other seeds and splits; from 2 on the gain of the
+            recommended stack is reported with what it owes to the images and to the seeds
         seed: of the heads, their folds and the bootstrap
         stack_name: folder of the result, beside those of the cells
         page: write the report's page into the stack's folder at the end
@@ -148,6 +152,7 @@ class StackPlan:
     expected_accuracy: float | None = None
     expected_disagreement: float | None = None
     negative_control: bool = False
+    repeats: int = 1
     seed: int = 0
     stack_name: str = "stack"
     page: bool = True
@@ -166,6 +171,7 @@ class StackPlan:
         check_range("--smallest_gain", self.smallest_gain, "[0, 1)")
         check_range("--expected_accuracy", self.expected_accuracy, "(0, 1)")
         check_range("--expected_disagreement", self.expected_disagreement, "(0, 1)")
+        check_range("--repeats", self.repeats, "[1, inf)")
         check_range("--seed", self.seed, SEEDS)
         self._check_mode()
         self._check_options()
@@ -206,6 +212,9 @@ class StackPlan:
             raise ValueError(
                 f"member {reserved!r}: the folder of this name holds other files of the experiment; rename the member"
             )
+        again = {REPEAT.format(m.name, number) for m in self.members for number in range(2, self.repeats + 1)}
+        if named := next((member.name for member in self.members if member.name in again), None):
+            raise ValueError(f"member {named!r}: a repeat of another member has this name; rename the member")
         means = (MeanHead.name, TunedMeanHead.name)
         if mean := next((member.name for member in self.members if member.name in means), None):
             raise ValueError(f"member {mean!r}: a head of this name is in every stack; rename the member")

@@ -59,6 +59,11 @@ class Checked:
     parser: FitParser
     digest: Callable[[Path], str] = field(default_factory=lambda: cache(file_sha256))
 
+    def add(self, other: "Checked") -> None:
+        """Add what is known of another plan's cells, such as a repeat's."""
+        self.settings |= other.settings
+        self.configs |= other.configs
+
 
 def check(plan: StackPlan) -> Checked:
     """Parse each member's command line, and compare what the members need of each other.

@@ -34,6 +34,7 @@ from measures.problem import operating_point
 from measures.set_coverage import set_report
 from pipelines.cli.held_run import hold
 from pipelines.stack.earlier import meet_earlier
+from pipelines.stack.fitted import FittedHead
 from pipelines.stack.looks import look_at_test
 from pipelines.stack.members import MemberLogits, TrainedMember
 from pipelines.stack.plan import StackPlan
@@ -43,25 +44,6 @@ from records.run_dir import RunDir, make_folder
 from records.tensor_files import with_checksum
 from records.versions import git_commit, versions
 from records.whole_file import save_tensors, write_whole
-
-
-@dataclass(frozen=True)
-class FittedHead:
-    """A head fitted on all meta samples.
-
-    Args:
-        head: its options
-        module: from logits `(batch, member, class)` to logits `(batch, class)`
-        held_out: for each meta sample, the logits of such a head that was fitted without it, shape `(sample, class)`
-        test: for each test sample, by the runs of each fold, shape `(sample, fold, class)`
-        notes: what is to be told of the fits
-    """
-
-    head: Head
-    module: nn.Module
-    held_out: Tensor
-    test: Tensor
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -81,6 +63,8 @@ class Stack:
         speed: ms an image, by member
         notes: to print beside the numbers
         control: what a negative control claims; None where the plan wants none
+        repeats: the gain over trainings with other seeds; empty where there is one alone
+        looked_at_again: keys of the models of these trainings, by name, for the ledger
     """
 
     plan: StackPlan
@@ -95,6 +79,8 @@ class Stack:
     speed: dict[str, float]
     notes: list[str]
     control: dict[str, Any] | None = None
+    repeats: dict[str, Any] = field(default_factory=dict)
+    looked_at_again: dict[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -208,6 +194,11 @@ class Stack:
         )
         return report if self.control is None else {**report, "negative_control": self.control}
 
+    @property
+    def reported(self) -> dict[str, Any]:
+        """The report, with the gain over repeats where there are any."""
+        return {**self.report, "repeats": self.repeats} if self.repeats else self.report
+
     def _parts(self, name: str) -> tuple[list[TrainedMember], Head, nn.Module]:
         """Return the members that a model asks, and its head over them; a weight of 0 leaves a member out."""
         if name not in self.heads:
@@ -300,7 +291,7 @@ class Stack:
             "test_sets": self.sets,
             **({} if self.threshold is None else {"test_threshold": self.threshold}),
             **self.by_source,
-            "stack": self.report,
+            "stack": self.reported,
         }
 
     def delivered(self, predictions: Predictions) -> Tensor:
@@ -341,6 +332,7 @@ class Stack:
                 self.plan.tta,
                 checkpoint,
                 len(self.test.ids),
+                self.looked_at_again,
             )
             self._write(checkpoint, result | ({} if looks is None else {"look": looks.plain()}))
         return looks

@@ -6,11 +6,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
-from common import class_paths, yaml_files
-from ensembling.heads.fitting import Head, MeanHead, cross_fit, fit_head, fit_notes
+from common import class_paths
+from ensembling.heads.fitting import MeanHead
 from ensembling.judging.calibration import calibrated_bases
 from ensembling.judging.notes import note_on_best
 from ensembling.judging.selection import mean_score, prune_to_budget
@@ -18,27 +17,19 @@ from ensembling.label_check import label_notes
 from measures.problem import told
 from measures.set_coverage import spoken
 from pipelines.cli.after_run import looks_sentence, source_table
-from pipelines.cli.configured_data import build_data
-from pipelines.stack.data import refuse_changed_cells
+from pipelines.stack.finished import read_cells
+from pipelines.stack.fitted import FittedHead, fit_one
 from pipelines.stack.members import (
-    LogitSource,
     MemberLogits,
-    MemberRun,
-    TrainedMember,
-    check_leakage,
     member_speed,
-    meta_samples,
-    overlaps_with_test,
-    tested_samples,
 )
 from pipelines.stack.negative_control import negative_control
 from pipelines.stack.pictures import draw_stack
 from pipelines.stack.plan import StackPlan
-from pipelines.stack.result import FittedHead, Stack
+from pipelines.stack.repeats import gain_of_repeats
+from pipelines.stack.result import Stack
 from pipelines.stack.tables import print_stack_report
-from records.damaged import damaged
 from records.ledger import Looks
-from records.recorded import check_recorded
 from records.result_files import read_result
 from records.run_dir import RunDir
 
@@ -48,7 +39,13 @@ WritePage = Callable[[Path, Path], Path]
 FILE_WIDTH = 100
 
 
-def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: WritePage | None = None) -> int:
+def second_stage(
+    plan: StackPlan,
+    folder: Path,
+    console: Console,
+    write_page: WritePage | None = None,
+    repeats: Sequence[StackPlan] = (),
+) -> int:
     """Fit every head on the members' logits for samples that they have not seen, and test once.
 
     Args:
@@ -56,6 +53,7 @@ def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: Wr
         folder: the experiment's
         console: where to report
         write_page: writes the report's page; None writes none
+        repeats: the plan with other seeds, all of whose cells are finished too
 
     Returns:
         the exit status
@@ -63,39 +61,13 @@ def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: Wr
     Raises:
         LeakageError: a member was fitted on meta samples
     """
-    start = time.monotonic()
-    runs = {cell.name: MemberRun.of(RunDir(folder / cell.name)) for cell in plan.cells}
-    members = [
-        TrainedMember(
-            member.name,
-            [runs[cell.name] for cell in plan.held_out_cells(member)],
-            [runs[cell.name] for cell in plan.tested_cells(member)],
-        )
-        for member in plan.members
-    ]
-    run = RunDir(folder / plan.stack_name)
-    check_configs(members)
-    path = members[0].held_out[0].files.config
-    config = yaml_files.read_mapping(path)
-    class_paths.judge_all(config, str(path))
-    data = build_data(config["data"])
-    # checked again: all cells may have been finished before, or the data changed while they were trained
-    changed = refuse_changed_cells(folder, plan.cells, data, plan.allow_changed)
-    for member in members:
-        member.check_data(data)
-    source = LogitSource(plan, config["trainer"])
-    if source.note:
-        console.print(f"[yellow]note:[/] {source.note}", soft_wrap=True, highlight=False)
-    folds, leakage = check_leakage(plan, members, meta_samples(plan, data))
-    leakage = replace(leakage, changed=changed)
-    overlaps = overlaps_with_test(members, folds, tested_samples(data))
-    console.print(f"{sum(map(len, folds)):,} samples for the heads, {len(data.samples('test')):,} for the test")
-    meta = source.held_out(members, data, folds)
-    test = source.tested(members, data)
-    console.print(str(source.counts))
+    start, run = time.monotonic(), RunDir(folder / plan.stack_name)
+    found = read_cells(plan, folder, console)
+    data, members, meta, test, source = found.data, found.members, found.meta, found.test, found.source
     speed = member_speed(members, data, source)
     names = [member.name for member in members]
-    notes = overlaps + notes_on_labels(names, test, list(data.dataset.class_names)) + data.test_notes
+    labels = notes_on_labels(names, test, list(data.dataset.class_names))
+    notes = [*found.overlaps, *labels, *data.test_notes]
     if plan.max_ms_per_image is not None:
         # without temperatures, the NLL of a mean measures how unsure its members are, not how often they are wrong
         sure = calibrated_bases(meta.logits, meta.labels, meta.units) if plan.calibrate else meta.logits
@@ -111,14 +83,16 @@ def second_stage(plan: StackPlan, folder: Path, console: Console, write_page: Wr
         members, names = [members[number] for number in numbers], kept
         meta, test = meta.of_members(numbers), test.of_members(numbers)
     heads = fit_heads(plan, meta, test, console, notes)
-    stack = Stack(plan, run, config, data, members, meta, test, heads, leakage, speed, notes)
+    stack = Stack(plan, run, found.config, data, members, meta, test, heads, found.leakage, speed, notes)
     if plan.negative_control:
         stack = with_control(stack)
+    if repeats:
+        stack.repeats.update(gain_of_repeats(stack, found.folds, repeats, folder, console))
     looks = stack.write(time.monotonic() - start, source.device)
     drawn = draw_stack(stack)
     # tables are made for a screen; a file has no width
     wide = console if console.is_terminal else Console(file=console.file, width=FILE_WIDTH)
-    print_stack_report(wide, stack.report, plan.experiment, plan.all_tables, beside(stack, looks))
+    print_stack_report(wide, stack.reported, plan.experiment, plan.all_tables, beside(stack, looks))
     if stack.by_source:
         wide.print(source_table(read_result(run.result)))
     page = write_page(folder, run.folder / "report") if write_page is not None and plan.page else None
@@ -169,23 +143,6 @@ def reason_of(error: Exception) -> str:
     return str(error).strip() or type(error).__name__
 
 
-def check_configs(members: Sequence[TrainedMember]) -> None:
-    """Refuse configs that are no longer those that their runs were trained with: the data of the first is built anew.
-
-    Args:
-        members: with their runs
-
-    Raises:
-        DamagedFileError: one has changed
-    """
-    for member in members:
-        for run in (*member.held_out, *member.tested):
-            way_out = "copy it again, or remove its folder and train it anew by the same command"
-            if not run.files.config.is_file():
-                raise damaged(run.files.config, "it is missing", way_out)
-            check_recorded(run.files.config, read_result(run.files.result), way_out)
-
-
 def notes_on_labels(names: list[str], test: MemberLogits, class_names: list[str]) -> list[str]:
     """Say whose predictions fit other labels than those of the test much better.
 
@@ -233,18 +190,3 @@ def fit_heads(
     if plan.keep in plan.named_heads() and plan.keep not in fitted:
         notes.append(f"keep: the fit of {plan.keep} failed, so the recommended model is kept")
     return fitted
-
-
-def fit_one(plan: StackPlan, head: Head, meta: MemberLogits, test: MemberLogits) -> FittedHead:
-    """Cross-fit a head, and fit it on all meta samples; see `fit_heads`."""
-    classes, notes = meta.logits.shape[2], list[str]()
-    held_out = cross_fit(head, meta.logits, meta.labels, classes, seed=plan.seed, groups=meta.units, notes=notes)
-    module = fit_head(head, meta.logits, meta.labels, classes, plan.seed, meta.units)
-    notes += fit_notes(module)
-    with torch.no_grad():
-        # fitted on the logits of single runs, so asked for those of each fold's runs
-        tested = torch.stack([module(rows).float() for rows in test.folds.unbind(1)], dim=1)
-    if not (held_out.isfinite().all() and tested.isfinite().all()):
-        raise ValueError("it gives logits that are not finite")
-    # once each: folds often say the same
-    return FittedHead(head, module, held_out, tested, list(dict.fromkeys(notes)))

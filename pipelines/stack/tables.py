@@ -49,6 +49,8 @@ def print_stack_report(
         if every:
             console.print(control_table(report, title))
         console.print(f"[{'bold red' if control['alarms'] else 'default'}]{escape(control['sentence'])}[/]")
+    if repeats := report.get("repeats"):
+        console.print(f"[bold]{escape(repeats['sentence'])}[/]", highlight=False)
     told = [*report["leakage"]["warnings"], *report["notes"]]
     alarms = dict(report["leakage"]) | {"warnings": told if every else []}
     print_leakage(console, {"leakage": alarms})
@@ -72,7 +74,8 @@ def summary_table(report: Mapping[str, Any], title: str) -> Table:
     columns = ("model", "accuracy", "95 %", "NLL", "ECE", _kind(report), "ms/image")
     table = _table(report, f"{title}: test split, {report['samples']:,} images", *columns)
     table.caption = (
-        f"{_kind(report)}: accuracy on the samples that heads are compared on; all else is of the test split"
+        f"{_kind(report)}: accuracy on the samples that heads are compared on; all else is of the test split\n"
+        f"95 %: of this training, on other images"
     )
     for column in table.columns[1:]:
         # names may be folded where a terminal is narrow, and numbers never
@@ -101,7 +104,9 @@ def models_table(report: Mapping[str, Any], title: str) -> Table:
         title: such as the experiment's name
     """
     table = _table(report, f"{title}: test split, {report['samples']:,} images", "model", *TITLES.values())
-    table.caption = "below each value its 95 % interval; bold is the best of its column"
+    table.caption = (
+        "below each value its 95 % interval, of this training on other images; bold is the best of its column"
+    )
     best = {metric: _best(report, metric) for metric in METRICS}
     for row in _rows(table, report):
         values = row["metrics"]

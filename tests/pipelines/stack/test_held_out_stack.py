@@ -26,8 +26,9 @@ from measures.set_coverage import spoken
 from pipelines.cli.configured_data import build_data
 from pipelines.main import main
 from pipelines.stack import members as stack_logits
+from pipelines.stack.fitted import FittedHead
 from pipelines.stack.members import MemberLogits, overlaps_with_test
-from pipelines.stack.result import FittedHead, Stack
+from pipelines.stack.result import Stack
 from pipelines.stack.second_stage import fit_heads
 from records.result_files import read_result
 from records.run_dir import RunDir

@@ -6,10 +6,10 @@ import torch
 from ensembling.heads.fitting import LogisticHead
 from ensembling.heads.pooling import MeanHead, TunedMeanHead
 from ensembling.judging.predictions import Predictions
+from pipelines.stack.fitted import fit_one
 from pipelines.stack.members import MemberLogits
 from pipelines.stack.negative_control import NOISE, PERMUTED, chance_row, negative_control
 from pipelines.stack.plan import Member, StackPlan
-from pipelines.stack.second_stage import fit_one
 from tests.helpers.meta import meta_samples
 
 

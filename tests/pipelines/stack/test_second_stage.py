@@ -185,7 +185,7 @@ def test_device__another_one_where_the_members_accelerator_is_not_there(oof, mon
     trained = config.read_text()
     config.write_text(trained.replace("accelerator: cpu", "accelerator: gpu"))
     # the changed config.yaml counts as the one that the run left
-    monkeypatch.setattr("pipelines.stack.second_stage.check_configs", lambda members: None)
+    monkeypatch.setattr("pipelines.stack.finished.check_configs", lambda members: None)
     try:
         printed, result = stacked(make(root, stack_name="elsewhere", **changes), folder)
     finally:
