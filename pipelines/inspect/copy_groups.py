@@ -2,14 +2,16 @@
 
 import csv
 import json
+import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.few import count_of
+from common.few import count_of, few
 from common.options import role_of
 from datamodules import ImageDataModule, Manifest
 from datamodules.duplicates import Pairs, same_content
@@ -51,6 +53,7 @@ def write_groups(path: Path, data: ImageDataModule, everything: Everything, pair
     }
     if everything.sources is not None:
         columns["source"] = [data.dataset.source_names[number] for number in everything.sources.tolist()]
+    refuse_names_without_utf8(path, [*columns["path"], *columns["label"], *columns.get("source", ())])
     keep_earlier(path)
     with write_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -66,6 +69,24 @@ def write_groups(path: Path, data: ImageDataModule, everything: Everything, pair
         return told
     words = ["--data", "Manifest", "--data.path", str(path), "--data.root", str(data.list_files().root)]
     return f"{told}\nnext:  python train.py fit {shlex.join([*words, *further_options(data)])}"
+
+
+def refuse_names_without_utf8(path: Path, names: Sequence[str]) -> None:
+    """Refuse names that a manifest, which is UTF-8, cannot hold.
+
+    Args:
+        path: of the manifest
+        names: of images, classes and sources
+
+    Raises:
+        ValueError: there are some
+    """
+    wrong = [name for name in dict.fromkeys(names) if re.search(r"[\ud800-\udfff]", name)]
+    if wrong:
+        raise ValueError(
+            f"--write_groups {path}: {count_of(len(wrong), 'name')} cannot be written as UTF-8, which manifests are: "
+            f"rename {few(map(ascii, wrong))}"
+        )
 
 
 def further_options(data: ImageDataModule) -> list[str]:

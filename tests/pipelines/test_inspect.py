@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def grouped(messy):
     return Path(write(messy / "m.csv", rows))
 
 
+# most of its images are of no group
 @pytest.mark.filterwarnings("ignore:.*rows have no group")
 def test_inspect__sources_groups_and_what_cannot_be_read(grouped, tmp_path, capsys):
     for number in range(8):
@@ -128,6 +130,20 @@ def test_inspect__groups_that_the_datas_own_splits_divide(image_folder, tmp_path
     assert "groups divided by the data's own splits: " in capsys.readouterr().out
 
 
+def test_write_groups__names_that_are_not_utf8_are_refused(image_folder, tmp_path, capsys):
+    root = image_folder
+    (root / "train/cat").rename(os.fsdecode(os.fsencode(root / "train") + b"/c\xe4t"))
+    (root / "test/cat").rename(os.fsdecode(os.fsencode(root / "test") + b"/c\xe4t"))
+    target = tmp_path / "groups.csv"
+    words = ["--data", "ImageFolder", "--data.root", str(root), "--write_groups", str(target)]
+    assert main(["inspect", *words, "--run.root", str(tmp_path / "runs")]) == 2
+    told = capsys.readouterr().err
+    assert f"--write_groups {target}: " in told
+    assert "cannot be written as UTF-8" in told
+    assert not target.exists()
+
+
+# most of its images are of no group, and the unreadable ones are what is tested
 @pytest.mark.filterwarnings("ignore:.*rows have no group")
 @pytest.mark.filterwarnings("ignore:.*cannot be read")
 def test_write_groups__near_copies_and_groups_are_never_divided(grouped, tmp_path, capsys):
