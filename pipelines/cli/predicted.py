@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.markup import escape
+from torch import Tensor
 
 from datamodules.prediction_table import PredictionTable
 from lightning_modules import Classifier
@@ -53,19 +54,29 @@ class PredictedSets:
             notes.append(f"{unknown:,} images are of no known source: they have the sets of all images")
         logits = rows["logits"].cpu()
         inside = rule.sets(logits, sources)
-        order = logits.argsort(dim=1, descending=True)
-        quoted = [name.replace("\\", "\\\\").replace("|", "\\|") for name in names]
         size = inside.sum(1)
-        # the places of a set's classes, among all classes from the most probable down, row by row
-        row, place = inside.gather(1, order).nonzero().unbind(1)
-        found = iter(order[row, place].tolist())
-        texts = [BETWEEN.join(quoted[next(found)] for _ in range(count)) for count in size.tolist()]
         kind = named(model.set_options.coverage, model.set_options.method, model.set_options.by)
         sentence = (
             f"{kind}, calibrated on {rule.samples:,} {rule.of} samples: {float(size.double().mean()):.2f} classes on "
             f"average, {int(size.max())} at most; column set"
         )
-        return cls(sentence, texts, notes)
+        return cls(sentence, set_texts(inside, logits, names), notes)
+
+
+def set_texts(inside: Tensor, logits: Tensor, names: Sequence[str]) -> list[str]:
+    """Write the classes of each set, the most probable first.
+
+    Args:
+        inside: which classes are in it, bool, shape `(sample, class)`
+        logits: shape `(sample, class)`
+        names: of the classes
+    """
+    order = logits.argsort(dim=1, descending=True)
+    quoted = [name.replace("\\", "\\\\").replace("|", "\\|") for name in names]
+    # the places of a set's classes, among all classes from the most probable down, row by row
+    row, place = inside.gather(1, order).nonzero().unbind(1)
+    found = iter(order[row, place].tolist())
+    return [BETWEEN.join(quoted[next(found)] for _ in range(count)) for count in inside.sum(1).tolist()]
 
 
 def write_predicted(run: RunDir, table: PredictionTable) -> str:

@@ -59,8 +59,7 @@ class ImageBatches:
         if not len(images):
             raise ValueError("images must not be empty")
         self.images, self.info, self.batch_size = images, info, batch_size
-        values = parse(info.value_range or "full")
-        self.value_range: Range | None = values if isinstance(values, tuple) else None
+        self.value_range = served_range(info)
 
     def __len__(self) -> int:
         """Return how many images there are."""
@@ -140,6 +139,12 @@ class ImageBatches:
             f"image {number} has the values {values.dtype}, of which the model does not know the range: pass uint8 "
             f"from 0 to 255, such as (images * 255).round().astype('uint8') where 1 is white"
         )
+
+
+def served_range(info: DataInfo) -> Range | None:
+    """Return the values of a pixel that become 0 and 255; None for all that a pixel can hold."""
+    values = parse(info.value_range or "full")
+    return values if isinstance(values, tuple) else None
 
 
 def _way_out(images: NDArray[Any] | Tensor) -> str:

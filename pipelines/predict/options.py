@@ -46,6 +46,11 @@ class PredictOptions:
         if self.out not in (None, "-") and Path(str(self.out)).suffix not in SUFFIXES:
             raise ValueError(f"--out {self.out} must end in {', '.join(SUFFIXES)}, or be - for standard output")
 
+        if self.format != "csv" and self.out != "-":
+            raise ValueError(
+                f"--format {self.format} is of standard output: set --out -, or name a .{self.format} by --out"
+            )
+
     def written_as(self) -> Format:
         """Return the format of the file."""
         return self.format if self.out == "-" else SUFFIXES[Path(self.out or "predicted.csv").suffix]

@@ -11,10 +11,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from torch import Tensor
 
 from common.ranges import check_range
+from datamodules.files.decoding import decode
 from lightning_modules.checkpoints import find_model, load_classifier
 from lightning_modules.classifier import Classifier
 from lightning_modules.stacked_classifier import StackedClassifier
-from pipelines.predict.images import ImageBatches, Pictures
+from pipelines.predict.images import ImageBatches, Pictures, served_range
 from records import result_files, run_dir
 
 
@@ -40,6 +41,7 @@ class Predictor(ClassifierMixin, BaseEstimator):
         self.path, self.device, self.batch_size = path, device, batch_size
         self.checkpoint = find_model(Path(path))
         self.model: Classifier = load_classifier(self.checkpoint).to(_device(device))
+        self.value_range = served_range(self.model.info)
         self.classes_ = np.array(self.model.info.class_names)
 
     def predict(self, images: Pictures) -> NDArray[np.str_]:
@@ -86,7 +88,8 @@ class Predictor(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: it is no whole image
         """
-        return ImageBatches([path], self.model.info, 1).serve(path, 0)
+        info = self.model.info
+        return decode(Path(path), info.image_size, info.in_channels, value_range=self.value_range)
 
     def logits_of(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Compute the logits `(image, class)` of what `decode` returned.

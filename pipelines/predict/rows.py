@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_modules.classifier import Classifier
 from measures.conformal import NoSetsError, SetOptions, SetRule, set_rule
-from pipelines.cli.predicted import BETWEEN
+from pipelines.cli.predicted import set_texts
 from pipelines.predict.options import PredictOptions
 
 # more classes than this would make a table that nobody can read
@@ -62,7 +62,7 @@ class Rows:
         values, places = probabilities.topk(self.top_k, 1)
         rows = []
         accepted = self.model.accepted(logits) if self.rejects else None
-        inside = self.rule.sets(logits) if self.rule is not None else None
+        sets = None if self.rule is None else set_texts(self.rule.sets(logits), logits, self.names)
         for number in range(len(logits)):
             row: dict[str, Any] = {}
             for place, (value, label) in enumerate(zip(values[number].tolist(), places[number].tolist(), strict=True)):
@@ -70,14 +70,8 @@ class Rows:
                 row |= {f"class{after}": self.names[label], f"probability{after}": round(value, 6)}
             if accepted is not None:
                 row["accepted"] = "yes" if accepted[number] else "no"
-            if inside is not None:
-                order = probabilities[number].argsort(descending=True).tolist()
-                quoted = (
-                    self.names[label].replace("\\", "\\\\").replace("|", "\\|")
-                    for label in order
-                    if inside[number, label]
-                )
-                row["set"] = BETWEEN.join(quoted)
+            if sets is not None:
+                row["set"] = sets[number]
             if self.each:
                 row |= {
                     f"p({name})": round(value, 6)

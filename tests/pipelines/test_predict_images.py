@@ -166,6 +166,7 @@ def test_predict__an_earlier_file_is_kept(images, folder, tmp_path):
     ("options", "message"),
     [
         (("--out", "p.txt"), "--out p.txt must end in .csv, .jsonl, .parquet"),
+        (("--out", "p.csv", "--format", "jsonl"), "--format jsonl is of standard output: set --out -"),
         (("--top_k", "0"), "--top_k"),
         (("--coverage", "2"), "--coverage"),
         (("--topk", "2"), "unknown option '--topk'; did you mean --top_k"),
