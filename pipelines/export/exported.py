@@ -78,7 +78,8 @@ class Exported:
         if (folder / CARD).is_file():
             card = read_json(folder / CARD, WAY_OUT)
             if card.get("checkpoint_sha256") == found.sha256:
-                found.earlier = dict(card["formats"])
+                rows = card["formats"].items()
+                found.earlier = {kind: row for kind, row in rows if (folder / row["file"]).is_file()}
         return found
 
     @property
@@ -175,7 +176,7 @@ class Exported:
             torch_row["test_accuracy"] = accuracy
         formats = {**self.earlier, **self.rows}
         if self.options.latency:
-            kinds: list[Format] = [kind for kind in FILES if (self.folder / FILES[kind]).is_file() and kind in formats]
+            kinds: list[Format] = [kind for kind in FILES if kind in formats]
             runners = {"torch": of_module(self.module)}
             runners |= {kind: open_file(self.folder / FILES[kind], kind) for kind in kinds}
             times = measures.latencies(runners, np.ascontiguousarray(images))

@@ -145,6 +145,13 @@ def test_export__again_replaces_its_own_file_and_keeps_others(folder, tmp_path):
     assert set(card["formats"]) == {"safetensors", "onnx"}
 
 
+def test_card__forgets_a_file_that_is_gone(folder, tmp_path):
+    assert export(folder, tmp_path, "--format", "safetensors", "--accuracy", "false") == 0
+    (tmp_path / "model.safetensors").unlink()
+    assert export(folder, tmp_path, "--format", "checkpoint", "--accuracy", "false") == 0
+    assert set(json.loads((tmp_path / "export.json").read_text())["formats"]) == {"checkpoint"}
+
+
 def test_share__opens_elsewhere_and_still_knows_what_it_was_fitted_on(folder, tmp_path, monkeypatch, capsys):
     options = ("--format", "checkpoint", "--accuracy", "false", "--license", "CC0", "--share", "true")
     assert export(folder, tmp_path / "mine", *options) == 0
