@@ -94,19 +94,18 @@ def positive_metrics(scores: Tensor, predicted: Tensor, truth: Tensor, problem: 
 
 
 def average_precision(scores: Tensor, truth: Tensor) -> float:
-    """Sum precision over the steps of recall, in double precision, without interpolation; NaN without a positive.
+    """Return scikit-learn's average precision, in double precision; NaN without a positive.
 
     Args:
         scores: shape `(sample,)`
         truth: bool, shape `(sample,)`
     """
+    # slow to import
+    from sklearn.metrics import average_precision_score
+
     if not truth.any():
         return float("nan")
-    # on the host: a cumulative sum on a GPU is not deterministic
-    values, place, counts = scores.double().cpu().unique(return_inverse=True, return_counts=True)
-    hits = torch.bincount(place[truth.cpu()], minlength=len(values)).double().flip(0)
-    precision = hits.cumsum(0) / counts.double().flip(0).cumsum(0)
-    return float((precision * hits).sum() / hits.sum())
+    return float(average_precision_score(truth.cpu().numpy(), scores.double().cpu().numpy()))
 
 
 def sensitivity_at(scores: Tensor, truth: Tensor, specificity: float) -> float:

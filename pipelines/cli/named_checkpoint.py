@@ -6,7 +6,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from common import class_paths
-from lightning_modules.checkpoints import refuse_lost_best
+from lightning_modules.checkpoints import find_model, refuse_lost_best
 from pipelines.cli.errors import UsageError
 from pipelines.cli.order import run_names
 from records import run_dir
@@ -39,8 +39,7 @@ def find_checkpoint(subcommand: str, name: str | None, config: Namespace | None)
     """
     if config is None or name not in OF_THE_RUN:
         path = Path(str(name))
-        run = RunDir(path)
-        return path if not path.is_dir() else run.last if subcommand == "fit" else refuse_lost_best(run.weights)
+        return RunDir(path).last if subcommand == "fit" and path.is_dir() else find_model(path)
     folder, run_name = run_names(config)
     found = run_dir.newest(folder, run_name)
     if found is None:

@@ -126,7 +126,7 @@ def words_of(options: Options) -> list[str]:
         ['--model=MLP', '--model.hidden=[64]', '--data.download=true', '--run.name=null']
     """
     return [
-        f"--{name.removeprefix('--')}={value if isinstance(value, str | Path) else json.dumps(value, default=str)}"
+        f"--{name.removeprefix('--')}={value if isinstance(value, str | Path) else json.dumps(value, default=_plain)}"
         for name, value in options.items()
     ]
 
@@ -147,6 +147,11 @@ def _told_in_words() -> Iterator[None]:
         from pipelines.cli.errors import explain
 
         raise CommandError(explain(error)) from error
+
+
+def _plain(value: object) -> object:
+    # a scalar of numpy or torch; what else has no form in JSON is a path
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def _several(paths: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:

@@ -192,8 +192,8 @@ def differences_table(
         for metric in metrics:
             change = found.get(metric)
             cell = interval_cell(change, signed=True)
-            told = change is not None and change["low"] is not None and change["high"] is not None
-            outside = told and not (change["low"] or 0) <= 0 <= (change["high"] or 0)  # type: ignore[index]
+            low, high = (None, None) if change is None else (change["low"], change["high"])
+            outside = low is not None and high is not None and not low <= 0 <= high
             cells.append(TableCell(f"* {cell.text}" if outside else cell.text, cell.sort, cell.small))
         rows.append([TableCell(run.label, run.label, style="warn" if run.leaks else ""), *cells])
     caption = f"each run less {baseline.label}, with paired 95 % intervals (* leaves out 0)"
