@@ -35,6 +35,7 @@ def drawn():
     }
 
 
+# for the scripts that no font here has
 @pytest.mark.filterwarnings("ignore:pictures show boxes")
 def test_names__are_in_every_figure():
     for name, figure in drawn().items():
