@@ -9,6 +9,7 @@ from callbacks.epoch_lines import EpochLines
 from callbacks.hparams import HParamsMetrics
 from callbacks.last_checkpoint import LastCheckpoint
 from callbacks.layer_table import LayerTable
+from callbacks.learning_rates import LearningRates
 from callbacks.loggers import ResumableCSVLogger
 from callbacks.progress import ProgressBar
 from callbacks.random_state import RandomState
@@ -25,6 +26,7 @@ __all__ = [
     "HParamsMetrics",
     "LastCheckpoint",
     "LayerTable",
+    "LearningRates",
     "ProgressBar",
     "RandomState",
     "ResumableCSVLogger",

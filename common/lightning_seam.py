@@ -11,7 +11,13 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
-from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, RichProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import (
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ModelSummary,
+    RichProgressBar,
+    WeightAveraging,
+)
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 from lightning.pytorch.tuner import lr_finder
 from torch import nn
@@ -114,6 +120,18 @@ class CheckpointConnector(_CheckpointConnector):
 def use_checkpoint_connector(trainer: pl.Trainer, kind: type[CheckpointConnector]) -> None:
     """Let a Trainer take checkpoints up in another way."""
     trainer._checkpoint_connector = kind(trainer)
+
+
+class RateMonitor(LearningRateMonitor):
+    """Lightning's record of the learning rate, whose steps a subclass chooses."""
+
+    def log_rates(self, trainer: pl.Trainer) -> None:
+        """Log the rate of this step, unless it is logged once an epoch."""
+        if self.logging_interval == "epoch":
+            return
+        found = self._extract_stats(trainer, "step" if self.logging_interval is None else "any")
+        for logger in trainer.loggers if found else ():
+            logger.log_metrics(found, step=steps_logged(trainer))
 
 
 class StateCheckpoint(ModelCheckpoint):

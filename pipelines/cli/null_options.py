@@ -7,9 +7,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import lightning.pytorch as pl
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 
-from callbacks import EMA, EarlyStopping, FigureOptions, LastCheckpoint, LayerTable, ProgressBar
+from callbacks import EMA, EarlyStopping, FigureOptions, LastCheckpoint, LayerTable, LearningRates, ProgressBar
 from callbacks.drawing.given_images import GradCamOptions
 from common.class_paths import import_class
 from common.ranges import OptionError
@@ -27,7 +27,7 @@ GROUPS: dict[str, type] = {
     "last_checkpoint": LastCheckpoint,
     "ema": EMA,
     "early_stopping": EarlyStopping,
-    "lr_monitor": LearningRateMonitor,
+    "lr_monitor": LearningRates,
     "progress_bar": ProgressBar,
     "model_summary": LayerTable,
 }

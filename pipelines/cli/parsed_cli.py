@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 
-from callbacks import EMA, EarlyStopping, FigureOptions, LastCheckpoint, LayerTable, ProgressBar
+from callbacks import EMA, EarlyStopping, FigureOptions, LastCheckpoint, LayerTable, LearningRates, ProgressBar
 from callbacks.drawing.given_images import GradCamOptions
 from common import class_paths, yaml_files
 from common.cli_seam import BaseCLI
@@ -95,7 +95,7 @@ class ParsedCLI(BaseCLI):
         parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
-        parser.add_lightning_class_args(LearningRateMonitor, "lr_monitor")
+        parser.add_lightning_class_args(LearningRates, "lr_monitor")
         parser.add_lightning_class_args(ProgressBar, "progress_bar")
         parser.add_lightning_class_args(LayerTable, "model_summary")
         best = {"filename": "best", "monitor": "val/accuracy", "mode": "max", "enable_version_counter": False}
