@@ -19,13 +19,10 @@ class LearningRates(RateMonitor):
     def on_train_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Choose the steps."""
         super().on_train_start(trainer, *args, **kwargs)
-        batches, epochs = trainer.num_training_batches, trainer.max_epochs or 0
-        ends = [batches * epochs] if epochs > 0 else []
-        ends += [trainer.max_steps] if trainer.max_steps > 0 else []
-        wanted = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        steps = min(ends, default=float("inf"))
-        # 0 logs nothing
-        self.every = wanted if steps == float("inf") or not wanted else max(1, min(wanted, int(steps) // POINTS))
+        wanted, steps = trainer.log_every_n_steps, trainer.estimated_stepping_batches  # type: ignore[attr-defined]
+        # 0 logs nothing, and a run without an end has a step of -1 or infinity
+        bounded = wanted and 0 < steps < float("inf")
+        self.every = max(1, min(wanted, int(steps) // POINTS)) if bounded else wanted
         self.logged = -1
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:

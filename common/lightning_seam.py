@@ -126,10 +126,22 @@ class RateMonitor(LearningRateMonitor):
     """Lightning's record of the learning rate, whose steps a subclass chooses."""
 
     def log_rates(self, trainer: pl.Trainer) -> None:
-        """Log the rate of this step, unless it is logged once an epoch."""
+        """Log the rate of this step, unless it is logged once an epoch.
+
+        Lightning's would also copy it to the device, and wait for that, which steps must not.
+        """
         if self.logging_interval == "epoch":
             return
-        found = self._extract_stats(trainer, "step" if self.logging_interval is None else "any")
+        configs = trainer.lr_scheduler_configs
+        scheduled, *seen = self._find_names_from_schedulers(configs)
+        free, others = self._find_names_from_optimizers(trainer.optimizers, *seen)
+        self._remap_keys([*scheduled, *free])
+        found: dict[str, float] = {}
+        for names, config in zip(scheduled, configs, strict=True):
+            if self.logging_interval == "step" or config.interval == "step":
+                found |= self._get_optimizer_stats(config.scheduler.optimizer, names)
+        for names, optimizer in zip(free, others, strict=True):
+            found |= self._get_optimizer_stats(optimizer, names)
         for logger in trainer.loggers if found else ():
             logger.log_metrics(found, step=steps_logged(trainer))
 

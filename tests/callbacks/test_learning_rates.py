@@ -42,3 +42,13 @@ def test_rates__of_a_short_run_at_every_step(tmp_path, monkeypatch):
 )
 def test_rates__of_longer_runs_often_enough(tmp_path, monkeypatch, points, options, steps):
     assert logged(tmp_path, monkeypatch, points, **options) == steps
+
+
+def test_rates__are_not_copied_to_the_device(tmp_path):
+    """A copy at every step would let every step wait for the device."""
+    data = Blobs()
+    logger = CSVLogger(tmp_path, name="", version="")
+    fitting = trainer(tmp_path, logger=logger, callbacks=[LearningRates()], enable_checkpointing=False)
+    fitting.fit(MLP(data_info=data.info, hidden=[8]), datamodule=data)
+    # what Lightning copies there ends up here
+    assert not [name for name in fitting.callback_metrics if name.startswith("lr-")]
