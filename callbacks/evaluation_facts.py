@@ -5,11 +5,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from common import class_paths
 from common.machine import device_name
+from common.warned import warn
 from datamodules.base import ImageDataModule
 from datamodules.data_record import only_numbered
 from datamodules.provenance import Provenance, fingerprint
@@ -31,12 +31,12 @@ def evaluation(trainer: pl.Trainer, model: Classifier, split: str, changed: Sequ
     known = record.knows(samples, "fitted", "calibrated")
     overlap, related = int((known & evaluated).sum()), 0
     if overlap:
-        rank_zero_warn(f"the model was fitted on copies of {overlap} of the {int(evaluated.sum())} {split} samples")
+        warn(f"the model was fitted on copies of {overlap} of the {int(evaluated.sum())} {split} samples")
     if samples.groups is not None:
         of_groups = record.knows_group(samples, "fitted", "calibrated")
         related = int((of_groups & ~known & evaluated).sum())
         if related:
-            rank_zero_warn(
+            warn(
                 f"the model was fitted on other samples of the groups of {related} of the {int(evaluated.sum())} "
                 f"{split} samples"
             )
@@ -47,7 +47,7 @@ def evaluation(trainer: pl.Trainer, model: Classifier, split: str, changed: Sequ
     if split == "test":
         notes += data.test_notes
     for note in notes:
-        rank_zero_warn(note)
+        warn(note)
     return {
         "data": class_paths.public_name(type(data)),
         "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,

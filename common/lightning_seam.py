@@ -133,8 +133,8 @@ class RateMonitor(LearningRateMonitor):
         if self.logging_interval == "epoch":
             return
         configs = trainer.lr_scheduler_configs
-        scheduled, *seen = self._find_names_from_schedulers(configs)
-        free, others = self._find_names_from_optimizers(trainer.optimizers, *seen)
+        scheduled, seen, kinds = self._find_names_from_schedulers(configs)
+        free, others = self._find_names_from_optimizers(trainer.optimizers, seen, kinds)
         self._remap_keys([*scheduled, *free])
         found: dict[str, float] = {}
         for names, config in zip(scheduled, configs, strict=True):

@@ -13,6 +13,7 @@ from torch import Tensor
 from common.few import few
 from common.options import configurable, option
 from common.ranges import check_ranges
+from common.warned import warn
 from datamodules.augmentation.mixing import mix
 from datamodules.augmentation.transforms import Step, augment, check_square, check_steps
 from datamodules.data_record import DataRecord
@@ -188,6 +189,16 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
     def provenance(self) -> Provenance:
         """Which samples a model trained on this data is fitted and selected on; every checkpoint asks for it."""
         return Provenance.of_samples(fitted=[self.splits["train"]], selected=[self.splits["val"]])
+
+    def training_notes(self) -> list[str]:
+        """Say what of the data should be known before training; `inspect` and `stack` show it too."""
+        return []
+
+    def setup(self, stage: str) -> None:
+        """Tell it before training."""
+        if stage == "fit":
+            for note in self.training_notes():
+                warn(note)
 
     # what the loaders hand out
 

@@ -123,6 +123,13 @@ class DataRecord:
         with write_whole(path) as partial:
             save_tensors(partial, tensors, with_checksum(tensors, metadata))
 
+    def is_in(self, path: Path) -> bool:
+        """Tell whether a file says the same; a damaged one does not."""
+        try:
+            return path.is_file() and type(self).read(path).plain() == self.plain()
+        except DamagedFileError:
+            return False
+
     @classmethod
     def read(cls, path: Path) -> "DataRecord":
         """Read what `write` wrote.

@@ -4,9 +4,8 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
-from lightning.pytorch.utilities import rank_zero_warn
-
 from common.few import SHOWN, count_of, few
+from common.warned import warn
 
 AlikeNames = Literal["error", "allow"]
 # characters that are invisible: joiners, fillers, an empty braille cell, and variation selectors
@@ -108,7 +107,7 @@ def tell_alike(
     text = f"{where}: {kind} with names that look alike: {few(groups)}"
     if alike == "error":
         raise ValueError(f"{text}: {way_out}")
-    rank_zero_warn(f"{text}: they are taken for different ones")
+    warn(f"{text}: they are taken for different ones")
 
 
 def matching(name: str, known: Sequence[str]) -> str | None:

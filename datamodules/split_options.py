@@ -4,12 +4,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
 from common.few import few
 from common.options import configurable, option
 from common.ranges import check_ranges
+from common.warned import warn
 from datamodules.dataset import Dataset
 from datamodules.names import matching, unknown_names
 from datamodules.samples import Samples
@@ -222,7 +222,7 @@ def _without_shared(samples: Samples, held: Samples) -> Samples:
     if samples.groups is not None and held.groups is not None:
         shared |= torch.isin(samples.groups, held.groups)
     if shared.any():
-        rank_zero_warn(
+        warn(
             f"{int(shared.sum())} training images are left out: they are copies of images that are held out, or of the "
             f"same groups"
         )

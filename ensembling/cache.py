@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from common.warned import warn
 from ensembling.choices import LOGIT_CACHE
 from records.whole_file import save_tensors, write_whole
 
@@ -114,7 +115,7 @@ class LogitCache:
                 with partial.open("rb") as file:
                     os.fsync(file.fileno())
         except OSError as error:
-            rank_zero_warn(
+            warn(
                 f"logits cannot be kept in {place} ({error}) and will be computed again: make room, or choose another "
                 f"folder by the option logit_cache"
             )
@@ -134,7 +135,7 @@ def read_shard(path: Path) -> tuple[Tensor, Tensor] | None:
     except (OSError, SafetensorError) as error:
         whole, reason = False, str(error)
     if not whole:
-        rank_zero_warn(f"{path} is damaged ({reason}): its logits are computed again; it may be removed")
+        warn(f"{path} is damaged ({reason}): its logits are computed again; it may be removed")
         return None
     return keys, logits
 

@@ -1,6 +1,5 @@
 """Fonts for class names in any script."""
 
-import warnings
 from functools import cache
 
 from matplotlib import font_manager, ft2font, rcParams
@@ -37,8 +36,10 @@ def missing(text: str) -> str:
 @cache
 def tell_missing() -> None:
     """Say once that some names cannot be drawn."""
-    warnings.warn(
+    # it imports Lightning, which takes seconds
+    from common.warned import warn
+
+    warn(
         "pictures show boxes for characters that no installed font has: install a font of their script, such as "
-        "Noto Sans CJK (on Debian: apt install fonts-noto-cjk)",
-        stacklevel=3,
+        "Noto Sans CJK (on Debian: apt install fonts-noto-cjk)"
     )

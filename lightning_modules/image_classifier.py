@@ -5,10 +5,11 @@ from typing import Any, ClassVar, Literal, Self
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from common.options import configurable, option
+from common.warned import warn
 from ensembling.choices import TTA
 from ensembling.leakage import unknown_images
 from ensembling.tta import tta_logits
@@ -199,7 +200,7 @@ class ImageClassifier(TrainedClassifier):
             self.provenance = weights.provenance
             if unknown := self.provenance.unknown:
                 told = f"weights: {unknown_images(unknown)}"
-                rank_zero_warn(f"{told} (every result says so, and a stack over this model needs allow_unknown true)")
+                warn(f"{told} (every result says so, and a stack over this model needs allow_unknown true)")
         freeze_backbone(self.backbone, self.frozen, self.stages())
         self.train()
 

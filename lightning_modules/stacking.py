@@ -8,13 +8,14 @@ from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from common.lazy_seam import lazy
 from common.options import configurable, option
+from common.warned import warn
 from datamodules.base import ImageDataModule
 from datamodules.data_record import DataChangedError, changes, is_meant, only_numbered, record_of
 from datamodules.loaders import Batch
@@ -230,7 +231,7 @@ class StackingModule(TrainedClassifier):
         self.leakage = replace(self.leakage, changed=changed, notes=notes)
         for sentences in self.leakage.plain().values():
             for sentence in sentences:
-                rank_zero_warn(sentence)
+                warn(sentence)
         logits = self._logits(data, train)
         data.serve("train", train.with_source(TensorSource(logits, "logits")))
         data.serve("val", val.with_source(TensorSource(self._logits(data, val), "logits")) if len(val) else val)
@@ -278,7 +279,7 @@ class StackingModule(TrainedClassifier):
         logits, labels, groups = self._meta
         self.meta_model.solve(self.head, logits, labels, groups=groups)
         for note in fit_notes(self.head):
-            rank_zero_warn(note)
+            warn(note)
         self.trainer.should_stop = True
 
     def on_train_epoch_end(self) -> None:

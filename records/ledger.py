@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from common.warned import warn
 from records.tensor_files import as_bytes
 
 
@@ -125,7 +125,7 @@ def add_look(
         append_line(path, json.dumps(look))
         lines = path.read_text(errors="replace").splitlines()
     except OSError as error:
-        rank_zero_warn(
+        warn(
             f"{path}: this look at the test split could not be written down ({error.strerror or error}), so later "
             f"counts leave it out"
         )
@@ -173,7 +173,7 @@ def read_looks(folders: Iterable[Path], fingerprint: str) -> Looks | None:
         try:
             lines += path.read_text(errors="replace").splitlines() if path.is_file() else []
         except OSError as error:
-            rank_zero_warn(f"{path} cannot be read ({error.strerror or error}): its looks at the test are not counted")
+            warn(f"{path} cannot be read ({error.strerror or error}): its looks at the test are not counted")
     return count_looks(lines) if lines else None
 
 

@@ -4,7 +4,6 @@ import os
 import socket
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -87,7 +86,10 @@ def _take(lock: FileLock, path: Path) -> bool | None:
     except (OSError, NotImplementedError) as error:
         # some file systems of networks have no locks, and some folders cannot be written to
         reason = getattr(error, "strerror", None) or error
-        warnings.warn(f"{path} cannot be locked ({reason}): run one process at a time there", stacklevel=4)
+        # it imports Lightning, which takes seconds
+        from common.warned import warn
+
+        warn(f"{path} cannot be locked ({reason}): run one process at a time there")
         return False
     return True
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from common.warned import warn
 from records.damaged import DamagedFileError
 from records.fields import ANY, check_fields
 from records.json_files import read_json, to_json
@@ -129,7 +129,7 @@ def or_put_aside(read: Callable[[Path], dict[str, T]], path: Path) -> dict[str, 
     except DamagedFileError as error:
         copy = keep_earlier(path)
         path.unlink()
-        rank_zero_warn(f"{error}. It is put aside as {copy}, and written anew without what was in it")
+        warn(f"{error}. It is put aside as {copy}, and written anew without what was in it")
         return {}
 
 

@@ -10,13 +10,13 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 
 from callbacks.drawing.folder import FigureFolder
 from callbacks.recorder import RunRecorder, is_rehearsal
 from common.printable import printable
+from common.warned import warn
 from datamodules.base import ImageDataModule
 from datamodules.samples import Samples
 from datamodules.splits import SPLITS
@@ -156,7 +156,7 @@ class Drawing(Callback):
                 self.files.save(trainer, name, figure)
         except Exception as error:
             reason = str(error).strip() or type(error).__name__
-            rank_zero_warn(f"figure not drawn: {self.subject}: {reason}")
+            warn(f"figure not drawn: {self.subject}: {reason}")
 
 
 class EvaluationDrawing(Drawing):

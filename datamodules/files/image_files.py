@@ -8,13 +8,14 @@ from typing import Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 from torch import Tensor
 
 from common.few import ALL, few
 from common.options import configurable, option
 from common.ranges import check_range
+from common.warned import warn
 from datamodules.augmentation.transforms import Step
 from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset
@@ -321,7 +322,7 @@ def tell_left_out(images: int, left_out: Mapping[str, int]) -> str:
 
 def _say(line: str, is_warning: bool) -> None:
     if is_warning:
-        rank_zero_warn(line)
+        warn(line)
     else:
         rank_zero_info(line)
 
@@ -353,4 +354,4 @@ def _warn_of_skipped(skipped: Sequence[str], files: int, where: str = "") -> Non
     if skipped:
         more = f"; and {len(skipped) - 5} more{where}" if len(skipped) > 5 else ""
         shown = "; ".join(skipped[:5])
-        rank_zero_warn(f"{len(skipped)} of {files} files are left out (--data.on_unreadable skip): {shown}{more}")
+        warn(f"{len(skipped)} of {files} files are left out (--data.on_unreadable skip): {shown}{more}")

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from common.warned import warn
 from datamodules.files.decode import CHUNK, Chunk, FileSource, read_all, refuse_unreadable
 from datamodules.files.notes import Notes
 from datamodules.files.store_files import (
@@ -133,7 +134,7 @@ def _open(place: Path, files: FileSource, keep_images: bool, tell: bool) -> Read
         images = map_images(place, index) if keep_images else None
     except DamagedError as error:
         if tell:
-            rank_zero_warn(f"{error}: the store of decoded images is made anew")
+            warn(f"{error}: the store of decoded images is made anew")
         return None
     tensor = None
     if images is not None:

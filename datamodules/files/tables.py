@@ -2,15 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 
 from common.few import count_of, few
+from common.warned import warn
 from datamodules.files.csv_tables import DELIMITERS, CsvTable
 from datamodules.names import shown, without_margin
+from records.csv_files import plain
 
 REQUIRED = ("path", "label")
 OPTIONAL = ("split", "source", "group")
@@ -47,7 +49,8 @@ def _read_csv(path: Path, encoding: str | None, delimiters: str) -> Table:
     csv = CsvTable(path, encoding, lambda row: not _lacking(row), delimiters)
     places = find_columns(csv.header, path)
     table: Table = {name: [] for name in places}
-    tidy = {name: Tidy(name) for name in places if name != "path"}
+    # an apostrophe keeps spreadsheets from running a name, as in the tables that this project writes
+    tidy = {name: Tidy(name, plain) for name in places if name != "path"}
     for rows in csv.rows():
         for name, place in places.items():
             values = [row[place] for row in rows]
@@ -99,10 +102,12 @@ class Tidy:
 
     Args:
         column: its name
+        read: what gives the text of a cell
     """
 
-    def __init__(self, column: str) -> None:
+    def __init__(self, column: str, read: Callable[[str], str] = str) -> None:
         self.column = column
+        self.read = read
         # a million rows hold few different labels: each of those is kept once
         self._known: dict[str, str] = {}
         self._other: Counter[str] = Counter()
@@ -112,7 +117,7 @@ class Tidy:
         known, changed = self._known, False
         for value in values:
             if value not in known:
-                known[value] = without_margin(value)
+                known[value] = without_margin(self.read(value))
             changed = changed or known[value] != value
         if changed:
             self._other.update(value for value in values if known[value] != value)
@@ -131,7 +136,7 @@ class Tidy:
 def _tell_spellings(path: Path, columns: dict[str, Tidy]) -> None:
     for name, tidy in columns.items():
         if spellings := tidy.spellings():
-            rank_zero_warn(f"{path}: spellings in column {name!r} are taken for one name: {few(spellings)}")
+            warn(f"{path}: spellings in column {name!r} are taken for one name: {few(spellings)}")
 
 
 def find_columns(header: Sequence[str], path: Path) -> dict[str, int]:
@@ -159,7 +164,7 @@ def find_columns(header: Sequence[str], path: Path) -> dict[str, int]:
     for other in others:
         meant = NEARLY.get(_column_name(other))
         if meant and meant not in names:
-            rank_zero_warn(f"{path}: column {other!r} is left out: call it {meant!r} if it holds that")
+            warn(f"{path}: column {other!r} is left out: call it {meant!r} if it holds that")
     return {name: names.index(name) for name in known if name in names}
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_warn
 
 from common.few import count_of, few
 from common.options import configurable
+from common.warned import warn
 from datamodules.files.folder_layout import find_splits, refuse_repeated, sub_folders
 from datamodules.files.found_files import OUTSIDE, describe_left_out, walk_images
 from datamodules.files.image_files import TEST, TRAIN, VAL, ImageFiles, Listing
@@ -114,7 +114,7 @@ def list_images(folder: Path, class_names: Sequence[str], left_out: Counter[str]
         if len(parts) > 1:
             counts = zip(folders[name], parts, strict=True)
             told = " and ".join(f"{each.name!a} ({len(part)} images)" for each, part in counts)
-            rank_zero_warn(f"{folder}: {told} are one class, {name!r}: the names differ in Unicode form alone")
+            warn(f"{folder}: {told} are one class, {name!r}: the names differ in Unicode form alone")
     images = {name: sorted(itertools.chain(*found.get(name, []))) for name in class_names}
     if empty := [str(folder / name) for name, paths in images.items() if not paths]:
         held = f"class folder {empty[0]} holds" if len(empty) == 1 else f"{len(empty)} class folders hold"

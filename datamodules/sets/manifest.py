@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from common.few import count_of, few
 from common.options import configurable, option
+from common.warned import warn
 from datamodules.files.cell_values import fractions, is_missing, whole_numbers
 from datamodules.files.image_files import TEST, TRAIN, VAL, ImageFiles, Listing
 from datamodules.files.manifest_paths import PathCheck, unique_ids
@@ -62,6 +62,15 @@ class Manifest(ImageFiles):
     def list_files(self) -> Listing:
         """Read and check the table, once."""
         return self._listing
+
+    def training_notes(self) -> list[str]:
+        """Say how many images have no group: splits cannot keep those together."""
+        groups = self._listing.groups
+        missing = 0 if groups is None else int((groups == -1).sum())
+        if groups is None or not missing:
+            return []
+        have = "has" if missing == 1 else "have"
+        return [f"{self.path}: {missing} of {len(groups)} rows {have} no group: each is a group of its own"]
 
     @cached_property
     def _listing(self) -> Listing:
@@ -171,7 +180,7 @@ def find_splits(values: Sequence[str] | None, names: Sequence[str], path: Path) 
     missing = [row for row, value in enumerate(values) if value in blank]
     if 0 < len(missing) < len(values):
         told = _rows(missing, values, names, "there is no split", "have no split")
-        rank_zero_warn(f"{path}, {told}: taken for training")
+        warn(f"{path}, {told}: taken for training")
     unknown = np.flatnonzero(splits == -1).tolist()
     return splits, [_unknown("split", unknown, values, ["train", "val", "test"])] if unknown else []
 
@@ -192,7 +201,7 @@ def find_sources(values: Sequence[str] | None, path: Path) -> tuple[Tensor | Non
     names = {value: NO_SOURCE if is_missing(value) else whole.get(value, value) for value in set(values)}
     blank = _missing(values)
     if missing := sum(value in blank for value in values):
-        rank_zero_warn(f"{path}: {missing} of {len(values)} rows have no source: they are reported as {NO_SOURCE!r}")
+        warn(f"{path}: {missing} of {len(values)} rows have no source: they are reported as {NO_SOURCE!r}")
     every = sort_names(list(names.values()))
     index = {name: number for number, name in enumerate(every)}
     number = {value: index[name] for value, name in names.items()}
@@ -214,11 +223,9 @@ def find_groups(values: Sequence[str] | None, path: Path) -> tuple[Tensor | None
         return None, None, {}
     whole = _shortest_forms(values)
     names = {value: "" if is_missing(value) else whole.get(value, value) for value in set(values)}
-    if missing := sum(not names[value] for value in values):
-        rank_zero_warn(f"{path}: {missing} of {len(values)} rows have no group: each is a group of its own")
     if alike := find_alike(sorted(names.values())):
         told = few((" and ".join(map(shown, pair)) for pair in alike), shown=3)
-        rank_zero_warn(
+        warn(
             f"{path}: {count_of(len(alike), 'group name')} in several spellings: {told}: they are taken for different "
             f"groups, which splits may divide"
         )

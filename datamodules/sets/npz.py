@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from common.few import SHOWN, count_of, few
 from common.options import configurable, option
+from common.warned import warn
 from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
 from datamodules.files.npz_arrays import read_arrays
@@ -100,7 +101,7 @@ def find_range(images: dict[str, NDArray[np.generic]], path: Path) -> int:
         raise ValueError(f"{path}: pixels of some splits are in [0, 1] and of others in [0, 255]")
     scale = scales.pop()
     if highest < scale / 4:
-        rank_zero_warn(
+        warn(
             f"{path}: pixels reach only to {highest:g}, and are read as [0, {scale}]: images are very dark; scale them "
             f"to [0, 255] if that is not so"
         )

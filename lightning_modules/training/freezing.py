@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import BackboneFinetuning
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
+from common.warned import warn
 from lightning_modules.weights import some
 
 
@@ -51,7 +51,7 @@ def warn_of_random(backbone: nn.Module, loaded: Collection[str]) -> None:
     names = [name for name, p in backbone.named_parameters() if not p.requires_grad and name not in loaded]
     if names:
         layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
-        rank_zero_warn(
+        warn(
             f"{len(layers)} frozen layers have random weights, which are not trained ({some(layers)}): give "
             f"--model.weights FILE or --model.pretrained true, or freeze less by --model.freeze"
         )

@@ -4,7 +4,6 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,6 +11,7 @@ from rich.table import Table
 from common import class_paths
 from common.few import count_of
 from common.terminal import print_whole
+from common.warned import warn
 from ensembling.leakage import leakage_mark, unknown_images
 from measures.by_source import pair_rows
 from measures.problem import told
@@ -246,6 +246,6 @@ def fit_seconds(checkpoint: str | None) -> float | None:
     try:
         seconds = read_result(run.result).get("fit", {}).get("seconds")
     except DamagedFileError as error:
-        rank_zero_warn(str(error))
+        warn(str(error))
         return None
     return None if seconds is None else float(seconds)

@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
@@ -19,6 +19,7 @@ from callbacks.drawing.options import with_figures
 from common import yaml_files
 from common.lightning_seam import use_checkpoint_connector
 from common.ranges import check_range
+from common.warned import warn
 from datamodules.data_record import refuse_changed
 from engine.out_of_memory import naming_smaller_batch
 from engine.training_loop import use_lean_loop
@@ -131,7 +132,7 @@ class ImageCLI(ParsedCLI):
         if fits:
             refuse_changed(self.changed, str(path))
         elif self.changed:
-            rank_zero_warn(f"{path} was trained on data that has changed since: {'; '.join(self.changed)}")
+            warn(f"{path} was trained on data that has changed since: {'; '.join(self.changed)}")
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the Trainer over the run's folder."""

@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from common.machine import core_count
 from common.ranges import SEEDS, OptionError, check_range
 from common.spelling import nearest
+from common.warned import warn
 
 RANGES = {
     "num_nodes": "[1, inf)",
@@ -80,10 +80,9 @@ def check_trainer(trainer: Namespace, command: str, here: bool = True) -> None:
         if isinstance(trainer[name], str) and trainer[name] not in words:
             raise OptionError(f"--trainer.{name}", f"takes one of {', '.join(words)}, not {trainer[name]!r}")
     if command == "fit" and trainer.precision == "16-true":
-        warnings.warn(
+        warn(
             "--trainer.precision 16-true keeps the weights themselves in 16 bits, without a scaled loss: small "
-            "gradients and AdamW's eps become 0, and training may go astray; 16-mixed or bf16-mixed costs no accuracy",
-            stacklevel=2,
+            "gradients and AdamW's eps become 0, and training may go astray; 16-mixed or bf16-mixed costs no accuracy"
         )
     check_durations(trainer)
     if here:

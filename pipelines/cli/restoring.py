@@ -7,10 +7,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_warn
 
 from callbacks import RandomState, RunRecorder
 from common.lightning_seam import CheckpointConnector
+from common.warned import warn
 from lightning_modules.checkpoint_fields import LOADER, RESUMED, check_kinds
 from lightning_modules.checkpoint_io import way_out
 from records.damaged import damaged
@@ -112,4 +112,4 @@ def check_resumable(checkpoint: dict[str, Any], path: Path, trainer: pl.Trainer)
     ours = [callback.state_key for callback in trainer.callbacks if isinstance(callback, RandomState | RunRecorder)]  # type: ignore[attr-defined]
     unknown = [key for key in ours if key not in checkpoint["callbacks"]]
     if unknown:
-        rank_zero_warn(f"{path} holds no state of {' and '.join(unknown)}: the run continues, but not bit for bit")
+        warn(f"{path} holds no state of {' and '.join(unknown)}: the run continues, but not bit for bit")

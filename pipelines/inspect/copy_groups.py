@@ -1,10 +1,9 @@
 """Near-copies as a group column: a manifest whose splits never divide images that look alike."""
 
-import csv
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from datamodules import ImageDataModule, Manifest
 from datamodules.duplicates import Pairs, same_content
 from datamodules.files.image_files import TEST, TRAIN, VAL, ImageFiles
 from pipelines.inspect.everything import Everything
-from records.csv_files import safe
+from records.csv_files import safe, write_rows
 from records.result_files import keep_earlier
 from records.whole_file import write_whole
 
@@ -27,8 +26,8 @@ SPLIT_NAMES = {TRAIN: "train", VAL: "val", TEST: "test"}
 def write_groups(path: Path, data: ImageDataModule, everything: Everything, pairs: Pairs | None) -> str:
     """Write a manifest of all images, whose column group joins copies, near-copies and the data's own groups.
 
-    A group is called by its first image; an image that is like no other has none. Splits are those that the data brings
-    itself: drawn ones are left to be drawn anew by the groups.
+    The data's own groups keep their names, and near-copies join them; another group is called by its first image.
+    Splits are those that the data brings itself: drawn ones are left to be drawn anew by the groups.
 
     Args:
         path: the CSV file; an earlier one is kept under a number
@@ -42,26 +41,29 @@ def write_groups(path: Path, data: ImageDataModule, everything: Everything, pair
     component = joined(everything, np.empty((0, 2), np.int64) if pairs is None else pairs.indices)
     sizes = np.bincount(component, minlength=len(component))
     order = np.array(sorted(range(len(component)), key=lambda number: everything.names[number]), dtype=np.int64)
-    named: dict[int, str] = {}
-    for number in order.tolist():
-        named.setdefault(int(component[number]), everything.names[number])
+    named, merged = group_names(component, order, everything, data.dataset.group_names)
     columns = {
         "path": [of_a_file(name) for name in everything.names],
         "label": [data.dataset.class_names[label] for label in everything.labels.tolist()],
         **own_splits(data, everything),
-        "group": [named[part] if sizes[part] > 1 else "" for part in component.tolist()],
+        "group": [named[part] for part in component.tolist()],
     }
     if everything.sources is not None:
         columns["source"] = [data.dataset.source_names[number] for number in everything.sources.tolist()]
-    refuse_names_without_utf8(path, [*columns["path"], *columns["label"], *columns.get("source", ())])
+    if everything.targets is not None:
+        shares = everything.targets.T.round(6).tolist()
+        columns |= {f"p({name})": share for name, share in zip(data.dataset.class_names, shares, strict=True)}
+    texts = [value for column in columns.values() for value in column if isinstance(value, str)]
+    refuse_names_without_utf8(path, [*texts, *data.dataset.class_names])
     keep_earlier(path)
     with write_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows([column[number] for column in columns.values()] for number in order)
+        write_rows(file, [columns])
+        write_rows(file, ([column[number] for column in columns.values()] for number in order.tolist()))
     groups = int((sizes > 1).sum())
     told = f"{path}: {count_of(int(sizes[sizes > 1].sum()), 'image')} in {count_of(groups, 'group')}"
-    told += f", the largest of {int(sizes.max())}" if groups else ""
+    told += f", the largest of {int(sizes.max())}; each other image is a group of its own" if groups else ""
+    if merged:
+        told += f"; near-copies join {count_of(len(merged), 'group')} of the data's own to others: {few(merged)}"
     parts = (data.dataset.train, data.dataset.val, data.dataset.test)
     if left := sum(len(part) for part in parts if part is not None) - len(component):
         told += f"; {count_of(left, 'image')} that the options leave out of all splits are not in it"
@@ -69,6 +71,39 @@ def write_groups(path: Path, data: ImageDataModule, everything: Everything, pair
         return told
     words = ["--data", "Manifest", "--data.path", str(path), "--data.root", str(data.list_files().root)]
     return f"{told}\nnext:  python train.py fit {shlex.join([*words, *further_options(data)])}"
+
+
+def group_names(
+    component: NDArray[np.int64], order: NDArray[np.int64], everything: Everything, own: Mapping[int, str]
+) -> tuple[dict[int, str], list[str]]:
+    """Name each component by the data's own group in it, or else by its first image.
+
+    Args:
+        component: of each sample, shape `(sample,)`
+        order: the samples by name
+        everything: all samples
+        own: the name of each group of the data's own that has one, by its number
+
+    Returns:
+        the name of each component; and the data's own groups that lie in the component of another one
+    """
+    first: dict[int, str] = {}
+    theirs: dict[int, dict[str, None]] = {}
+    groups = [] if everything.groups is None else everything.groups.tolist()
+    for number in order.tolist():
+        part = int(component[number])
+        first.setdefault(part, everything.names[number])
+        if groups and groups[number] in own:
+            theirs.setdefault(part, {})[own[groups[number]]] = None
+    merged = [name for names in theirs.values() for name in list(names)[1:]]
+    taken = {next(iter(names)) for names in theirs.values()}
+    named = {}
+    for part, image in first.items():
+        # an image may be called as a group is
+        while part not in theirs and image in taken:
+            image = f"{image}~"
+        named[part] = next(iter(theirs[part])) if part in theirs else image
+    return named, merged
 
 
 def refuse_names_without_utf8(path: Path, names: Sequence[str]) -> None:
@@ -102,8 +137,8 @@ def further_options(data: ImageDataModule) -> list[str]:
     """
     words = []
     for field in fields(Manifest):
-        # inspect skips unreadable files, and a manifest of groups lists none
-        if role_of(Manifest, field.name) is None or field.name in {"on_unreadable", "predict_root"}:
+        # inspect skips unreadable files, and a manifest of groups, which is UTF-8, lists none
+        if role_of(Manifest, field.name) is None or field.name in {"on_unreadable", "predict_root", "encoding"}:
             continue
         value = getattr(data, field.name, field.default)
         if value != field.default:

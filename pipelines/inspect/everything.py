@@ -23,6 +23,7 @@ class Everything:
         keys: content key of each sample, shape `(sample,)`
         sources: number of each sample's source, shape `(sample,)`; None where the data has none
         groups: group of each sample, shape `(sample,)`; None where the data has none
+        targets: probability of each class, shape `(sample, class)`; None where labels are certain
     """
 
     splits: dict[str, Samples]
@@ -32,6 +33,7 @@ class Everything:
     keys: np.ndarray
     sources: np.ndarray | None = None
     groups: np.ndarray | None = None
+    targets: np.ndarray | None = None
 
     @classmethod
     def of(cls, data: ImageDataModule) -> "Everything":
@@ -43,11 +45,13 @@ class Everything:
             torch.cat([getattr(samples, column) for samples in splits.values()]).numpy()
             for column in ("labels", "contents")
         )
-        sources, groups = (
+        sources, groups, targets = (
             None if any(column is None for column in columns) else torch.cat(columns).numpy()
-            for columns in ([getattr(part, name) for part in splits.values()] for name in ("sources", "groups"))
+            for columns in (
+                [getattr(part, name) for part in splits.values()] for name in ("sources", "groups", "targets")
+            )
         )
-        return cls(splits, owner, names, labels, keys, sources, groups)
+        return cls(splits, owner, names, labels, keys, sources, groups, targets)
 
     def between(self, indices: Sequence[int]) -> str:
         """Name the splits that some samples lie in, such as `train-test`."""

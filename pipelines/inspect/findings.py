@@ -55,7 +55,8 @@ def inspect(data: ImageDataModule, options: InspectOptions) -> tuple[dict[str, A
         listing = data.list_files()
         files = describe_files(FileSource(listing.root, listing.names, (1, 1), 1, data.num_workers))
         findings["files"] = files | {"left_out": dict(listing.left_out)}
-        findings |= {name: getattr(data.dataset, name) for name in ("value_range", "values", "notes")}
+        findings |= {name: getattr(data.dataset, name) for name in ("value_range", "values")}
+        findings["notes"] = [*data.dataset.notes, *data.training_notes()]
     pairs = None
     if options.near_duplicates:
         looks = look_at(list(everything.splits.values()))

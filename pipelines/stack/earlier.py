@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datamodules.data_record import DataRecord
 from lightning_modules.checkpoints import read_checkpoint
 from measures.by_source import by_source_names
 from records.damaged_files import dict_at
@@ -38,18 +39,23 @@ class Kept:
 
 
 def meet_earlier(
-    run: RunDir, result: Mapping[str, Any], checkpoint: Mapping[str, Any], logits: Mapping[str, Tensor]
+    run: RunDir,
+    result: Mapping[str, Any],
+    checkpoint: Mapping[str, Any],
+    logits: Mapping[str, Tensor],
+    record: DataRecord,
 ) -> Kept:
     """Rename what an earlier stack left in the folder, unless the same stack is made again.
 
-    So the folder never mixes files of two stacks, even if the writing is interrupted. A checkpoint with the same
-    content is neither copied nor written again.
+    So the folder never mixes files of two stacks, even if the writing is interrupted. What has the same content is not
+    copied, and such a checkpoint is not written again.
 
     Args:
         run: the stack's folder
         result: what is to be written
         checkpoint: likewise
         logits: likewise, by column
+        record: likewise, of the data
 
     Returns:
         what stays
@@ -66,6 +72,7 @@ def meet_earlier(
     # the result last: by it the next command knows that there is something to put aside
     stays = {run.stack} if same_checkpoint else set[Path]()
     stays |= {run.logits} if holds_tensors(run.logits, logits) else set()
+    stays |= {run.data} if record.is_in(run.data) else set()
     for path in (run.predictions, *run.tables, run.logits, run.data, run.stack, run.result):
         if path not in stays:
             keep_earlier(path)

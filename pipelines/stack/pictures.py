@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
 from callbacks.drawing.evaluation import confusion_matrix, per_class_report
 from callbacks.drawing.folder import DPI, write_figure
 from common.printable import printable
+from common.warned import warn
 from ensembling.heads.networks import Logistic
 from measures.set_coverage import spoken
 from pipelines.stack.result import Stack
@@ -71,7 +71,7 @@ def draw_stack(stack: Stack) -> list[str]:
             write_figure(figure, path, options.get("dpi", DPI))
             files.append(str(path))
     except Exception as error:
-        rank_zero_warn(f"figures of the stack not drawn: {str(error).strip() or type(error).__name__}")
+        warn(f"figures of the stack not drawn: {str(error).strip() or type(error).__name__}")
     return files
 
 

@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 
 from common.few import few
 from common.settings import flat
+from common.warned import warn
 from datamodules import ImageDataModule
 from lightning_modules.checkpoint_io import file_sha256
 from pipelines.cells.cell import Cell
@@ -187,5 +188,7 @@ def check_samples(plan: StackPlan, data: ImageDataModule) -> None:
     """
     # classes without a training image are found with it
     data.info  # noqa: B018
+    for note in data.training_notes():
+        warn(note)
     meta_samples(plan, data)
     tested_samples(data)

@@ -344,7 +344,7 @@ class Stack:
             for split, part in (("meta", self.meta), ("test", self.test))
             for column, attribute in (("id", "ids"), ("label", "labels"), ("logits", "logits"))
         }
-        kept = meet_earlier(run, result, checkpoint, logits)
+        kept = meet_earlier(run, result, checkpoint, logits, self.data.record)
         rows = {"val": (self.meta, self.held_out), "test": (self.test, self.tested)}
         predictions = {
             split: {"id": part.ids, "label": part.labels, "logits": self.delivered(logits)}

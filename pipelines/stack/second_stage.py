@@ -1,5 +1,6 @@
 """The second stage of `python train.py stack`: from finished members to a tested stack."""
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,6 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from common import class_paths
+from datamodules import ImageDataModule
+from datamodules.files.image_files import ImageFiles
 from ensembling.heads.fitting import MeanHead
 from ensembling.judging.calibration import calibrated_bases
 from ensembling.judging.notes import note_on_best
@@ -100,9 +103,23 @@ def second_stage(
         console.print(f"report: {page}", soft_wrap=True, highlight=False)
     elif drawn:
         console.print(f"figures: {run.figures}/", soft_wrap=True, highlight=False)
-    command = f"python train.py predict --ckpt_path {run.stack}{class_paths.suffix()}"
-    console.print(f"next:  {command}", soft_wrap=True, highlight=False)
+    console.print(f"next:  {predict_command(run.stack, data)}", soft_wrap=True, highlight=False, markup=False)
+    if isinstance(data, ImageFiles):
+        console.print("       or --images FOLDER, for pictures of your own", soft_wrap=True, highlight=False)
     return 0
+
+
+def predict_command(checkpoint: Path, data: ImageDataModule) -> str:
+    """Return a command that classifies a test image by its file; of data without files, the test split.
+
+    Args:
+        checkpoint: of the stack
+        data: that it was tested on
+    """
+    words = ["python", "train.py", "predict", "--ckpt_path", str(checkpoint)]
+    if isinstance(data, ImageFiles):
+        words += ["--images", str(data.list_files().root / data.samples("test").sample_names()[0])]
+    return shlex.join(words) + class_paths.suffix()
 
 
 def beside(stack: Stack, looks: Looks | None) -> list[str]:

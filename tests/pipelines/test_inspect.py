@@ -79,8 +79,6 @@ def grouped(messy):
     return Path(write(messy / "m.csv", rows))
 
 
-# most of its images are of no group
-@pytest.mark.filterwarnings("ignore:.*rows have no group")
 def test_inspect__sources_groups_and_what_cannot_be_read(grouped, tmp_path, capsys):
     for number in range(8):
         (grouped.parent / "train/eel" / f"{number:03d}b.png").write_bytes(b"")
@@ -143,8 +141,7 @@ def test_write_groups__names_that_are_not_utf8_are_refused(image_folder, tmp_pat
     assert not target.exists()
 
 
-# most of its images are of no group, and the unreadable ones are what is tested
-@pytest.mark.filterwarnings("ignore:.*rows have no group")
+# the unreadable ones are what is tested
 @pytest.mark.filterwarnings("ignore:.*cannot be read")
 def test_write_groups__near_copies_and_groups_are_never_divided(grouped, tmp_path, capsys):
     target = tmp_path / "groups.csv"
@@ -160,12 +157,15 @@ def test_write_groups__near_copies_and_groups_are_never_divided(grouped, tmp_pat
     assert pairs
     for pair in pairs:
         assert len({rows[name]["group"] for name in pair}) == 1
-        assert rows[pair[0]]["group"] in rows
-    # the data's own groups stay together
-    with grouped.open(newline="") as file:
-        for row in csv.DictReader(file):
-            first = next((r for r in rows.values() if row["group"] and r["path"] == row["path"]), None)
-            assert first is None or first["group"] or row["path"].endswith("broken.png")
+    # the data's own groups keep their names, and no image is without one
+    assert all(row["group"] for row in rows.values())
+    kept = [
+        (row["group"], rows[row["path"]]["group"])
+        for row in csv.DictReader(grouped.open(newline=""))
+        if row["group"] and row["path"] in rows
+    ]
+    assert len(kept) > 10
+    assert [before for before, _ in kept] == [after for _, after in kept]
     data = Manifest(path=str(target), root=str(grouped.parent), test_fraction=0.3)
     placed = {name: split for split, samples in data.splits.items() for name in samples.sample_names()}
     assert len(placed) == len(rows)
@@ -236,3 +236,46 @@ def test_inspect__a_second_one_leaves_the_first(tmp_path):
 def test_inspect__what_is_wrong_is_named(args, message, capsys, tmp_path):
     assert main(["inspect", *args, "--run.root", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_write_groups__labels_no_formula_soft_labels_and_groups_that_are_joined(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(24):
+        pixels = rng.integers(0, 256, (16, 16), dtype=np.uint8)
+        # the first image of patient 1 looks like the first of patient 0
+        pixels = Image.open(tmp_path / "00.png") if number == 6 else Image.fromarray(pixels)
+        pixels.resize((48, 48)).save(tmp_path / f"{number:02d}.png")
+        share = 0.25 if number % 2 else 0.5
+        rows.append(
+            {
+                "path": f"{number:02d}.png",
+                "group": f"=patient {number // 6}" if number < 18 else "",
+                "source": "+a",
+                "p(=cat)": share,
+                "p(dog)": 1 - share,
+            }
+        )
+    target = tmp_path / "groups.csv"
+    options = ("--data", "Manifest", "--data.path", write(tmp_path / "m.csv", rows), "--write_groups", target)
+    inspected(tmp_path / "runs", *options, "--min_correlation", "0.99", data="manifest")
+    told = " ".join(capsys.readouterr().out.split())
+    assert "near-copies join 1 group of the data's own to others: =patient 1" in told
+    text = target.read_text()
+    assert "00.png,'=cat,'=patient 0,'+a,0.5,0.5" in text
+    assert "06.png,'=cat,'=patient 0,'+a," in text
+    assert "18.png,'=cat,18.png," in text
+    before, after = Manifest(path=str(tmp_path / "m.csv")), Manifest(path=str(target))
+    assert after.dataset.class_names == before.dataset.class_names == ["=cat", "dog"]
+    assert after.dataset.source_names == ("+a",)
+    assert set(after.dataset.group_names.values()) == {
+        "=patient 0", "=patient 2", *(f"{number}.png" for number in range(18, 24))
+    }  # fmt: skip
+    one, other = (
+        {name: row.tolist() for part in data.splits.values() for name, row in rows_of(part)} for data in (before, after)
+    )
+    assert one == other
+
+
+def rows_of(samples):
+    return zip(samples.sample_names(), samples.targets, strict=True)

@@ -3,14 +3,18 @@
 import csv
 import io
 import json
+import shlex
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import francesinha
+from datamodules import ImageFolder
+from pipelines.main import main
 from pipelines.predict import command
 from pipelines.predict.predictor import Predictor
+from pipelines.stack.second_stage import predict_command
 from tests.helpers.cli import run
 from tests.helpers.data import write_image_folder
 
@@ -50,6 +54,15 @@ def test_predict__is_what_test_predicts(images, folder, tmp_path):
             assert abs(float(row[name]) - float(other[name])) <= 1.1e-6
         assert row["set"].split(" | ")[0] == row["class"]
         assert row["error"] == ""
+
+
+def test_predict__the_command_that_a_stack_prints(images, folder, tmp_path, capsys):
+    data = ImageFolder(root=str(images))
+    checkpoint = folder / "checkpoints/best.ckpt"
+    words = shlex.split(predict_command(checkpoint, data))
+    assert words[:6] == ["python", "train.py", "predict", "--ckpt_path", str(checkpoint), "--images"]
+    assert main([*words[2:], "--out", str(tmp_path / "one.csv")]) == 0
+    assert [row["name"] for row in rows_of(tmp_path / "one.csv")] == [words[6]]
 
 
 def test_predict__places_of_every_kind_in_the_order_of_the_command(images, folder, tmp_path, monkeypatch):

@@ -94,17 +94,28 @@ def test_classes__all_without_a_training_image_are_told(image_folder, table):
 @pytest.mark.parametrize("missing", ["", "nan", "NA", "None"])
 def test_groups__missing_ones_are_groups_of_their_own(image_folder, table, missing):
     values = [f"patient {number // 4}" if number < 24 else missing for number in range(72)]
+    data = listed(image_folder, table, "group", values, **WHOLE)
+    assert len(data.dataset.train.groups.unique()) == 6 + 48
     with pytest.warns(UserWarning, match="48 of 72 rows have no group: each is a group of its own"):
-        data = listed(image_folder, table, "group", values, **WHOLE).dataset
-    assert len(data.train.groups.unique()) == 6 + 48
+        data.setup("fit")
+
+
+def test_groups__missing_ones_are_told_before_training_alone(image_folder, table, recwarn):
+    data = listed(image_folder, table, "group", ["", *(f"patient {number}" for number in range(71))], **WHOLE)
+    for stage in ("validate", "test", "predict"):
+        data.setup(stage)
+    assert not recwarn.list
+    data.setup("fit")
+    assert [str(each.message).partition(": ")[2] for each in recwarn.list] == [
+        "1 of 72 rows has no group: each is a group of its own"
+    ]
 
 
 def test_groups__numbers_are_the_same_as_integers_and_as_floats(image_folder, table):
     found = []
     for form in ("{}", "{}.0"):
         values = [form.format(number // 4) if number < 40 else "" for number in range(72)]
-        with pytest.warns(UserWarning, match="have no group"):
-            found.append(listed(image_folder, table, "group", values, **WHOLE).dataset.train.groups)
+        found.append(listed(image_folder, table, "group", values, **WHOLE).dataset.train.groups)
     assert torch.equal(*found)
 
 

@@ -1,6 +1,7 @@
 import copy
 import csv
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -67,6 +68,16 @@ def test_oof__a_second_time_no_base_is_run(oof, monkeypatch):
     monkeypatch.setattr("pipelines.stack.members.load_classifier", lambda *args: pytest.fail("a member was built"))
     printed, _ = stacked(make(root, **changes), folder)
     assert "0 computed" in printed
+
+
+def test_next_command__works_as_it_is_printed(oof, capsys):
+    root, folder, changes = oof
+    printed, _ = stacked(make(root, **changes), folder)
+    (command,) = [line.removeprefix("next:").strip() for line in printed.splitlines() if line.startswith("next:")]
+    words = shlex.split(command)
+    assert words[:3] == ["python", "train.py", "predict"]
+    assert main(words[2:]) == 0
+    assert "predicted.csv" in capsys.readouterr().out
 
 
 def test_checkpoint__gives_the_same_without_the_runs(oof, tmp_path):
@@ -221,9 +232,8 @@ def test_another_stack_in_the_folder__puts_the_earlier_one_aside(oof):
         # the second time all is as it was
         _, result = stacked(other, folder)
         kept = sorted(path.name for path in run.folder.glob("**/*.1.*"))
-        # the members' logits are the same
-        names = ("data.1.safetensors", "predictions.1.csv", "predictions.1.safetensors", "result.1.json")
-        assert kept == [*names, "stack.1.ckpt"]
+        # the members' logits and the data are the same
+        assert kept == ["predictions.1.csv", "predictions.1.safetensors", "result.1.json", "stack.1.ckpt"]
         assert not [*run.folder.glob("**/*.2.*")]
     for path, content in first.items():
         assert path.with_suffix(f".1{path.suffix}").read_bytes() == content
@@ -260,13 +270,13 @@ def test_same_stack_again__after_its_test(oof):
     assert not [*run.folder.glob("**/*.1.*")]
     # the checkpoint is not even written again
     assert run.stack.stat().st_ino == written
-    # of other samples, its numbers are put aside, and no copy of the checkpoint
+    # of other samples, its numbers are put aside, and no copy of what has not changed
     tested["evaluations"]["test"]["fingerprint"] = "others"
     write_json(run.result, tested)
     stacked(plan, folder)
     assert "evaluations" not in read_result(run.result)
     kept = sorted(path.name for path in run.folder.glob("**/*.1.*"))
-    assert kept == ["data.1.safetensors", "predictions.1.csv", "predictions.1.safetensors", "result.1.json"]
+    assert kept == ["predictions.1.csv", "predictions.1.safetensors", "result.1.json"]
     assert read_result(run.folder / "result.1.json")["evaluations"] == tested["evaluations"]
 
 
