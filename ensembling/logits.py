@@ -31,7 +31,7 @@ def base_logits(
         loader: batches of the split in fixed order, without augmentation
         device: where the members run
         tta: the views of each image that a member's logits are averaged over
-        names: what to call the members in an error; None calls them by number
+        names: what to call each member in an error, such as member a; None calls them by number
 
     Returns:
         float32 on the CPU in the split's order, shape `(sample, member, class)`
@@ -49,8 +49,8 @@ def base_logits(
     finite = logits.isfinite().all(2).all(0)
     if not finite.all():
         number = int((~finite).nonzero()[0])
-        name = names[number] if names is not None else f"number {number + 1}"
-        raise ValueError(f"member {name} gives logits that are not finite")
+        name = names[number] if names is not None else f"member number {number + 1}"
+        raise ValueError(f"{name} gives logits that are not finite")
     # gathered rows are sorted by id: put them back into the split's order
     in_order = torch.empty_like(logits)
     in_order[loader.samples.ids.argsort()] = logits

@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from common.options import configurable, option
 from common.warned import warn
-from ensembling.choices import TTA
+from datamodules.base import ImageDataModule
+from datamodules.loaders import Batch
+from ensembling.choices import LOGIT_CACHE, TTA
 from ensembling.leakage import unknown_images
 from ensembling.tta import tta_logits
+from lightning_modules.frozen_layers import FROZEN, Divided, changed_methods, keep_outputs
 from lightning_modules.head_weights import found_head
 from lightning_modules.normalization import Normalization, check_normalization, statistics
 from lightning_modules.preprocessing import Preprocessing
@@ -74,6 +77,10 @@ class ImageClassifier(TrainedClassifier):
             channels_last; the results are the same, and which is faster depends on model and machine: see `tune`
         torch_compile: compile the backbone before its first batch, which takes up to minutes; on a CPU that needs a
             C++ compiler
+        frozen_cache: folder that keeps what frozen layers give for each image, so that without augmentation they run
+            once and not in each epoch; null runs them in each
+        views: train on this many fixed augmented views of each image, which frozen layers see once; 0 augments anew in
+            each epoch, and runs them in each
     """
 
     input_size: int | None = None
@@ -89,6 +96,8 @@ class ImageClassifier(TrainedClassifier):
     normalization: Normalization = "auto"
     memory_format: Literal["contiguous", "channels_last"] = option("contiguous", "training")
     torch_compile: bool = option(False, "training")
+    frozen_cache: str | None = option(LOGIT_CACHE, "training")
+    views: int = option(0, "training")
 
     # the choice of `freeze`, set on each model; ClassVar keeps it from being an option of its own
     frozen: ClassVar[str]
@@ -100,6 +109,7 @@ class ImageClassifier(TrainedClassifier):
         "backbone_lr_factor": "[0, inf)",
         "layer_decay": "(0, 1]",
         "logit_adjustment": "(-inf, inf)",
+        "views": "[0, inf)",
     }
     # children of the backbone that no file of weights need hold
     not_transferred: ClassVar[tuple[str, ...]] = ()
@@ -107,6 +117,8 @@ class ImageClassifier(TrainedClassifier):
     def __post_init__(self) -> None:
         # names of the backbone's tensors that do not start at random; None once a checkpoint has replaced them
         self._loaded: frozenset[str] | None = frozenset()
+        # the layers after those whose outputs are served in place of images, if they are
+        self._divided: Divided | None = None
         super().__post_init__()
         adjustment = self.logit_adjustment * log_shares(torch.tensor(self.info.class_counts))
         self.register_buffer("_adjustment", adjustment, persistent=False)
@@ -234,10 +246,16 @@ class ImageClassifier(TrainedClassifier):
         Returns:
             shape `(batch, dim)`
         """
+        return self.backbone(self.prepare(images))
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Turn uint8 images into what the backbone takes, in its order in memory."""
         prepared = self.preprocessing(images)
-        if self.memory_format == "channels_last":
-            prepared = prepared.contiguous(memory_format=torch.channels_last)
-        return self.backbone(prepared)
+        return prepared.contiguous(memory_format=torch.channels_last) if self._channels_last else prepared
+
+    @property
+    def _channels_last(self) -> bool:
+        return self.memory_format == "channels_last"
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits `(batch, class)` of uint8 images `(batch, channel, height, width)`."""
@@ -246,7 +264,16 @@ class ImageClassifier(TrainedClassifier):
         return tta_logits(self._logits, images, self.tta)
 
     def _logits(self, images: Tensor) -> Tensor:
-        logits = self.head(self.drop(self.features(images)))
+        return self._classify(self.features(images))
+
+    def batch_logits(self, batch: Batch) -> Tensor:
+        """Compute the logits of a batch `(batch, class)` from its images, or from what frozen layers gave for them."""
+        if self._divided is None or FROZEN not in batch:
+            return super().batch_logits(batch)
+        return self._classify(self._divided.embedding(batch, self.current_epoch))
+
+    def _classify(self, embeddings: Tensor) -> Tensor:
+        logits = self.head(self.drop(embeddings))
         return logits - self._adjustment if self.logit_adjustment and not self.training else logits
 
     def output_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -278,7 +305,7 @@ class ImageClassifier(TrainedClassifier):
         self._follow_unfreezing()
         if stage == "fit":
             check_batches(self.trainer, self.backbone, (self.info.in_channels, *self.size))
-        if self.memory_format == "channels_last":
+        if self._channels_last:
             self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.torch_compile:
             check_compiler(self.trainer.strategy.root_device)
@@ -293,9 +320,18 @@ class ImageClassifier(TrainedClassifier):
     # steps
 
     def on_fit_start(self) -> None:
-        """Warn of frozen layers with random weights; a resumed run has loaded all of them."""
+        """Warn of frozen layers with random weights, or run them ahead; a resumed run has loaded all of its weights."""
         if self._loaded is not None:
             warn_of_random(self.backbone, self._loaded)
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, ImageDataModule) and not changed_methods(type(self), ImageClassifier):
+            self._divided = keep_outputs(self, data)
+
+    def teardown(self, stage: str) -> None:
+        """Let the loaders serve images again."""
+        if self._divided is not None:
+            self._divided = None
+            self.trainer.datamodule.stop_serving()  # type: ignore[attr-defined]
 
     def on_train_start(self) -> None:
         """Train what callbacks have unfrozen."""

@@ -58,6 +58,9 @@ def first_batch(trainer: pl.Trainer, model: Classifier) -> Batch:
         raise TypeError("the training data comes from no DataModule of this project")
     # Lightning sets it when the epoch starts
     loader.sampler.set_epoch(trainer.current_epoch)
+    if not model.learns_from_logits:
+        # a model with frozen layers is served what they give
+        loader = BatchLoader(data.samples("train"), loader.sampler)
     batch = data.on_before_batch_transfer(loader.batch(next(loader.sampler.batches())), 0)
     return data.on_after_batch_transfer({name: column.to(model.device) for name, column in batch.items()}, 0)
 

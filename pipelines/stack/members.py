@@ -22,11 +22,12 @@ from engine.quiet import quiet
 from ensembling.cache import LogitCache, LogitCounts
 from ensembling.choices import TTA
 from ensembling.folds import join_copies
+from ensembling.frozen_outputs import precision_context
 from ensembling.leakage import Leakage, find_leakage, join_leakage, leave_out_leaked, near_copies, refuse_leakage
 from ensembling.logits import mean_of_folds
 from ensembling.tta import tta_logits
 from lightning_modules.checkpoints import Base, load_classifier, read_base, refuse_lost_best
-from lightning_modules.member_logits import precision_context, stack_logits
+from lightning_modules.member_logits import stack_logits
 from lightning_modules.speed import ms_per_image
 from pipelines.stack.plan import StackPlan
 from records.fields import ANY, check_fields
