@@ -24,6 +24,7 @@ usage: python train.py COMMAND [options]      python train.py COMMAND --help
   inspect    look at data before training        python train.py inspect --config configs/data/cifar10.yaml
   tune       find fast settings and a rate       python train.py tune --config configs/model/resnet18.yaml
   stack      train members, stack and test them  python train.py stack --config configs/stack/digits.yaml
+  sweep      train and compare many runs         python train.py sweep --config configs/sweep/digits.yaml
   report     compare runs in one page            python train.py report runs
   export     write ONNX, int8 or other formats   python train.py export --ckpt_path runs/digits/small_cnn
 
@@ -37,6 +38,7 @@ COMMANDS = {
     "inspect": "pipelines.inspect.command",
     "report": "pipelines.report.command",
     "stack": "pipelines.stack.command",
+    "sweep": "pipelines.sweep.command",
     "tune": "pipelines.tune.command",
 }
 
@@ -107,6 +109,10 @@ def run(args: list[str]) -> int:
         from pipelines.stack.command import main as stack
 
         return stack(options, make_page)
+    if command == "sweep":
+        from pipelines.sweep.command import main as sweep
+
+        return sweep(options, make_page)
     if command == "predict" and any(word.partition("=")[0] == "--images" for word in options):
         # files that the training data knows nothing of; without them, Lightning predicts on the data's own
         from pipelines.predict.command import main as predict
@@ -127,7 +133,7 @@ def run(args: list[str]) -> int:
 
 
 def make_page(runs: "Path", out: "Path") -> "Path":
-    """Write the page of a report. Commands do not import each other, so a stack is given this.
+    """Write the page of a report. Commands do not import each other, so those that run cells are given this.
 
     Args:
         runs: folder of the runs

@@ -19,6 +19,7 @@ FLOORS = [
     # commands, which never import each other
     (
         "pipelines.stack",
+        "pipelines.sweep",
         "pipelines.tune",
         "pipelines.report",
         "pipelines.export",

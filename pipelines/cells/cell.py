@@ -1,11 +1,26 @@
 """One cell: a `fit` with its command line and folder."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from common import class_paths
 from common.yaml_files import one_line
+
+
+def word_of(value: Any) -> str:
+    """Return a value as a word of the command line, which reads lists and null from YAML."""
+    if isinstance(value, str):
+        return value
+    # a study's cells share their values, and each is read back to check it
+    return _cached(value) if isinstance(value, Hashable) else one_line(value)
+
+
+@lru_cache(typed=True)
+def _cached(value: Any) -> str:
+    return one_line(value)
 
 
 @dataclass(frozen=True)
@@ -32,8 +47,7 @@ class Cell:
     def settings(self) -> list[str]:
         """Its fragments and options as a command line."""
         args = [word for fragment in self.fragments for word in ("--config", fragment)]
-        # the command line reads lists and null from YAML
-        options = {name: value if isinstance(value, str) else one_line(value) for name, value in self.options.items()}
+        options = {name: word_of(value) for name, value in self.options.items()}
         return [*args, *(f"--{name}={value}" for name, value in options.items())]
 
     def command(self, folder: Path) -> list[str]:

@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Literal
 
 from common.machine import core_count, visible_gpus
 from common.ranges import check_ranges
-from pipelines.cells import die_with_parent, job
+from pipelines.cells import die_with_parent
+from pipelines.cells.process import SLOT
 from records.versions import REPOSITORY
 
 
@@ -103,7 +104,7 @@ class LocalExecutor(CellExecutor):
 
 
 def _take_slot(slots: "SimpleQueue[dict[str, str]]") -> None:
-    job.SLOT.environment = slots.get_nowait()
+    SLOT.environment = slots.get_nowait()
 
 
 @dataclass(eq=False)

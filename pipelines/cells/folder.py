@@ -11,9 +11,10 @@ from records import run_dir
 from records.folders import take_back
 from records.locks import alone
 
-STACK_LOCK = "stack.lock"
+# named after the first command that had cells; all of them share it
+LOCK = "stack.lock"
 # what is in the folder of the cells before there is any
-UNUSED = (STACK_LOCK, "stack.owner", "stop")
+UNUSED = (LOCK, "stack.owner", "stop")
 
 
 class CellError(ValueError):
@@ -43,11 +44,12 @@ def planned_folder(root: Path | str, experiment: str, fresh: bool = False) -> Pa
 
 
 @contextlib.contextmanager
-def locked(folder: Path, made: Sequence[Path] = ()) -> Iterator[None]:
-    """Keep other stack commands out of a folder; a plan that is refused before any cell leaves no folder.
+def locked(folder: Path, work: str, made: Sequence[Path] = ()) -> Iterator[None]:
+    """Keep other commands with cells out of a folder; a plan that is refused before any cell leaves no folder.
 
     Args:
         folder: the experiment's
+        work: what is done in it, for the messages of other commands, such as `stacked`
         made: what this command has made of it, see `open_folder`
 
     Raises:
@@ -56,7 +58,7 @@ def locked(folder: Path, made: Sequence[Path] = ()) -> Iterator[None]:
     own = folder / "cells"
     made = [*made, *run_dir.make_folder(own)]
     way_out = "stop it, or choose another folder by --experiment"
-    with alone(own / STACK_LOCK, f"{folder}/", "stacked", way_out):
+    with alone(own / LOCK, f"{folder}/", work, way_out):
         try:
             # left by a command that was stopped
             stop_file(folder).unlink(missing_ok=True)

@@ -1,48 +1,34 @@
-"""One cell of a stack: a `train.py fit` in a process and folder of its own, which a rerun continues.
+"""One cell: a `train.py fit` in a process and folder of its own, perhaps tested after it, which a rerun continues.
 
 Workers on other machines import this module: it must not import what is slow to import.
 """
 
-import contextlib
 import fcntl
-import os
-import re
 import shutil
 import socket
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.cells import die_with_parent
+from pipelines.cells import process
+from pipelines.cells.process import Command, Ended, run_process
 from pipelines.cells.settings import changed, named
+from records.damaged import DamagedFileError
 from records.fields import check_fields
 from records.json_files import read_json, to_json
 from records.partial_files import partial_path, remove_abandoned
-from records.run_dir import ENVIRONMENT_VARIABLE, RunDir
-from records.versions import REPOSITORY
+from records.run_dir import RunDir
 
-TRAIN = REPOSITORY / "train.py"
-# variables by which a launcher tells a process its place among others
-LAUNCHED = re.compile(
-    rf"SLURM_|PMIX?_|TORCHELASTIC_|MASTER_|(LOCAL_|GROUP_|NODE_)?RANK$|(LOCAL_)?WORLD_SIZE$|{ENVIRONMENT_VARIABLE}"
-)
-# how often a running cell looks whether it is to stop, in seconds
-POLL = 0.5
 # lines of its log that tell why a cell failed
 TAIL = 8
 # what a process ends with after Ctrl-C
 INTERRUPTED = (130, -2)
+KILLED = -9
 
 # what a record of a cell holds
 RECORD = {"status": str, "started?": float, "seconds?": float, "settings?": {}}
-
-# what a thread's own cells see of the machine, such as one GPU
-SLOT = threading.local()
 
 
 @dataclass(frozen=True)
@@ -52,10 +38,12 @@ class CellFiles:
     Args:
         folder: the experiment's
         name: of the cell
+        proof: what result.json holds once it is done: fit, or the split that it is tested on
     """
 
     folder: Path
     name: str
+    proof: str = "fit"
 
     @property
     def run(self) -> RunDir:
@@ -101,35 +89,48 @@ class CellFiles:
     @property
     def is_done(self) -> bool:
         """Whether it is trained to its end."""
-        if not self.run.weights.is_file():
-            return False
-        record = self.read()
-        # a process that was lost on its way out has written its result
-        return record.get("status") == "done" or (record.get("status") == "running" and self.has_result)
+        return self.run.weights.is_file() and self.is_done_by(self.read())
+
+    def is_done_by(self, record: Mapping[str, Any]) -> bool:
+        """Tell whether a cell with weights is trained to its end.
+
+        Args:
+            record: what is known of it
+        """
+        status, proof = record.get("status"), record.get("proof", "fit")
+        # a process that was lost on its way out has written its result; so has one that was asked for more
+        return (status == "done" and self.proof in ("fit", proof)) or (
+            status in ("done", "running") and self.has_result
+        )
 
     @property
     def has_result(self) -> bool:
-        """Whether its process has written what a whole fit ends with."""
-        return self.run.result.is_file() and "fit" in self.result()
+        """Whether its processes have written all that they end with."""
+        return self.holds("fit") and self.holds(self.proof)
+
+    def holds(self, entry: str) -> bool:
+        """Tell whether result.json holds an entry, such as fit or test."""
+        return self.run.result.is_file() and entry in self.result()
 
     def result(self) -> dict[str, Any]:
         """Return what its run has written of itself."""
         return read_json(self.run.result, self.way_out)
 
-    def refusal(self, settings: Mapping[str, Any]) -> str:
+    def refusal(self, settings: Mapping[str, Any], record: Mapping[str, Any] | None = None) -> str:
         """Say why the cell cannot be continued; nothing if it can.
 
         Args:
             settings: all that it is to be trained with
+            record: what is known of it; None reads it
         """
-        folder, record = self.run.folder, self.read()
+        folder, record = self.run.folder, self.read() if record is None else record
         if not folder.exists():
             # never started, or thrown away by the user
             return ""
         if not record:
             return (
-                f"{folder}/ is there, but was not made by a stack: choose another folder by --experiment, or rename "
-                f"the member"
+                f"{folder}/ is there, but is not a cell of this experiment: choose another folder by --experiment, or "
+                f"rename one of them"
             )
         if not (self.run.resumable or self.run.weights.is_file()):
             # nothing is lost by another start
@@ -139,7 +140,7 @@ class CellFiles:
         if not changes:
             return ""
         return (
-            f"cell {self.name!r} was trained with other settings: {named(changes)}. Train all members anew in another "
+            f"cell {self.name!r} was trained with other settings: {named(changes)}. Train all of them anew in another "
             f"folder by --experiment OTHER or --fresh true, or this cell alone by deleting {folder}/"
         )
 
@@ -155,7 +156,7 @@ class CellFiles:
             return ""
         who = f"process {record['pid']} on host {record['host']}" if "pid" in record else "another process"
         return (
-            f"cell {self.name!r} is being trained with other settings by {who}, which outlived its stack: "
+            f"cell {self.name!r} is being trained with other settings by {who}, which outlived its command: "
             f"{named(changes)}. Stop that process and delete {self.run.folder}/, or choose another folder by "
             f"--experiment OTHER or --fresh true"
         )
@@ -173,6 +174,9 @@ class CellJob:
         cwd: where the command line's relative paths begin
         die_with_parent: end its process with the worker, saving its state; otherwise it goes on where only the worker
             was killed
+        then: the command line that evaluates it once it is trained; empty evaluates nothing
+        proof: what result.json holds once it is done, see `CellFiles`
+        time_limit: seconds after which one of its processes is taken for one that hangs, and ended; None never does
     """
 
     name: str
@@ -181,6 +185,14 @@ class CellJob:
     settings: dict[str, Any] = field(default_factory=dict)
     cwd: Path = Path()
     die_with_parent: bool = False
+    then: tuple[str, ...] = ()
+    proof: str = "fit"
+    time_limit: float | None = None
+
+    @property
+    def files(self) -> CellFiles:
+        """Its paths."""
+        return CellFiles(self.folder, self.name, self.proof)
 
 
 @dataclass(frozen=True)
@@ -224,17 +236,17 @@ def run_cell(job: CellJob) -> Outcome:
     Returns:
         how it ended; an error in its process is reported, not raised
     """
-    files = CellFiles(job.folder, job.name)
+    files = job.files
     files.log.parent.mkdir(parents=True, exist_ok=True)
     files.lock.parent.mkdir(parents=True, exist_ok=True)
     with files.lock.open("a") as lock:
-        # a process that outlived its stack is still training: two must not train in one folder
+        # a process that outlived its command is still training: two must not train in one folder
         while not _locked(lock.fileno()):
             if stop_file(job.folder).exists():
                 return Outcome(job.name, "stopped")
             if why := files.refusal_of_the_living(job.settings):
                 return Outcome(job.name, "failed", 0.0, why)
-            time.sleep(POLL)
+            time.sleep(process.POLL)
         record = files.read()
         # only under the lock is it certain which settings it was trained with
         if why := files.refusal(job.settings):
@@ -243,7 +255,7 @@ def run_cell(job: CellJob) -> Outcome:
             if record["status"] != "done":
                 # lost on its way out, it was not timed
                 fit = files.result()["fit"]
-                record |= {"status": "done", "seconds": fit.get("seconds", record["seconds"])}
+                record |= {"status": "done", "seconds": fit.get("seconds", record["seconds"]), "proof": job.proof}
                 files.write(record)
             return Outcome(job.name, "done", record["seconds"])
         if stop_file(job.folder).exists():
@@ -264,7 +276,9 @@ def _locked(descriptor: int) -> bool:
 
 def _train(job: CellJob, files: CellFiles, record: dict[str, Any], lock: int) -> Outcome:
     run = files.run
-    args = [sys.executable, str(TRAIN), *job.args]
+    # trained already where a process was lost, or stopped, before it was tested
+    trained = bool(job.then) and run.weights.is_file() and files.holds("fit")
+    args = list(job.args)
     if run.resumable:
         args += ["--ckpt_path", str(run.folder)]
     elif record and run.folder.exists():
@@ -275,7 +289,7 @@ def _train(job: CellJob, files: CellFiles, record: dict[str, Any], lock: int) ->
     record = {
         "cell": job.name,
         "status": "running",
-        "command": ["python", "train.py", *args[2:]],
+        "command": ["python", "train.py", *args],
         "settings": job.settings,
         "seconds": before,
         "attempts": record.get("attempts", 0) + 1,
@@ -284,20 +298,49 @@ def _train(job: CellJob, files: CellFiles, record: dict[str, Any], lock: int) ->
     }
     # written before the start: the settings must be known even if the cell outlives this process
     files.write(record)
-    # the process keeps the lock for as long as it lives
-    status = _run(args, job, files, record, (lock,))
+    ended = Ended(0)
+    for words in ([] if trained else [args]) + ([list(job.then)] if job.then else []):
+        # the process keeps the lock for as long as it lives
+        ended = _run(words, job, record, (lock,))
+        if ended.status or stop_file(job.folder).exists():
+            break
     seconds = round(before + time.monotonic() - start, 3)
-    record |= {"seconds": seconds, "exit_status": status, "finished": time.time()}
-    was_stopped = status in INTERRUPTED or (status != 0 and stop_file(job.folder).exists())
-    if run.weights.is_file() and (status == 0 or (was_stopped and files.has_result)):
-        outcome = Outcome(job.name, "done", seconds)
-    elif was_stopped:
-        outcome = Outcome(job.name, "stopped", seconds)
-    else:
-        said = tail(files.log) if status else "it has left no checkpoint: is trainer.enable_checkpointing false?"
-        outcome = Outcome(job.name, "failed", seconds, f"{job.name} failed; the end of {files.log}:\n{said}")
-    files.write({**record, "status": outcome.status})
+    record |= {"seconds": seconds, "exit_status": ended.status, "finished": time.time()}
+    was_stopped = ended.status in INTERRUPTED or stop_file(job.folder).exists()
+    outcome = _outcome(job, ended, was_stopped and not ended.too_long, seconds)
+    files.write({**record, "status": outcome.status, **({"proof": job.proof} if outcome.status == "done" else {})})
     return outcome
+
+
+def _outcome(job: CellJob, ended: Ended, was_stopped: bool, seconds: float) -> Outcome:
+    files, why = job.files, ""
+    try:
+        whole = files.run.weights.is_file() and (files.has_result if job.then or was_stopped else True)
+    except DamagedFileError as error:
+        # it was just written: the next attempt tests it again
+        whole, why = False, str(error)
+    if whole and (ended.status == 0 or was_stopped):
+        return Outcome(job.name, "done", seconds)
+    if was_stopped:
+        return Outcome(job.name, "stopped", seconds)
+    if not why and ended.status == 0:
+        why = "it has left no checkpoint: is trainer.enable_checkpointing false?"
+        if files.run.weights.is_file():
+            why = f"{files.run.result} holds no {job.proof}"
+    return Outcome(job.name, "failed", seconds, _failure(job, ended, why))
+
+
+def _failure(job: CellJob, ended: Ended, why: str) -> str:
+    """Say why a process failed, in a first line, and what it printed last."""
+    log = job.files.log
+    if why:
+        return f"{job.name} failed; the end of {log}:\n{why}"
+    reason = "failed"
+    if ended.too_long:
+        reason = f"failed: it ran for longer than time_limit {job.time_limit:g} s, and was ended"
+    elif ended.status == KILLED:
+        reason = "failed: it was killed from outside (SIGKILL), as the system does where memory runs out"
+    return f"{job.name} {reason}; the end of {log}:\n{tail(log)}"
 
 
 def run_command(job: CellJob) -> Outcome:
@@ -309,60 +352,35 @@ def run_command(job: CellJob) -> Outcome:
     Returns:
         how it ended
     """
-    files = CellFiles(job.folder, job.name)
+    files = job.files
     files.log.parent.mkdir(parents=True, exist_ok=True)
     if stop_file(job.folder).exists():
         return Outcome(job.name, "stopped")
     record = {"cell": job.name, "status": "running", "host": socket.gethostname(), "started": time.time()}
     start = time.monotonic()
-    status = _run([sys.executable, str(TRAIN), *job.args], job, files, record)
+    ended = _run(job.args, job, record)
+    status = ended.status
     seconds = round(time.monotonic() - start, 3)
     if status == 0:
         outcome = Outcome(job.name, "done", seconds)
     elif status in INTERRUPTED or stop_file(job.folder).exists():
         outcome = Outcome(job.name, "stopped", seconds)
     else:
-        outcome = Outcome(job.name, "failed", seconds, f"{job.name} failed; the end of {files.log}:\n{tail(files.log)}")
+        outcome = Outcome(job.name, "failed", seconds, _failure(job, ended, ""))
     files.write({**record, "status": outcome.status, "seconds": seconds})
     return outcome
 
 
-def _run(args: list[str], job: CellJob, files: CellFiles, record: dict[str, Any], kept: tuple[int, ...] = ()) -> int:
-    """Run a process to its end, or until all are asked to stop; return its exit status."""
-    if job.die_with_parent:
-        args = [sys.executable, die_with_parent.__file__, *args]
-    with files.log.open("a") as log, contextlib.ExitStack() as stack:
-        process = subprocess.Popen(
-            args, stdout=log, stderr=subprocess.STDOUT, cwd=job.cwd, env=_environment(), pass_fds=kept
-        )
-        stack.callback(_end, process)
-        record["pid"] = process.pid
+def _run(args: Sequence[str], job: CellJob, record: dict[str, Any], kept: tuple[int, ...] = ()) -> Ended:
+    files = job.files
+
+    def started(pid: int) -> None:
+        record["pid"] = pid
         files.write(record)
-        return _wait(process, job.folder)
 
-
-def _environment() -> dict[str, str]:
-    # a cell is a job of its own, also where this process was started by a cluster's launcher
-    inherited = {name: value for name, value in os.environ.items() if not LAUNCHED.match(name)}
-    return {**inherited, **getattr(SLOT, "environment", {})}
-
-
-def _wait(process: subprocess.Popen[bytes], folder: Path) -> int:
-    asked = False
-    while True:
-        try:
-            return process.wait(POLL)
-        except subprocess.TimeoutExpired:
-            if not asked and stop_file(folder).exists():
-                # it saves its state first
-                process.terminate()
-                asked = True
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        process.wait()
+    stop = stop_file(job.folder)
+    command = Command(args, files.log, job.cwd, stop, job.time_limit, job.die_with_parent, kept)
+    return run_process(command, started)
 
 
 def tail(path: Path, lines: int = TAIL) -> str:

@@ -1,12 +1,8 @@
 """`python train.py stack`: train members, stack them on held-out samples, and test once."""
 
-import shlex
-import signal
-import threading
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
@@ -20,9 +16,11 @@ from common.stopped import StoppedError
 from ensembling.heads.base import HEAD_OPTION
 from pipelines.cells import executors
 from pipelines.cells.cell import Cell
+from pipelines.cells.command import end_cells_with_us, print_resume, refuse_failures, without_fresh
 from pipelines.cells.executors import CellExecutor
 from pipelines.cells.folder import CellError, check_unchanged, locked, open_folder, planned_folder
-from pipelines.cells.job import CellFiles, CellJob, Outcome, run_command
+from pipelines.cells.job import CellFiles, CellJob, run_command
+from pipelines.cells.options import take_options
 from pipelines.cells.queue import run_queue
 from pipelines.cells.watch import CellTable
 from pipelines.cli.config_files import check_configs
@@ -32,9 +30,6 @@ from pipelines.stack.plan import StackPlan
 if TYPE_CHECKING:
     from pipelines.stack.plan_check import Checked
     from pipelines.stack.second_stage import WritePage
-
-# how a command line names one of the plan's options
-OPTIONS = "--options."
 
 
 def parse(args: list[str]) -> StackPlan:
@@ -74,39 +69,6 @@ def parse(args: list[str]) -> StackPlan:
         raise UsageError(f"--heads: {error.option.rpartition('.')[2]} {error.reason}") from error
     options["options"] = dotted(options["options"]) | typed
     return StackPlan(**{name: value for name, value in options.items() if name != "config"})
-
-
-def take_options(args: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Take out of a command line what it sets of the plan's `options`.
-
-    The parser would put `--options.data.fold` into a mapping `data`, in place of the data that the plan names.
-
-    Args:
-        args: the command line
-
-    Returns:
-        what is left, and the options by name, as typed
-
-    Raises:
-        UsageError: one has no value
-
-    Example:
-        >>> take_options(["--options.data.fold", "1", "--seed", "2"])
-        (['--seed', '2'], {'data.fold': '1'})
-    """
-    rest: list[str] = []
-    options: dict[str, str] = {}
-    words = iter(args)
-    for word in words:
-        option, equals, value = word.partition("=")
-        if not option.startswith(OPTIONS):
-            rest.append(word)
-            continue
-        value = value if equals else next(words, "--")
-        if not equals and value.startswith("--"):
-            raise UsageError(f"{option} needs a value")
-        options[option.removeprefix(OPTIONS)] = value
-    return rest, options
 
 
 def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Console, cells: Sequence[Cell]) -> None:
@@ -159,28 +121,6 @@ def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Consol
     refuse_failures(outcomes)
 
 
-def refuse_failures(outcomes: list[Outcome]) -> None:
-    """Name the cells that have not been finished.
-
-    Args:
-        outcomes: how the cells ended
-
-    Raises:
-        CellError: some failed
-    """
-    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-    stopped = [outcome.name for outcome in outcomes if outcome.status == "stopped"]
-    if not failed and not stopped:
-        return
-    messages = [outcome.message for outcome in failed]
-    if stopped:
-        messages.append(f"stopped, though not by this command: {', '.join(stopped)}")
-    count = len(failed) + len(stopped)
-    raise CellError(
-        "\n\n".join([*messages, f"{count} of {len(outcomes)} cells failed; run the same command again to continue"])
-    )
-
-
 def keep_earlier_splits(plan: StackPlan) -> None:
     """Let an experiment that an earlier version began go on with the splits that it has.
 
@@ -195,24 +135,6 @@ def keep_earlier_splits(plan: StackPlan) -> None:
     begun = [CellFiles(folder, cell.name).read().get("settings", {}) for cell in plan.cells]
     if any("data.split_seed" in settings and "data.split_version" not in settings for settings in begun):
         plan.options["data.split_version"] = 1
-
-
-def stop(number: int, frame: FrameType | None) -> None:
-    """End this process and its cells after a signal."""
-    raise StoppedError(number)
-
-
-def print_resume(console: Console, args: list[str], folder: Path) -> None:
-    """Say how to continue a stack that was stopped.
-
-    Args:
-        console: where to print
-        args: the command line after `stack`
-        folder: the experiment's
-    """
-    command = shlex.join(["python", "train.py", "stack", *args, *class_paths.options()])
-    console.print(f"\nstopped; finished cells are kept, and the others continue from what they have saved in {folder}/")
-    console.print(f"continue:  {command}", soft_wrap=True, highlight=False, markup=False)
 
 
 def main(args: list[str], write_page: "WritePage | None" = None) -> int:
@@ -246,13 +168,11 @@ def main(args: list[str], write_page: "WritePage | None" = None) -> int:
         check_unchanged(folder, cells, checked.settings)
         print_costs(console, plan, checked, folder)
         return 0
-    if threading.current_thread() is threading.main_thread():
-        # without this, cells would outlive this process
-        signal.signal(signal.SIGTERM, stop)
+    end_cells_with_us()
     folder, made = open_folder(plan.root, plan.experiment, plan.fresh)
     again = without_fresh(args, folder) if plan.fresh else args
     try:
-        with locked(folder, made):
+        with locked(folder, "stacked", made):
             run_cells(plan, checked, folder, console, cells)
             if not plan.executor.elsewhere:
                 from pipelines.stack.second_stage import second_stage
@@ -261,7 +181,7 @@ def main(args: list[str], write_page: "WritePage | None" = None) -> int:
         # the job locks the folder itself
         stack_elsewhere(plan, again, folder, console)
     except (KeyboardInterrupt, StoppedError):
-        print_resume(console, again, folder)
+        print_resume(console, "stack", again, folder)
         raise
     return 0
 
@@ -289,14 +209,3 @@ def stack_elsewhere(plan: StackPlan, args: list[str], folder: Path, console: Con
             outcome.message or f"{job.name} was stopped, though not by this command; run it again to continue"
         )
     console.out(log.read_bytes()[before:].decode(errors="replace"), highlight=False)
-
-
-def without_fresh(args: list[str], folder: Path) -> list[str]:
-    """Let a command continue in the folder that it has made, instead of making another one.
-
-    Args:
-        args: the command line after `stack`
-        folder: what it has made
-    """
-    # later options win over earlier ones
-    return [*args, "--fresh", "false", "--experiment", folder.name]

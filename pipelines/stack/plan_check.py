@@ -15,6 +15,7 @@ from datamodules import ImageDataModule
 from lightning_modules.checkpoint_io import file_sha256
 from pipelines.cells.cell import Cell
 from pipelines.cells.fit_parser import FitParser
+from pipelines.cells.settings import check_texts, with_digest
 from pipelines.cli.errors import explain
 from pipelines.cli.option_checks import check_seed, check_trainer
 from pipelines.stack.members import meta_samples, tested_samples
@@ -111,29 +112,9 @@ def _check_member(plan: StackPlan, member: Member, checked: Checked) -> None:
         if cell is cells[0]:
             # refuses ranges and conflicts; reads no image
             parser.build(data=own.data)
-        checked.configs[cell.name], checked.settings[cell.name] = own, cell_settings(parser.plain(own), checked.digest)
-    _check_texts({**plan.options, **member.settings}, checked.settings[cells[0].name])
-
-
-def cell_settings(config: Mapping[str, Any], digest: Callable[[Path], str]) -> dict[str, Any]:
-    """Name a cell's settings, with the content of the file that it starts from: another file may get the same name.
-
-    Args:
-        config: of plain types
-        digest: hashes a file's content
-    """
-    settings = flat(config)
-    weights = settings.get("model.weights")
-    if weights and Path(weights).is_file():
-        settings["model.weights (SHA-256)"] = digest(Path(weights))
-    return settings
-
-
-def _check_texts(options: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Refuse a number that became another text than the one that the user typed, such as 12e4."""
-    for name, value in options.items():
-        if isinstance(value, float | bool) and isinstance(settings.get(name), str):
-            raise ValueError(f"{name} takes a text, and YAML reads yours as {value}: put it in quotes")
+        checked.configs[cell.name] = own
+        checked.settings[cell.name] = with_digest(flat(parser.plain(own)), checked.digest)
+    check_texts({**plan.options, **member.settings}, checked.settings[cells[0].name])
 
 
 def _check_data(plan: StackPlan, data: Namespace) -> None:

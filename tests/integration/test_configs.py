@@ -13,16 +13,19 @@ from ensembling.heads.fitting import head_from_plain, head_plain
 from lightning_modules import SmallCNN
 from measures.names import mode_of
 from pipelines.cells.executors import ParslExecutor
+from pipelines.cells.fit_parser import FitParser
 from pipelines.cli.image_cli import ImageCLI
 from pipelines.cli.parsed_cli import DEFAULTS
 from pipelines.stack import command
 from pipelines.stack.plan_check import check
+from pipelines.sweep import command as sweep
 from tests.helpers.data import Blobs, blobs, data_info
 from tests.helpers.training import trainer
 
 CONFIGS = DEFAULTS.parent
 FRAGMENTS = {
-    kind: sorted((CONFIGS / kind).glob("*.yaml")) for kind in ("data", "model", "trainer", "head", "stack", "cluster")
+    kind: sorted((CONFIGS / kind).glob("*.yaml"))
+    for kind in ("data", "model", "trainer", "head", "stack", "sweep", "cluster")
 }
 
 
@@ -108,6 +111,13 @@ def test_stack(path, monkeypatch):
     plan = command.parse(["--config", str(path), "--dry_run", "true"])
     # its members' command lines are right, and fit its mode
     assert set(check(plan).settings) == {cell.name for cell in plan.cells}
+
+
+@pytest.mark.parametrize("path", FRAGMENTS["sweep"], ids=name)
+def test_sweep(path, monkeypatch):
+    monkeypatch.chdir(CONFIGS.parent)
+    plan = sweep.parse(["--config", str(path), "--dry_run", "true"])
+    assert sweep.planned(plan, FitParser()).cells
 
 
 @pytest.mark.parametrize("path", FRAGMENTS["head"], ids=name)

@@ -5,10 +5,9 @@ from concurrent.futures import wait
 import pytest
 import torch
 
-from pipelines.cells import die_with_parent, executors
-from pipelines.cells import job as cells
+from pipelines.cells import die_with_parent, executors, process
 from pipelines.cells.executors import LocalExecutor, ParslExecutor
-from pipelines.cells.job import CellJob
+from pipelines.cells.job import CellJob, run_cell
 from tests.pipelines.cells.test_job import script
 
 
@@ -64,7 +63,7 @@ def test_local__each_cell_gets_one_gpu(given, options, expected, monkeypatch):
 
 
 def test_local__no_two_cells_at_once_share_a_slot(tmp_path, monkeypatch):
-    monkeypatch.setattr(cells, "TRAIN", tmp_path / "train.py")
+    monkeypatch.setattr(process, "TRAIN", tmp_path / "train.py")
     slots = [{"CUDA_VISIBLE_DEVICES": "a"}, {"CUDA_VISIBLE_DEVICES": "b"}]
     monkeypatch.setattr(LocalExecutor, "environments", lambda self, count: slots)
     jobs = [CellJob(f"cell{n}", tmp_path / "x", ("fit",), cwd=tmp_path) for n in range(4)]
@@ -77,7 +76,7 @@ def test_local__no_two_cells_at_once_share_a_slot(tmp_path, monkeypatch):
     jobs = [CellJob(**{**vars(job), "args": ("fit", job.name)}) for job in jobs]
     executor = LocalExecutor()
     pool = executor.open(tmp_path / "x", 4)
-    outcomes = [future.result() for future in [pool.submit(cells.run_cell, job) for job in jobs]]
+    outcomes = [future.result() for future in [pool.submit(run_cell, job) for job in jobs]]
     executor.close(pool)
     assert [outcome.status for outcome in outcomes] == ["done"] * 4, outcomes
 
@@ -133,7 +132,7 @@ def test_parsl__runs_cells_in_workers(tmp_path):
     executor = ParslExecutor(provider="local", cores_per_cell=1, gpus_per_node=1)
     pool = executor.open(tmp_path / "x", 1)
     try:
-        future = pool.submit(cells.run_cell, job)
+        future = pool.submit(run_cell, job)
         wait([future], timeout=120)
         outcome = future.result(timeout=0)
         launched = pool._dfk.executors["cells"].interchange_launch_cmd

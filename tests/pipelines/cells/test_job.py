@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.cells import job as cells
+from pipelines.cells import process
 from pipelines.cells.job import CellFiles, CellJob, run_cell, run_command, stop_file
 from records.versions import REPOSITORY
 
@@ -27,14 +28,14 @@ def save(): (folder / "checkpoints/last.ckpt").write_text("state")
 @pytest.fixture
 def job(tmp_path, monkeypatch):
     """A cell whose process runs a script of the test's."""
-    monkeypatch.setattr(cells, "TRAIN", tmp_path / "train.py")
-    monkeypatch.setattr(cells, "POLL", 0.05)
+    monkeypatch.setattr(process, "TRAIN", tmp_path / "train.py")
+    monkeypatch.setattr(process, "POLL", 0.05)
     return CellJob("one", tmp_path / "x", ("fit", "--a=1"), {"a": 1}, tmp_path)
 
 
 def script(job, body):
     text = SCRIPT.format(folder=str(job.folder / job.name), body=body)
-    cells.TRAIN.write_text(text)
+    process.TRAIN.write_text(text)
 
 
 def calls(job):
@@ -143,8 +144,8 @@ def test_run_cell__one_that_is_stopped_on_its_way_out_is_done(job):
 def start_stack(job, tmp_path, **options):
     """Run a cell in a process of its own, until it is under way."""
     code = (
-        "from pathlib import Path; from pipelines.cells import job as cells; "
-        f"cells.TRAIN = Path({str(cells.TRAIN)!r}); "
+        "from pathlib import Path; from pipelines.cells import process, job as cells; "
+        f"process.TRAIN = Path({str(process.TRAIN)!r}); "
         f"job = cells.CellJob('one', Path({str(job.folder)!r}), ('fit',), cwd=Path({str(tmp_path)!r}), **{options}); "
         "cells.run_cell(job)"
     )
@@ -219,13 +220,15 @@ def test_run_cell__settings_are_compared_once_nobody_else_has_the_cell(job, monk
 def test_run_cell__a_run_of_the_users_own_is_left_alone(job):
     (job.folder / "one/checkpoints").mkdir(parents=True)
     (job.folder / "one/checkpoints/last.ckpt").touch()
-    assert "was not made by a stack" in run_cell(job).message
+    assert "is not a cell of this experiment" in run_cell(job).message
     assert calls(job) == []
 
 
 def test_run_cell__its_settings_are_noted_before_it_starts(job, monkeypatch):
     noted = []
-    monkeypatch.setattr(cells, "_run", lambda args, *others: noted.append(CellFiles(job.folder, "one").read()) or 1)
+    monkeypatch.setattr(
+        cells, "_run", lambda args, *others: noted.append(CellFiles(job.folder, "one").read()) or process.Ended(1)
+    )
     script(job, "pass")
     CellFiles(job.folder, "one").log.parent.mkdir(parents=True)
     CellFiles(job.folder, "one").log.touch()
@@ -237,7 +240,7 @@ def test_run_cell__is_no_part_of_the_launchers_job(job, monkeypatch):
     for name in ("SLURM_JOB_ID", "SLURM_STEP_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"):
         monkeypatch.setenv(name, "1")
     script(job, "save()")
-    monkeypatch.setattr(cells, "SLOT", SimpleNamespace(environment={"OMP_NUM_THREADS": "1"}))
+    monkeypatch.setattr(process, "SLOT", SimpleNamespace(environment={"OMP_NUM_THREADS": "1"}))
     run_cell(job)
     _, seen, cwd = calls(job)[0]
     assert "OMP_NUM_THREADS" in seen
@@ -280,3 +283,80 @@ def wait_for(path):
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert path.exists()
+
+
+@pytest.fixture
+def tested(job):
+    """A cell that is tested once it is trained."""
+    return replace(job, then=("test", "--ckpt_path=one"), proof="test")
+
+
+# what `fit` and `test` leave of themselves in result.json
+RESULTS = """
+save()
+result = folder / "result.json"
+found = json.loads(result.read_text()) if result.is_file() else {}
+result.write_text(json.dumps({**found, sys.argv[1]: {}}))
+"""
+
+
+def words(job):
+    return [args[0] for args, *_ in calls(job)]
+
+
+def test_run_cell__is_tested_once_it_is_trained(tested):
+    script(tested, RESULTS)
+    assert run_cell(tested).status == "done"
+    assert words(tested) == ["fit", "test"]
+    assert tested.files.is_done
+    assert run_cell(tested).status == "done"
+    assert words(tested) == ["fit", "test"]
+
+
+def test_run_cell__one_that_was_trained_alone_is_only_tested(job, tested):
+    script(job, RESULTS)
+    run_cell(job)
+    assert job.files.is_done
+    assert not tested.files.is_done
+    assert run_cell(tested).status == "done"
+    assert words(job) == ["fit", "test"]
+    # nor does it matter to who asks for less
+    assert job.files.is_done
+
+
+def test_run_cell__a_failed_test_is_tried_again_without_training(tested):
+    script(tested, "if sys.argv[1] == 'test': sys.exit(2)" + RESULTS)
+    assert run_cell(tested).status == "failed"
+    script(tested, RESULTS)
+    assert run_cell(tested).status == "done"
+    assert words(tested) == ["fit", "test", "test"]
+
+
+def test_run_cell__a_broken_result_is_a_failure_with_a_way_out(tested):
+    script(
+        tested,
+        "save(); (folder / 'result.json').write_text('{\"fit\": {}, ' if sys.argv[1] == 'test' else '{\"fit\": {}}')",
+    )
+    outcome = run_cell(tested)
+    assert outcome.status == "failed"
+    assert "result.json is damaged (it is no JSON" in outcome.message
+    assert "the same command then trains it anew" in outcome.message
+
+
+def test_run_cell__no_result_of_the_test_is_a_failure(tested):
+    script(tested, "save(); (folder / 'result.json').write_text('{\"fit\": {}}')")
+    assert "result.json holds no test" in run_cell(tested).message
+
+
+def test_run_cell__one_that_hangs_is_ended_at_its_time_limit(job, monkeypatch):
+    monkeypatch.setattr(process, "GRACE", 0.1)
+    script(job, "save(); signal.signal(signal.SIGTERM, signal.SIG_IGN); print('at work', flush=True); time.sleep(60)")
+    outcome = run_cell(replace(job, time_limit=1.0))
+    assert outcome.status == "failed"
+    assert outcome.message.startswith("one failed: it ran for longer than time_limit 1 s, and was ended; the end of ")
+    assert outcome.message.endswith("at work")
+
+
+def test_run_cell__one_that_was_killed_says_what_kills(job):
+    script(job, "save(); os.kill(os.getpid(), signal.SIGKILL)")
+    assert "it was killed from outside (SIGKILL), as the system does where memory runs out" in run_cell(job).message

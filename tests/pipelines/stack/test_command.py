@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from pipelines.cells import command as cells
 from pipelines.cells.executors import LocalExecutor
 from pipelines.cells.folder import CellError, locked
 from pipelines.cells.job import CellFiles, Outcome, run_command
@@ -148,7 +149,7 @@ def test_main__the_second_stage_is_a_job_where_the_cells_are(status, tmp_path, m
         if not jobs:
             return []
         asked.extend([*jobs, executor.max_blocks, run])
-        with locked(folder):
+        with locked(folder, "stacked"):
             # the job can take hold of the folder
             log.open("a").write("a table [sic]\n")
         return [Outcome("stack", status, 1.0, "" if status == "done" else "stack failed; the end of stack.log:\nwhy")]
@@ -196,19 +197,19 @@ def test_refuse_failures__names_all(tmp_path):
         Outcome("killed", "stopped"),
     ]
     with pytest.raises(CellError) as raised:
-        command.refuse_failures(outcomes)
+        cells.refuse_failures(outcomes)
     message = str(raised.value)
     assert "out of memory" in message
     assert "worse.log" in message
     assert "killed" in message
     assert "3 of 4 cells failed" in message
-    command.refuse_failures(outcomes[:1])
+    cells.refuse_failures(outcomes[:1])
 
 
 def test_without_fresh__goes_on_in_the_folder_that_was_made(tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text(json.dumps({"members": [{"name": "one"}]}))
-    plan = command.parse(command.without_fresh(["--config", str(path), "--fresh", "true"], tmp_path / "stack-2"))
+    plan = command.parse(cells.without_fresh(["--config", str(path), "--fresh", "true"], tmp_path / "stack-2"))
     assert (plan.fresh, plan.experiment) == (False, "stack-2")
 
 

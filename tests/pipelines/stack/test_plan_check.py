@@ -2,10 +2,11 @@ import hashlib
 
 import pytest
 
+from common.settings import flat
 from lightning_modules.checkpoint_io import file_sha256
-from pipelines.cells.settings import changed
+from pipelines.cells.settings import changed, with_digest
 from pipelines.stack.plan import Member, StackPlan
-from pipelines.stack.plan_check import cell_settings, check
+from pipelines.stack.plan_check import check
 
 SMALL = {"model": "MLP", "model.hidden": [8]}
 
@@ -137,14 +138,14 @@ def test_check__a_number_in_place_of_a_text_is_named():
         check(plan(members=[Member("one", options=options)], options={"data.stack_fraction": 0.2}))
 
 
-def test_cell_settings__another_file_of_the_same_name_is_another_start(tmp_path):
+def test_with_digest__another_file_of_the_same_name_is_another_start(tmp_path):
     weights = tmp_path / "a.safetensors"
     config = {"model": {"class_path": "lightning_modules.MLP", "init_args": {"weights": str(weights)}}}
-    assert cell_settings(config, file_sha256) == {"model": "MLP", "model.weights": str(weights)}
+    assert with_digest(flat(config), file_sha256) == {"model": "MLP", "model.weights": str(weights)}
     found = []
     for content in (b"one", b"two"):
         weights.write_bytes(content)
-        found.append(cell_settings(config, file_sha256))
+        found.append(with_digest(flat(config), file_sha256))
     (change,) = changed(*found)
     before, after = (hashlib.sha256(content).hexdigest() for content in (b"one", b"two"))
     assert change == f"model.weights (SHA-256) was {before}, is {after}"

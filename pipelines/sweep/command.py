@@ -1,0 +1,236 @@
+"""`python train.py sweep`: run a matrix of cells that differ in options, and compare them."""
+
+from argparse import ArgumentError
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+
+from common import class_paths
+from common.jsonargparse_seam import TYPED_OPTIONS, use_project_yaml
+from common.settings import dotted
+from common.stopped import StoppedError
+from pipelines.cells import executors
+from pipelines.cells.cell import Cell
+from pipelines.cells.command import end_cells_with_us, print_resume, refuse_failures, without_fresh
+from pipelines.cells.executors import CellExecutor
+from pipelines.cells.folder import CellError, locked, open_folder, planned_folder
+from pipelines.cells.job import CellJob, Outcome
+from pipelines.cells.options import take_options
+from pipelines.cells.queue import run_queue
+from pipelines.cells.watch import CellTable
+from pipelines.cli.config_files import check_configs
+from pipelines.cli.errors import UsageError, explain_parsing
+from pipelines.sweep.plan import REPEATS, Study, SweepPlan
+from pipelines.sweep.states import State, counts_of, print_plan, states_of
+from records.study_file import StudyFile
+
+if TYPE_CHECKING:
+    from pipelines.cells.fit_parser import FitParser
+
+# options of a cell that its test needs too: how it is computed and what it draws, not what is trained
+OF_THE_TEST = ("trainer.accelerator", "trainer.devices", "trainer.precision", "trainer.enable_progress_bar", "figures.")
+DRAW = "figures.draw"
+# makes the page of a report of a folder, in another
+WritePage = Callable[[Path, Path], Path]
+
+
+def parse(args: list[str]) -> SweepPlan:
+    """Read a plan from a command line.
+
+    Args:
+        args: the command line after `sweep`
+
+    Raises:
+        UsageError: it asks for what does not exist
+    """
+    use_project_yaml()
+    check_configs(args)
+    args, typed = take_options(args)
+    args, only = take_options(args, "--only.")
+    parser = ArgumentParser(
+        prog="train.py sweep",
+        description=__doc__,
+        exit_on_error=False,
+        allow_abbrev=False,
+        parser_mode=TYPED_OPTIONS,
+    )
+    parser.add_argument("--config", action="config", help="A plan such as configs/sweep/imbalance_losses.yaml.")
+    parser.add_class_arguments(SweepPlan)
+    try:
+        parsed = parser.parse_args(args)
+    except ArgumentError as error:
+        # slow to import: it knows the classes of all options
+        from pipelines.cli.class_errors import offer
+
+        offer("executor", CellExecutor, executors)
+        raise UsageError(explain_parsing(str(error), parser, args)) from error
+    options = vars(parser.instantiate(parsed))
+    options["options"] = dotted(options["options"]) | typed
+    options["only"] = dotted(options["only"]) | {name: value.split(",") for name, value in only.items()}
+    return SweepPlan(**{name: value for name, value in options.items() if name != "config"})
+
+
+def jobs_of(
+    study: Study, folder: Path, cells: Sequence[Cell], settings: Mapping[str, Mapping[str, Any]]
+) -> list[CellJob]:
+    """Return what workers need to know to run cells.
+
+    Args:
+        study: the cells' plan
+        folder: the experiment's
+        cells: of the study
+        settings: that each is given, by the cells' names
+    """
+    plan = study.plan
+    jobs = []
+    for cell in cells:
+        given = settings[cell.name]
+        # pictures of hundreds of runs take long, and the report draws its own
+        drawn = [] if any(name.startswith(DRAW) for name in given) else [f"--{DRAW}=false"]
+        run = str(folder / cell.name)
+        shared = Cell(cell.name, cell.member, (), {n: v for n, v in cell.options.items() if n.startswith(OF_THE_TEST)})
+        test = ["test", "--ckpt_path", run, *shared.settings, *drawn, *class_paths.options()]
+        jobs.append(
+            CellJob(
+                cell.name,
+                folder.absolute(),
+                (*cell.command(folder), *drawn),
+                dict(given),
+                Path.cwd(),
+                # a cell must not outlive its cluster job
+                die_with_parent=plan.executor.elsewhere,
+                then=tuple(test) if plan.split == "test" else (),
+                proof="test" if plan.split == "test" else "fit",
+                time_limit=plan.time_limit,
+            )
+        )
+    return jobs
+
+
+def run_cells(
+    study: Study, folder: Path, console: Console, settings: Mapping[str, Mapping[str, Any]], states: Mapping[str, State]
+) -> list[Outcome]:
+    """Run the chosen cells that are not done.
+
+    Args:
+        study: its cells
+        folder: the experiment's
+        console: where to report
+        settings: that each cell is given, by the cells' names
+        states: of all its cells
+
+    Returns:
+        how they ended, those that cannot be run first
+    """
+    plan = study.plan
+    refused = [
+        Outcome(cell.name, "failed", 0.0, f"{cell.name} was not run: {states[cell.name].why}")
+        for cell in study.chosen
+        if states[cell.name].word == "damaged"
+    ]
+    left = [cell for cell in study.chosen if states[cell.name].word not in ("done", "damaged")]
+    console.print(f"{len(study.cells):,} cells, {counts_of(states)}: {folder}/", soft_wrap=True, highlight=False)
+    jobs = jobs_of(study, folder, left, settings)
+    with CellTable(console, folder, left, settings, plan.executor.slots(len(jobs))) as shown:
+        return refused + run_queue(jobs, plan.executor, plan.retries, folder, shown)
+
+
+def refuse_changed(states: Mapping[str, State]) -> None:
+    """Refuse to go on where cells were trained with other settings.
+
+    Args:
+        states: of the cells
+
+    Raises:
+        CellError: some were; the message names the first one's changes
+    """
+    changed = {name: state for name, state in states.items() if state.word == "changed"}
+    if changed:
+        first, *others = changed.values()
+        more = f" ({len(others)} other cells were trained with other settings, too)" if others else ""
+        raise CellError(f"{first.why}{more}")
+
+
+def study_file(study: Study) -> StudyFile:
+    """Return what the folder says of a study."""
+    plan = study.plan
+    return StudyFile(
+        plan.split,
+        list(plan.metrics),
+        {axis.name: [value.label for value in axis.values] for axis in study.axes},
+        [axis.name for axis in study.axes if axis.name in REPEATS],
+        {cell.name: list(study.labels[cell.name].values()) for cell in study.cells},
+        plan.pooled,
+        plan.held_share,
+    )
+
+
+def planned(plan: SweepPlan, parser: "FitParser") -> Study:
+    """Name all cells of a plan, and parse one of each kind.
+
+    Args:
+        plan: whose sources are read where it leaves them to the data
+        parser: of command lines
+
+    Raises:
+        ValueError: no cell is left, or a command line is wrong
+    """
+    from pipelines.sweep.check import check, sources_of
+
+    if plan.leave_one_out and not plan.sources:
+        plan.sources = sources_of(plan, parser)
+    study = Study.of(plan)
+    check(study, parser)
+    return study
+
+
+def main(args: list[str], write_page: WritePage | None = None) -> int:
+    """Run `python train.py sweep`.
+
+    Args:
+        args: the command line after `sweep`
+        write_page: writes the report's page; None writes none
+
+    Returns:
+        the exit status
+    """
+    plan, console = parse(args), Console()
+    # slow to import, and not needed for help or a wrong option
+    from engine.gpu_check import stop_probing_for_gpus
+    from pipelines.cells.fit_parser import FitParser
+    from pipelines.sweep.check import given
+
+    stop_probing_for_gpus()
+    study = planned(plan, FitParser())
+    settings = given(study.cells)
+    proof = "test" if plan.split == "test" else "fit"
+    if plan.dry_run or plan.list_cells:
+        folder = planned_folder(plan.root, plan.experiment, plan.fresh)
+        states = states_of(study.cells, folder, settings, proof)
+        if plan.list_cells:
+            lines = [f"{states[cell.name].word:10} {cell.name}" for cell in study.chosen]
+            console.out("\n".join(lines), highlight=False)
+        else:
+            print_plan(console, study, folder, states, plan.executor.slots(len(study.chosen)))
+        refuse_changed(states)
+        return 0
+    end_cells_with_us()
+    folder, made = open_folder(plan.root, plan.experiment, plan.fresh)
+    again = without_fresh(args, folder) if plan.fresh else args
+    try:
+        with locked(folder, "swept", made):
+            states = states_of(study.cells, folder, settings, proof)
+            refuse_changed(states)
+            study_file(study).write(folder)
+            outcomes = run_cells(study, folder, console, settings, states)
+            if plan.page and write_page is not None and any(outcome.status == "done" for outcome in outcomes):
+                page = write_page(folder, folder / "report")
+                console.print(f"report: {page}", soft_wrap=True, highlight=False)
+            refuse_failures(outcomes)
+    except (KeyboardInterrupt, StoppedError):
+        print_resume(console, "sweep", again, folder)
+        raise
+    return 0
