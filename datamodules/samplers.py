@@ -136,13 +136,14 @@ class EpochSampler:
         sizes = [self._end(number) - number * self.batch_size for number in {0, last}]
         return min(sizes) // self.world_size
 
-    def batches(self, start: int = 0) -> Iterator[Tensor]:
+    def batches(self, start: int = 0, device: torch.device | str = "cpu") -> Iterator[Tensor]:
         """Yield this process's index batches of the chosen epoch.
 
         Args:
             start: number of batches to leave out, for an epoch that is resumed
+            device: where the indices are wanted; all of an epoch go there at once
         """
-        drawn = self._draw()
+        drawn = self._draw().to(device, non_blocking=True)
         for number in range(start, len(self)):
             yield drawn[number * self.batch_size + self.rank : self._end(number) : self.world_size]
 

@@ -5,6 +5,8 @@ gets its own, without a loop over samples and without reading anything back from
 to an image is what torchvision's does to one.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -29,6 +31,16 @@ SIGNED = frozenset(OPERATIONS[1:10])
 GEOMETRIC = frozenset(OPERATIONS[1:6])
 BLENDED = frozenset({"Color", "Sharpness"})
 POINTWISE = frozenset({"Brightness", "Contrast", "Posterize", "Solarize", "AutoContrast", "Equalize"})
+
+
+def constant(values: Sequence[float], device: torch.device) -> Tensor:
+    """Put a few numbers on a device; to make them there would wait for all that it has been given to do.
+
+    Args:
+        values: numbers or truth values
+        device: where they are wanted
+    """
+    return torch.tensor(values).to(device, non_blocking=True)
 
 
 def trivial_augment(images: Tensor, generator: Generator | None = None) -> Tensor:
@@ -118,7 +130,7 @@ def random_affine(
     cosine, sine = angle.cos() / factor, angle.sin() / factor
     x, y = (2 * draw[2] - 1) * shift * width, (2 * draw[3] - 1) * shift * height
     linear = torch.stack([torch.stack([cosine, sine], 1), torch.stack([-sine, cosine], 1)], 1)
-    centre = torch.tensor([width / 2, height / 2], device=images.device)
+    centre = constant([width / 2, height / 2], images.device)
     offset = centre - (linear @ (centre + torch.stack([x, y], 1))[..., None])[..., 0]
     return _warp(images, torch.cat([linear, offset[..., None]], 2), "bilinear")
 
@@ -145,7 +157,7 @@ def apply_operations(images: Tensor, chosen: Tensor, magnitude: Tensor) -> Tenso
     """
     result = images
     for names, function in ((POINTWISE, _pointwise), (BLENDED, _blended), (GEOMETRIC, _geometric)):
-        members = torch.tensor([name in names for name in OPERATIONS], device=images.device)[chosen]
+        members = constant([name in names for name in OPERATIONS], images.device)[chosen]
         if images.device.type == "cpu":
             # on a GPU, reading the number of rows back would cost more than the work that this saves
             rows = members.nonzero()[:, 0]
@@ -207,7 +219,7 @@ def _blended(images: Tensor, chosen: Tensor, magnitude: Tensor) -> Tensor:
 def _grey(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images.float()
-    weights = torch.tensor([0.2989, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)
+    weights = constant([0.2989, 0.587, 0.114], images.device).view(1, 3, 1, 1)
     return (images.float() * weights).sum(1, keepdim=True).floor()
 
 

@@ -38,10 +38,10 @@ def mix(
         blend = torch.from_numpy(np.where(cut, 1, shares).astype(np.float32)).to(device, non_blocking=True)
         mixed = torch.lerp(others.float(), images.float(), blend.view(-1, 1, 1, 1)).round_().to(torch.uint8)
     if cutmix:
-        inside = rectangles(1 - shares, height, width, rng) & cut[:, None, None]
+        edges = rectangles(1 - shares, height, width, rng) * cut
         # what the image's border cuts off of a rectangle is not pasted
-        shares = np.where(cut, 1 - inside.mean((1, 2)), shares)
-        mixed = torch.where(torch.from_numpy(inside).to(device, non_blocking=True)[:, None], others, mixed)
+        shares = np.where(cut, 1 - (edges[1] - edges[0]) * (edges[3] - edges[2]) / (height * width), shares)
+        mixed = torch.where(inside(torch.from_numpy(edges).to(device, non_blocking=True), height, width), others, mixed)
     hot = functional.one_hot(targets, num_classes).float() if targets.ndim == 1 else targets
     kept = torch.from_numpy(shares.astype(np.float32)).to(device, non_blocking=True)
     return mixed, torch.lerp(hot[partner], hot, kept[:, None])
@@ -57,17 +57,33 @@ def rectangles(areas: np.ndarray, height: int, width: int, rng: np.random.Genera
         rng: of the places
 
     Returns:
-        which pixels lie inside, bool, shape `(batch, height, width)`
+        first row, row after the last, first column and column after the last, int64, shape `(4, batch)`
     """
     wanted = [np.sqrt(areas) * size for size in (height, width)]
     sides = [np.rint(side) for side in wanted]
     # rounded to whole pixels a rectangle must not cover more than half of the image: the label's share would be less
     covers_more = 2 * sides[0] * sides[1] > height * width
     sides = [np.where(covers_more, np.floor(side), rounded) for side, rounded in zip(wanted, sides, strict=True)]
-
-    def inside(size: int, side: np.ndarray) -> np.ndarray:
+    edges = []
+    for size, side in zip((height, width), sides, strict=True):
         first = np.rint(rng.uniform(0, size, len(areas)) - side / 2)
-        pixels = np.arange(size)
-        return (pixels >= first[:, None]) & (pixels < (first + side)[:, None])
+        edges += [first.clip(0, size), (first + side).clip(0, size)]
+    return np.stack(edges).astype(np.int64)
 
-    return inside(height, sides[0])[:, :, None] & inside(width, sides[1])[:, None, :]
+
+def inside(edges: Tensor, height: int, width: int) -> Tensor:
+    """Tell which pixels lie inside of each image's rectangle.
+
+    Args:
+        edges: as `rectangles` returns them, shape `(4, batch)`; they are small, and the pixels are found where they are
+        height: of the images, in pixels
+        width: of the images, in pixels
+
+    Returns:
+        bool, shape `(batch, 1, height, width)`
+    """
+    top, bottom, left, right = edges[:, :, None]
+    rows = torch.arange(height, device=edges.device)
+    columns = torch.arange(width, device=edges.device)
+    in_rows, in_columns = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
+    return (in_rows[:, :, None] & in_columns[:, None, :])[:, None]

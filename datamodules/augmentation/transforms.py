@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor, nn
 
-from datamodules.augmentation.auto_augment import rand_augment, random_affine, random_color, trivial_augment
+from datamodules.augmentation.auto_augment import constant, rand_augment, random_affine, random_color, trivial_augment
 
 Step = Literal[
     "crop",
@@ -123,7 +123,7 @@ def random_boxes(
     low, high = math.log(ratio[0]), math.log(ratio[1])
     aspect = torch.exp(low + (high - low) * tries[1])
     sides = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()]).round().long()
-    limit = torch.tensor(size, device=device)[:, None, None]
+    limit = constant(size, tries.device)[:, None, None]
     fits = ((sides > 0) & (sides <= limit)).all(0)
     first = fits.byte().argmax(1)
     chosen = sides.gather(2, first.expand(2, batch)[..., None])[..., 0]

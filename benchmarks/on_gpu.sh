@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# All that needs a GPU, in at most nine minutes of one: tests, input, the loop's cost, precision and compilation, and a
+# stack from scratch. Each step has a limit of its own, and its output is written as it goes.
+#
+#   benchmarks/on_gpu.sh RESULTS [rehearse]
+#
+# RESULTS gets a log for each step and summary.txt. `rehearse` runs all steps at a tiny size on the CPU. PYTHON names the
+# Python to use. CIFAR-10's JPEGs are expected in data/cifar10-jpeg.
+set -u
+cd "$(dirname "$0")/.."
+results=$(mkdir -p "$1" && cd "$1" && pwd)
+rehearse=${2:-}
+python=${PYTHON:-python3}
+summary=$results/summary.txt
+failed=0
+: >"$summary"
+
+# step NAME SECONDS COMMAND...: run it, and write down how it ended, how long it took, and its last line
+step() {
+    local name=$1 limit=$2 started=$SECONDS status last
+    shift 2
+    timeout --signal INT --kill-after 10 "$limit" "$@" >"$results/$name.log" 2>&1
+    status=$?
+    case $status in
+    0) status=ok ;;
+    124 | 137) status="cut off at $limit s" failed=1 ;;
+    *) status="failed with status $status" failed=1 ;;
+    esac
+    last=$(grep -v '^[[:space:]]*$' "$results/$name.log" | tail -n 1)
+    echo "$name: $status, $((SECONDS - started)) s: $last" | tee -a "$summary"
+}
+
+"$python" - <<'EOF' | tee -a "$summary"
+import torch, torchvision, lightning, timm
+device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+print(f"{device}; torch {torch.__version__}, torchvision {torchvision.__version__}, lightning {lightning.__version__}, timm {timm.__version__}")
+EOF
+
+if [ -z "$rehearse" ]; then
+    device=cuda accelerator=gpu repeats=5
+    input=() tax=(--repeats 2) compute=(--families resnet_18 small_cnn --repeats 5 --seconds 0.5 --compile)
+    stack=()
+else
+    device=cpu accelerator=cpu repeats=2
+    input=(--quick) tax=(--quick --repeats 1) compute=(--quick)
+    stack=(--options.data.subsample 0.004 --options.data.test_subsample 0.01 --options.trainer.limit_train_batches 2
+        --options.data.val_fraction 0.3 --options.data.stack_fraction 0.3
+        --options.model.stem imagenet --experiment gpu_rehearsal)
+fi
+
+mapfile -t tests < <(grep -rl 'mark.gpu' tests | sort)
+step tests 60 "$python" -m pytest -m gpu -p no:cacheprovider -rs "${tests[@]}"
+step no_wait 40 "$python" -m pytest -p no:cacheprovider tests/engine/test_no_wait.py
+step input_pipeline 60 "$python" benchmarks/input_pipeline.py --device "$device" --repeats "$repeats" "${input[@]}"
+step framework_tax 70 "$python" benchmarks/framework_tax.py --device "$device" --only "MLP 256" "${tax[@]}"
+step compute 80 "$python" benchmarks/compute.py --device "$device" "${compute[@]}"
+step stack 300 "$python" train.py stack --config configs/stack/gpu_cifar10_quick.yaml \
+    --options.trainer.accelerator "$accelerator" "${stack[@]}"
+exit $failed
