@@ -268,6 +268,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="the MLP at batch 256 alone, for make bench")
     parser.add_argument("--only", help="one case, by its name")
+    parser.add_argument("--images", type=int, help="in place of those of the case")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     device = torch.device(options.device)
@@ -279,6 +280,7 @@ def main():
     for name in names:
         model_class, batch, on_cpu, on_gpu, epochs, steps_on_cpu = CASES[name]
         count, steps = (on_gpu, STEPS_ON_GPU) if device.type == "cuda" else (on_cpu, steps_on_cpu)
+        count = options.images or count
         rng = np.random.default_rng(0)
         shape = (28, 28, 1) if model_class is MLP else (32, 32, 3)
         with tempfile.TemporaryDirectory() as folder:

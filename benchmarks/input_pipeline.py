@@ -2,8 +2,8 @@
 
 Both sides serve the same images with random crop (padding 4), horizontal flip and normalisation, in shuffled batches.
 The peer gets the best of 0, 1 and 2 workers, and of as many as there are cores, in each repeat; the sides take turns.
-Images are generated, or taken from the class folders of --root, such as CIFAR-10's; both sides hold them in memory, ours
-in that of the GPU where there is one, as a fit does.
+Images are generated, or taken from the class folders of --root, such as CIFAR-10's; both sides hold them in memory,
+ours in that of the GPU where there is one, as a fit does.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, Union, get_args
 
 import jsonargparse._actions
 import jsonargparse._loaders_dumpers
@@ -138,6 +138,23 @@ def _read_text(path: Any) -> str:
 def option_names(parser: ArgumentParser) -> list[str]:
     """Return the options of a parser, such as --config."""
     return [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+
+
+def whole_numbers_first(parser: ArgumentParser) -> None:
+    """Let options that take an int or a float read 2 as the int that it is.
+
+    typing remembers `Optional[Union[float, int]]` and returns it for `Optional[Union[int, float]]` too, because the two
+    compare equal. Which came first depends on what was imported before; jsonargparse tries the types in their order,
+    and `--trainer.limit_train_batches 1` would be all batches, and not one.
+
+    Args:
+        parser: whose options' types are put in order
+    """
+    for action in parser._actions:
+        kinds = get_args(getattr(action, "_typehint", None))
+        if float in kinds and int in kinds and kinds.index(float) < kinds.index(int):
+            ordered = sorted(kinds, key=lambda kind: (kind is float) + 2 * (kind is type(None)))
+            action._typehint = Union[tuple(ordered)]  # type: ignore[attr-defined]  # noqa: UP007
 
 
 # a config is a file of this machine, and a value that may be anything is left as it is written

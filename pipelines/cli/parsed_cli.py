@@ -13,7 +13,7 @@ from callbacks import EMA, EarlyStopping, FigureOptions, LastCheckpoint, LayerTa
 from callbacks.drawing.given_images import GradCamOptions
 from common import class_paths, yaml_files
 from common.cli_seam import BaseCLI
-from common.jsonargparse_seam import reset_options_with_class, use_project_yaml
+from common.jsonargparse_seam import reset_options_with_class, use_project_yaml, whole_numbers_first
 from datamodules import ImageDataModule
 from engine.gpu_check import stop_probing_for_gpus
 from lightning_modules import Classifier
@@ -102,6 +102,7 @@ class ParsedCLI(BaseCLI):
         parser.set_defaults(
             {f"best_checkpoint.{name}": value for name, value in best.items()} | {"model_summary.max_depth": 1}
         )
+        whole_numbers_first(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Put what a named checkpoint was trained with beneath configs and command line."""

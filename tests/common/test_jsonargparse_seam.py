@@ -1,3 +1,5 @@
+from typing import Union
+
 import jsonargparse._actions
 import jsonargparse._typehints
 import jsonargparse._util
@@ -60,3 +62,17 @@ def test_reset_options_with_class__is_called(monkeypatch):
     assert called
     assert parsed.loss.init_args.label_smoothing == Focal().label_smoothing != 0.2
     assert isinstance(CrossEntropy(label_smoothing=0.2), Loss)
+
+
+@pytest.mark.parametrize("kinds", [(float, int, type(None)), (int, float, type(None)), (float, int), (str, float, int)])
+def test_whole_numbers_first__a_count_is_no_share(kinds):
+    parser = ArgumentParser()
+    parser.add_argument("--limit", type=Union[kinds])  # noqa: UP007
+    seam.whole_numbers_first(parser)
+    for text, value in (("1", 1), ("20", 20), ("0.5", 0.5), ("1.0", 1.0)):
+        read = parser.parse_args(["--limit", text]).limit
+        # a type that comes before both keeps its place
+        expected = text if str in kinds else value
+        assert (read, type(read)) == (expected, type(expected))
+    if type(None) in kinds:
+        assert parser.parse_args(["--limit", "null"]).limit is None
