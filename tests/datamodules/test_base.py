@@ -16,7 +16,7 @@ from tests.helpers.data import Blobs, random_images
 
 def with_trainer(data, rank=0, world_size=1, training=True):
     loop = SimpleNamespace(total_batch_idx=0)
-    strategy = SimpleNamespace(broadcast=lambda value: value)
+    strategy = SimpleNamespace(broadcast=lambda value: value, root_device=torch.device("cpu"))
     state = SimpleNamespace(stage=RunningStage.TRAINING if training else RunningStage.TESTING)
     data.trainer = SimpleNamespace(
         global_rank=rank, world_size=world_size, state=state, fit_loop=loop, strategy=strategy

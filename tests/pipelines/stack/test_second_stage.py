@@ -92,7 +92,7 @@ def test_checkpoint__gives_the_same_without_the_runs(oof, tmp_path):
             main(["predict", "--ckpt_path", str(path), "--run.root", str(tmp_path), "--trainer.accelerator", "cpu"])
             == 0
         )
-        (table,) = tmp_path.glob("*/*/predicted.csv")
+        (table,) = tmp_path.glob("digits/*/predicted.csv")
         predicted = list(csv.DictReader(table.open()))
         options = ["--run.root", str(tmp_path), "--run.experiment", "again", "--trainer.accelerator", "cpu"]
         assert main(["test", "--ckpt_path", str(path), *options]) == 0
