@@ -14,6 +14,7 @@ from callbacks.loggers import ResumableCSVLogger
 from callbacks.progress import ProgressBar
 from callbacks.random_state import RandomState
 from callbacks.recorder import RunRecorder
+from callbacks.soft_targets import SoftTargets
 from callbacks.test_scalars import TestScalars
 from callbacks.throughput import Throughput
 from common.stopped import StoppedError
@@ -31,6 +32,7 @@ __all__ = [
     "RandomState",
     "ResumableCSVLogger",
     "RunRecorder",
+    "SoftTargets",
     "StoppedError",
     "TestScalars",
     "Throughput",

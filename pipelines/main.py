@@ -24,6 +24,7 @@ usage: python train.py COMMAND [options]      python train.py COMMAND --help
   inspect    look at data before training        python train.py inspect --config configs/data/cifar10.yaml
   tune       find fast settings and a rate       python train.py tune --config configs/model/resnet18.yaml
   stack      train members, stack and test them  python train.py stack --config configs/stack/digits.yaml
+  distill    teach one model what a stack knows  python train.py distill --config configs/distill/digits.yaml
   sweep      train and compare many runs         python train.py sweep --config configs/sweep/digits.yaml
   report     compare runs in one page            python train.py report runs
   export     write ONNX, int8 or other formats   python train.py export --ckpt_path runs/digits/small_cnn
@@ -34,6 +35,7 @@ Options of every command: --debug (full traces of errors; or set FRANCESINHA_DEB
 
 # commands beside those of Lightning, and the module whose `main` each of them runs
 COMMANDS = {
+    "distill": "pipelines.distill.command",
     "export": "pipelines.export.command",
     "inspect": "pipelines.inspect.command",
     "report": "pipelines.report.command",
@@ -41,6 +43,8 @@ COMMANDS = {
     "sweep": "pipelines.sweep.command",
     "tune": "pipelines.tune.command",
 }
+# those that end with a report of their runs
+WITH_PAGE = ("distill", "stack", "sweep")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -105,19 +109,13 @@ def run(args: list[str]) -> int:
     from common import class_paths
 
     command, *options = class_paths.take_options(args) or [""]
-    if command == "stack":
-        from pipelines.stack.command import main as stack
-
-        return stack(options, make_page)
-    if command == "sweep":
-        from pipelines.sweep.command import main as sweep
-
-        return sweep(options, make_page)
     if command == "predict" and any(word.partition("=")[0] == "--images" for word in options):
         # files that the training data knows nothing of; without them, Lightning predicts on the data's own
         from pipelines.predict.command import main as predict
 
         return predict(options)
+    if command in WITH_PAGE:
+        return int(import_module(COMMANDS[command]).main(options, make_page))
     if command in COMMANDS:
         return int(import_module(COMMANDS[command]).main(options))
     from engine.process_group import end_process_group

@@ -18,6 +18,7 @@ FLOORS = [
     ("pipelines.cells",),
     # commands, which never import each other
     (
+        "pipelines.distill",
         "pipelines.stack",
         "pipelines.sweep",
         "pipelines.tune",

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
-from common import class_paths
 from common.jsonargparse_seam import TYPED_OPTIONS, use_project_yaml
 from common.settings import dotted
 from common.stopped import StoppedError
@@ -20,6 +19,7 @@ from pipelines.cells.folder import CellError, locked, open_folder, planned_folde
 from pipelines.cells.job import CellJob, Outcome
 from pipelines.cells.options import take_options
 from pipelines.cells.queue import run_queue
+from pipelines.cells.tested import drawn, test_command
 from pipelines.cells.watch import CellTable
 from pipelines.cli.config_files import check_configs
 from pipelines.cli.errors import UsageError, explain_parsing
@@ -30,9 +30,6 @@ from records.study_file import StudyFile
 if TYPE_CHECKING:
     from pipelines.cells.fit_parser import FitParser
 
-# options of a cell that its test needs too: how it is computed and what it draws, not what is trained
-OF_THE_TEST = ("trainer.accelerator", "trainer.devices", "trainer.precision", "trainer.enable_progress_bar", "figures.")
-DRAW = "figures.draw"
 # makes the page of a report of a folder, in another
 WritePage = Callable[[Path, Path], Path]
 
@@ -88,21 +85,16 @@ def jobs_of(
     jobs = []
     for cell in cells:
         given = settings[cell.name]
-        # pictures of hundreds of runs take long, and the report draws its own
-        drawn = [] if any(name.startswith(DRAW) for name in given) else [f"--{DRAW}=false"]
-        run = str(folder / cell.name)
-        shared = Cell(cell.name, cell.member, (), {n: v for n, v in cell.options.items() if n.startswith(OF_THE_TEST)})
-        test = ["test", "--ckpt_path", run, *shared.settings, *drawn, *class_paths.options()]
         jobs.append(
             CellJob(
                 cell.name,
                 folder.absolute(),
-                (*cell.command(folder), *drawn),
+                (*cell.command(folder), *drawn(given)),
                 dict(given),
                 Path.cwd(),
                 # a cell must not outlive its cluster job
                 die_with_parent=plan.executor.elsewhere,
-                then=tuple(test) if plan.split == "test" else (),
+                then=test_command(cell, folder, given) if plan.split == "test" else (),
                 proof="test" if plan.split == "test" else "fit",
                 time_limit=plan.time_limit,
             )

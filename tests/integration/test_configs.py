@@ -16,6 +16,7 @@ from pipelines.cells.executors import ParslExecutor
 from pipelines.cells.fit_parser import FitParser
 from pipelines.cli.image_cli import ImageCLI
 from pipelines.cli.parsed_cli import DEFAULTS
+from pipelines.distill import command as distill
 from pipelines.stack import command
 from pipelines.stack.plan_check import check
 from pipelines.sweep import command as sweep
@@ -25,7 +26,7 @@ from tests.helpers.training import trainer
 CONFIGS = DEFAULTS.parent
 FRAGMENTS = {
     kind: sorted((CONFIGS / kind).glob("*.yaml"))
-    for kind in ("data", "model", "trainer", "head", "stack", "sweep", "cluster")
+    for kind in ("data", "model", "trainer", "head", "stack", "sweep", "distill", "cluster")
 }
 
 
@@ -118,6 +119,17 @@ def test_sweep(path, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)
     plan = sweep.parse(["--config", str(path), "--dry_run", "true"])
     assert sweep.planned(plan, FitParser()).cells
+
+
+@pytest.mark.parametrize("path", FRAGMENTS["distill"], ids=name)
+def test_distill(path, monkeypatch, tmp_path):
+    monkeypatch.chdir(CONFIGS.parent)
+    # its stack is trained by another plan
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/stack.ckpt").touch()
+    plan = distill.parse(["--config", str(path), "--stack", str(tmp_path)])
+    cells, settings, _ = distill.planned(plan)
+    assert set(settings) == {cell.name for cell in cells}
 
 
 @pytest.mark.parametrize("path", FRAGMENTS["head"], ids=name)

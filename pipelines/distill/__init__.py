@@ -1,0 +1,1 @@
+"""`python train.py distill`: a student is taught by a stack, and compared with it."""

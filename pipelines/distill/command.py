@@ -1,0 +1,194 @@
+"""`python train.py distill`: train a student on what a stack says, and compare it with itself alone and the stack."""
+
+from argparse import ArgumentError
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+
+from common.jsonargparse_seam import TYPED_OPTIONS, use_project_yaml
+from common.settings import dotted, flat
+from common.stopped import StoppedError
+from pipelines.cells import executors
+from pipelines.cells.cell import Cell
+from pipelines.cells.command import end_cells_with_us, print_resume, refuse_failures, without_fresh
+from pipelines.cells.executors import CellExecutor
+from pipelines.cells.folder import check_unchanged, locked, open_folder
+from pipelines.cells.job import CellFiles, CellJob
+from pipelines.cells.options import take_options
+from pipelines.cells.queue import run_queue
+from pipelines.cells.settings import check_texts, with_digest
+from pipelines.cells.tested import drawn, test_command
+from pipelines.cells.watch import CellTable
+from pipelines.cli.config_files import check_configs
+from pipelines.cli.errors import UsageError, explain_parsing
+from pipelines.distill.plan import DistillPlan
+
+if TYPE_CHECKING:
+    from datamodules import ImageDataModule
+
+# makes the page of a report of a folder, in another
+WritePage = Callable[[Path, Path], Path]
+
+
+def parse(args: list[str]) -> DistillPlan:
+    """Read a plan from a command line.
+
+    Args:
+        args: the command line after `distill`
+
+    Raises:
+        UsageError: it asks for what does not exist
+    """
+    use_project_yaml()
+    check_configs(args)
+    args, typed = take_options(args)
+    parser = ArgumentParser(
+        prog="train.py distill",
+        description=__doc__,
+        exit_on_error=False,
+        allow_abbrev=False,
+        parser_mode=TYPED_OPTIONS,
+    )
+    parser.add_argument("--config", action="config", help="A plan such as configs/distill/digits.yaml.")
+    parser.add_class_arguments(DistillPlan)
+    try:
+        parsed = parser.parse_args(args)
+    except ArgumentError as error:
+        # slow to import: it knows the classes of all options
+        from pipelines.cli.class_errors import offer
+
+        offer("executor", CellExecutor, executors)
+        raise UsageError(explain_parsing(str(error), parser, args)) from error
+    options = vars(parser.instantiate(parsed))
+    options["options"] = dotted(options["options"]) | typed
+    return DistillPlan(**{name: value for name, value in options.items() if name != "config"})
+
+
+def planned(plan: DistillPlan) -> tuple[list[Cell], dict[str, dict[str, Any]], "ImageDataModule"]:
+    """Name the cells and what each is configured with, and build the student's data.
+
+    Args:
+        plan: whose stack is finished
+
+    Raises:
+        ValueError: a command line is wrong
+    """
+    from lightning_modules.checkpoint_io import file_sha256
+    from pipelines.cells.fit_parser import FitParser
+    from pipelines.cli.option_checks import check_seed, check_trainer
+
+    cells, parser, digest = plan.cells(file_sha256(plan.teacher.stack)), FitParser(), cache(file_sha256)
+    settings = {}
+    for cell in cells:
+        config = parser.parse(cell.settings)
+        check_seed(config.seed_everything)
+        check_trainer(config.trainer, "fit", here=not plan.executor.elsewhere)
+        settings[cell.name] = with_digest(flat(parser.plain(config)), digest)
+        check_texts(plan.options, settings[cell.name])
+    data: ImageDataModule = parser.build(data=config.data).data
+    return cells, settings, data
+
+
+def check_data(plan: DistillPlan, data: "ImageDataModule") -> None:
+    """Refuse a student of other data than the stack's before it is trained.
+
+    Args:
+        plan: names the stack
+        data: the student's
+
+    Raises:
+        ValueError: the test samples are others, or training images are not known to the stack
+    """
+    from callbacks.soft_targets import held_out_logits
+    from records.result_files import read_result
+
+    teacher = plan.teacher
+    result = read_result(teacher.result)
+    if result.get("fingerprints", {}).get("test") != data.fingerprint("test"):
+        raise ValueError(
+            f"the student's test samples are not those of {teacher.folder}: give it the data of the stack's plan in "
+            f"fragments and options"
+        )
+    if not plan.augmented:
+        if result.get("mode") != "oof":
+            raise ValueError(
+                f"{teacher.folder} was trained in mode {result.get('mode')}: each training image needs a prediction of "
+                f"models that had not seen it, so stack in mode oof, or let the whole stack teach by --augmented true"
+            )
+        held_out_logits(teacher.stack, data.samples("train").ids)
+
+
+def run_cells(
+    plan: DistillPlan, cells: Sequence[Cell], settings: Mapping[str, dict[str, Any]], folder: Path, console: Console
+) -> None:
+    """Train and test all cells that are not finished.
+
+    Args:
+        plan: of the cells
+        cells: students alone and distilled
+        settings: all that each is configured with
+        folder: the experiment's
+        console: where to report
+
+    Raises:
+        CellError: some failed; the others have been finished
+    """
+    check_unchanged(folder, cells, settings)
+    jobs = [
+        CellJob(
+            cell.name,
+            folder.absolute(),
+            (*cell.command(folder), *drawn(cell.options)),
+            settings[cell.name],
+            Path.cwd(),
+            die_with_parent=plan.executor.elsewhere,
+            then=test_command(cell, folder, cell.options),
+            proof="test",
+        )
+        for cell in cells
+        if not CellFiles(folder, cell.name, "test").is_done
+    ]
+    console.print(f"{len(cells)} cells, {len(cells) - len(jobs)} of them done: {folder}/", soft_wrap=True)
+    with CellTable(console, folder, list(cells), settings, plan.executor.slots(len(jobs))) as shown:
+        refuse_failures(run_queue(jobs, plan.executor, plan.retries, folder, shown))
+
+
+def main(args: list[str], write_page: WritePage | None = None) -> int:
+    """Run `python train.py distill`.
+
+    Args:
+        args: the command line after `distill`
+        write_page: writes the report's page; None writes none
+
+    Returns:
+        the exit status
+    """
+    plan, console = parse(args), Console()
+    # slow to import, and not needed for help or a wrong option
+    from engine.gpu_check import stop_probing_for_gpus
+    from pipelines.distill.comparison import compare
+    from pipelines.distill.printed import print_comparison, write_comparison
+
+    stop_probing_for_gpus()
+    cells, settings, data = planned(plan)
+    check_data(plan, data)
+    end_cells_with_us()
+    folder, made = open_folder(plan.root, plan.experiment, plan.fresh)
+    again = without_fresh(args, folder) if plan.fresh else args
+    try:
+        with locked(folder, "distilled", made):
+            run_cells(plan, cells, settings, folder, console)
+            comparison = compare(plan, cells, folder, data)
+            print_comparison(console, comparison)
+            for path in write_comparison(folder, comparison):
+                console.print(f"written: {path}", soft_wrap=True, highlight=False)
+            if plan.page and write_page is not None:
+                console.print(f"report: {write_page(folder, folder / 'report')}", soft_wrap=True, highlight=False)
+    except (KeyboardInterrupt, StoppedError):
+        print_resume(console, "distill", again, folder)
+        raise
+    return 0
