@@ -10,7 +10,7 @@ from callbacks.hparams import HParamsMetrics
 from callbacks.last_checkpoint import LastCheckpoint
 from callbacks.layer_table import LayerTable
 from callbacks.learning_rates import LearningRates
-from callbacks.loggers import ResumableCSVLogger
+from callbacks.loggers import EventLogger, ResumableCSVLogger
 from callbacks.progress import ProgressBar
 from callbacks.random_state import RandomState
 from callbacks.recorder import RunRecorder
@@ -23,6 +23,7 @@ __all__ = [
     "EMA",
     "EarlyStopping",
     "EpochLines",
+    "EventLogger",
     "FigureOptions",
     "HParamsMetrics",
     "LastCheckpoint",

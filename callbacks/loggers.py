@@ -1,10 +1,11 @@
-"""A CSV logger that keeps what a resumed run logged before."""
+"""Loggers: a CSV file that keeps what a resumed run logged before, and TensorBoard's events."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from records.metrics_file import MetricsFile
@@ -34,3 +35,27 @@ class ResumableCSVLogger(CSVLogger):
     def cut(self, step: int) -> None:
         """Leave out what was logged after the state that a run resumes from; see `MetricsFile.cut`."""
         self.experiment.cut(step)
+
+
+class EventLogger(TensorBoardLogger):
+    """TensorBoard's events with one point of `epoch` a step.
+
+    Validation, training and speed are logged at the same step, each with the number of the epoch, and TensorBoard
+    smooths points on top of each other into a zigzag.
+
+    Args:
+        folder: the run's folder
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder, name="", version="", default_hp_metric=False)
+        self._epoch_at: int | None = None
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log metrics; the epoch of a step only once."""
+        if "epoch" in metrics and step is not None:
+            if step == self._epoch_at:
+                metrics = {name: value for name, value in metrics.items() if name != "epoch"}
+            self._epoch_at = step
+        super().log_metrics(metrics, step)

@@ -41,7 +41,7 @@ def accuracy_bars(
     """
     marked = marked or [False] * len(names)
     flagged = flagged or [False] * len(names)
-    figure, grid = new_figure(8, max(1.8, 0.32 * len(names) + 1.1))
+    figure, grid = new_figure(bars_width(names, NAME_LIMIT), max(1.8, 0.32 * len(names) + 1.1))
     axes = grid[0, 0]
     ends = [low if low is not None else value for low, value in zip(lows, values, strict=True)]
     tops = [high if high is not None else value for high, value in zip(highs, values, strict=True)]
@@ -59,11 +59,26 @@ def accuracy_bars(
     axes.tick_params(axis="y", labelsize="small", length=0)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(start, start + 1.2 * room)
-    interval = ", 95 % interval" if any(low is not None for low in lows) else ""
+    interval = ", 95 % interval of one training" if any(low is not None for low in lows) else ""
     cut = f" (the axis begins at {start:.6g})" if start else ""
     axes.set_xlabel(f"{label}{interval}{cut}")
     axes.grid(visible=False, axis="y")
     return figure
+
+
+def bars_width(names: Sequence[str], limit: int) -> float:
+    """Return how wide a picture of bars must be for the names beside them: the narrower, the larger on a small screen.
+
+    Args:
+        names: of the bars
+        limit: letters that are shown of a name
+
+    Example:
+        >>> bars_width(["mlp"], 44), bars_width(["a name that is longer than all that fits"], 44)
+        (6.2, 8.0)
+    """
+    longest = min(max(map(len, names), default=0), limit)
+    return min(max(6.2, 5.0 + 0.08 * longest), 8.0)
 
 
 def axis_start(lowest: float, highest: float) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from figures.accuracy_bars import axis_start
+from figures.accuracy_bars import axis_start, bars_width
 from figures.style import bar, legend, new_figure, shortened
 
 NAME_LIMIT = 34
@@ -36,7 +36,9 @@ def grouped_bars(
     columns = min(len(kinds), 4)
     height = 0.9 / max(1, len(kinds))
     keys = -(-len(kinds) // max(1, columns))
-    figure, grid = new_figure(8, max(2.2, (0.16 * len(kinds) + 0.18) * len(rows) + 0.9 + 0.22 * keys))
+    figure, grid = new_figure(
+        bars_width(rows, NAME_LIMIT), max(2.2, (0.16 * len(kinds) + 0.18) * len(rows) + 0.9 + 0.22 * keys)
+    )
     axes = grid[0, 0]
     lower = values if lows is None else np.where(np.isfinite(lows), lows, values)
     upper = values if highs is None else np.where(np.isfinite(highs), highs, values)

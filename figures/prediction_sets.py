@@ -55,7 +55,9 @@ def prediction_sets(report: Mapping[str, Any], title: str = "") -> Figure:
     class_ticks(coverage, [row["name"] for row in shown], horizontal=False)
     coverage.set_ylim(len(shown) - 0.4, -0.6)
     more = f", the lowest {len(shown)} of {len(classes):,} classes" if len(classes) > len(shown) else ""
-    coverage.set_xlabel(f"share of images whose set holds the true class, with 95 % intervals{more}", fontsize="small")
+    coverage.set_xlabel(
+        f"share of images whose set holds the true class, with 95 % intervals of one training{more}", fontsize="small"
+    )
     legend(coverage, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=3)
     figure.suptitle(title, fontsize="medium", parse_math=False)
     return figure

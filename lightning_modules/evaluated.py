@@ -66,11 +66,12 @@ class EvaluatedModule(pl.LightningModule):
     def on_predict_epoch_end(self) -> None:
         """Gather the predictions."""
         self.predictions = self._gather()
+        self.predictions.pop("target", None)
 
     def _keep(self, batch: Batch) -> None:
         logits = self.batch_logits(batch).float()
         self._rows.append(
-            {name: batch[name] for name in ("id", "label", "source") if name in batch} | {"logits": logits}
+            {name: batch[name] for name in ("id", "label", "source", "target") if name in batch} | {"logits": logits}
         )
 
     def _gather(self) -> dict[str, Tensor]:
@@ -83,13 +84,16 @@ class EvaluatedModule(pl.LightningModule):
         gathered = self._gather()
         if self.trainer.sanity_checking:
             return
+        # the loss of soft labels is that of all classes, as in training; metrics take the most probable one
+        target = gathered.pop("target", gathered["label"])
         self.predictions = gathered
         self.validated_at = self.trainer.global_step if self.trainer.state.fn == "fit" else None
         logits, labels = gathered["logits"], gathered["label"]
         if not torch.isfinite(logits).all():
             raise NotFiniteError(self._not_finite(prefix))
         metrics = classification_metrics(logits, labels, self.problem)
-        self.metrics = metrics | {"loss": float(self.criterion(logits.double(), labels))}
+        target = target.double() if target.is_floating_point() else target
+        self.metrics = metrics | {"loss": float(self.criterion(logits.double(), target))}
         self._log_all({f"{prefix}/{name}": value for name, value in self.metrics.items()})
 
     def _log_all(self, values: dict[str, float]) -> None:

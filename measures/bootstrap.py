@@ -82,7 +82,7 @@ def less_best(
             continue
         middle = accuracy_difference(right[number], right[best], unit)[0]
         half = quantile * float(errors[number, best])
-        found.append({"value": value, "low": middle - half, "high": middle + half})
+        found.append({"value": value, "low": max(middle - half, -1.0), "high": min(middle + half, 1.0)})
     return found
 
 

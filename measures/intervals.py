@@ -29,6 +29,18 @@ RATES = ("accuracy", "balanced_accuracy", "f1_macro")
 Interval = dict[str, float | None]
 
 
+def largest_change(metric: str) -> float:
+    """Return by how much two models can differ in a metric.
+
+    Example:
+        >>> largest_change("accuracy"), largest_change("nll")
+        (1.0, inf)
+    """
+    if metric == "brier":
+        return 2.0
+    return 1.0 if metric in (*RATES, "auroc") else math.inf
+
+
 def beyond_noise(units: int) -> str:
     """Say how sure a claim is that an interval makes: of few samples, intervals are too narrow.
 
@@ -130,7 +142,9 @@ class Measured:
         else:
             error, quantile = standard_error(one.of_sample[metric] - two.of_sample[metric], self.unit)
             middle = point
-        return {"value": point, "low": float(middle - quantile * error), "high": float(middle + quantile * error)}
+        most = largest_change(metric)
+        low, high = float(middle - quantile * error), float(middle + quantile * error)
+        return {"value": point, "low": max(low, -most), "high": min(high, most)}
 
 
 def measure(

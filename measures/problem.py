@@ -128,7 +128,7 @@ def sensitivity_at(scores: Tensor, truth: Tensor, specificity: float) -> float:
 
 
 def quadratic_kappa(predicted: Tensor, labels: Tensor, classes: int) -> float:
-    """Compute Cohen's kappa with the square of the distance as weight (Cohen 1968).
+    """Return scikit-learn's kappa with the square of the distance as weight (Cohen 1968).
 
     Args:
         predicted: int64, shape `(sample,)`
@@ -138,12 +138,13 @@ def quadratic_kappa(predicted: Tensor, labels: Tensor, classes: int) -> float:
     Returns:
         1 where all agree, 0 where they agree as by chance; NaN where all samples are, and are called, of one class
     """
-    place = torch.arange(classes, dtype=torch.float64)
-    seen, called = (torch.bincount(each.cpu(), minlength=classes).double() for each in (labels, predicted))
-    distance = (place[:, None] - place) ** 2
-    by_chance = float((seen[:, None] * called * distance).sum()) / len(labels)
-    observed = float(((predicted - labels).double() ** 2).sum())
-    return 1 - observed / by_chance if by_chance else float("nan")
+    # slow to import
+    from sklearn.metrics import cohen_kappa_score
+
+    if len(torch.cat([predicted, labels]).unique()) < 2:
+        return float("nan")
+    one, other = (each.cpu().numpy() for each in (labels, predicted))
+    return float(cohen_kappa_score(one, other, labels=range(classes), weights="quadratic"))
 
 
 def operating_point(

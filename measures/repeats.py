@@ -30,7 +30,7 @@ class Gain:
     high: float | None
 
 
-def gain_over_repeats(gains: Floats, unit: NDArray[np.intp] | None = None) -> Gain:
+def gain_over_repeats(gains: Floats, unit: NDArray[np.intp] | None = None, largest: float = math.inf) -> Gain:
     """Divide the variance of a gain between images and trainings: two crossed random factors, by analysis of variance.
 
     All trainings are tested on the same images, so what is common to all of them (an image that one model finds hard
@@ -40,6 +40,7 @@ def gain_over_repeats(gains: Floats, unit: NDArray[np.intp] | None = None) -> Ga
     Args:
         gains: of each training on each image, shape `(repeat, sample)`; at least 2 of each
         unit: the group of each sample, numbered from 0, shape `(sample,)`; None where samples are independent
+        largest: gain that there can be, and loss: 1 in accuracy
     """
     repeats, samples = gains.shape
     cells = gains.astype(np.float64)
@@ -59,11 +60,11 @@ def gain_over_repeats(gains: Floats, unit: NDArray[np.intp] | None = None) -> Ga
         # each component by its own t: few repeats say little of how much trainings differ
         squares = t_quantile(repeats - 1) ** 2 * excess + t_quantile(units - 1) ** 2 * between_units
         half = math.sqrt(squares / (repeats * units))
-        low, high = mean - half, mean + half
+        low, high = max(mean - half, -largest), min(mean + half, largest)
     return Gain(mean, images, math.sqrt(excess / units), low, high)
 
 
-def corrected_interval(gains: Sequence[float], held_share: float) -> tuple[float, float]:
+def corrected_interval(gains: Sequence[float], held_share: float, largest: float = math.inf) -> tuple[float, float]:
     """Return the 95 % interval of a mean gain over folds, perhaps of several divisions (Nadeau and Bengio 2003).
 
     The folds' trainings share most of their samples, so their gains vary together, and the variance of the mean is
@@ -72,6 +73,7 @@ def corrected_interval(gains: Sequence[float], held_share: float) -> tuple[float
     Args:
         gains: of each fold, on the samples that it holds out; at least 2
         held_share: samples that a fold holds out over samples that it is trained on
+        largest: gain that there can be, and loss: 1 in accuracy
 
     Example:
         >>> [round(end, 4) for end in corrected_interval([0.01, 0.02, 0.03], 0.5)]
@@ -80,4 +82,4 @@ def corrected_interval(gains: Sequence[float], held_share: float) -> tuple[float
     values = np.asarray(gains, np.float64)
     error = math.sqrt((1 / len(values) + held_share) * float(values.var(ddof=1)))
     half = t_quantile(len(values) - 1) * error
-    return float(values.mean()) - half, float(values.mean()) + half
+    return max(float(values.mean()) - half, -largest), min(float(values.mean()) + half, largest)

@@ -89,7 +89,9 @@ class FigureFolder:
         writer = self.writer(trainer)
         pixels = write_figure(figure, self.path(trainer, f"{name}.{self.format}"), self.dpi)
         if writer is not None:
-            writer.add_image(name.replace("_", "/", 1), pixels, trainer.global_step, dataformats="HWC")
+            # at the step of the checkpoint: a test takes no steps
+            step = trainer.global_step or getattr(trainer.lightning_module, "trained_steps", 0)
+            writer.add_image(name.replace("_", "/", 1), pixels, step, dataformats="HWC")
             writer.flush()
 
     def writer(self, trainer: pl.Trainer) -> "SummaryWriter | None":

@@ -5,12 +5,13 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 
 from callbacks import (
     EMA,
     EarlyStopping,
     EpochLines,
+    EventLogger,
     HParamsMetrics,
     LayerTable,
     ProgressBar,
@@ -38,8 +39,7 @@ def loggers_of(given: Any, folder: Path, fits: bool) -> list[Logger]:
         return []
     forced: list[Logger] = []
     if fits:
-        tensorboard = TensorBoardLogger(str(folder), name="", version="", default_hp_metric=False)
-        forced = [tensorboard, ResumableCSVLogger(str(folder))]
+        forced = [EventLogger(str(folder)), ResumableCSVLogger(str(folder))]
     return [*forced, *([] if given is True else as_list(given))]
 
 

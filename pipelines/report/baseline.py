@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.few import few
+from common.few import count_of, few
 from common.spelling import nearest
 from measures.influence import METRICS
 from measures.intervals import Interval, beyond_noise, measure
@@ -13,7 +13,7 @@ from measures.names import LOWER_IS_BETTER
 from pipelines.cli.errors import UsageError
 from pipelines.report.comparison import RANKED_LOGITS, ComparedRun, Comparison
 from pipelines.report.configurations import REPEATS
-from pipelines.report.page import Part, Table, TableCell, interval_cell
+from pipelines.report.page import INTERVALS, Part, Table, TableCell, interval_cell
 from pipelines.report.study import Axis
 from pipelines.report.tables import spoken
 
@@ -67,7 +67,8 @@ def add_baseline(part: Part, group: Comparison, baseline: ComparedRun, axes: Seq
         return
     part.say(
         f"All differences are to {baseline.label}, paired on the same samples. Each interval is of one comparison by "
-        "itself."
+        "itself, and of one training of each of the two: it says what other images would change, not what other seeds "
+        "would."
     )
     with_settings = [run for run in group.runs if run.settings]
     for axis in axes:
@@ -142,8 +143,8 @@ def axis_sentences(
     left = len(others) - len(said)
     if left:
         said.append(
-            f"{axis.name}: of {len(others):,} other values, {left:,} have no run that differs from the baseline in it "
-            "alone."
+            f"{axis.name}: {left:,} of {count_of(len(others), 'other value')} {'has' if left == 1 else 'have'} no run "
+            "that differs from the baseline in it alone."
         )
     return said
 
@@ -196,7 +197,7 @@ def differences_table(
             outside = low is not None and high is not None and not low <= 0 <= high
             cells.append(TableCell(f"* {cell.text}" if outside else cell.text, cell.sort, cell.small))
         rows.append([TableCell(run.label, run.label, style="warn" if run.leaks else ""), *cells])
-    caption = f"each run less {baseline.label}, with paired 95 % intervals (* leaves out 0)"
+    caption = f"each run less {baseline.label}, with paired {INTERVALS}; * leaves out 0"
     order = 1 + metrics.index(group.by)
     columns = ["run", *map(spoken, metrics)]
     return Table(caption, columns, rows, [False, *[True] * len(metrics)], order, group.by not in LOWER_IS_BETTER)

@@ -18,8 +18,9 @@ from measures.classification import classification_metrics
 from measures.confidence import confidence_of
 from measures.influence import METRICS
 from measures.intervals import Interval, measure
-from measures.names import LOWER_IS_BETTER
+from measures.names import BINARY_METRICS, LOWER_IS_BETTER, ORDINAL_METRICS
 from measures.names import METRICS as ALL_METRICS
+from measures.problem import Problem
 from pipelines.cli.errors import UsageError
 from pipelines.report.runs import FoundRun, SavedPredictions
 from pipelines.report.study import level_order
@@ -28,6 +29,8 @@ from records.ledger import Looks
 
 # logits of a run beyond which its AUROC is that of result.json
 RANKED_LOGITS = 1_000_000
+# what predictions tell, whatever result.json holds
+COMPUTED = (*ALL_METRICS, *BINARY_METRICS, *ORDINAL_METRICS)
 # how far result.json and predictions may lie apart
 TOLERANCE = 1e-4
 
@@ -196,7 +199,7 @@ def refuse_unknown(tested: Sequence[ComparedRun], wanted: Sequence[str]) -> None
     Raises:
         UsageError: there is one
     """
-    known = {name for run in tested for name in run.metrics} | set(ALL_METRICS)
+    known = {name for run in tested for name in run.metrics} | set(COMPUTED)
     for name in wanted:
         if name not in known:
             raise UsageError(
@@ -243,12 +246,17 @@ def evaluate(run: FoundRun, split: str, wanted: Sequence[str] = ()) -> ComparedR
     if "auroc" not in metrics and predictions.logits.numel() <= RANKED_LOGITS:
         # it takes longest, and was computed from these predictions before
         own |= points(predictions, ("auroc",))
-    lacking = [name for name in wanted if name not in own and name not in metrics and name in ALL_METRICS]
+    lacking = [name for name in wanted if name not in own and name not in metrics and name in COMPUTED]
     if lacking:
-        every = classification_metrics(predictions.logits, predictions.labels)
+        # who asks for a metric of ordered classes says that they are ordered
+        ordinal = any(name in ORDINAL_METRICS for name in lacking)
+        tested.notes += ["classes count as ordered, as they are listed"] * ordinal
+        every = classification_metrics(predictions.logits, predictions.labels, Problem(ordinal))
         own |= {
             name: {"value": None if np.isnan(every[name]) else every[name], "low": None, "high": None}
             for name in lacking
+            # brier_binary is of two classes alone
+            if name in every
         }
     tested.metrics |= own
     tested.predicted = True

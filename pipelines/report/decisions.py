@@ -44,8 +44,12 @@ def decision_pictures(run: ComparedRun, members: list[str], anchor: str, leaks: 
     number = members.index(best) if best in members else 0
     names = run.run.class_names
     decisions = stack_decisions(labels, by_member, decided, members, title)
-    classes = class_decisions(labels, by_member[:, number], decided, names, members[number], title)
-    return [
-        drawn(f"{anchor}_decisions", "what the stack repaired and broke", "bars of decisions by member", decisions),
-        drawn(f"{anchor}_classes", f"class by class, against {members[number]}", "bars of decisions by class", classes),
+    pictures = [
+        drawn(f"{anchor}_decisions", "what the stack repaired and broke", "bars of decisions by member", decisions)
     ]
+    if ((by_member[:, number] == labels) == (decided == labels)).all():
+        # a picture of no change shows nothing
+        return pictures
+    classes = class_decisions(labels, by_member[:, number], decided, names, members[number], title)
+    told = f"class by class, against {members[number]}"
+    return [*pictures, drawn(f"{anchor}_classes", told, "bars of decisions by class", classes)]

@@ -18,18 +18,20 @@ from matplotlib.figure import Figure
 
 from figures.style import DPI
 from measures.intervals import Interval
-from measures.names import LOWER_IS_BETTER, METRICS
+from measures.names import LOWER_IS_BETTER, METRICS, PROBLEM_METRICS
 
 TEMPLATES = Path(__file__).parent / "templates"
 # whether lower or higher is better, for each column
 HINTS = {
     metric.replace("_", " "): "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
-    for metric in (*METRICS, "loss")
+    for metric in (*METRICS, *PROBLEM_METRICS, "loss")
 }
+# what the intervals of runs do not say: how much other seeds would change
+INTERVALS = "95 % intervals (of one training each, on other images)"
 # a larger drawing is shown as pixels
 SVG_LIMIT = 400_000
-# inches beyond which a picture has a line of its own
-WIDE = 9.5
+# pixels of a page in an inch
+PAGE_DPI = 96
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,10 @@ class Picture:
     svg: bytes
 
     @property
-    def is_wide(self) -> bool:
-        """Whether it is so wide that it needs the whole line, for its words to be read."""
+    def width(self) -> int:
+        """The width in a page's pixels at which its words are as large as the page's."""
         # where a PNG says its width
-        return int.from_bytes(self.png[16:20], "big") > WIDE * DPI
+        return round(int.from_bytes(self.png[16:20], "big") / DPI * PAGE_DPI)
 
     @property
     def source(self) -> str:

@@ -17,7 +17,7 @@ from measures.per_class import class_report, confusion_counts
 from measures.reliability import reliability_bins, softmax
 from pipelines.report.comparison import ComparedRun, Comparison
 from pipelines.report.configurations import Configuration, configurations_of
-from pipelines.report.page import Part, Picture, drawn
+from pipelines.report.page import INTERVALS, Part, Picture, drawn
 from pipelines.report.study import SHOWN_VALUES, Axis
 from pipelines.report.tables import class_table, confused_table, spoken
 
@@ -60,7 +60,7 @@ def bars_picture(group: Comparison, name: str) -> Picture:
         spoken(by),
     )
     alt = ", ".join(f"{run.label} {value:.4f}" for run, value in zip(runs, values, strict=True))
-    caption = f"{spoken(by)} with 95 % intervals{of_all(len(runs), len(group.runs), 'runs')}"
+    caption = f"{spoken(by)} with {INTERVALS}{of_all(len(runs), len(group.runs), 'runs')}"
     if any(run.leaks for run in runs):
         caption += "; grey and hatched: with leakage, not to be compared"
     return drawn(name, caption, f"bars of {spoken(by)}: {alt}", figure)
@@ -112,7 +112,7 @@ def several_picture(configurations: Sequence[Configuration], name: str, shown_me
     names = [found.label for found in shown]
     kinds = [spoken(rates[k]) for k in kept]
     figure = grouped_bars(table[:, kept], names, kinds, lows[:, kept], highs[:, kept], "metric")
-    caption = f"{', '.join(kinds)}, with 95 % intervals of single runs"
+    caption = f"{', '.join(kinds)}; of single runs, with {INTERVALS}"
     caption += of_all(len(shown), len(configurations), "configurations")
     return drawn(name, caption, f"bars of {', '.join(kinds)} of {', '.join(names)}", figure)
 

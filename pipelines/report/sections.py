@@ -24,7 +24,8 @@ from pipelines.report.scaling import add_scaling
 from pipelines.report.sets import add_sets
 from pipelines.report.sources import add_sources
 from pipelines.report.study import Axis, axes_of
-from pipelines.report.tables import axis_table, configurations_table, options_table, runs_table
+from pipelines.report.tables import axis_table, configurations_table, facts_table, options_table, runs_table
+from pipelines.report.thresholds import add_thresholds
 
 # how many comparisons have pictures
 DRAWN_COMPARISONS = 4
@@ -70,9 +71,10 @@ def comparison_section(
     runs = section.part("runs")
     if drawn and sum(run.value(group.by) is not None for run in group.runs) > 1:
         add(runs, bars_picture(group, f"{name}_accuracy"))
-    runs.blocks.append(runs_table(group, Path(options.out)))
+    runs.blocks += [runs_table(group), facts_table(group, Path(options.out))]
     if baseline is not None and baseline in group.runs:
         add_baseline(section.part("baseline"), group, baseline, axes, split)
+    add_thresholds(section.part("threshold"), group.runs, split)
     if not drawn:
         return section, pictures
     if options.x is not None:
@@ -158,6 +160,8 @@ def among_best(group: Comparison) -> str:
     if not others:
         sure = "as far as intervals that are too narrow can tell" if group.hidden_groups else beyond_noise(group.units)
         return f"The most accurate of {compared:,} runs is more accurate than each of the others {sure}."
+    if compared == 2:
+        return f"≈ The other run, {others[0]}, cannot be told from the most accurate one."
     shown = ", ".join(others[:SHOWN_BEST]) + (f" and {len(others) - SHOWN_BEST} more" if others[SHOWN_BEST:] else "")
     return f"≈ {len(others):,} of the other {compared - 1:,} runs cannot be told from the most accurate one: {shown}."
 

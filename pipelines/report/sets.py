@@ -6,7 +6,7 @@ from typing import Any
 from figures.prediction_sets import prediction_sets
 from measures.set_coverage import named, spoken
 from pipelines.report.comparison import ComparedRun
-from pipelines.report.page import Part, Picture, Table, TableCell, drawn, interval_cell, number_cell
+from pipelines.report.page import INTERVALS, Part, Picture, Table, TableCell, drawn, interval_cell, number_cell
 from records.damaged_files import dict_at, is_number
 from records.fields import problems
 
@@ -84,7 +84,7 @@ def sets_table(found: Sequence[tuple[ComparedRun, Mapping[str, Any]]]) -> Table:
             ]
         )
     caption = (
-        "prediction sets: share of images whose set holds the true class, with 95 % intervals; by class: the same for "
+        f"prediction sets: share of images whose set holds the true class, with {INTERVALS}; by class: the same for "
         "sets that are calibrated for each class apart"
     )
     return Table(caption, COLUMNS, rows, [False, False, *[True] * (len(COLUMNS) - 2)])

@@ -7,10 +7,12 @@ from ensembling.judging.notes import note_on_best
 from ensembling.leakage import kind_of_samples
 from figures.accuracy_bars import accuracy_bars
 from figures.cost_accuracy import cost_accuracy
+from measures.problem import told
 from pipelines.report.comparison import ComparedRun
 from pipelines.report.decisions import decision_pictures
 from pipelines.report.page import Picture, Section, Table, TableCell, drawn, interval_cell, number_cell
 from pipelines.report.tables import spoken
+from pipelines.report.thresholds import point_of
 from records.damaged_files import dict_at, is_number
 from records.ledger import looks_in
 
@@ -70,6 +72,8 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
     kept = run.run.result.get("kept")
     if kept is not None:
         section.say(f"Kept: {kept}, in {run.run.files.stack}.")
+    if point := point_of(run, "test"):
+        section.say(f"Threshold: {told(point)}; the intervals are of this training.")
     notes = report.get("notes")
     for note in [*(dict_at(report, "leakage").get("warnings") or []), *(notes if isinstance(notes, list) else [])]:
         section.say(f"Note: {note}")
@@ -83,7 +87,7 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
         section.say(f"{note[0].upper()}{note[1:]}.")
     if models:
         part = section.part("members and heads")
-        part.blocks.append(models_table(report, models))
+        part.blocks += [models_table(report, models), costs_table(models)]
         leaks = bool(run.leaks or allowed)
         members = [str(row.get("name")) for row in models if row.get("kind") == "member"]
         pictures += [*stack_pictures(models, anchor, leaks), *decision_pictures(run, members, anchor, leaks)]
@@ -134,18 +138,38 @@ def name_cell(row: Mapping[str, Any], name: str = "name") -> TableCell:
 def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> Table:
     """Build the table of members and heads, each after its temperature."""
     recommended = dict_at(dict(report), "recommendation").get("model")
-    scaled = ["nll", "ece"] if any(uncalibrated(model) for model in models) else []
     rows = []
     for model in models:
         name = str(model.get("name", "–"))
         shown = f"{name} (recommended)" if name == recommended else name
         metrics = delivered(model)
-        pareto = {True: "on the front", False: "no"}.get(model.get("pareto"), "–")  # type: ignore[arg-type]
         rows.append(
             [
                 TableCell(shown, name),
                 TableCell(str(model.get("kind", "–")), str(model.get("kind", ""))),
                 *(interval(metrics, metric) for metric in SHOWN_METRICS),
+            ]
+        )
+    columns = ["model", "kind", *map(spoken, SHOWN_METRICS)]
+    samples = report.get("samples")
+    count = f" on {samples:,} test samples" if isinstance(samples, int) else ""
+    return Table(
+        f"members and heads{count}, with 95 % intervals (of this training, on other images)",
+        columns,
+        rows,
+        [False, False, *[True] * len(SHOWN_METRICS)],
+    )
+
+
+def costs_table(models: Sequence[Mapping[str, Any]]) -> Table:
+    """Build the table of what members and heads cost, and of what their temperatures change."""
+    scaled = ["nll", "ece"] if any(uncalibrated(model) for model in models) else []
+    rows = []
+    for model in models:
+        pareto = {True: "on the front", False: "no"}.get(model.get("pareto"), "–")  # type: ignore[arg-type]
+        rows.append(
+            [
+                name_cell(model),
                 *[number(model.get("temperature"), 3)] * bool(scaled),
                 *(interval(uncalibrated(model), metric) for metric in scaled),
                 number(model.get("parameters")),
@@ -155,20 +179,14 @@ def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]])
         )
     columns = [
         "model",
-        "kind",
-        *map(spoken, SHOWN_METRICS),
         *["temperature"] * bool(scaled),
         *(f"{metric} at temperature 1" for metric in scaled),
         "parameters",
         "ms an image",
         "Pareto front",
     ]
-    numeric = [False, False, *[True] * (len(columns) - 3), False]
-    samples = report.get("samples")
-    count = f" on {samples:,} test samples" if isinstance(samples, int) else ""
-    return Table(
-        f"members and heads{count}, with 95 % intervals (of this training, on other images)", columns, rows, numeric
-    )
+    caption = "temperature and cost" if scaled else "cost"
+    return Table(caption, columns, rows, [False, *[True] * (len(columns) - 2), False])
 
 
 def delivered(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,7 +254,12 @@ def repeats_table(metrics: Mapping[str, Any], folds: Mapping[str, Any]) -> Table
         of_folds = interval(folds, metric) if metric in folds else TableCell("–")
         rows.append([TableCell(spoken(metric), metric), interval(metrics, metric), *cells, of_folds, TableCell(listed)])
     columns = ["gain in", "mean", "± images", "± seeds", "on held-out folds", "each training"]
-    return Table("gain over repeats, with 95 % intervals", columns, rows, [False, True, True, True, True, False])
+    return Table(
+        "gain over repeats, with 95 % intervals (of other trainings, on other images)",
+        columns,
+        rows,
+        [False, True, True, True, True, False],
+    )
 
 
 def control_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -262,7 +285,10 @@ def worth_table(worth: Sequence[Mapping[str, Any]], leaks: bool) -> Table:
         for row in worth
     ]
     columns = ["member", "accuracy without", "nll without", "share in greedy selection"]
-    title = f"worth of each member: what the mean of all changes by without it, on {kind_of_samples(leaks)} samples"
+    title = (
+        f"worth of each member: what the mean of all changes by without it, on {kind_of_samples(leaks)} samples, with "
+        "95 % intervals (of this training)"
+    )
     return Table(title, columns, rows, [False, True, True, True])
 
 
@@ -289,7 +315,14 @@ def stack_pictures(models: Sequence[Mapping[str, Any]], anchor: str, leaks: bool
     flagged = [leaks and m.get("kind") == "head" for _, _, m in found]
     alt = ", ".join(f"{label} {value:.4f}" for label, value in zip(labels, values, strict=True))
     bars = accuracy_bars(labels, values, lows, highs, flagged=flagged)
-    pictures = [drawn(f"{anchor}_accuracy", "members and heads", f"bars of accuracy: {alt}", bars)]
+    pictures = [
+        drawn(
+            f"{anchor}_accuracy",
+            "members and heads, with 95 % intervals (of this training, on other images)",
+            f"bars of accuracy: {alt}",
+            bars,
+        )
+    ]
     costed = [place for place, (_, _, m) in enumerate(found) if is_number(m.get("ms_per_image"))]
     if len(costed) > 1:
         costs = [float(found[place][2]["ms_per_image"]) for place in costed]

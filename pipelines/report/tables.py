@@ -14,7 +14,7 @@ from measures.names import LOWER_IS_BETTER
 from measures.per_class import ClassReport, most_confused
 from pipelines.report.comparison import ComparedRun, Comparison
 from pipelines.report.configurations import Configuration, repeated_in
-from pipelines.report.page import Table, TableCell, interval_cell, link_to, number_cell
+from pipelines.report.page import INTERVALS, Table, TableCell, interval_cell, link_to, number_cell
 from pipelines.report.runs import FoundRun, Missing
 from pipelines.report.study import SHOWN_VALUES, Axis, level_order
 from records.csv_files import write_table
@@ -28,20 +28,18 @@ FACTS = ("parameters", "epochs", "seconds", "checkpoint_mb")
 
 def spoken(metric: str) -> str:
     """Name a metric as a column."""
-    return metric.replace("_", " ")
+    return {"checkpoint_mb": "checkpoint in MB"}.get(metric, metric.replace("_", " "))
 
 
-def runs_table(group: Comparison, page: Path) -> Table:
-    """Build the table of all runs of a comparison.
+def runs_table(group: Comparison) -> Table:
+    """Build the table of the metrics of all runs of a comparison.
 
     Args:
         group: runs tested on the same samples
-        page: folder of the page, from which links lead
     """
     best, less_best = group.best, "accuracy" in group.metrics
     rows = []
     for run in group.runs:
-        facts = facts_of(run.run)
         # a run that leaks is never the best
         marks = {} if run.leaks else best
         rows.append(
@@ -49,21 +47,41 @@ def runs_table(group: Comparison, page: Path) -> Table:
                 TableCell(run.label, run.label, style="warn" if run.leaks else ""),
                 *(interval_cell(run.metrics.get(metric), marks.get(metric)) for metric in group.metrics),
                 *[less_best_cell(group, run)] * less_best,
-                *(number_cell(facts[name], fact_text(name, facts[name])) for name in FACTS),
-                config_cell(run.run, page),
-                TableCell("; ".join([*(f"LEAKAGE: {text}" for text in run.leaks), *run.notes]), style=style_of(run)),
             ]
         )
-    metrics = list(map(spoken, group.metrics))
-    columns = ["run", *metrics, *["accuracy less best"] * less_best, *map(spoken, FACTS), "config", "notes"]
-    numeric = [False, *[True] * (len(columns) - 3), False, False]
+    columns = ["run", *map(spoken, group.metrics), *["accuracy less best"] * less_best]
+    numeric = [False, *[True] * (len(columns) - 1)]
     return Table(
-        "runs, with 95 % intervals (of one training each, on other images)",
+        f"runs, with {INTERVALS}",
         columns,
         rows,
         numeric,
         *sorted_column(group, columns),
     )
+
+
+def facts_table(group: Comparison, page: Path) -> Table:
+    """Build the table of what the runs of a comparison are: size, training, config and notes.
+
+    Args:
+        group: runs tested on the same samples
+        page: folder of the page, from which links lead
+    """
+    rows = []
+    for run in group.runs:
+        facts = facts_of(run.run)
+        rows.append(
+            [
+                TableCell(run.label, run.label, style=style_of(run)),
+                *(number_cell(facts[name], fact_text(name, facts[name])) for name in FACTS),
+                config_cell(run.run, page),
+                TableCell("; ".join([*(f"LEAKAGE: {text}" for text in run.leaks), *run.notes]), style=style_of(run)),
+            ]
+        )
+    columns = ["run", *map(spoken, FACTS), "config", "notes"]
+    if not any(row[-1].text for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return Table("what the runs are", columns, rows, [False, *[True] * len(FACTS), *[False] * 2][: len(columns)])
 
 
 def sorted_column(group: Comparison, columns: Sequence[str]) -> tuple[int | None, bool]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from common.few import count_of
 from measures.intervals import Interval
 from pipelines.report.comparison import ComparedRun, Comparison
 from pipelines.report.page import Verdict
@@ -35,7 +36,18 @@ def of_comparison(group: Comparison, anchor: str) -> Verdict:
     if best.leaks:
         text = "All runs leak: their numbers look better than they are."
     title = f"{count:,} runs on {group.title}, best by {spoken(group.by)}" if count > 1 else f"one run on {group.title}"
-    return Verdict(title, anchor, best.label, numbers, text)
+    member = kept_member(best)
+    winner = f"{best.label} (its member {member})" if member else best.label
+    if member:
+        text = f"This stack has kept its member {member}, and is nothing more than that. {text}"
+    return Verdict(title, anchor, winner, of_one_training(numbers), text)
+
+
+def kept_member(run: ComparedRun) -> str:
+    """Name the member that a stack has kept in place of a head; empty for all other runs."""
+    kept = run.run.result.get("kept")
+    models = rows_of(dict_at(run.run.result, "stack"), "models")
+    return str(kept) if any(row.get("name") == kept and row.get("kind") == "member" for row in models) else ""
 
 
 def of_stack(run: ComparedRun, anchor: str) -> Verdict | None:
@@ -51,8 +63,12 @@ def of_stack(run: ComparedRun, anchor: str) -> Verdict | None:
         in_words(dict_at(metrics, metric), metric) for metric in ("accuracy", "nll") if metric in metrics
     )
     members = sum(row.get("kind") == "member" for row in models)
-    title = f"stack {run.run.experiment}: {members} members and {len(models) - members} heads, the recommended one"
-    return Verdict(title, anchor, f"{name}{' (LEAKAGE)' if run.leaks else ''}", numbers, sentence_of(report))
+    heads = count_of(len(models) - members, "head")
+    title = f"{run.run.experiment}/{run.run.name}, a stack of {members} members, with {heads}: the recommended one"
+    winner = f"{name}{' (LEAKAGE)' if run.leaks else ''}"
+    kept = run.run.result.get("kept")
+    text = sentence_of(report) + (f" The plan has kept {kept} in its place." if kept not in (None, name) else "")
+    return Verdict(title, anchor, winner, of_one_training(numbers), text)
 
 
 def sentence_of(report: dict[str, object]) -> str:
@@ -67,3 +83,8 @@ def in_words(interval: Interval, metric: str) -> str:
         return f"{spoken(metric)} unknown"
     known = isinstance(low, int | float) and isinstance(high, int | float)
     return f"{spoken(metric)} {value:.4f}" + (f" ({low:.4f} to {high:.4f})" if known else "")
+
+
+def of_one_training(numbers: str) -> str:
+    """Add to numbers in words what their intervals are of, where there are any."""
+    return f"{numbers}; 95 % intervals of one training, on other images" if " to " in numbers else numbers

@@ -183,8 +183,8 @@ def chance_row(name: str, logits: Tensor, samples: MemberLogits, test: float | N
         "name": name,
         "what": "accuracy",
         "value": accuracy,
-        "low": accuracy - half,
-        "high": accuracy + half,
+        "low": max(accuracy - half, 0.0),
+        "high": min(accuracy + half, 1.0),
         "expected": chance,
         "test": test,
     }

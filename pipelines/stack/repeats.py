@@ -14,7 +14,7 @@ from datamodules import ImageDataModule
 from ensembling.heads.fitting import Head
 from ensembling.judging.selection import COMPARED
 from measures.influence import Floats
-from measures.intervals import numbered
+from measures.intervals import largest_change, numbered
 from measures.repeats import Gain, corrected_interval, gain_over_repeats
 from pipelines.stack.finished import Finished, read_cells
 from pipelines.stack.fitted import fit_one
@@ -116,7 +116,8 @@ def gain_of_repeats(
         return {}
     unit = numbered(None if stack.test.units is None else stack.test.units[stack.test.ids.argsort()])
     metrics = {
-        metric: gain_over_repeats(np.stack([gains.test[metric] for gains in trained]), unit) for metric in COMPARED
+        metric: gain_over_repeats(np.stack([gains.test[metric] for gains in trained]), unit, largest_change(metric))
+        for metric in COMPARED
     }
     by_repeat = {metric: [float(gains.test[metric].mean()) for gains in trained] for metric in COMPARED}
     of_folds = fold_intervals(stack.plan, trained)
@@ -203,7 +204,7 @@ def fold_intervals(plan: StackPlan, trained: Sequence[Gains]) -> dict[str, dict[
     found = {}
     for metric in COMPARED:
         values = [value for gains in trained for value in gains.folds[metric]]
-        low, high = corrected_interval(values, 1 / (plan.num_folds - 1))
+        low, high = corrected_interval(values, 1 / (plan.num_folds - 1), largest_change(metric))
         found[metric] = {"value": float(np.mean(values)), "low": low, "high": high, "by_fold": values}
     return found
 

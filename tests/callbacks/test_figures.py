@@ -182,7 +182,8 @@ def test_tensorboard__figures_in_the_loggers_events(tmp_path):
     callbacks = [ConfusionMatrix(fit=True)]
     fitting = trainer(tmp_path, callbacks=callbacks, logger=logger, enable_checkpointing=False, max_epochs=1)
     fitting.fit(model_of(data), datamodule=data)
-    assert "val/confusion_matrix" in EventAccumulator(str(tmp_path)).Reload().Tags()["images"]
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Images("val/confusion_matrix")] == [fitting.global_step] != [0]
 
 
 @pytest.mark.parametrize("wanted", [True, False])
@@ -190,12 +191,17 @@ def test_tensorboard__at_test_events_of_their_own(tmp_path, wanted):
     data = Blobs()
     options = FigureOptions(tensorboard=wanted, gallery=False, curves=False, calibration=False, per_class=False)
     callbacks = with_figures([], options, tmp_path / "pictures", tmp_path)
-    trainer(tmp_path, callbacks=callbacks).test(model_of(data), datamodule=data, verbose=False)
+    model = model_of(data)
+    # as its checkpoint says
+    model.trained_steps = 12
+    trainer(tmp_path, callbacks=callbacks).test(model, datamodule=data, verbose=False)
     assert (tmp_path / "pictures/test_confusion_matrix.png").is_file()
     events = list(tmp_path.glob("events.*"))
     assert len(events) == wanted
     if wanted:
-        images = EventAccumulator(str(tmp_path)).Reload().Tags()["images"]
+        found = EventAccumulator(str(tmp_path)).Reload()
+        images = found.Tags()["images"]
+        assert {event.step for name in images for event in found.Images(name)} == {12}
         assert set(images) == {"test/confusion_matrix", "test/confusion_matrix_normalized", "test/confused_pairs"}
 
 

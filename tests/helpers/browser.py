@@ -24,7 +24,7 @@ FRAME = """
 """
 
 
-def look(page, folder, script, width=1600, height=1200):
+def look(page, folder, script, width=1600, height=1200, flags=()):
     """Open a page in the browser, run a script in it and return what it found.
 
     Args:
@@ -33,6 +33,7 @@ def look(page, folder, script, width=1600, height=1200):
         script: JavaScript that fills the object `found`
         width: of the window, in pixels
         height: of the window
+        flags: of the browser
 
     Returns:
         what was found, and what the browser's console says
@@ -45,7 +46,7 @@ def look(page, folder, script, width=1600, height=1200):
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
     command += ["--allow-file-access-from-files", "--enable-logging=stderr", "--virtual-time-budget=10000"]
     command += [f"--window-size={max(500, width)},{height}", "--dump-dom"]
-    ran = subprocess.run([*command, frame.as_uri()], capture_output=True, text=True, timeout=240, check=True)
+    ran = subprocess.run([*command, *flags, frame.as_uri()], capture_output=True, text=True, timeout=240, check=True)
     for written in (copy, frame):
         written.unlink()
     title = re.search(r"<title>(.*?)</title>", ran.stdout, re.S)

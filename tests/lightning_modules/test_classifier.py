@@ -60,6 +60,23 @@ def test_training_metrics__are_means_over_samples(tmp_path):
     assert float(fitting.callback_metrics["train/accuracy"]) == pytest.approx(accuracy, abs=1e-6)
 
 
+def test_loss__of_soft_labels_is_that_of_all_classes(tmp_path):
+    data = Blobs()
+    test = data.splits["test"]
+    soft = torch.nn.functional.one_hot(test.labels, 3) * 0.4 + torch.tensor([0.3, 0.2, 0.1])
+    data.splits["test"] = replace(test, targets=soft)
+    model = small_mlp(data)
+    trainer(tmp_path).test(model, datamodule=data, verbose=False)
+    order = test.ids.argsort()
+    logits = model.predictions["logits"].double()
+    assert model.metrics["loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, soft[order].double())))
+    # metrics take the most probable class
+    assert model.metrics["nll"] == pytest.approx(float(nn.functional.cross_entropy(logits, test.labels[order])))
+    assert set(model.predictions) == {"id", "label", "logits"}
+    trainer(tmp_path).predict(model, datamodule=data, return_predictions=False)
+    assert "target" not in model.predictions
+
+
 def test_overfit_one_batch(tmp_path):
     data = Blobs(count=20, batch_size=32)
     model = SmallCNN(data_info=data.info, optimizer=lambda p: torch.optim.Adam(p, lr=0.01), schedule=None)

@@ -62,3 +62,14 @@ def test_corrected_interval__is_wider_than_that_of_independent_folds():
     error = np.std(gains, ddof=1) / np.sqrt(5)
     assert (low + high) / 2 == pytest.approx(0.02)
     assert (high - low) / 2 == pytest.approx(2.7764 * error * 1.5, rel=1e-4)
+
+
+def test_intervals__of_accuracy_end_where_no_gain_can_be():
+    gains = np.array([[1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0], [-1.0, 0.0, -1.0, -1.0, 1.0, -1.0, -1.0, 0.0]])
+    free, found = gain_over_repeats(gains), gain_over_repeats(gains, largest=1.0)
+    assert free.low < -1 < 1 < free.high
+    assert (found.low, found.high) == (-1.0, 1.0)
+    assert (found.value, found.images, found.seeds) == (free.value, free.images, free.seeds)
+    low, high = corrected_interval([-0.9, 0.9], 1.0)
+    assert low < -1 < 1 < high
+    assert corrected_interval([-0.9, 0.9], 1.0, 1.0) == (-1.0, 1.0)

@@ -13,6 +13,9 @@ WHOLE_PAGE = """
 found.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 found.pictures = [...document.images].map((image) => [image.complete, image.naturalWidth, image.clientWidth]);
 found.tables = document.querySelectorAll("table").length;
+found.sideways = [...document.querySelectorAll(".scroll")].map((box) => box.scrollWidth > box.clientWidth + 1);
+// an SVG is drawn at 96 pixels an inch, with letters of 9 pixels at least
+found.scale = Math.min(...[...document.images].map((image) => image.clientWidth / image.naturalWidth));
 found.small = Math.min(...[...document.querySelectorAll("td, th, p, small")].map(
   (each) => parseFloat(getComputedStyle(each).fontSize)));
 """
@@ -33,8 +36,8 @@ found.paper = getComputedStyle(document.body).backgroundColor;
 """
 
 SORTING = """
-const heads = [...document.querySelector("table").tHead.rows[0].cells];
-const names = () => [...document.querySelector("table").tBodies[0].rows].map((row) => row.cells[0].textContent);
+let table = document.querySelector("table"), heads = [...table.tHead.rows[0].cells];
+const names = () => [...table.tBodies[0].rows].map((row) => row.cells[0].textContent);
 const click = (label) => {
   const head = heads.find((each) => each.textContent.startsWith(label));
   head.querySelector("button").click();
@@ -44,8 +47,11 @@ found.first = names();
 found.nll = click("nll");
 found.nll_again = click("nll");
 found.run = click("run");
-found.parameters = click("parameters");
 found.focusable = heads.every((each) => each.querySelector("button").tabIndex === 0);
+table = document.querySelectorAll("table")[1];
+heads = [...table.tHead.rows[0].cells];
+click("run");
+found.parameters = click("parameters");
 """
 
 FILTER = """
@@ -77,6 +83,22 @@ def test_page__whole_and_without_errors(page, tmp_path, width):
     assert len(found["pictures"]) == 8
     assert all(complete and natural > 100 and shown > 100 for complete, natural, shown in found["pictures"])
     assert found["small"] >= 11
+    # words of pictures can be read: they are as large as they were drawn, or nearly
+    assert found["scale"] >= 0.85
+    if width == 1600:
+        assert not any(found["sideways"])
+
+
+def test_page__pictures_are_not_white_in_the_dark(page, tmp_path):
+    script = """
+const card = document.querySelector(".picture"), image = card.querySelector("img");
+found.dark = matchMedia("(prefers-color-scheme: dark)").matches;
+found.card = getComputedStyle(card).backgroundColor;
+found.blend = getComputedStyle(image).mixBlendMode;
+"""
+    found, said = look(page, tmp_path, script, flags=["--blink-settings=preferredColorScheme=0"])
+    assert said == []
+    assert found == {"dark": True, "card": "rgb(204, 210, 217)", "blend": "multiply"}
 
 
 def test_page__contents_stay_in_sight_on_wide_screens(page, tmp_path):

@@ -1,11 +1,15 @@
 """What a person chooses of a report: columns, the metric that ranks, a baseline, curves; folds, sources and losses."""
 
+import json
 import re
 
 import pytest
 import torch
+from torchmetrics.functional.classification import multiclass_cohen_kappa
 
 from measures.by_source import source_entries
+from measures.classification import classification_metrics
+from measures.problem import Problem
 from pipelines.main import main
 from pipelines.report.build import build
 from pipelines.report.comparison import compare
@@ -95,6 +99,32 @@ def test_metrics__computed_where_result_json_has_them_not(tmp_path):
     assert group.runs[0].value("recall_macro") == pytest.approx(group.runs[0].value("balanced_accuracy"))
 
 
+def test_metrics__of_ordered_classes(tmp_path, capsys):
+    """Computed from predictions where result.json has them not, and where it has, taken from there."""
+    for number, name in enumerate(("a", "b", "c")):
+        ordinal = Problem(ordinal=True)
+        logits = logits_for(LABELS, 4, 1.5 + number, number)
+        folder = write_run(tmp_path / "exp" / name, logits, LABELS, data={"ordinal": name != "c"})
+        if name != "c":
+            result = json.loads((folder / "result.json").read_text())
+            result["test"] |= classification_metrics(logits, LABELS, ordinal)
+            (folder / "result.json").write_text(json.dumps(result))
+    words = ["--metrics", "quadratic_kappa,mean_absolute_error", "--rank_by", "quadratic_kappa", "--baseline", "a"]
+    out = tmp_path / "out"
+    assert main(["report", str(tmp_path / "exp"), *words, "--out", str(out)]) == 0
+    assert "quadratic kappa" in capsys.readouterr().out
+    table_of = {row["run"]: row for row in rows(out / "comparison.csv")}
+    for number, name in enumerate(("a", "b", "c")):
+        called = logits_for(LABELS, 4, 1.5 + number, number).argmax(1)
+        kappa = multiclass_cohen_kappa(called, LABELS, 4, weights="quadratic")
+        assert float(table_of[name]["quadratic_kappa"]) == pytest.approx(float(kappa), abs=1e-5)
+        assert float(table_of[name]["mean_absolute_error"]) == pytest.approx((called - LABELS).abs().double().mean())
+        assert ("classes count as ordered" in table_of[name]["notes"]) is (name == "c")
+    page = (out / "index.html").read_text()
+    assert "best by quadratic kappa" in page
+    assert "quadratic kappa instead" not in page
+
+
 @pytest.mark.parametrize("words", [["--metrics", "acuracy"], ["--rank_by", "acuracy"]])
 def test_metrics__unknown(runs, tmp_path, capsys, words):
     assert main(["report", str(runs), *words, "--out", str(tmp_path / "out")]) == 2
@@ -103,8 +133,8 @@ def test_metrics__unknown(runs, tmp_path, capsys, words):
 
 
 def test_runs_table__size_of_the_checkpoint(runs):
-    shown = table(parts(found(runs)[1])["runs"])
-    sizes = column(shown, "checkpoint mb")
+    shown = [block for block in parts(found(runs)[1])["runs"].blocks if isinstance(block, Table)][1]
+    sizes = column(shown, "checkpoint in MB")
     assert (sizes["plain"].text, sizes["mlp"].text) == ("1.50", "–")
 
 

@@ -1,10 +1,11 @@
 import torch
 from safetensors.torch import save_file
 
-from pipelines.report.comparison import evaluate
+from pipelines.report.comparison import compare, evaluate
 from pipelines.report.page import Picture, Table, Text
 from pipelines.report.runs import find_runs
 from pipelines.report.stack import member_names, stack_section
+from pipelines.report.verdicts import of_comparison, of_stack
 from tests.helpers.runs import logits_for, write_run
 
 LABELS = torch.arange(40) % 4
@@ -70,10 +71,14 @@ def test_stack_section__all_that_the_report_holds(tmp_path):
 def test_stack_section__columns_of_calibration_only_where_there_was_one(tmp_path):
     names = {"temperature", "nll at temperature 1", "ece at temperature 1"}
     _, tables, _ = section_of(tmp_path, stack=STACK)
-    assert names <= set(tables["members"].columns)
+    assert names <= set(tables["temperature"].columns)
+    assert shown(tables["temperature"])[0] == [
+        "mlp", "1.250", "0.5000", "0.0200", "1,000", "0.100", "on the front"
+    ]  # fmt: skip
     raw = [row | {"uncalibrated": None, "temperature": None} for row in STACK["models"]]
     _, tables, _ = section_of(tmp_path, stack=STACK | {"models": raw})
-    table = tables["members"]
+    assert "temperature" not in tables
+    table = tables["cost"]
     assert not names & set(table.columns)
     assert len(table.columns) == len(table.numeric) == len(table.rows[0])
 
@@ -86,9 +91,15 @@ def test_stack_section__shows_what_is_delivered_also_of_an_earlier_version(tmp_p
         {"model": "cnn", "nll": interval(0.1), "nll_uncalibrated": interval(0.2)},
     ]
     _, tables, _ = section_of(tmp_path, stack=STACK | {"models": models, "differences": differences})
-    columns = tables["members"].columns
-    found = [[row[columns.index(name)] for name in ("nll", "nll at temperature 1")] for row in shown(tables["members"])]
-    assert found == [["0.4000", "0.5000"], ["0.5000", "–"], ["0.4000", "0.5000"]]
+    found = [
+        [row[table.columns.index(name)] for row in shown(table)]
+        for table, name in ((tables["members"], "nll"), (tables["temperature"], "nll at temperature 1"))
+    ]
+    assert [list(pair) for pair in zip(*found, strict=True)] == [
+        ["0.4000", "0.5000"],
+        ["0.5000", "–"],
+        ["0.4000", "0.5000"],
+    ]
     assert [row[3:5] for row in shown(tables["paired"])] == [["0.1000", "0.2000"]] * 2
 
 
@@ -135,3 +146,33 @@ def test_member_names__those_of_folds_too(tmp_path):
     write_run(tmp_path / "exp/stack", logits_for(LABELS, 4), LABELS, stack=STACK, member_runs={"mlp": ["mlp-fold0"]})
     (run,), _ = find_runs([tmp_path])
     assert member_names(evaluate(run, "test")) == {"mlp", "cnn", "mlp-fold0"}
+
+
+def test_verdict__a_stack_that_has_kept_a_member_says_so(tmp_path):
+    for name, strength, facts in (
+        ("stack", 4.0, {"stack": STACK, "kept": "cnn"}),
+        ("mlp", 1.0, {}),
+        ("headed", 3.0, {"stack": STACK, "kept": "logistic"}),
+    ):
+        write_run(tmp_path / "exp" / name, logits_for(LABELS, 4, strength), LABELS, **facts)
+    (group,) = compare(find_runs([tmp_path])[0], "test")
+    told = of_comparison(group, "samples_1")
+    assert told.winner == "stack (its member cnn)"
+    assert told.text.startswith("This stack has kept its member cnn, and is nothing more than that.")
+    stack = of_stack(group.runs[0], "stack_1")
+    assert stack.title.startswith("exp/stack, a stack of 2 members, with 1 head: ")
+    assert stack.text == "It beats cnn beyond noise. The plan has kept cnn in its place."
+    group.runs.sort(key=lambda run: run.run.name)
+    assert of_comparison(group, "samples_1").winner == "headed"
+    assert of_stack(group.runs[0], "stack_2").text == "It beats cnn beyond noise."
+
+
+def test_stack_section__the_threshold_of_a_positive_class(tmp_path):
+    point = {"class": "a", "wanted": 0.9, "threshold": 0.25, "chosen_on": {"split": "meta", "samples": 60}}
+    rate = {"samples": 10, "value": 0.8, "low": None, "high": None}
+    facts = {"test_threshold": {**point, "sensitivity": rate, "specificity": rate}}
+    texts, _, _ = section_of(tmp_path, stack=STACK, **facts)
+    (said,) = (text for text in texts if text.startswith("Threshold: "))
+    assert "90 % specificity for a, by probabilities above 0.25" in said
+    texts, _, _ = section_of(tmp_path, stack=STACK, test_threshold=point)
+    assert not [text for text in texts if text.startswith("Threshold: ")]
