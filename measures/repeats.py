@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr
 
 from measures.influence import Floats
 from measures.intervals import MIN_UNITS, t_quantile
@@ -79,7 +80,50 @@ def corrected_interval(gains: Sequence[float], held_share: float, largest: float
         >>> [round(end, 4) for end in corrected_interval([0.01, 0.02, 0.03], 0.5)]
         [-0.0193, 0.0593]
     """
+    mean, error = _mean_and_error(gains, held_share)
+    half = t_quantile(len(gains) - 1) * error
+    return max(mean - half, -largest), min(mean + half, largest)
+
+
+def corrected_p(gains: Sequence[float], held_share: float) -> float:
+    """Return the p-value of the corrected resampled t-test that a mean gain is 0; see `corrected_interval`.
+
+    Args:
+        gains: likewise
+        held_share: likewise
+
+    Example:
+        >>> round(corrected_p([0.01, 0.02, 0.03], 0.5), 4), corrected_p([0.01, 0.01], 0.5), corrected_p([0.0, 0.0], 0.5)
+        (0.1598, 0.0, 1.0)
+    """
+    mean, error = _mean_and_error(gains, held_share)
+    if not error:
+        return float(not mean)
+    return float(2 * stdtr(len(gains) - 1, -abs(mean) / error))
+
+
+def _mean_and_error(gains: Sequence[float], held_share: float) -> tuple[float, float]:
     values = np.asarray(gains, np.float64)
-    error = math.sqrt((1 / len(values) + held_share) * float(values.var(ddof=1)))
-    half = t_quantile(len(values) - 1) * error
-    return max(float(values.mean()) - half, -largest), min(float(values.mean()) + half, largest)
+    return float(values.mean()), math.sqrt((1 / len(values) + held_share) * float(values.var(ddof=1)))
+
+
+def holm(values: Sequence[float], comparisons: int | None = None) -> list[float]:
+    """Correct p-values for how many comparisons were made (Holm 1979): any false claim among all is as rare as one was.
+
+    Args:
+        values: p-values
+        comparisons: how many were made, where these are not all of them; the others count as larger ones
+
+    Returns:
+        corrected, in the same order
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03]), holm([0.01], comparisons=5)
+        ([0.03, 0.06, 0.06], [0.05])
+    """
+    count = len(values) if comparisons is None else comparisons
+    corrected, highest = [0.0] * len(values), 0.0
+    for place, number in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        highest = max(highest, min(1.0, (count - place) * values[number]))
+        corrected[number] = highest
+    return corrected

@@ -6,13 +6,15 @@ import sys
 import traceback
 import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from common.terminal import steady_output
 from engine.allocator import keep_large_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rich.console import Console
 
 SUMMARY = """\
 usage: python train.py COMMAND [options]      python train.py COMMAND --help
@@ -130,19 +132,23 @@ def run(args: list[str]) -> int:
     return 0
 
 
-def make_page(runs: "Path", out: "Path") -> "Path":
+def make_page(
+    runs: "Path", out: "Path", split: Literal["test", "val"] = "test", console: "Console | None" = None
+) -> "Path":
     """Write the page of a report. Commands do not import each other, so those that run cells are given this.
 
     Args:
         runs: folder of the runs
         out: folder of the page
+        split: on which they are compared
+        console: where to print what a study found; None prints nothing
 
     Returns:
         the page
     """
     from pipelines.report.build import write_page
 
-    return write_page(runs, out)
+    return write_page(runs, out, split, console)
 
 
 def quieten() -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
 from common.few import count_of, few
+from common.terminal import print_whole
 from pipelines.cli.errors import UsageError
 from pipelines.report.baseline import find_baseline
 from pipelines.report.comparison import ComparedRun, Comparison, compare
@@ -20,11 +22,14 @@ from pipelines.report.performance import append_rows, check_columns, performance
 from pipelines.report.runs import FoundRun, Missing, find_runs, missing
 from pipelines.report.sections import DRAWN_COMPARISONS, among_best, comparison_section, folds_section
 from pipelines.report.stack import is_stack, member_names, stack_section
+from pipelines.report.sweep_section import figure_cell, ranking, study_section, study_verdict
+from pipelines.report.sweeps import FoundStudy, find_studies, pairs_of
 from pipelines.report.tables import comparison_csv, missing_table, spoken
 from pipelines.report.verdicts import verdicts_of
 
 # how many stacks have a section, and lines of each kind on the terminal
 SHOWN_STACKS, PRINTED = 5, 10
+SHOWN_STUDIES = 5
 
 
 def make_report(paths: Sequence[Path], options: ReportOptions, console: Console) -> None:
@@ -41,11 +46,13 @@ def make_report(paths: Sequence[Path], options: ReportOptions, console: Console)
     check_out(out)
     check_performance(performance)
     runs, planned = find_runs(paths)
-    groups, absent, files = build(runs, planned, options)
+    groups, absent, studies, files = build(runs, planned, options)
     write_report(out, files)
     tested = [performance_row(run) for run in runs if run.metrics("test")]
     appended = append_rows(performance, tested)
     print_summary(console, groups, absent)
+    for study in studies:
+        print_study(console, study)
     for run in runs:
         for problem in run.problems:
             console.print(f"[yellow]note:[/] {escape(problem)}", soft_wrap=True, highlight=False)
@@ -53,25 +60,30 @@ def make_report(paths: Sequence[Path], options: ReportOptions, console: Console)
     console.print(f"report: {out / PAGE}", soft_wrap=True, highlight=False, markup=False)
 
 
-def write_page(folder: Path, out: Path) -> Path:
-    """Write the report of the runs below a folder, without a word.
+def write_page(folder: Path, out: Path, split: Literal["test", "val"] = "test", console: Console | None = None) -> Path:
+    """Write the report of the runs below a folder; print what a study found, and nothing else.
 
     Args:
         folder: of an experiment
         out: folder of the page; an earlier report there is replaced
+        split: which is reported on
+        console: where to print; None prints nothing
 
     Returns:
         the page
     """
     check_out(out)
-    _, _, files = build(*find_runs([folder]), ReportOptions(str(out)))
+    _, _, studies, files = build(*find_runs([folder]), ReportOptions(str(out), split))
     write_report(out, files)
+    for study in studies if console is not None else ():
+        assert console is not None
+        print_study(console, study)
     return out / PAGE
 
 
 def build(
     runs: Sequence[FoundRun], planned: Sequence[Missing], options: ReportOptions
-) -> tuple[list[Comparison], list[Missing], dict[str, bytes]]:
+) -> tuple[list[Comparison], list[Missing], list[FoundStudy], dict[str, bytes]]:
     """Build the whole report.
 
     Args:
@@ -80,16 +92,25 @@ def build(
         options: of the report
 
     Returns:
-        the comparisons, the runs without a result, and contents of files by their paths
+        the comparisons, the runs without a result, the studies, and contents of files by their paths
     """
     split = options.split
     absent = [found for run in runs if (found := missing(run, split)) is not None] + list(planned)
     groups = compare(runs, split, options.columns, options.rank_by)
+    compared = {id(run.run): run for group in groups for run in group.runs}
+    studies, notes = find_studies(runs, planned, compared, split)
+    # parts of one data set are no data sets of their own
+    parts = {id(run) for study in studies if study.file.pooled is not None for run in study.runs.values()}
+    every, groups = groups, [group for group in groups if not all(id(run) in parts for run in group.runs)]
     baseline = None if options.baseline is None else find_baseline(groups, options.baseline)
     for group in groups:
         group.looks = looks_of(group) if split == "test" else None
     add_intervals(groups, split)
     sections, pictures = [], []
+    of_studies = [study_section(study, f"study_{number}") for number, study in enumerate(studies[:SHOWN_STUDIES], 1)]
+    for section, added in of_studies:
+        sections.append(section)
+        pictures += added
     if folds := folds_section(groups):
         sections.append(folds)
     for number, group in enumerate(groups, 1):
@@ -102,21 +123,23 @@ def build(
     of_stacks = [stack_section(run, f"stack_{number}") for number, run in enumerate(stacks[:SHOWN_STACKS], 1)]
     pictures += [picture for _, added in of_stacks for picture in added]
     # a stack by itself says more than a comparison of one run
-    place = 0 if all(len(group.runs) == 1 for group in groups) else len(sections)
+    place = len(of_studies) if all(len(group.runs) == 1 for group in groups) else len(sections)
     sections[place:place] = [section for section, _ in of_stacks]
     if absent:
         section = Section("what is missing", "missing")
         section.say("These runs have no result, so the page gives no numbers for them.")
         section.blocks.append(missing_table(absent))
         sections.append(section)
-    said = summary(groups, absent, stacks, len(cells), split)
-    page = render(title_of(groups), said, sections, verdicts_of(groups, stacks[:SHOWN_STACKS]))
-    table = comparison_csv(groups, absent, split)
+    said = summary(every, absent, stacks, len(cells), split, len(groups)) + [Text(note, "warn") for note in notes]
+    told = [study_verdict(study, section.anchor) for study, (section, _) in zip(studies, of_studies, strict=False)]
+    verdicts = [verdict for verdict in told if verdict is not None] + verdicts_of(groups, stacks[:SHOWN_STACKS])
+    page = render(title_of(every), said, sections, verdicts)
+    table = comparison_csv(every, absent, split)
     # paths may hold what is no text
     files = {PAGE: page.encode(errors="replace"), "comparison.csv": table.encode(errors="replace")}
     for picture in pictures:
         files |= {f"figures/{picture.name}.png": picture.png, f"figures/{picture.name}.svg": picture.svg}
-    return groups, absent, files
+    return groups, absent, studies, files
 
 
 def is_cell(run: Missing, stacks: Sequence[ComparedRun]) -> bool:
@@ -140,9 +163,23 @@ def title_of(groups: Sequence[Comparison]) -> str:
 
 
 def summary(
-    groups: Sequence[Comparison], absent: Sequence[Missing], stacks: Sequence[object], cells: int, split: str
+    groups: Sequence[Comparison],
+    absent: Sequence[Missing],
+    stacks: Sequence[object],
+    cells: int,
+    split: str,
+    shown: int,
 ) -> list[Text]:
-    """Say in a few sentences what the page shows."""
+    """Say in a few sentences what the page shows.
+
+    Args:
+        groups: all comparisons
+        absent: runs without a result
+        stacks: those that were tested
+        cells: runs without a result that are cells of stacks
+        split: which is reported on
+        shown: comparisons that have a section
+    """
     count = sum(len(group.runs) for group in groups)
     said = "tested" if split == "test" else "validated"
     texts = [Text(f"{count_of(count, 'run')} {said}{f', and {len(absent):,} have no result of it' if absent else ''}.")]
@@ -150,19 +187,18 @@ def summary(
         texts.append(
             Text(f"Cells of stacks have no {split} result of their own ({cells:,}): the stacks' sections have theirs.")
         )
-    if len(groups) > 1:
-        texts.append(
-            Text(f"They saw {len(groups)} different sets of samples; only runs that saw the same are compared.")
-        )
+    if shown > 1:
+        texts.append(Text(f"They saw {shown} different sets of samples; only runs that saw the same are compared."))
     if split == "val":
         texts.append(Text("These are validation results: the best epoch of each run was chosen by them."))
     leaking = [run.run.label for group in groups for run in group.runs if run.leaks]
     if leaking:
-        shown = ", ".join(leaking[:10]) + (f" and {len(leaking) - 10} more" if len(leaking) > 10 else "")
         texts.append(
-            Text(f"Leakage: {shown}. Their numbers look better than they are; none is marked as best.", "warn")
+            Text(
+                f"Leakage: {few(leaking, 10)}. Their numbers look better than they are; none is marked as best.", "warn"
+            )
         )
-    if len(groups) > DRAWN_COMPARISONS:
+    if shown > DRAWN_COMPARISONS:
         texts.append(Text(f"Pictures are of the {DRAWN_COMPARISONS} sets of samples with the most runs."))
     if len(stacks) > SHOWN_STACKS:
         texts.append(Text(f"Of {len(stacks)} stacks the first {SHOWN_STACKS} have a section."))
@@ -204,6 +240,28 @@ def print_summary(console: Console, groups: Sequence[Comparison], absent: Sequen
             console.print(f"  {escape(found.label)}: {escape(found.state)}", soft_wrap=True, highlight=False)
         if len(absent) > PRINTED:
             console.print(f"  ... and {len(absent) - PRINTED:,} more", highlight=False)
+
+
+def print_study(console: Console, study: FoundStudy) -> None:
+    """Print the best lines of a study, and how many of its cells have no result."""
+    metrics = study.file.metrics[:3]
+    table = RichTable(title=escape(f"{study.folder.name}, measured on {study.file.split}"))
+    for column in (*(study.own_axes or [""]), "runs", *metrics):
+        table.add_column(spoken(column), justify="right" if column in ("runs", *metrics) else "left", overflow="fold")
+    for line in study.lines[:PRINTED]:
+        runs = f"{len(line.runs)} of {line.planned}" if len(line.runs) < line.planned else str(line.planned)
+        cells = [figure_cell(study.figure(line, metric)) for metric in metrics]
+        shown = [f"{cell.text}\n{cell.small}" if cell.small else cell.text for cell in cells]
+        table.add_row(*(escape(label) for label in line.labels or ("all cells",)), runs, *shown)
+    if len(study.lines) > PRINTED:
+        table.add_row(f"... {len(study.lines) - PRINTED:,} more")
+    print_whole(console, table)
+    pairs, _ = pairs_of(study)
+    if pairs:
+        console.print(escape(ranking(study, pairs)), highlight=False)
+    if study.missing:
+        count = f"{len(study.missing):,} of {len(study.file.cells):,} cells have no result"
+        console.print(escape(f"{count}: {few(study.missing, PRINTED)}"), highlight=False)
 
 
 def check_performance(path: Path) -> None:

@@ -20,6 +20,7 @@ from records.damaged_files import METRICS_WAY_OUT, dict_at, is_number, read_json
 from records.recorded import check_recorded
 from records.result_files import read_predictions
 from records.run_dir import RunDir, of_checkpoint
+from records.study_file import StudyFile
 
 # folders that hold no runs, however deep
 SKIPPED = frozenset({"checkpoints", "figures", "logs", "cells", "parsl", "__pycache__"})
@@ -244,7 +245,7 @@ def run_folders(path: Path, planned: list[Missing]) -> Iterator[Path]:
 
 
 def planned_runs(folder: Path) -> list[Missing]:
-    """Read which runs an experiment was to have: from its plan.yaml, and from the records of its cells."""
+    """Read which runs an experiment was to have: from its plan.yaml or study.json, and its cells' records."""
     states: dict[str, str] = {}
     plan = folder / "plan.yaml"
     if plan.is_file():
@@ -258,6 +259,11 @@ def planned_runs(folder: Path) -> list[Missing]:
                 states["plan.yaml"] = f"planned: {name!r:.80} is no name; put it in quotes"
         if problem:
             states["plan.yaml"] = problem
+    try:
+        study = StudyFile.read(folder)
+        states |= dict.fromkeys(study.cells if study else (), "planned, not started")
+    except DamagedFileError as error:
+        states["study.json"] = str(error)
     for path in sorted((folder / "cells").glob("*.json")):
         record, problem = read_json_or_say(path)
         status = record.get("status")

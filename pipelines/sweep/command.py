@@ -3,7 +3,7 @@
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
@@ -30,8 +30,8 @@ from records.study_file import StudyFile
 if TYPE_CHECKING:
     from pipelines.cells.fit_parser import FitParser
 
-# makes the page of a report of a folder, in another
-WritePage = Callable[[Path, Path], Path]
+# makes the page of a report: of a folder, in another, on a split, and prints what the study found
+WritePage = Callable[[Path, Path, Literal["test", "val"], Console], Path]
 
 
 def parse(args: list[str]) -> SweepPlan:
@@ -219,7 +219,7 @@ def main(args: list[str], write_page: WritePage | None = None) -> int:
             study_file(study).write(folder)
             outcomes = run_cells(study, folder, console, settings, states)
             if plan.page and write_page is not None and any(outcome.status == "done" for outcome in outcomes):
-                page = write_page(folder, folder / "report")
+                page = write_page(folder, folder / "report", plan.split, console)
                 console.print(f"report: {page}", soft_wrap=True, highlight=False)
             refuse_failures(outcomes)
     except (KeyboardInterrupt, StoppedError):

@@ -11,6 +11,7 @@ from common.lazy_seam import lazy
 from common.ranges import SEEDS, check_range
 from common.settings import dotted
 from common.spelling import nearest
+from measures.names import METRICS, PROBLEM_METRICS
 from pipelines.cells.cell import Cell
 from pipelines.cells.executors import CellExecutor, LocalExecutor
 from pipelines.sweep.axes import Axis, Condition, Value
@@ -98,6 +99,9 @@ class SweepPlan:
         check_range("--cross_validate", self.cross_validate, "[2, inf)")
         if not self.metrics:
             raise ValueError("metrics must name at least one metric, such as accuracy")
+        known = ("loss", *METRICS, *PROBLEM_METRICS)
+        if other := next((name for name in self.metrics if name not in known), None):
+            raise ValueError(f"metrics: there is no metric {other!r}{nearest(other, known)} (known: {few(known, 30)})")
         held = [name for name in ("folds", "cross_validate", "leave_one_out") if getattr(self, name) is not None]
         if len(held) > 1:
             raise ValueError(f"{held[0]} and {held[1]} cannot be given together: both hold out")

@@ -56,7 +56,7 @@ def runs(tmp_path_factory):
 
 def found(runs, **options):
     chosen = ReportOptions(**options)
-    groups, _, files = build(*find_runs([runs]), chosen)
+    groups, _, _, files = build(*find_runs([runs]), chosen)
     section, _ = comparison_section(groups[0], 1, 1, chosen)
     return groups, section, files["index.html"].decode()
 

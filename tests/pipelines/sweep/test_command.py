@@ -37,7 +37,7 @@ def sweep(tmp_path, monkeypatch):
     """Runs a study whose cells run a script of the test's; returns its exit status."""
     monkeypatch.setattr(process, "POLL", 0.05)
     monkeypatch.setattr(process, "TRAIN", tmp_path / "train.py")
-    monkeypatch.setattr("pipelines.main.make_page", lambda runs, out: out / "index.html")
+    monkeypatch.setattr("pipelines.main.make_page", lambda runs, out, *rest: out / "index.html")
 
     def run(*words, body="", **plan):
         (tmp_path / "train.py").write_text(SCRIPT.replace("BODY", body))
