@@ -152,16 +152,19 @@ def head_weights(weights: NDArray, member_names: Sequence[str], class_names: Seq
     columns = min(4, bases)
     rows = -(-bases // columns)
     side = 1.6 + 0.14 * classes if classes > 12 else 2.6
-    figure, grid = new_figure(columns * side + 1.6, rows * side + 0.6, rows, columns)
+    figure, grid = new_figure(columns * side + 1.6, rows * (side + 0.3) + 0.6, rows, columns)
+    # squares leave room that their words need
+    figure.set_layout_engine("compressed")
+    size = "x-small" if classes <= 12 else 6
     scale = symmetric(weights)
     for axes in grid.flat[bases:]:
         axes.set_axis_off()
     for number, (axes, name) in enumerate(zip(grid.flat, member_names, strict=False)):
         image = axes.imshow(weights[:, number], cmap=DIVERGING, norm=scale, interpolation="nearest", aspect="equal")
         axes.grid(False)
-        class_ticks(axes, class_names, size=6)
+        class_ticks(axes, class_names, size=size)
         if number % columns == 0:
-            class_ticks(axes, class_names, horizontal=False, size=6)
+            class_ticks(axes, class_names, horizontal=False, size=size)
             axes.set_ylabel("class of the stack", fontsize="small")
         else:
             axes.set_yticks([])

@@ -217,5 +217,5 @@ def _rate(name: str, point: dict[str, Any]) -> str:
     found = point[name]
     if found["value"] is None:
         return f"no image to measure {name} on"
-    ends = "" if found["low"] is None else f" ({found['low']:.1%} to {found['high']:.1%})"
+    ends = "" if found["low"] is None else f" ({found['low']:.1%} to {found['high']:.1%}, of this training)"
     return f"{name} {found['value']:.1%}{ends} of {found['samples']:,} images"

@@ -169,7 +169,7 @@ def spoken(report: dict[str, Any]) -> str:
     if "missing" in report:
         return f"no prediction sets: {report['missing']}"
     covered, size, on = report["covered"], report["size"], report["calibrated_on"]
-    ends = "" if covered["low"] is None else f" ({covered['low']:.1%} to {covered['high']:.1%})"
+    ends = "" if covered["low"] is None else f" ({covered['low']:.1%} to {covered['high']:.1%}, of this training)"
     wanted = named(report["coverage"], report["method"], report["by"])
     sentence = (
         f"{wanted}, calibrated on {on['samples']:,} {on['split']} samples, hold the true class of "

@@ -229,6 +229,8 @@ def print_summary(console: Console, groups: Sequence[Comparison], absent: Sequen
             table.add_row(label, mark + cells[0], between, *cells[1:])
         if len(group.runs) > PRINTED:
             table.add_row(f"... {len(group.runs) - PRINTED:,} more runs")
+        if any(run.metrics.get(first, {}).get("low") is not None for run in group.runs[:PRINTED]):
+            table.caption = "95 %: of one training each, on other images"
         console.print(table)
         if any(run.to_best for run in group.runs):
             console.print(escape(among_best(group)), highlight=False)

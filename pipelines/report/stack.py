@@ -73,7 +73,7 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
     if kept is not None:
         section.say(f"Kept: {kept}, in {run.run.files.stack}.")
     if point := point_of(run, "test"):
-        section.say(f"Threshold: {told(point)}; the intervals are of this training.")
+        section.say(f"Threshold: {told(point)}.")
     notes = report.get("notes")
     for note in [*(dict_at(report, "leakage").get("warnings") or []), *(notes if isinstance(notes, list) else [])]:
         section.say(f"Note: {note}")
