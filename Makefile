@@ -28,7 +28,7 @@ test: install ## run the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 faults: install ## damage, kill and misuse it thousands of times, which takes an hour
-	FAULTS_LONG=1 $(BIN)/python -m pytest tests/faults
+	FAULTS_LONG=1 $(BIN)/python -m pytest tests/faults tests/integration/test_on_gpu.py
 
 lint: install ## check format, style and types
 	$(BIN)/ruff format --check .

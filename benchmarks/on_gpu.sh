@@ -5,7 +5,7 @@
 #   benchmarks/on_gpu.sh RESULTS [rehearse]
 #
 # RESULTS gets a log for each step and summary.txt. `rehearse` runs all steps at a tiny size on the CPU. PYTHON names the
-# Python to use. CIFAR-10's JPEGs are expected in data/cifar10-jpeg.
+# Python to use, DATA_ROOT the folder of CIFAR-10's JPEGs (data/cifar10-jpeg), RUN_ROOT that of the runs (runs).
 set -u
 cd "$(dirname "$0")/.."
 results=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -39,22 +39,23 @@ print(f"{device}; torch {torch.__version__}, torchvision {torchvision.__version_
 EOF
 
 if [ -z "$rehearse" ]; then
-    device=cuda accelerator=gpu repeats=5
-    input=() tax=(--repeats 2) compute=(--families resnet_18 small_cnn --repeats 5 --seconds 0.5 --compile)
-    stack=()
+    device=cuda accelerator=gpu stack=()
+    input=(--repeats 3 --images 10000) tax=(--repeats 1)
+    compute=(--families resnet_18 --repeats 5 --seconds 0.3 --compile)
 else
-    device=cpu accelerator=cpu repeats=2
-    input=(--quick) tax=(--images 3000 --repeats 1) compute=(--quick)
-    stack=(--options.trainer.max_steps 2 --options.data.test_subsample 0.01 --options.model.stem imagenet
-        --experiment gpu_rehearsal)
+    device=cpu accelerator=cpu
+    input=(--quick --repeats 2) tax=(--images 3000 --repeats 1) compute=(--quick)
+    stack=(--options.trainer.max_steps 2 --options.data.val_fraction 0.2 --options.data.stack_fraction 0.2
+        --options.data.cache ram --options.model.stem imagenet --experiment gpu_rehearsal)
 fi
 
 mapfile -t tests < <(grep -rl 'mark.gpu' tests | sort)
-step tests 60 "$python" -m pytest -m gpu -p no:cacheprovider -rs "${tests[@]}"
-step no_wait 40 "$python" -m pytest -p no:cacheprovider tests/engine/test_no_wait.py
-step input_pipeline 60 "$python" benchmarks/input_pipeline.py --device "$device" --repeats "$repeats" "${input[@]}"
-step framework_tax 70 "$python" benchmarks/framework_tax.py --device "$device" --only "MLP 256" "${tax[@]}"
-step compute 80 "$python" benchmarks/compute.py --device "$device" "${compute[@]}"
-step stack 300 "$python" train.py stack --config configs/stack/gpu_cifar10_quick.yaml \
-    --options.trainer.accelerator "$accelerator" "${stack[@]}"
+# among the tests is a fit in whose steps no wait for the GPU is allowed
+step tests 50 "$python" -m pytest -m gpu -p no:cacheprovider -rs "${tests[@]}"
+step input_pipeline 60 "$python" benchmarks/input_pipeline.py --device "$device" "${input[@]}"
+step framework_tax 80 "$python" benchmarks/framework_tax.py --device "$device" --only "MLP 256" "${tax[@]}"
+step compute 100 "$python" benchmarks/compute.py --device "$device" "${compute[@]}"
+step stack 250 "$python" train.py stack --config configs/stack/gpu_cifar10_quick.yaml \
+    --options.trainer.accelerator "$accelerator" --options.data.root "${DATA_ROOT:-data/cifar10-jpeg}" \
+    --root "${RUN_ROOT:-runs}" "${stack[@]}"
 exit $failed

@@ -237,9 +237,8 @@ def _in_process(rank, folder, checkpoints):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     data = Blobs(batch_size=10)
-    data.trainer = SimpleNamespace(
-        global_rank=rank, world_size=2, strategy=SimpleNamespace(broadcast=lambda seed: seed)
-    )
+    strategy = SimpleNamespace(broadcast=lambda seed: seed, root_device=CPU)
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=2, strategy=strategy)
     samples, shared = data.splits["train"], folder / "cache"
     # the second process sees rows that the first does not: both must agree on what to run
     unlike = LogitCache(shared if rank else folder / "empty")

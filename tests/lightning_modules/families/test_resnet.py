@@ -19,3 +19,14 @@ def test_resnet__cifar_stem_keeps_small_images_whole(stem, side):
 
 def test_fit_test_predict(tmp_path):
     check_family(ResNet, tmp_path, size=8, stem="cifar")
+
+
+def test_width__is_of_all_stages_and_survives_a_checkpoint(tmp_path):
+    # every product of two widened sides grows fourfold, which is nearly all of the network
+    assert count(build(ResNet, stem="cifar", width=2.0)) == 44_595_786
+    check_family(ResNet, tmp_path, size=8, stem="cifar", width=0.125)
+
+
+def test_width__has_no_pretrained_weights():
+    with pytest.raises(ValueError, match="--model.width 2.0 and --model.pretrained true exclude each other"):
+        build(ResNet, width=2.0, pretrained=True)
