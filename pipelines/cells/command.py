@@ -11,6 +11,8 @@ from rich.console import Console
 
 from common import class_paths
 from common.stopped import StoppedError
+from pipelines.cells import warm
+from pipelines.cells.executors import CellExecutor
 from pipelines.cells.folder import CellError
 from pipelines.cells.job import Outcome
 
@@ -19,6 +21,17 @@ def end_cells_with_us() -> None:
     """Let SIGTERM end the cells too: they would outlive this process."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _stop)
+
+
+def prepare_cells(executor: CellExecutor, dry_run: bool) -> None:
+    """Let the process that cells are forked from import while this one looks at the plan.
+
+    Args:
+        executor: where cells run; those of other machines have their own
+        dry_run: whether none is run
+    """
+    if executor.warm and not executor.elsewhere and not dry_run:
+        warm.prepare()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

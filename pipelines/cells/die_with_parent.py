@@ -13,15 +13,19 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
+def die_with_parent() -> None:
+    """Let this process get SIGTERM when the one that started it ends; that stays in force for a program it becomes."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def main(args: list[str]) -> None:
     """Become another program.
 
     Args:
         args: its path and arguments
     """
-    if sys.platform == "linux":
-        # stays in force for the program
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent()
     os.execv(args[0], args)  # noqa: S606
 
 

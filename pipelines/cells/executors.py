@@ -25,6 +25,8 @@ class CellExecutor(ABC):
 
     # whether that is on other machines, which have what the members need, such as GPUs
     elsewhere: ClassVar[bool] = False
+    # an option of each: whether cells are forked from a process that has imported what they need
+    warm: bool
 
     @abstractmethod
     def open(self, folder: Path, count: int) -> Executor:
@@ -60,11 +62,13 @@ class LocalExecutor(CellExecutor):
         jobs: cells that run at once; null runs `cells_per_gpu` on each GPU, or one on each core where there is no GPU
         cells_per_gpu: small cells may share a GPU
         threads: threads of each cell; null divides the cores evenly among the cells
+        warm: fork cells from one process that has imported torch and this project, where that is possible (Linux)
     """
 
     jobs: int | None = None
     cells_per_gpu: int = 1
     threads: int | None = None
+    warm: bool = True
 
     def __post_init__(self) -> None:
         check_ranges("--executor", self, dict.fromkeys(("jobs", "cells_per_gpu", "threads"), "[1, inf)"))
@@ -129,6 +133,7 @@ class ParslExecutor(CellExecutor):
         exclusive: ask for nodes that are shared with no other job
         scheduler_options: further lines for the job's script, such as "#SBATCH --constraint=a100"
         worker_init: shell commands before the workers start, such as "module load cuda"
+        warm: each worker forks its cells from one process that has imported torch and this project
     """
 
     elsewhere: ClassVar[bool] = True
@@ -145,6 +150,7 @@ class ParslExecutor(CellExecutor):
     exclusive: bool = False
     scheduler_options: str = ""
     worker_init: str = ""
+    warm: bool = True
 
     def __post_init__(self) -> None:
         counts = ("max_blocks", "nodes_per_block", "cells_per_node", "cores_per_cell", "mem_per_node")

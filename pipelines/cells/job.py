@@ -177,6 +177,7 @@ class CellJob:
         then: the command line that evaluates it once it is trained; empty evaluates nothing
         proof: what result.json holds once it is done, see `CellFiles`
         time_limit: seconds after which one of its processes is taken for one that hangs, and ended; None never does
+        warm: fork its processes from one that has imported what they need, where that is possible
     """
 
     name: str
@@ -188,6 +189,7 @@ class CellJob:
     then: tuple[str, ...] = ()
     proof: str = "fit"
     time_limit: float | None = None
+    warm: bool = False
 
     @property
     def files(self) -> CellFiles:
@@ -379,7 +381,7 @@ def _run(args: Sequence[str], job: CellJob, record: dict[str, Any], kept: tuple[
         files.write(record)
 
     stop = stop_file(job.folder)
-    command = Command(args, files.log, job.cwd, stop, job.time_limit, job.die_with_parent, kept)
+    command = Command(args, files.log, job.cwd, stop, job.time_limit, job.die_with_parent, job.warm, kept)
     return run_process(command, started)
 
 

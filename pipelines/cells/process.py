@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
-from pipelines.cells import die_with_parent
+from pipelines.cells import die_with_parent, warm
+from pipelines.cells.warm import WarmProcess, WarmServerError
 from records.run_dir import ENVIRONMENT_VARIABLE
 from records.versions import REPOSITORY
 
@@ -27,6 +29,9 @@ LAUNCHED = re.compile(
 POLL = 0.5
 # seconds that a process which has reached its time limit has to save its state
 GRACE = 30.0
+
+# how a cell's process was started
+Process = subprocess.Popen[bytes] | WarmProcess
 
 # what a thread's own cells see of the machine, such as one GPU
 SLOT = threading.local()
@@ -43,6 +48,7 @@ class Command:
         stop: file whose presence asks it to stop
         time_limit: seconds after which it is ended; None never does
         die_with_parent: end it with this process
+        warm: fork it from a process that has imported what it needs, where that is possible
         kept: open files that it keeps for as long as it lives, such as a lock
     """
 
@@ -52,6 +58,7 @@ class Command:
     stop: Path
     time_limit: float | None = None
     die_with_parent: bool = False
+    warm: bool = False
     kept: tuple[int, ...] = ()
 
 
@@ -75,16 +82,26 @@ def run_process(command: Command, started: Callable[[int], None]) -> Ended:
         command: what it runs
         started: called with its number
     """
-    args = [sys.executable, str(TRAIN), *command.args]
-    if command.die_with_parent:
-        args = [sys.executable, die_with_parent.__file__, *args]
     with command.log.open("a") as log, contextlib.ExitStack() as stack:
-        process = subprocess.Popen(
-            args, stdout=log, stderr=subprocess.STDOUT, cwd=command.cwd, env=environment(), pass_fds=command.kept
-        )
+        process = _start(command, log)
         stack.callback(_end, process)
         started(process.pid)
         return _wait(process, command)
+
+
+def _start(command: Command, log: TextIO) -> Process:
+    if command.warm and (server := warm.prepare()) is not None:
+        # one that has just ended is no reason not to run the cell
+        with contextlib.suppress(WarmServerError, OSError):
+            return server.start(
+                command.args, log.fileno(), command.cwd, environment(), command.die_with_parent, command.kept
+            )
+    args = [sys.executable, str(TRAIN), *command.args]
+    if command.die_with_parent:
+        args = [sys.executable, die_with_parent.__file__, *args]
+    return subprocess.Popen(
+        args, stdout=log, stderr=subprocess.STDOUT, cwd=command.cwd, env=environment(), pass_fds=command.kept
+    )
 
 
 def environment() -> dict[str, str]:
@@ -93,7 +110,7 @@ def environment() -> dict[str, str]:
     return {**inherited, **getattr(SLOT, "environment", {})}
 
 
-def _wait(process: subprocess.Popen[bytes], command: Command) -> Ended:
+def _wait(process: Process, command: Command) -> Ended:
     asked = too_long = False
     start = time.monotonic()
     while True:
@@ -111,7 +128,7 @@ def _wait(process: subprocess.Popen[bytes], command: Command) -> Ended:
                 too_long = True
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: Process) -> None:
     if process.poll() is None:
         process.terminate()
         process.wait()

@@ -146,6 +146,7 @@ def run_cells(
             settings[cell.name],
             Path.cwd(),
             die_with_parent=plan.executor.elsewhere,
+            warm=plan.executor.warm,
             then=test_command(cell, folder, cell.options),
             proof="test",
         )

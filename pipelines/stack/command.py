@@ -16,7 +16,7 @@ from common.stopped import StoppedError
 from ensembling.heads.base import HEAD_OPTION
 from pipelines.cells import executors
 from pipelines.cells.cell import Cell
-from pipelines.cells.command import end_cells_with_us, print_resume, refuse_failures, without_fresh
+from pipelines.cells.command import end_cells_with_us, prepare_cells, print_resume, refuse_failures, without_fresh
 from pipelines.cells.executors import CellExecutor
 from pipelines.cells.folder import CellError, check_unchanged, locked, open_folder, planned_folder
 from pipelines.cells.job import CellFiles, CellJob, run_command
@@ -102,6 +102,7 @@ def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Consol
             Path.cwd(),
             # a cell must not outlive its cluster job
             die_with_parent=plan.executor.elsewhere,
+            warm=plan.executor.warm,
         )
         for cell in cells
         if cell.name not in done
@@ -148,6 +149,7 @@ def main(args: list[str], write_page: "WritePage | None" = None) -> int:
         the exit status
     """
     plan, console = parse(args), Console()
+    prepare_cells(plan.executor, plan.dry_run)
     # slow to import, and not needed for help or a wrong option
     from engine.gpu_check import stop_probing_for_gpus
     from pipelines.stack.plan_check import check

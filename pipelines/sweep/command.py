@@ -13,7 +13,7 @@ from common.settings import dotted
 from common.stopped import StoppedError
 from pipelines.cells import executors
 from pipelines.cells.cell import Cell
-from pipelines.cells.command import end_cells_with_us, print_resume, refuse_failures, without_fresh
+from pipelines.cells.command import end_cells_with_us, prepare_cells, print_resume, refuse_failures, without_fresh
 from pipelines.cells.executors import CellExecutor
 from pipelines.cells.folder import CellError, locked, open_folder, planned_folder
 from pipelines.cells.job import CellJob, Outcome
@@ -94,6 +94,7 @@ def jobs_of(
                 Path.cwd(),
                 # a cell must not outlive its cluster job
                 die_with_parent=plan.executor.elsewhere,
+                warm=plan.executor.warm,
                 then=test_command(cell, folder, given) if plan.split == "test" else (),
                 proof="test" if plan.split == "test" else "fit",
                 time_limit=plan.time_limit,
@@ -190,6 +191,7 @@ def main(args: list[str], write_page: WritePage | None = None) -> int:
         the exit status
     """
     plan, console = parse(args), Console()
+    prepare_cells(plan.executor, plan.dry_run or plan.list_cells)
     # slow to import, and not needed for help or a wrong option
     from engine.gpu_check import stop_probing_for_gpus
     from pipelines.cells.fit_parser import FitParser

@@ -350,11 +350,10 @@ def test_run_cell__no_result_of_the_test_is_a_failure(tested):
 
 def test_run_cell__one_that_hangs_is_ended_at_its_time_limit(job, monkeypatch):
     monkeypatch.setattr(process, "GRACE", 0.1)
-    script(job, "save(); signal.signal(signal.SIGTERM, signal.SIG_IGN); print('at work', flush=True); time.sleep(60)")
+    script(job, "save(); signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)")
     outcome = run_cell(replace(job, time_limit=1.0))
     assert outcome.status == "failed"
     assert outcome.message.startswith("one failed: it ran for longer than time_limit 1 s, and was ended; the end of ")
-    assert outcome.message.endswith("at work")
 
 
 def test_run_cell__one_that_was_killed_says_what_kills(job):
