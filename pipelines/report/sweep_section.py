@@ -5,16 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from common.few import few
-from figures.metric_curves import metric_curves
 from measures.names import LOWER_IS_BETTER
-from pipelines.report.page import Picture, Section, Table, TableCell, Verdict, drawn, number_cell
+from pipelines.report.page import Picture, Section, Table, TableCell, Verdict, number_cell
 from pipelines.report.study import level_order
-from pipelines.report.sweeps import Figure, FoundStudy, Line, Pair, pairs_of
+from pipelines.report.sweep_scaling import add_scaling
+from pipelines.report.sweeps import Figure, FoundStudy, Pair, pairs_of
 from pipelines.report.tables import spoken
 from records.damaged_files import dict_at
 
-# lines of a study that the tables show, and curves of one picture
-LINES, CURVES = 500, 10
+# lines of a study that the tables show
+LINES = 500
 # cells that are named as missing
 NAMED = 30
 
@@ -52,9 +52,7 @@ def study_section(study: FoundStudy, name: str) -> tuple[Section, list[Picture]]
         section.part("parts").blocks.append(parts_table(study))
         if table := sources_table(study):
             section.part("sources").blocks.append(table)
-    pictures = curves_of(study, name)
-    section.part("curves").blocks += pictures
-    return section, pictures
+    return section, add_scaling(section.part("scaling"), study, name)
 
 
 def how_measured(study: FoundStudy) -> str:
@@ -208,50 +206,6 @@ def sources_table(study: FoundStudy) -> Table | None:
         if rows
         else None
     )
-
-
-def curves_of(study: FoundStudy, name: str) -> list[Picture]:
-    """Draw each metric along the first axis of numbers, with a line for each value of the others.
-
-    Args:
-        study: as found
-        name: beginning of the pictures' names
-    """
-    numeric = [axis for axis in study.own_axes if is_numeric(study.file.axes[axis])]
-    if not numeric:
-        return []
-    x = numeric[0]
-    place = study.own_axes.index(x)
-    pictures = []
-    for metric in study.file.metrics:
-        curves: dict[str, dict[float, list[float]]] = {}
-        for line in study.lines:
-            other = ", ".join(label for number, label in enumerate(line.labels) if number != place) or "all cells"
-            values = values_of(study, line, metric)
-            if values and not line.leaks:
-                curves.setdefault(other, {})[float(line.labels[place])] = values
-        shown = dict(sorted(curves.items(), key=lambda item: -len(item[1]))[:CURVES])
-        if sum(len(curve) for curve in shown.values()) > len(shown):
-            label = spoken(metric)
-            more = f"; {CURVES} of {len(curves):,}" if len(curves) > CURVES else ""
-            alt = f"{label} along {x} for {', '.join(shown)}"
-            figure = metric_curves(shown, x, label)
-            pictures.append(drawn(f"{name}_{metric}", f"{label} along {x}: means over runs{more}", alt, figure))
-    return pictures
-
-
-def is_numeric(labels: Sequence[str]) -> bool:
-    """Tell whether the values of an axis are two finite numbers or more."""
-    found = [level_order(label) for label in labels]
-    return len(found) > 1 and all(kind == 0 and np.isfinite(number) for kind, number, _ in found)
-
-
-def values_of(study: FoundStudy, line: Line, metric: str) -> list[float]:
-    """Return the numbers of a line that its mean is of."""
-    if study.file.pooled is None:
-        return list(line.values(metric).values())
-    found = [each.get(metric, {}).get("value") for each in line.pooled.values()]
-    return [float(value) for value in found if value is not None]
 
 
 def study_verdict(study: FoundStudy, anchor: str) -> Verdict | None:

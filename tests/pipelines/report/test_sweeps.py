@@ -171,3 +171,22 @@ def test_make_page__prints_what_was_found(seeds, tmp_path, capsys):
     assert "1 of 9 cells have no result: weak-2" in told
     assert main(["report", str(seeds), "--out", str(tmp_path / "out")]) == 0
     assert "1 of 9 cells have no result: weak-2" in capsys.readouterr().out
+
+
+def test_study__of_parts_of_the_data_says_what_more_brings(tmp_path, undrawn):
+    folder = tmp_path / "runs/s"
+    folder.mkdir(parents=True)
+    shares = {"0.2": 0.8, "0.5": 1.4, "1": 2.0}
+    axes = {"model": ["a"], "data.subsample": [*shares], "seed": ["0", "1"]}
+    cells = {f"a-{share}-{seed}": ["a", share, str(seed)] for share in shares for seed in range(2)}
+    StudyFile("test", METRICS, axes, ["seed"], cells).write(folder)
+    for name, (_, share, seed) in cells.items():
+        logits = logits_for(LABELS, 4, shares[share], int(seed))
+        samples = {"train": round(1000 * float(share))}
+        write_run(folder / name, logits, LABELS, config={"seed_everything": int(seed)}, samples=samples)
+    *_, page = studies_of(folder, tmp_path / "out")
+    for step in ("0.2 to 0.5", "0.5 to 1", "0.2 to 1"):
+        assert step in page
+    assert "gains along data.subsample, paired over seed" in page
+    assert "with twice as many (extrapolated)" in page
+    assert "no run was trained on as much" in page
