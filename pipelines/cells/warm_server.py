@@ -149,6 +149,9 @@ def main(number: int) -> None:
     """
     for name in MODULES:
         importlib.import_module(name)
+    if sys.modules["torch"].cuda.is_initialized():
+        # no fork could use the GPU: each cell starts a process of its own
+        return
     serve(socket.socket(fileno=number))
 
 

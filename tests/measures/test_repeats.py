@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from measures.repeats import corrected_interval, gain_over_repeats
+from measures.repeats import corrected_interval, corrected_p, gain_over_repeats, holm
 
 IMAGES, SEEDS, REST = 0.4, 0.02, 0.3
 
@@ -73,3 +73,22 @@ def test_intervals__of_accuracy_end_where_no_gain_can_be():
     low, high = corrected_interval([-0.9, 0.9], 1.0)
     assert low < -1 < 1 < high
     assert corrected_interval([-0.9, 0.9], 1.0, 1.0) == (-1.0, 1.0)
+
+
+def test_holm__equal_settings_are_rarely_told_from_the_best_of_them():
+    rng, claims = np.random.default_rng(0), np.zeros(2)
+    for _ in range(400):
+        values = rng.standard_normal((10, 5))
+        best = values.mean(1).argmax()
+        found = [corrected_p(row - values[best], 0.0) for row in np.delete(values, best, 0)]
+        claims += min(holm(found, 45)) < 0.05, min(found) < 0.05
+    corrected, alone = claims / 400
+    assert corrected <= 0.05
+    assert alone >= 0.4
+
+
+def test_holm__keeps_the_order_of_p_values():
+    corrected = holm([0.001, 0.5, 0.02, 0.02])
+    assert corrected == pytest.approx([0.004, 0.5, 0.06, 0.06])
+    assert holm([]) == []
+    assert holm([0.9], 10) == [1.0]
