@@ -30,6 +30,11 @@ test: install ## run the whole test suite
 faults: install ## damage, kill and misuse it thousands of times, which takes an hour
 	FAULTS_LONG=1 $(BIN)/python -m pytest tests/faults tests/integration/test_on_gpu.py
 
+# litert-torch and what it brings do not agree with the versions in constraints.txt
+litert: ## build .venv-litert, which writes .tflite files (7 GB, most of it torch)
+	$(PYTHON) -m venv .venv-litert
+	.venv-litert/bin/python -m pip install --quiet --disable-pip-version-check -e ".[onnx]" "litert-torch==0.10.0"
+
 lint: install ## check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from rich.table import Table
 from safetensors.torch import save_file
 
 from pipelines.export.exported import CARD, CARD_TEXT, EXAMPLE, Exported
+from pipelines.export.litert_files import spoken
 from records.result_files import write_json
 from records.tensor_files import with_checksum
 from records.whole_file import write_whole
@@ -70,6 +71,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         f"- checkpoint: sha256 {card['checkpoint_sha256']}",
         f"- versions: {', '.join(f'{name} {number}' for name, number in card['versions'].items())}",
         f"- license of the weights: {card['license'] or 'none was given'}",
+        *litert_lines(card),
         *(f"- note: {note}" for note in card["notes"]),
         "",
         f"| {' | '.join(COLUMNS)} |",
@@ -83,6 +85,20 @@ def as_markdown(card: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def litert_lines(card: Mapping[str, Any]) -> list[str]:
+    """Say of each .tflite what a program that runs it must know.
+
+    Args:
+        card: what `write_card` returned
+    """
+    return [
+        f"- {row['file']}: input {spoken(row['litert']['input'])}; output {spoken(row['litert']['output'])}; its "
+        f"tensors take {row['litert']['tensor_bytes']:,} bytes at once, the least that an arena holds"
+        for row in card["formats"].values()
+        if "litert" in row
+    ]
+
+
 def print_card(console: Console, exported: Exported, card: Mapping[str, Any]) -> None:
     """Show the table of formats, and say where they are."""
     table = Table(caption=EXPLAINED, caption_justify="left", pad_edge=False)
@@ -91,6 +107,8 @@ def print_card(console: Console, exported: Exported, card: Mapping[str, Any]) ->
     for row in rows(card):
         table.add_row(*(row[number].partition(" ")[0] for number in SHOWN.values()))
     console.print(table)
+    for line in litert_lines(card):
+        console.print(line.removeprefix("- "), soft_wrap=True, highlight=False, markup=False)
     console.print(
         f"exported: {exported.folder}/ ({CARD_TEXT} is its card)", soft_wrap=True, highlight=False, markup=False
     )

@@ -17,6 +17,9 @@ from pipelines.export.options import FILES, ExportOptions, Format
 if TYPE_CHECKING:
     from pipelines.export.exported import Exported
 
+# formats in int8, and in single precision what they are made of
+REDUCED: dict[Format, Format] = {"onnx-int8": "onnx", "litert-int8": "litert"}
+
 
 def main(args: list[str]) -> int:
     """Run `python train.py export`.
@@ -29,10 +32,11 @@ def main(args: list[str]) -> int:
     """
     options, console = parse(args), Console()
     # slow to import, and not needed for help or a wrong option
-    from pipelines.export.onnx_files import check_installed
+    from pipelines.export import litert_files, onnx_files
 
-    if any(name.startswith("onnx") for name in options.formats) and options.verify is None:
-        check_installed()
+    for prefix, files in (("onnx", onnx_files), ("litert", litert_files)):
+        if any(name.startswith(prefix) for name in options.formats) and options.verify is None:
+            files.check_installed()
     if options.verify is not None:
         from pipelines.export.verify import verify
 
@@ -99,24 +103,20 @@ def export(exported: "Exported", kind: Format) -> str:
     Returns:
         why it was refused; empty if it was not
     """
-    from pipelines.export import onnx_files, weights
+    from pipelines.export import weights
     from records.result_files import write_json
 
-    if kind == "onnx":
-        with exported.file(kind) as path:
-            onnx_files.write_onnx(exported.module, exported.example, path, exported.facts)
-    elif kind == "onnx-int8":
+    if kind in REDUCED:
         with tempfile.TemporaryDirectory() as folder:
-            source = exported.folder / FILES["onnx"]
-            if "onnx" not in exported.rows:
-                source = Path(folder) / FILES["onnx"]
-                onnx_files.write_onnx(exported.module, exported.example, source, exported.facts)
             small = Path(folder) / FILES[kind]
-            onnx_files.write_int8(source, exported.calibration(), small, exported.facts)
-            if refused := exported.drop(small):
+            write_int8(exported, kind, small)
+            if refused := exported.drop(small, kind):
                 return refused
             with exported.file(kind) as path:
                 shutil.copyfile(small, path)
+    elif kind in REDUCED.values():
+        with exported.file(kind) as path:
+            write_whole_precision(exported, kind, path)
     elif kind == "torch-export":
         with exported.file(kind) as path:
             weights.write_program(exported.module, exported.example, path)
@@ -129,3 +129,28 @@ def export(exported: "Exported", kind: Format) -> str:
             weights.write_weights(exported.module, path)
     exported.measure(kind)
     return ""
+
+
+def write_whole_precision(exported: "Exported", kind: Format, path: Path) -> None:
+    """Write a graph in single precision."""
+    from pipelines.export import litert_files, onnx_files
+
+    if kind == "onnx":
+        onnx_files.write_onnx(exported.module, exported.example, path, exported.facts)
+    else:
+        litert_files.write_litert(exported.module, exported.example, path)
+
+
+def write_int8(exported: "Exported", kind: Format, path: Path) -> None:
+    """Write a graph in int8, from the one in single precision, which is written beside it if it was not exported."""
+    from pipelines.export import litert_files, onnx_files
+
+    whole = REDUCED[kind]
+    source = exported.folder / FILES[whole]
+    if whole not in exported.rows:
+        source = path.parent / FILES[whole]
+        write_whole_precision(exported, whole, source)
+    if kind == "onnx-int8":
+        onnx_files.write_int8(source, exported.calibration(kind), path, exported.facts)
+    else:
+        litert_files.write_int8(source, exported.calibration(kind), path)

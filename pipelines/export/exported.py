@@ -16,7 +16,7 @@ from lightning_modules.checkpoint_io import file_sha256
 from lightning_modules.checkpoints import find_model, load_classifier, read_checkpoint
 from pipelines.cli.configured_data import build_data
 from pipelines.cli.named_checkpoint import trained_with
-from pipelines.export import measures
+from pipelines.export import litert_files, measures
 from pipelines.export.graph import Probabilities, frozen, random_images
 from pipelines.export.options import FILES, ExportOptions, Format
 from pipelines.export.runners import Runner, of_module, open_file
@@ -120,33 +120,33 @@ class Exported:
         with write_whole(path) as partial:
             yield partial
 
-    def calibration(self) -> Tensor:
+    def calibration(self, kind: Format) -> Tensor:
         """Return training images for int8, evenly spread.
 
         Raises:
             ValueError: the data is not there
         """
         if self.data is None:
-            raise ValueError(f"--format onnx-int8 needs training images, and {self.notes[0]}")
+            raise ValueError(f"--format {kind} needs training images, and {self.notes[0]}")
         samples = self.data.samples("train")
         count = min(self.options.calibration_images, len(samples))
         rows = torch.linspace(0, len(samples) - 1, count).long()
         return torch.from_numpy(measures.images_of(samples, rows))
 
-    def drop(self, path: Path) -> str:
-        """Compare the accuracy of a file with that of torch; return why it is refused, or nothing."""
+    def drop(self, path: Path, kind: Format) -> str:
+        """Compare the accuracy of a file in int8 with that of torch; return why it is refused, or nothing."""
         assert self.data is not None
         split = "val" if len(self.data.samples("val")) else "test"
         samples = self.data.samples(split)
         if not len(samples):
-            return "onnx-int8 is refused: there are neither validation nor test images to measure its accuracy on"
+            return f"{kind} is refused: there are neither validation nor test images to measure its accuracy on"
         whole = measures.accuracy(of_module(self.module), samples)
-        reduced = measures.accuracy(open_file(path, "onnx-int8"), samples)
+        reduced = measures.accuracy(open_file(path, kind), samples)
         lost = 100 * (whole - reduced)
         if lost <= self.options.max_drop:
             return ""
         return (
-            f"onnx-int8 is refused: its accuracy on {split} is {reduced:.4f}, {lost:.1f} points below {whole:.4f}: "
+            f"{kind} is refused: its accuracy on {split} is {reduced:.4f}, {lost:.1f} points below {whole:.4f}: "
             f"allow it by --max_drop {lost + 0.1:.1f}, or give it more images by --calibration_images"
         )
 
@@ -156,6 +156,11 @@ class Exported:
         run = open_file(path, kind)
         images = self.images.numpy()
         row = {"file": path.name, "sha256": file_sha256(path), **measures.sizes(path)}
+        if kind.startswith("litert"):
+            row["litert"] = facts = litert_files.details(path)
+            if self.options.c_header:
+                with write_whole(path.with_suffix(".h")) as partial:
+                    litert_files.write_header(path, partial, facts)
         row |= measures.parity(of_module(self.module), run, images)
         if (accuracy := self.accuracy(run)) is not None:
             row["test_accuracy"] = accuracy

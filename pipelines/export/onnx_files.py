@@ -1,11 +1,7 @@
 """ONNX: the graph, what its file says of the model, and int8."""
 
-import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pipelines.export.graph import Probabilities
+from pipelines.export.quiet import quietly
 
 # names in the graph
 INPUT, OUTPUT = "image", "probability"
@@ -52,7 +49,7 @@ def write_onnx(module: Probabilities, example: Tensor, path: Path, facts: Mappin
     """
     batch = torch.export.Dim("batch", min=1)
     try:
-        with _quietly():
+        with quietly():
             program = torch.onnx.export(
                 module,
                 (example,),
@@ -95,7 +92,7 @@ def write_int8(source: Path, images: Tensor, path: Path, facts: Mapping[str, Any
 
     prepared = path.with_name(f".{path.name}.prepared")
     try:
-        with _quietly():
+        with quietly():
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             quantize_static(
                 str(prepared),
@@ -129,17 +126,3 @@ def _write_facts(path: Path, facts: Mapping[str, Any]) -> None:
     onnx.helper.set_model_props(model, {f"francesinha.{name}": json.dumps(value) for name, value in facts.items()})
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep the exporters' progress from the terminal; what goes wrong is raised."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.setLevel(level)

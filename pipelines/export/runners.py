@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from lightning_modules.checkpoints import build_classifier, load_classifier
 from pipelines.export.graph import frozen
+from pipelines.export.litert_files import interpreter, probabilities
 from pipelines.export.options import Format
 from pipelines.export.weights import architecture_beside
 
@@ -35,6 +36,8 @@ def open_file(path: Path, kind: Format) -> Runner:
     opener = {
         "onnx": _onnx,
         "onnx-int8": _onnx,
+        "litert": _litert,
+        "litert-int8": _litert,
         "torch-export": _program,
         "safetensors": _weights,
         "checkpoint": _checkpoint,
@@ -77,6 +80,11 @@ def _onnx(path: Path) -> Runner:
         return found
 
     return run
+
+
+def _litert(path: Path) -> Runner:
+    opened = interpreter(path, torch.get_num_threads())
+    return lambda images: probabilities(opened, images)
 
 
 def _program(path: Path) -> Runner:

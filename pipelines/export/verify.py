@@ -12,7 +12,14 @@ from records.json_files import read_json
 from records.tensor_files import read_tensors
 
 # another machine's order of sums changes probabilities by less; int8 rounds at steps of its own
-ROUNDING = {"onnx": 1e-4, "safetensors": 1e-4, "checkpoint": 1e-4, "onnx-int8": 1e-2}
+ROUNDING = {
+    "onnx": 1e-4,
+    "safetensors": 1e-4,
+    "checkpoint": 1e-4,
+    "onnx-int8": 1e-2,
+    "litert": 1e-4,
+    "litert-int8": 1e-2,
+}
 
 
 def verify(path: Path) -> str:

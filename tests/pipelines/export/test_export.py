@@ -21,6 +21,8 @@ from tests.helpers.cli import run
 from tests.helpers.data import write_image_folder
 
 QUICK = ("--latency", "false")
+# .tflite files are written in an environment of their own
+HERE = [kind for kind in FORMATS if not kind.startswith("litert")]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def folder(images):
 
 @pytest.fixture(scope="module")
 def exported(folder):
-    formats = json.dumps(FORMATS)
+    formats = json.dumps(HERE)
     assert command.main(["--ckpt_path", str(folder), "--format", formats, "--max_drop", "100"]) == 0
     return folder / "export"
 
@@ -50,7 +52,7 @@ def export(folder, out, *options):
 
 def test_export__agrees_with_torch(exported, folder):
     card = json.loads((exported / "export.json").read_text())
-    assert set(card["formats"]) == set(FORMATS)
+    assert set(card["formats"]) == set(HERE)
     assert card["images"] == "real"
     for kind, row in card["formats"].items():
         assert row["file"] == FILES[kind]
@@ -65,7 +67,7 @@ def test_export__agrees_with_torch(exported, folder):
     # a best.ckpt holds what training needs too
     assert card["formats"]["safetensors"]["bytes"] < (folder / "checkpoints/best.ckpt").stat().st_size / 2
     text = (exported / "card.md").read_text()
-    assert all(f"| {kind} | {FILES[kind]} |" in text for kind in FORMATS)
+    assert all(f"| {kind} | {FILES[kind]} |" in text for kind in HERE)
     assert "cat, dog, eel" in text
 
 
@@ -91,7 +93,7 @@ def test_export__the_example_needs_nothing_of_the_project(exported, images, fold
     assert float(probability) == pytest.approx(predictor.predict_proba(photo).max(), abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", HERE)
 def test_verify__a_changed_file_is_refused(kind, exported, tmp_path, capsys):
     for path in exported.iterdir():
         shutil.copy(path, tmp_path)
@@ -201,7 +203,7 @@ def test_export__an_operation_that_onnx_does_not_know_is_named(tmp_path, monkeyp
         ((), "export needs --ckpt_path"),
         (("--ckpt_path", "a", "--verify", "b"), "and not both"),
         (("--ckpt_path", "nowhere"), "nowhere"),
-        (("--ckpt_path", "a", "--format", "tflite"), "onnx-int8"),
+        (("--ckpt_path", "a", "--format", "tflite"), "litert-int8"),
         (("--ckpt_path", "a", "--format", "[]"), "--format must name one of onnx"),
         (("--ckpt_path", "a", "--max_drop", "-1"), "--max_drop"),
         (("--ckpt_path", "a", "--formats", "onnx"), "unknown option '--formats'; did you mean --format"),
