@@ -158,6 +158,11 @@ class RunDir:
         return self.folder.absolute().parent.parent / ".ledger"
 
     @property
+    def export_card(self) -> Path:
+        """What `export` says of the files that it has made of the run's model."""
+        return self.folder / "export/export.json"
+
+    @property
     def figures(self) -> Path:
         """Folder of pictures."""
         return self.folder / "figures"

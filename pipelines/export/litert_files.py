@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from common.litert_seam import operations
 from lightning_modules.preprocessing import Preprocessing
 from pipelines.export.graph import Probabilities
 from pipelines.export.quiet import quietly
@@ -163,12 +164,11 @@ def details(path: Path) -> dict[str, Any]:
     opened.allocate_tensors()
     ends = {"input": opened.get_input_details()[0], "output": opened.get_output_details()[0]}
     tensors = {tensor["index"]: tensor for tensor in opened.get_tensor_details()}
-    steps = [(list(op["inputs"]), list(op["outputs"])) for op in opened._get_ops_details()]
     return {
         **{name: described(end) for name, end in ends.items()},
         "tensor_bytes": tensor_bytes(
             {index: int(np.prod(t["shape"])) * np.dtype(t["dtype"]).itemsize for index, t in tensors.items()},
-            steps,
+            operations(opened),
             [end["index"] for end in ends.values()],
         ),
     }

@@ -13,6 +13,7 @@ from common.terminal import print_whole
 from pipelines.cli.errors import UsageError
 from pipelines.report.baseline import find_baseline
 from pipelines.report.comparison import ComparedRun, Comparison, compare
+from pipelines.report.exports import exports_section
 from pipelines.report.intervals import add_intervals
 from pipelines.report.looks import looks_of
 from pipelines.report.options import ReportOptions
@@ -125,6 +126,8 @@ def build(
     # a stack by itself says more than a comparison of one run
     place = len(of_studies) if all(len(group.runs) == 1 for group in groups) else len(sections)
     sections[place:place] = [section for section, _ in of_stacks]
+    if (exports := exports_section(runs)) is not None:
+        sections.append(exports)
     if absent:
         section = Section("what is missing", "missing")
         section.say("These runs have no result, so the page gives no numbers for them.")
