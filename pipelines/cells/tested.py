@@ -29,7 +29,9 @@ def test_command(cell: Cell, folder: Path, given: Mapping[str, Any]) -> tuple[st
         folder: the experiment's
         given: the cell's settings, flat
     """
-    options = {name: value for name, value in cell.options.items() if name.startswith(OF_THE_TEST)}
+    # fragments say it too, such as that of a GPU's precision
+    every = {**given, **cell.options}
+    options = {name: value for name, value in every.items() if name.startswith(OF_THE_TEST)}
     shared = Cell(cell.name, cell.member, (), options)
     run = str(folder / cell.name)
     return ("test", "--ckpt_path", run, *shared.settings, *drawn(given), *class_paths.options())

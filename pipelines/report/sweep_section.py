@@ -133,7 +133,7 @@ def ranking(study: FoundStudy, pairs: Sequence[Pair]) -> str:
     within = " The ranking is within noise." if len(alike) == len(pairs) else ""
     return (
         f"≈ {len(alike)} of {len(pairs)} others cannot be told from the best by {spoken(study.by)}, {best.name}: "
-        f"{few(alike)}.{within}"
+        f"{few(alike, separator='; ')}.{within}"
     )
 
 
