@@ -7,7 +7,7 @@ Example:
     predictor = francesinha.load(folder)
     predictor.predict(["photo.jpg"]), predictor.predict_proba(images), predictor.classes_
 
-Public names: `load`, `Predictor`, `fit`, `test`, `stack`, `report`, `CommandError`.
+Public names: `load`, `Predictor`, `fit`, `test`, `stack`, `sweep`, `report`, `CommandError`.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from pathlib import Path
 
 from common import class_paths
 from pipelines.predict.predictor import Predictor
-from pipelines.python.commands import CommandError, fit, report, stack, test
+from pipelines.python.commands import CommandError, fit, report, stack, sweep, test
 
-__all__ = ["CommandError", "Predictor", "fit", "load", "report", "stack", "test"]
+__all__ = ["CommandError", "Predictor", "fit", "load", "report", "stack", "sweep", "test"]
 
 
 def load(path: str | Path, device: str = "auto", batch_size: int = 64, allow: Sequence[str] = ()) -> Predictor:

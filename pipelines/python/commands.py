@@ -90,6 +90,34 @@ def stack(options: Options | None = None, config: str | Path | Sequence[str | Pa
     return _carry_out(run, options, config)
 
 
+def sweep(options: Options | None = None, config: str | Path | Sequence[str | Path] = ()) -> Path:
+    """Run the cells of a study and compare them, as `python train.py sweep` does.
+
+    Cells run in processes of their own.
+
+    Args:
+        options: of the command line, by name, such as `{"axes": {"model.dropout": [0, 0.5]}, "seeds": 3}`
+        config: plans, of which later ones win; options win over all
+
+    Returns:
+        the study's folder, which `report` takes
+
+    Raises:
+        CommandError: see `python train.py sweep`
+    """
+
+    def run(words: list[str]) -> Path:
+        from pipelines.cells.folder import planned_folder
+        from pipelines.sweep import command
+
+        plan = command.parse(words)
+        folder = planned_folder(plan.root, plan.experiment, plan.fresh)
+        command.main(words, make_page)
+        return folder
+
+    return _carry_out(run, options, config)
+
+
 def report(runs: str | Path | Sequence[str | Path], options: Options | None = None) -> Path:
     """Put runs beside each other in one page, as `python train.py report` does.
 

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+import francesinha
 from pipelines.cells import process
 from pipelines.cells.fit_parser import FitParser
 from pipelines.cells.job import CellFiles
@@ -215,3 +216,14 @@ def test_parse__takes_options_as_typed():
     plan = parse(["--options.model.name", "12e4", "--only.model", "a,b", "--axes", '{"model": {"a": null, "b": null}}'])
     assert plan.options == {"model.name": "12e4"}
     assert plan.only == {"model": ["a", "b"]}
+
+
+def test_sweep__from_python(tmp_path, sweep):
+    # the script that stands for train.py
+    assert sweep("--dry_run", "true") == 0
+    cold = {"class_path": "LocalExecutor", "init_args": {"warm": False}}
+    plan = {"axes": {"model.dropout": [0, 0.5]}, "executor": cold, "page": False, "root": tmp_path / "runs"}
+    assert francesinha.sweep(plan) == tmp_path / "runs/sweep"
+    assert StudyFile.read(tmp_path / "runs/sweep").axes == {"model.dropout": ["0", "0.5"]}
+    with pytest.raises(francesinha.CommandError, match=r"did you mean --trainer.max_epochs\?"):
+        francesinha.sweep({**plan, "axes": {"trainer.max_epoch": [1]}})
