@@ -1,10 +1,12 @@
 """LiteRT: a .tflite of one image at a time, in single precision or int8, and the same as a C array."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -71,6 +73,13 @@ def exportable(module: Probabilities) -> Probabilities:
     return copy
 
 
+@contextmanager
+def single_precision() -> Iterator[None]:
+    """Compute in 32 bits what is computed in 64, such as means of probabilities: LiteRT has no 64."""
+    with patch.object(Tensor, "double", Tensor.float):
+        yield
+
+
 def write_litert(module: Probabilities, example: Tensor, path: Path) -> None:
     """Write a graph that takes one image at a time.
 
@@ -85,7 +94,7 @@ def write_litert(module: Probabilities, example: Tensor, path: Path) -> None:
     import litert_torch
 
     try:
-        with quietly():
+        with quietly(), single_precision():
             litert_torch.convert(exportable(module).eval(), (example[:1].contiguous(),)).export(str(path))
     except Exception as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]

@@ -143,3 +143,9 @@ def test_litert__an_operation_that_it_does_not_know_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"SmallCNN cannot be exported to LiteRT \(.*\): use --format onnx"):
         litert_files.write_litert(module, random_images(2), tmp_path / "x.tflite")
     assert not (tmp_path / "x.tflite").exists()
+
+
+def test_single_precision__is_for_the_export_alone():
+    with litert_files.single_precision():
+        assert torch.zeros(1).double().dtype is torch.float32
+    assert torch.zeros(1).double().dtype is torch.float64
