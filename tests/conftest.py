@@ -1,14 +1,44 @@
+import gc
 import os
 
 import pytest
 import torch
 
 from common import class_paths
+from pipelines.cli import changed_options
 from records import run_dir
 from tests.helpers.data import write_image_folder
+from tests.helpers.disk import no_wait_for_the_disk
 
 # two cores: more threads than that only wait for each other, and processes beside each other share them
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
+
+no_wait_for_the_disk()
+
+
+def pytest_collection_finish():
+    """Let the garbage collector pass over all that was imported: Lightning's finders call it at each step."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def remembered_defaults():
+    """A fit works out the defaults of its classes once more, to show what was changed; here they are kept."""
+    known, work_out = {}, changed_options.defaults_of
+
+    def defaults_of(parser, resolved):
+        names = [resolved[part]["class_path"] for part in ("model", "data") if part in resolved]
+        if not all(name.startswith(("lightning_modules.", "datamodules.")) for name in names):
+            return work_out(parser, resolved)
+        key = (parser.prog, *map(str, parser.default_config_files), *names)
+        if key not in known:
+            known[key] = work_out(parser, resolved)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(changed_options, "defaults_of", defaults_of)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,12 @@ from pathlib import Path
 import torch
 
 from pipelines.main import main
+from tests.helpers.disk import no_wait_for_the_disk
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN = REPOSITORY / "train.py"
+# what a command imports when it needs it
+LAZY = ["sklearn.datasets", "torch.utils.tensorboard", "matplotlib.figure", "matplotlib.backends.backend_agg"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,8 @@ def warm_context() -> multiprocessing.context.ForkServerContext:
     # the server does not know the path of its own
     os.environ["PYTHONPATH"] = str(REPOSITORY)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.cli.image_cli", "pipelines.stack.command", "timm", "tests.helpers.warm"])
+    commands = ["pipelines.cli.image_cli", "pipelines.stack.command", "pipelines.stack.second_stage"]
+    context.set_forkserver_preload([*commands, "timm", *LAZY, "tests.helpers.warm", "tests.helpers.frozen"])
     return context
 
 
@@ -147,6 +151,7 @@ def _run(function, args, folder, environment, files, new_session):
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     torch.set_num_threads(1)
+    no_wait_for_the_disk()
     function(*args)
 
 

@@ -22,6 +22,8 @@ SHARED = ("--data.stack_fraction", "0.2", "--trainer.max_epochs", "2", "--model.
 
 
 QUIET = ("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false")
+# of all figures, which take most of a test's time, those that are looked at
+FEW = [f"--figures.{name}=false" for name in ("calibration", "curves", "prediction_sets", "gallery", "learning_curves")]
 
 
 def train(*args, run=run_command):
@@ -87,7 +89,7 @@ def test_test__two_processes_equal_one(here, run):
     results, figures, reports = {}, checkpoint.parents[1] / "figures", {}
     # 359 samples: no number of processes above one divides them
     for name, how, options in (("one", run_command, ()), ("two", run_ranks, (*DDP, "--data.batch_size", "50"))):
-        train("test", "--ckpt_path", checkpoint, *options, run=how)
+        train("test", "--ckpt_path", checkpoint, *options, *FEW, run=how)
         results[name] = read(folder, run)
         assert (figures / "test_confusion_matrix.png").is_file()
         reports[name] = (figures / "test_classification_report.txt").read_text()
