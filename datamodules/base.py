@@ -234,7 +234,7 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
         self._served[split] = samples
         if split == "train" and self._train_loader is not None:
             # a schedule that needs the number of steps has asked for it already
-            self._train_loader.samples = samples
+            self._train_loader.hand_out(samples, self._held(samples))
 
     def pixel_key(self, samples: Samples) -> str:
         """Name what is made of an image's content: of one content key and one of these, the pixels are the same.
@@ -251,7 +251,8 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
     def stop_serving(self) -> None:
         """Let the loaders hand out images again."""
         if self._train_loader is not None and "train" in self._served:
-            self._train_loader.samples = self.samples("train")
+            images = self.samples("train")
+            self._train_loader.hand_out(images, self._held(images))
         self._served.clear()
 
     def served(self, split: str) -> Samples:

@@ -34,14 +34,23 @@ class BatchLoader:
     batch_sampler = None
 
     def __init__(self, samples: Samples, sampler: EpochSampler, held: Samples | None = None) -> None:
-        self.samples, self.sampler = samples, sampler
-        self.held = samples if held is None else held
+        self.sampler = sampler
+        self.hand_out(samples, held)
         # how many batches of the epoch have been trained on; by default, that have been handed out
         self.finished: Callable[[], int] = lambda: self._handed_out
         self._handed_out = 0
         # samples handed out so far, and the seconds that the caller has waited for them
         self.served, self.waited = 0, 0.0
         self._resumed: dict[str, Any] = {}
+
+    def hand_out(self, samples: Samples, held: Samples | None = None) -> None:
+        """Hand out other inputs of the same samples from the next epoch on.
+
+        Args:
+            samples: the split, in the order that it has
+            held: see `BatchLoader`
+        """
+        self.samples, self.held = samples, samples if held is None else held
 
     def __len__(self) -> int:
         return len(self.sampler)
