@@ -1,5 +1,6 @@
 """A run's folder, which one process at a time writes into."""
 
+import csv
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -23,7 +24,13 @@ def is_unused(path: Path) -> bool:
     """Tell whether a file of a run's folder is there before the run has logged, saved or evaluated anything."""
     if path.name in UNUSED or path.name.startswith("events.out.tfevents") or path.parent.name == "figures":
         return True
-    return path.name == "metrics.csv" and not path.stat().st_size
+    return path.name == "metrics.csv" and _holds_first_rates_alone(path)
+
+
+def _holds_first_rates_alone(path: Path) -> bool:
+    # the learning rates of the first step are logged before it is taken
+    names, *rows = [*csv.reader(path.read_text(errors="replace").splitlines())] or [[]]
+    return len(rows) <= 1 and all(name in {"epoch", "step"} or name.startswith("lr-") for name in names)
 
 
 @contextmanager

@@ -19,7 +19,8 @@ POINT = {
 
 
 def page_of(folder):
-    return build(*find_runs([folder]), ReportOptions())[2]["index.html"].decode()
+    *_, files = build(*find_runs([folder]), ReportOptions())
+    return files["index.html"].decode()
 
 
 def test_thresholds__of_all_runs_that_have_one(tmp_path):
