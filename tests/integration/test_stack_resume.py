@@ -6,7 +6,6 @@ import os
 import signal
 import time
 
-import pytest
 import torch
 
 from pipelines.cells.job import CellFiles
