@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ensembling.heads.fitting import LogisticHead, cross_fit, fit_head
 from ensembling.judging.calibration import fit_temperature
 from ensembling.judging.held_out_scores import held_out_scores
-from measures.conformal import NoSetsError, SetOptions, calibrate, set_rule
+from measures.conformal import NoSetsError, calibrate, set_rule
+from measures.set_options import SetOptions
 
 DRAWS, TESTED, CLASSES = 400, 2000, 10
 

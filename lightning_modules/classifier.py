@@ -18,8 +18,9 @@ from datamodules.prediction_table import PredictionTable
 from datamodules.provenance import Provenance
 from ensembling.leakage import Leakage
 from lightning_modules.evaluated import EvaluatedModule
-from measures.conformal import Calibration, SetOptions, calibrate
+from measures.conformal import Calibration, calibrate
 from measures.problem import Problem
+from measures.set_options import SetOptions
 
 
 @configurable

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from measures.calibration import ECE_BINS, confidence_bins
+from measures.names import WITH_INTERVALS
 
-METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "nll", "brier", "ece")
+METRICS = WITH_INTERVALS
 
 Floats = NDArray[np.float64]
 

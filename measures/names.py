@@ -18,6 +18,8 @@ METRICS = (
     "brier",
     "ece",
 )
+# those that a comparison gives intervals of
+WITH_INTERVALS = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "nll", "brier", "ece")
 
 
 # of two classes, of a positive one among them, and of ordered classes

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 from torch import Tensor
 
-from measures.conformal import Calibration, NoSetsError, SetOptions, set_rule
+from measures.conformal import Calibration, NoSetsError, set_rule
 from measures.intervals import MIN_UNITS, numbered, rate_interval, standard_error, t_quantile
+from measures.set_options import SetOptions
 
 
 def set_report(

@@ -7,12 +7,14 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from records.partial_files import partial_folder, partial_path, remove_abandoned
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -63,7 +65,7 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(f"{path} could not be written: {getattr(error, 'strerror', None) or error}") from error
 
 
-def save_tensors(partial: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def save_tensors(partial: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file to where `write_whole` has said.
 
     Args:
@@ -71,6 +73,9 @@ def save_tensors(partial: Path, tensors: Mapping[str, Tensor], metadata: Mapping
         tensors: contiguous, by name
         metadata: what the file says of itself
     """
+    # slow to import, and most files are no tensors
+    from safetensors.torch import save_file
+
     # safetensors goes by a temporary file whose name says nothing of the process: a killed one would leave it for good
     folder = partial_folder(partial)
     folder.mkdir(exist_ok=True)

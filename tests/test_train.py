@@ -25,6 +25,19 @@ def test_train__a_mistake_ends_with_2(tmp_path):
     assert done.stderr.strip().endswith("did you mean --trainer.max_epochs?")
 
 
+def test_help__of_commands_that_start_others_imports_no_torch():
+    # seconds of each answer; in one process, which has asked for all of them
+    code = (
+        "import sys\nfrom pipelines.main import main\n"
+        "for command in ('report', 'stack', 'sweep', 'distill'):\n"
+        "    try:\n        main([command, '--help'])\n    except SystemExit as end:\n        assert not end.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=TRAIN.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--config" in done.stdout
+
+
 def test_train__ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
     quiet = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,7 @@ from callbacks import EMA, EarlyStopping, FigureOptions, LastCheckpoint, LayerTa
 from callbacks.drawing.given_images import GradCamOptions
 from common.class_paths import import_class
 from common.ranges import OptionError
-from measures.conformal import SetOptions
+from measures.set_options import SetOptions
 from records.run_dir import RunOptions
 
 # what takes the options of each group

@@ -18,7 +18,7 @@ from datamodules import ImageDataModule
 from engine.gpu_check import stop_probing_for_gpus
 from lightning_modules import Classifier
 from lightning_modules.checkpoints import read_checkpoint
-from measures.conformal import SetOptions
+from measures.set_options import SetOptions
 from pipelines.cli.checks import check_resumed
 from pipelines.cli.config_files import check_configs
 from pipelines.cli.errors import UsageError, explain_parsing

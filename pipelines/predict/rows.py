@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from lightning_modules.classifier import Classifier
-from measures.conformal import NoSetsError, SetOptions, SetRule, set_rule
+from measures.conformal import NoSetsError, SetRule, set_rule
+from measures.set_options import SetOptions
 from pipelines.cli.predicted import set_texts
 from pipelines.predict.options import PredictOptions
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from measures.influence import METRICS
+from measures.names import WITH_INTERVALS
 
 
 @dataclass
@@ -34,4 +34,4 @@ class ReportOptions:
     def columns(self) -> tuple[str, ...]:
         """The metrics that are shown."""
         chosen = [name.strip() for name in (self.metrics or "").split(",")]
-        return tuple(dict.fromkeys(filter(None, chosen))) or METRICS
+        return tuple(dict.fromkeys(filter(None, chosen))) or WITH_INTERVALS

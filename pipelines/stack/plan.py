@@ -10,7 +10,7 @@ from common.settings import dotted
 from ensembling.choices import LOGIT_CACHE, SMALLEST_GAIN, TTA, LeakedSamples, NearCopies
 from ensembling.heads import Head, LogisticHead, MeanHead, TunedMeanHead
 from ensembling.judging.reject import Reject
-from measures.conformal import SetOptions
+from measures.set_options import SetOptions
 from pipelines.cells.cell import Cell
 from pipelines.cells.executors import CellExecutor, LocalExecutor
 from records import run_dir

@@ -8,7 +8,6 @@ from safetensors.torch import load_file
 
 from ensembling import cache as module
 from ensembling.cache import LogitCache, LogitCounts
-from records import whole_file
 from tests.helpers.warm import warm_context
 
 HOW = {"weights": "a", "pixels": "1x8x8", "tta": "none", "precision": "32-true"}
@@ -101,7 +100,7 @@ def test_cache__a_full_disk_is_a_warning_and_leaves_nothing(tmp_path, monkeypatc
         path.write_bytes(b"half")
         raise kind("No space left on device")
 
-    monkeypatch.setattr(whole_file, "save_file", fail)
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
     with pytest.warns(
         UserWarning, match=r"cannot be kept in .*No space left.*another folder by the option logit_cache"
     ):

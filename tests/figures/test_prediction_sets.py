@@ -1,6 +1,7 @@
 from figures.prediction_sets import SHOWN_CLASSES, prediction_sets
-from measures.conformal import SetOptions, calibrate
+from measures.conformal import calibrate
 from measures.set_coverage import set_report
+from measures.set_options import SetOptions
 from tests.measures.test_conformal import draw, names
 
 

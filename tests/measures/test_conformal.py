@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from measures.conformal import Calibration, NoSetsError, SetOptions, calibrate, needed, scores, set_rule, threshold
+from measures.conformal import Calibration, NoSetsError, calibrate, needed, scores, set_rule, threshold
+from measures.set_options import SetOptions
 
 METHODS = ("raps", "aps", "lac")
 

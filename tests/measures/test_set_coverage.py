@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from measures.conformal import SetOptions, calibrate
+from measures.conformal import calibrate
 from measures.set_coverage import calibration_range, rate, set_report, spoken
+from measures.set_options import SetOptions
 from tests.measures.test_conformal import draw, names
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 import torch
 
 from lightning_modules import MLP
-from measures.conformal import SetOptions, calibrate
+from measures.conformal import calibrate
+from measures.set_options import SetOptions
 from pipelines.cli.predicted import PredictedSets, write_predicted
 from records.csv_files import read_rows
 from records.run_dir import RunDir

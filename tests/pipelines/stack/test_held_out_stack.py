@@ -20,9 +20,9 @@ from ensembling.heads.weights import set_weights
 from ensembling.judging.reject import Reject
 from ensembling.leakage import LeakageError
 from lightning_modules.checkpoints import load_classifier
-from measures.conformal import SetOptions
 from measures.problem import Problem
 from measures.set_coverage import spoken
+from measures.set_options import SetOptions
 from pipelines.cli.configured_data import build_data
 from pipelines.main import main
 from pipelines.stack import members as stack_logits
