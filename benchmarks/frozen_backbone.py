@@ -100,6 +100,7 @@ def main():
     options = parser.parse_args()
     if options.quick:
         options.images, options.epochs, options.pixels = 128, 3, 32
+    # many short fits would repeat their warnings
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     data = Noise(count=options.images, pixels=options.pixels, val_fraction=0.1)

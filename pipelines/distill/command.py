@@ -1,30 +1,23 @@
 """`python train.py distill`: train a student on what a stack says, and compare it with itself alone and the stack."""
 
-from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser
 from rich.console import Console
 
-from common.jsonargparse_seam import TYPED_OPTIONS, use_project_yaml
-from common.settings import dotted, flat
+from common.settings import flat
 from common.stopped import StoppedError
-from pipelines.cells import executors
 from pipelines.cells.cell import Cell
 from pipelines.cells.command import end_cells_with_us, print_resume, refuse_failures, without_fresh
-from pipelines.cells.executors import CellExecutor
 from pipelines.cells.folder import check_unchanged, locked, open_folder
 from pipelines.cells.job import CellFiles, CellJob
-from pipelines.cells.options import take_options
+from pipelines.cells.plan_parser import plan_options
 from pipelines.cells.queue import run_queue
 from pipelines.cells.settings import check_texts, with_digest
 from pipelines.cells.tested import drawn, test_command
 from pipelines.cells.watch import CellTable
-from pipelines.cli.config_files import check_configs
-from pipelines.cli.errors import UsageError, explain_parsing
 from pipelines.distill.plan import DistillPlan
 
 if TYPE_CHECKING:
@@ -43,29 +36,7 @@ def parse(args: list[str]) -> DistillPlan:
     Raises:
         UsageError: it asks for what does not exist
     """
-    use_project_yaml()
-    check_configs(args)
-    args, typed = take_options(args)
-    parser = ArgumentParser(
-        prog="train.py distill",
-        description=__doc__,
-        exit_on_error=False,
-        allow_abbrev=False,
-        parser_mode=TYPED_OPTIONS,
-    )
-    parser.add_argument("--config", action="config", help="A plan such as configs/distill/digits.yaml.")
-    parser.add_class_arguments(DistillPlan)
-    try:
-        parsed = parser.parse_args(args)
-    except ArgumentError as error:
-        # slow to import: it knows the classes of all options
-        from pipelines.cli.class_errors import offer
-
-        offer("executor", CellExecutor, executors)
-        raise UsageError(explain_parsing(str(error), parser, args)) from error
-    options = vars(parser.instantiate(parsed))
-    options["options"] = dotted(options["options"]) | typed
-    return DistillPlan(**{name: value for name, value in options.items() if name != "config"})
+    return DistillPlan(**plan_options(DistillPlan, "distill", __doc__, "configs/distill/digits.yaml", args))
 
 
 def planned(plan: DistillPlan) -> tuple[list[Cell], dict[str, dict[str, Any]], "ImageDataModule"]:

@@ -1,30 +1,23 @@
 """`python train.py stack`: train members, stack them on held-out samples, and test once."""
 
-from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from common import class_paths
-from common.jsonargparse_seam import TYPED_OPTIONS, use_project_yaml
 from common.ranges import OptionError
-from common.settings import dotted
 from common.stopped import StoppedError
 from ensembling.heads.base import HEAD_OPTION
-from pipelines.cells import executors
 from pipelines.cells.cell import Cell
 from pipelines.cells.command import end_cells_with_us, prepare_cells, print_resume, refuse_failures, without_fresh
-from pipelines.cells.executors import CellExecutor
 from pipelines.cells.folder import CellError, check_unchanged, locked, open_folder, planned_folder
 from pipelines.cells.job import CellFiles, CellJob, run_command
-from pipelines.cells.options import take_options
+from pipelines.cells.plan_parser import plan_options
 from pipelines.cells.queue import run_queue
 from pipelines.cells.watch import CellTable
-from pipelines.cli.config_files import check_configs
-from pipelines.cli.errors import UsageError, explain_parsing
+from pipelines.cli.errors import UsageError
 from pipelines.stack.plan import StackPlan
 
 if TYPE_CHECKING:
@@ -41,34 +34,12 @@ def parse(args: list[str]) -> StackPlan:
     Raises:
         UsageError: it asks for what does not exist
     """
-    use_project_yaml()
-    check_configs(args)
-    args, typed = take_options(args)
-    parser = ArgumentParser(
-        prog="train.py stack",
-        description=__doc__,
-        exit_on_error=False,
-        allow_abbrev=False,
-        parser_mode=TYPED_OPTIONS,
-    )
-    parser.add_argument("--config", action="config", help="A plan such as configs/stack/digits.yaml.")
-    parser.add_class_arguments(StackPlan)
     try:
-        parsed = parser.parse_args(args)
-    except ArgumentError as error:
-        # slow to import: it knows the classes of all options
-        from pipelines.cli.class_errors import offer
-
-        offer("executor", CellExecutor, executors)
-        raise UsageError(explain_parsing(str(error), parser, args)) from error
-    try:
-        options = vars(parser.instantiate(parsed))
+        return StackPlan(**plan_options(StackPlan, "stack", __doc__, "configs/stack/digits.yaml", args))
     except OptionError as error:
         if not error.option.startswith(HEAD_OPTION):
             raise
         raise UsageError(f"--heads: {error.option.rpartition('.')[2]} {error.reason}") from error
-    options["options"] = dotted(options["options"]) | typed
-    return StackPlan(**{name: value for name, value in options.items() if name != "config"})
 
 
 def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Console, cells: Sequence[Cell]) -> None:

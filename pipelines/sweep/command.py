@@ -1,28 +1,22 @@
 """`python train.py sweep`: run a matrix of cells that differ in options, and compare them."""
 
-from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jsonargparse import ArgumentParser
 from rich.console import Console
 
-from common.jsonargparse_seam import TYPED_OPTIONS, use_project_yaml
 from common.settings import dotted
 from common.stopped import StoppedError
-from pipelines.cells import executors
 from pipelines.cells.cell import Cell
 from pipelines.cells.command import end_cells_with_us, prepare_cells, print_resume, refuse_failures, without_fresh
-from pipelines.cells.executors import CellExecutor
 from pipelines.cells.folder import CellError, locked, open_folder, planned_folder
 from pipelines.cells.job import CellJob, Outcome
 from pipelines.cells.options import take_options
+from pipelines.cells.plan_parser import plan_options
 from pipelines.cells.queue import run_queue
 from pipelines.cells.tested import drawn, test_command
 from pipelines.cells.watch import CellTable
-from pipelines.cli.config_files import check_configs
-from pipelines.cli.errors import UsageError, explain_parsing
 from pipelines.sweep.plan import REPEATS, Study, SweepPlan
 from pipelines.sweep.states import State, counts_of, print_plan, states_of
 from records.study_file import StudyFile
@@ -43,31 +37,10 @@ def parse(args: list[str]) -> SweepPlan:
     Raises:
         UsageError: it asks for what does not exist
     """
-    use_project_yaml()
-    check_configs(args)
-    args, typed = take_options(args)
-    args, only = take_options(args, "--only.")
-    parser = ArgumentParser(
-        prog="train.py sweep",
-        description=__doc__,
-        exit_on_error=False,
-        allow_abbrev=False,
-        parser_mode=TYPED_OPTIONS,
-    )
-    parser.add_argument("--config", action="config", help="A plan such as configs/sweep/imbalance_losses.yaml.")
-    parser.add_class_arguments(SweepPlan)
-    try:
-        parsed = parser.parse_args(args)
-    except ArgumentError as error:
-        # slow to import: it knows the classes of all options
-        from pipelines.cli.class_errors import offer
-
-        offer("executor", CellExecutor, executors)
-        raise UsageError(explain_parsing(str(error), parser, args)) from error
-    options = vars(parser.instantiate(parsed))
-    options["options"] = dotted(options["options"]) | typed
+    rest, only = take_options(args, "--only.")
+    options = plan_options(SweepPlan, "sweep", __doc__, "configs/sweep/imbalance_losses.yaml", rest)
     options["only"] = dotted(options["only"]) | {name: value.split(",") for name, value in only.items()}
-    return SweepPlan(**{name: value for name, value in options.items() if name != "config"})
+    return SweepPlan(**options)
 
 
 def jobs_of(

@@ -4,6 +4,7 @@ from importlib.metadata import version
 import pytest
 
 from callbacks import ResumableCSVLogger
+from common.cli_seam import BaseCLI
 from pipelines.cli import image_cli, parsed_cli
 from pipelines.main import main
 from tests.helpers.cli import run
@@ -39,7 +40,12 @@ def test_help__every_option_has_a_text():
         def _run_subcommand(self, subcommand):
             pass
 
-    for parser in Parsed(["fit"])._subcommand_parsers.values():
+        def subcommands(self):
+            return BaseCLI.subcommands()
+
+    parsers = Parsed(["fit"])._subcommand_parsers
+    assert set(parsers) == {"fit", "validate", "test", "predict"}
+    for parser in parsers.values():
         assert [action.option_strings for action in parser._actions if not action.help] == []
 
 
