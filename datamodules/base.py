@@ -285,12 +285,10 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
         """Return samples in the memory of the trainer's device, where `on_device` says so."""
         if self.trainer is None or self.on_device is False or self.strong_classes:
             return None
+        if not isinstance(samples.source, TensorSource):
+            # files to predict on, whatever the training was given
+            return None
         device = self.trainer.strategy.root_device
-        if self.on_device is True and not isinstance(samples.source, TensorSource):
-            raise ValueError(
-                "--data.on_device true needs images that are decoded once: set --data.cache ram or disk, or "
-                "--data.on_device auto"
-            )
         if self.on_device is True or self._device_memory.has_room(samples.source, device):
             return self._device_memory.hold(samples, device)
         return None
@@ -312,6 +310,11 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
         """Serve training batches, shuffled."""
         # overfitting a few batches means the same ones each epoch
         overfitting = getattr(self.trainer, "overfit_batches", 0) > 0
+        if self.on_device is True and not isinstance(self.samples("train").source, TensorSource):
+            raise ValueError(
+                "--data.on_device true needs images that are decoded once: set --data.cache ram or disk, or "
+                "--data.on_device auto"
+            )
         self._train_loader = self._split_loader("train", shuffle=not overfitting)
         self._train_loader.finished = self._finished_batches
         if self._resumed is not None:

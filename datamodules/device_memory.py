@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from datamodules.samples import OPTIONAL, Samples, Source, TensorSource
+from datamodules.samples import OPTIONAL, Samples, TensorSource
 
 # of the memory that is free before training: models, activations and other processes need the rest
 SHARE = 0.25
@@ -40,14 +40,14 @@ class DeviceMemory:
         self._copies.append((tensor, tensor.to(device)))
         return self._copies[-1][1]
 
-    def has_room(self, source: Source, device: torch.device) -> bool:
-        """Tell whether a source is a tensor that is held there already, or takes a small part of what is free there.
+    def has_room(self, source: TensorSource, device: torch.device) -> bool:
+        """Tell whether a tensor is held there already, or takes a small part of what is free there.
 
         Args:
             source: of the samples
             device: that trains
         """
-        if not isinstance(source, TensorSource) or device.type != "cuda":
+        if device.type != "cuda":
             return False
         if any(original is source.tensor and copy.device == device for original, copy in self._copies):
             return True

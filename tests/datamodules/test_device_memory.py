@@ -75,11 +75,14 @@ def test_true__same_weights_as_false(tmp_path):
     assert torch.equal(*weights)
 
 
-def test_true__needs_decoded_images():
-    data = Blobs(on_device=True)
-    files = data.samples("train").with_source(object())
+def test_true__needs_decoded_images_to_train_on():
+    data = in_trainer(Blobs(on_device=True))
+    files = data.samples("test").with_source(object())
+    # files are predicted on all the same
+    assert data.loader(files).held is files
+    data.splits["train"] = data.samples("train").with_source(object())
     with pytest.raises(ValueError, match="--data.on_device true needs images that are decoded once: set --data.cache"):
-        in_trainer(data).loader(files)
+        data.train_dataloader()
 
 
 def test_true__conflicts_with_an_augmentation_by_class():
