@@ -9,9 +9,10 @@ from jsonargparse import ArgumentParser
 from common.jsonargparse_seam import TYPED_OPTIONS, use_project_yaml
 from common.settings import dotted
 from pipelines.cells import executors
+from pipelines.cells.empty_keys import refuse_unknown
 from pipelines.cells.executors import CellExecutor
 from pipelines.cells.options import take_options
-from pipelines.cli.config_files import check_configs
+from pipelines.cli.config_files import configs_of
 from pipelines.cli.errors import UsageError, explain_parsing
 
 
@@ -31,7 +32,8 @@ def plan_options(
         UsageError: it asks for what does not exist
     """
     use_project_yaml()
-    check_configs(list(args))
+    for path, content in configs_of(args):
+        refuse_unknown(content, plan_class, str(path))
     rest, typed = take_options(args)
     parser = ArgumentParser(
         prog=f"train.py {command}",

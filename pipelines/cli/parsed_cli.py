@@ -13,14 +13,19 @@ from callbacks import EMA, EarlyStopping, FigureOptions, LastCheckpoint, LayerTa
 from callbacks.drawing.given_images import GradCamOptions
 from common import class_paths, yaml_files
 from common.cli_seam import BaseCLI
-from common.jsonargparse_seam import reset_options_with_class, use_project_yaml, whole_numbers_first
+from common.jsonargparse_seam import (
+    option_names,
+    reset_options_with_class,
+    use_project_yaml,
+    whole_numbers_first,
+)
 from datamodules import ImageDataModule
 from engine.gpu_check import stop_probing_for_gpus
 from lightning_modules import Classifier
 from lightning_modules.checkpoints import read_checkpoint
 from measures.set_options import SetOptions
 from pipelines.cli.checks import check_resumed
-from pipelines.cli.config_files import check_configs
+from pipelines.cli.config_files import check_configs, configs_of, unknown_empty
 from pipelines.cli.errors import UsageError, explain_parsing
 from pipelines.cli.held_run import WORKS, hold, refuse_stale, stamp
 from pipelines.cli.named_checkpoint import (
@@ -151,6 +156,10 @@ class ParsedCLI(BaseCLI):
             parsed = parser.parse_args(args)
         except ArgumentError as error:
             raise UsageError(explain_parsing(str(error), self.parser_of(args[0]), args)) from error
+        for path, content in configs_of(args):
+            # the parser sees no value in an empty mapping, whatever its name
+            if told := unknown_empty(content, [name[2:] for name in option_names(self.parser_of(args[0]))]):
+                raise UsageError(f"{path}, unknown option {told}")
         refuse_nulls(parsed[args[0]])
         return parsed
 

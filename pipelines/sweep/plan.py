@@ -126,8 +126,16 @@ class SweepPlan:
                     raise ValueError(f"{owner}: {option} and {held[0]} cannot be given together: {held[0]} sets it")
                 if option == "seed_everything" and self.seeds is not None:
                     raise ValueError(f"{owner}: seed_everything and seeds cannot be given together")
+        self._check_owners()
         if taken := next((axis.name for axis in self.own_axes if axis.name in REPEATS), None):
             raise ValueError(f"axes: {taken!r} is the name of an axis that seeds or folds give; choose another word")
+
+    def _check_owners(self) -> None:
+        owners: dict[str, str] = {}
+        for axis in self.own_axes:
+            for option in dict.fromkeys(option for value in axis.values for option in value.options):
+                if (other := owners.setdefault(option, axis.name)) != axis.name:
+                    raise ValueError(f"axes: {other} and {axis.name} both set {option}: leave it to one of them")
 
     def _check_zip(self) -> None:
         sizes = {axis.name: len(axis.values) for axis in self.own_axes}

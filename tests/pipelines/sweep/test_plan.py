@@ -93,6 +93,10 @@ def test_study__nothing_differs():
         ({"folds": 2, "options": {"data": {"fold": 1}}}, "options: data.fold and folds cannot be given together"),
         ({"axes": {"run.name": ["a"]}}, "axes: run.name: run.name is set by the plan"),
         ({"axes": {"seed": {"a": None}}}, "axes: 'seed' is the name of an axis that seeds or folds give"),
+        (
+            {"axes": {"big": {"yes": {"options": {"model": {"width": 9}}}}, "model.width": [1, 2]}},
+            "axes: big and model.width both set model.width",
+        ),
         ({"axes": {"a": [1]}, "zip": [["a", "b"]]}, "zip: there is no axis 'b'"),
         ({"axes": {"a": [1], "b": [1, 2]}, "zip": [["a", "b"]]}, "need as many values each: a has 1, b has 2"),
         ({"axes": {"x": {"a b": None, "a:b": None}}}, "two cells are named a_b"),
