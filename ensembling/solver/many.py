@@ -6,6 +6,7 @@ precision: each one's cross-entropy is computed from its own largest logit, so t
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -28,9 +29,18 @@ BLOCK = 2**22
 FLAT = 1e-10
 # bias of a class without a sample: the logarithm of next to no probability
 ABSENT = -30.0
+# classes from which a faster kind of product makes up for converting what it multiplies
+HALF_CLASSES = 64
 # rounding error of a mean cross-entropy
 NOISE = 1e-7
 Product = Callable[[Tensor], Tensor]
+
+
+@cache
+def half_is_faster() -> bool:
+    """Tell whether this CPU multiplies matrices of bfloat16 faster than those of float32: with AMX alone it does."""
+    # older versions of torch cannot tell
+    return bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16"))
 
 
 class ManyClasses:
@@ -42,13 +52,26 @@ class ManyClasses:
         num_classes: number of classes; those without a sample get next to no probability
         ridge: half-penalties, shape `(axis + 1,)`
         held: samples that are left out
+        kind: precision of products with the Hessian, by default the fastest: steps need not be exact, as values and
+            gradients alone decide where they end
     """
 
-    def __init__(self, x: Tensor, labels: Tensor, num_classes: int, ridge: Tensor, held: slice | None = None) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        labels: Tensor,
+        num_classes: int,
+        ridge: Tensor,
+        held: slice | None = None,
+        kind: torch.dtype | None = None,
+    ) -> None:
         spans = [(0, len(x))] if held is None else [(0, held.start), (held.stop, len(x))]
         rows = max(BLOCK // max(num_classes, x.shape[1]), 64)
         cuts = [(at, min(at + rows, end)) for begin, end in spans for at in range(begin, end, rows)]
         self.blocks = [(x[begin:end], labels[begin:end, None]) for begin, end in cuts]
+        half = num_classes >= HALF_CLASSES and half_is_faster()
+        self.kind = kind or (torch.bfloat16 if half else torch.float32)
+        self.rough = [x.to(self.kind) for x, _ in self.blocks]
         self.classes, self.width = num_classes, len(ridge)
         self.count = sum(len(y) for _, y in self.blocks)
         self.ridge = torch.zeros(x.shape[1])
@@ -87,11 +110,12 @@ class ManyClasses:
         """Return the map from parameters `(class, column)` to their product with the Hessian at such probabilities."""
 
         def product(v: Tensor) -> Tensor:
-            total = torch.zeros_like(v)
-            for (x, _), p in zip(self.blocks, probabilities, strict=True):
-                u = (x @ v.T).mul_(p)
+            total, rough = torch.zeros_like(v), v.to(self.kind)
+            for x, p in zip(self.rough, probabilities, strict=True):
+                # probabilities stay in single precision: what one of nearly 1 lacks is the curvature
+                u = (x @ rough.T).float().mul_(p)
                 u.addcmul_(p, u.sum(1, keepdim=True), value=-1)
-                total.addmm_(u.T, x)
+                total.add_(u.to(self.kind).T @ x)
             return total.div_(self.count).addcmul_(v, self.ridge)
 
         return product

@@ -56,7 +56,8 @@ def fit_many_cv(
             notes.append(f"C = {C:.4g} and above left out: {not_converged(max_iterations)}")
             break
         solutions, scores[number] = tried
-        starts.append(solutions[0] if solutions else None)
+        # in the precision that a fit begins in, and half as large
+        starts.append(solutions[0].float() if solutions and solutions[0] is not None else None)
         if number and not scores[number] < scores[:number].min():
             break
     for number in scores.argsort()[: len(starts)].tolist():
@@ -65,7 +66,7 @@ def fit_many_cv(
         if start is not None:
             # a class without a sample outside the first fold has learnt nothing there
             missing = torch.bincount(problem.labels[slices[0].stop :], minlength=len(first)) == 0
-            first = first.where(missing[:, None], start)
+            first = first.where(missing[:, None], start.to(first))
         solution, converged = minimise_many(objective, first, TOLERANCE, max_iterations)
         if converged:
             return solution, number, scores

@@ -139,3 +139,24 @@ def test_logistic_head__minus_infinity_and_absent_classes_of_many(monkeypatch):
     assert p.isfinite().all()
     assert float(p[:, 35:].max()) < 1e-9
     assert module.notes == []
+
+
+def test_minimise_many__products_of_half_precision_end_at_the_same_minimum():
+    x, y = problem(1000, 30)
+    of = Problem.of(x, y, 30)
+    ridge = of.ridge([1.0], len(y))[0]
+    ends = {}
+    for kind in (torch.float32, torch.bfloat16):
+        part = many.ManyClasses(of.whitened.x, of.labels, 30, ridge, kind=kind)
+        solution, converged = many.minimise_many(part, part.start(), many.TOLERANCE, 1000)
+        assert converged
+        ends[kind] = part(part.padded(solution.float()))[0]
+    assert abs(ends[torch.bfloat16] - ends[torch.float32]) < many.TOLERANCE
+
+
+def test_half_is_faster__is_asked_of_the_processor(monkeypatch):
+    for capabilities, expected in (({"amx_bf16": True}, True), ({"avx512_bf16": True}, False)):
+        many.half_is_faster.cache_clear()
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=capabilities: known, raising=False)
+        assert many.half_is_faster() is expected
+    many.half_is_faster.cache_clear()
