@@ -21,8 +21,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.options import configurable
-from datamodules.base import ImageDataModule
 from datamodules.dataset import array_dataset
+from datamodules.image_data import ImageDataModule
 from engine.training_loop import use_lean_loop
 from lightning_modules import VGG, EfficientNet
 

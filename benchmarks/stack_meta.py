@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from common.options import configurable
-from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
+from datamodules.image_data import ImageDataModule
 from ensembling.heads.fitting import MLPHead
 from lightning_modules import MLP, ResNet, SmallCNN, StackingModule
 from lightning_modules.checkpoints import load_classifier

@@ -10,7 +10,7 @@ from torch import Tensor
 from common import class_paths
 from common.machine import device_name
 from common.warned import warn
-from datamodules.base import ImageDataModule
+from datamodules.base import DataModule
 from datamodules.data_record import only_numbered
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.samples import Samples
@@ -77,7 +77,7 @@ def with_groups(predictions: dict[str, Tensor], samples: Samples) -> dict[str, T
     return {**predictions, "group": samples.groups[order[torch.searchsorted(ids, predictions["id"].cpu())]]}
 
 
-def tested_sets(model: Classifier, data: ImageDataModule, rows: dict[str, Tensor]) -> dict[str, Any]:
+def tested_sets(model: Classifier, data: DataModule, rows: dict[str, Tensor]) -> dict[str, Any]:
     """Measure a model's prediction sets on the samples that were tested.
 
     Args:
@@ -109,7 +109,7 @@ def tested_threshold(model: Classifier, rows: dict[str, Tensor]) -> dict[str, An
     return {"test_threshold": found}
 
 
-def what_is_special(data: ImageDataModule) -> dict[str, Any]:
+def what_is_special(data: DataModule) -> dict[str, Any]:
     """Name the data's sources, the files that were left out, and what was noticed in them, where there is any."""
     found = data.dataset
     facts = {"source_names": found.source_names, "skipped_files": found.skipped, "data_notes": found.notes}

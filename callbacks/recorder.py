@@ -21,7 +21,7 @@ from callbacks.evaluation_facts import (
 from callbacks.loggers import ResumableCSVLogger
 from callbacks.throughput import Throughput
 from common.lightning_seam import steps_logged
-from datamodules.base import ImageDataModule
+from datamodules.base import DataModule
 from datamodules.data_record import DataRecord, changes, is_meant, refuse_changed
 from datamodules.provenance import Provenance
 from ensembling.leakage import leakage_allowed
@@ -114,7 +114,7 @@ class RunRecorder(Callback):
         """
         before, data = checkpoint.get("data_record"), getattr(trainer, "datamodule", None)
         fits = trainer.state.fn == "fit"
-        if fits and before and isinstance(data, ImageDataModule) and is_meant(before, data):
+        if fits and before and isinstance(data, DataModule) and is_meant(before, data):
             refuse_changed(changes(before, self.data, data), str(trainer.ckpt_path))
 
     def _seconds(self) -> float:
@@ -135,7 +135,7 @@ class RunRecorder(Callback):
                 # a step whose end was not counted yet when the state was saved is in it
                 logger.cut(steps_logged(trainer) + int(loop.restarted_on_train_batch_end))
         data = getattr(trainer, "datamodule", None)
-        if self.data is not None and trainer.is_global_zero and isinstance(data, ImageDataModule):
+        if self.data is not None and trainer.is_global_zero and isinstance(data, DataModule):
             self._write_data(self.data, data.record, is_rehearsal(trainer))
 
     def _write_data(self, path: Path, record: DataRecord, rehearsal: bool) -> None:

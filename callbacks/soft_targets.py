@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from common.few import few
 from common.ranges import check_range
-from datamodules.base import ImageDataModule
+from datamodules.image_data import ImageDataModule
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
@@ -64,7 +64,7 @@ class SoftTargets(pl.Callback):
         """
         data = getattr(trainer, "datamodule", None)
         if not isinstance(data, ImageDataModule) or not isinstance(pl_module, Classifier):
-            raise ValueError("SoftTargets needs a classifier and a DataModule of this project")
+            raise ValueError("SoftTargets needs a classifier and an ImageDataModule of this project")
         checkpoint = read_checkpoint(self.stack, mapped=True)
         if self.digest is not None and file_sha256(self.stack) != self.digest:
             raise ValueError(f"{self.stack} is another stack than when this training was planned: run distill again")

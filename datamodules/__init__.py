@@ -1,6 +1,7 @@
 """Where samples come from: data sets, splits, loaders and augmentation."""
 
-from datamodules.base import ImageDataModule
+from datamodules.base import DataModule
+from datamodules.image_data import ImageDataModule
 from datamodules.info import DataInfo
 from datamodules.sets.cifar import CIFAR10, CIFAR100
 from datamodules.sets.digits import Digits
@@ -14,6 +15,7 @@ __all__ = [
     "CIFAR100",
     "MNIST",
     "DataInfo",
+    "DataModule",
     "Digits",
     "FashionMNIST",
     "ImageDataModule",

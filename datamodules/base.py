@@ -1,28 +1,21 @@
-"""ImageDataModule: splits, loaders and whole-batch augmentation, shared by every data set."""
+"""DataModule: splits and loaders, shared by every data set, whatever its samples are."""
 
-import hashlib
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
-from lightning.pytorch.trainer.states import RunningStage
-from torch import Tensor
 
-from common.few import few
 from common.options import configurable, option
 from common.ranges import check_ranges
 from common.warned import warn
-from datamodules.augmentation.mixing import mix
-from datamodules.augmentation.transforms import Step, augment, check_square, check_steps
 from datamodules.data_record import DataRecord
-from datamodules.dataset import Dataset, channel_statistics
+from datamodules.dataset import Dataset
 from datamodules.device_memory import DeviceMemory
 from datamodules.files.store_files import VERSION
 from datamodules.info import DataInfo
-from datamodules.loaders import Batch, BatchLoader
-from datamodules.names import classes_have, matching, unknown_names
+from datamodules.loaders import BatchLoader
+from datamodules.names import classes_have
 from datamodules.problem_options import ProblemOptions
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.samplers import EpochSampler, Sampling, choose_order
@@ -30,75 +23,45 @@ from datamodules.samples import Samples, TensorSource
 from datamodules.split_options import SplitOptions, check_not_empty
 from datamodules.splits import SPLITS, stratified_holdout
 
-RANGES = {
-    "batch_size": "[1, inf)",
-    "image_size": "[1, 16384]",
-    "mixup": "[0, inf)",
-    "cutmix": "[0, inf)",
-    "num_workers": "[0, inf)",
-}
-
 
 @configurable
-class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
+class DataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
     """Samples of one data set in four disjoint splits: train, val, stack (for the meta-model) and test.
 
-    A subclass overrides `load` alone. Splits are drawn once, from `split_seed`; the run's own seed changes only the
-    order of the training samples and their augmentation. Copies of an image, and samples of one group, are never
-    divided between splits that are drawn. Only the training split is thinned out, sampled and augmented.
+    A subclass overrides `load`. Splits are drawn once, from `split_seed`; the run's own seed changes only the order of
+    the training samples and their augmentation. Copies of a sample, and samples of one group, are never divided between
+    splits that are drawn. Only the training split is thinned out, sampled and augmented.
 
     Args:
         batch_size: samples in a batch, over all processes together
         sampler: how often a class comes in an epoch: none (as often as it is), balanced (all equally often), sqrt (by
             the square root of its count), undersample (as often as the smallest)
-        image_size: height and width in pixels to serve images at; null keeps their own
-        augmentation: what is done to training batches, such as [crop, flip]: crop (pad and cut) or resized_crop, flip
-            (left to right), vertical_flip, quarter_turns (by 0, 90, 180 or 270 degrees), affine, color, trivial
-            (TrivialAugment) or rand (RandAugment), cutout
-        strong_augmentation: what is done instead to training images of `strong_classes`
-        strong_classes: names of classes, such as rare or confused ones, that get `strong_augmentation`
-        mixup: blend each training image with another one, by a share of Beta(alpha, alpha); 0 blends none
-        cutmix: paste a rectangle of another training image, by an area of Beta(alpha, alpha); 0 pastes none; with
-            `mixup`, each image gets one of the two
-        num_workers: threads that decode image files; data sets held in memory need none after loading
-        on_device: hold all images in the GPU's memory and gather batches there: auto does where they are in memory and
+        on_device: hold all inputs in the GPU's memory and gather batches there: auto does where they are in memory and
             take at most a quarter of what is free on the GPU, and where no class has an augmentation of its own; true
             does so whatever they take; false never. The batches are the same
     """
 
     batch_size: int = option(128, "serving")
     sampler: Sampling = option("none", "serving")
-    image_size: int | None = option(None, "serving")
-    augmentation: tuple[Step, ...] = option((), "serving")
-    strong_augmentation: tuple[Step, ...] = option((), "serving")
-    strong_classes: tuple[str, ...] = option((), "serving")
-    mixup: float = option(0.0, "serving")
-    cutmix: float = option(0.0, "serving")
-    num_workers: int = option(2, "serving")
     on_device: bool | Literal["auto"] = option("auto", "serving")
+
+    # what numbers its options take; those of a subclass add theirs
+    ranges: ClassVar[dict[str, str]] = {"batch_size": "[1, inf)"}
+    # what one sample is called in messages
+    sample_word: ClassVar[str] = "sample"
 
     def __post_init__(self) -> None:
         # super() would call the __init__ of the options, which are set already
         pl.LightningDataModule.__init__(self)
         self.check_split_options()
         self.check_problem_options()
-        check_ranges("--data", self, RANGES)
-        check_steps("--data.augmentation", self.augmentation)
-        check_steps("--data.strong_augmentation", self.strong_augmentation)
-        if bool(self.strong_augmentation) != bool(self.strong_classes):
-            raise ValueError("--data.strong_augmentation and --data.strong_classes need each other")
-        if self.on_device is True and self.strong_classes:
-            raise ValueError(
-                "--data.on_device true and --data.strong_classes exclude each other: the classes of a batch are looked "
-                "at on the host"
-            )
+        check_ranges("--data", self, self.ranges)
         # lines on what the files to predict on hold, and what of them was left out
         self.predict_notes: list[str] = []
         self._served: dict[str, Samples] = {}
         self._train_loader: BatchLoader | None = None
         self._resumed: dict[str, Any] | None = None
         self._drawn_seed: int | None = None
-        self._generators: dict[torch.device, torch.Generator] = {}
         self._device_memory = DeviceMemory()
 
     # what there is
@@ -161,30 +124,25 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
     @cached_property
     def info(self) -> DataInfo:
         """What the data knows: handed to the model by the command line."""
-        train = self.splits["train"]
-        counts = torch.bincount(train.labels, minlength=len(self.dataset.class_names))
+        names = self.dataset.class_names
+        counts = torch.bincount(self.splits["train"].labels, minlength=len(names))
         if (counts == 0).any():
-            empty = [n for n, c in zip(self.dataset.class_names, counts.tolist(), strict=True) if c == 0]
+            empty = [name for name, count in zip(names, counts.tolist(), strict=True) if count == 0]
             left = f" without --data.leave_out_source {self.leave_out_source!r}" if self.leave_out_source else ""
-            raise ValueError(f"{classes_have(empty, 'no image in the training split')}{left}")
-        # a misspelt class is found before training
-        self._strong_labels  # noqa: B018
-        mean, std, size = channel_statistics(train)
-        check_square("--data.augmentation", self.augmentation, size)
-        check_square("--data.strong_augmentation", self.strong_augmentation, size)
+            raise ValueError(f"{classes_have(empty, f'no {self.sample_word} in the training split')}{left}")
         return DataInfo(
             num_classes=len(counts),
-            in_channels=len(mean),
-            image_size=size,
-            class_names=list(self.dataset.class_names),
+            class_names=list(names),
             class_counts=counts.tolist(),
-            mean=mean,
-            std=std,
-            value_range=self.dataset.value_range,
             ordinal=self.ordinal,
-            positive=self.positive_number(self.dataset.class_names),
+            positive=self.positive_number(names),
             specificity=self.specificity,
+            **self.input_facts(),
         )
+
+    def input_facts(self) -> dict[str, Any]:
+        """Return what a model must know of its inputs, by the names of `DataInfo`."""
+        raise NotImplementedError(f"{type(self).__name__} must override input_facts()")
 
     def fingerprint(self, split: str) -> str:
         """Name the content of a split: 16 hex digits over ids, content keys and labels."""
@@ -223,9 +181,9 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
         return self._predict_samples if split == "predict" else self.splits[split]
 
     def serve(self, split: str, samples: Samples) -> None:
-        """Let the loaders of a split hand out other samples or inputs than its images, until `stop_serving`.
+        """Let the loaders of a split hand out other samples or inputs than its own, until `stop_serving`.
 
-        A stack trains on its bases' logits: it puts them here, and images are never gathered again.
+        A stack trains on its bases' logits: it puts them here, and its samples are never gathered again.
 
         Args:
             split: one of train, val, test, predict
@@ -249,10 +207,10 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
         return f"{VERSION}: {served.dtype} {'x'.join(map(str, served.shape[1:]))}"
 
     def stop_serving(self) -> None:
-        """Let the loaders hand out images again."""
+        """Let the loaders hand out the samples' own inputs again."""
         if self._train_loader is not None and "train" in self._served:
-            images = self.samples("train")
-            self._train_loader.hand_out(images, self._held(images))
+            samples = self.samples("train")
+            self._train_loader.hand_out(samples, self._held(samples))
         self._served.clear()
 
     def served(self, split: str) -> Samples:
@@ -281,9 +239,14 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
         order = choose_order(samples.labels, shuffle, self.sampler)
         return BatchLoader(samples, EpochSampler(order, size, self._seed(), rank, world_size), self._held(samples))
 
+    @property
+    def needs_host(self) -> bool:
+        """Whether batches are looked at on the host before they go to the device."""
+        return False
+
     def _held(self, samples: Samples) -> Samples | None:
         """Return samples in the memory of the trainer's device, where `on_device` says so."""
-        if self.trainer is None or self.on_device is False or self.strong_classes:
+        if self.trainer is None or self.on_device is False or self.needs_host:
             return None
         if not isinstance(samples.source, TensorSource):
             # files to predict on, whatever the training was given
@@ -350,56 +313,3 @@ class ImageDataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the training loader continue from there."""
         self._resumed = state_dict or None
-
-    @cached_property
-    def _strong_labels(self) -> Tensor:
-        names = self.dataset.class_names
-        found = {name: matching(name, names) for name in map(str, self.strong_classes)}
-        if unknown := [name for name, match in found.items() if match is None]:
-            raise ValueError(
-                f"--data.strong_classes: there is no class {unknown_names(unknown, names)} (known: {few(names, 20)})"
-            )
-        return torch.tensor([names.index(match) for match in found.values() if match is not None])
-
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Find the images that get the strong augmentation while their labels are still on the host."""
-        if not self.strong_classes or not self._augments(batch):
-            return batch
-        return {**batch, "strong": torch.nonzero(torch.isin(batch["label"], self._strong_labels))[:, 0]}
-
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment and mix a training batch on its device."""
-        if not self._augments(batch):
-            return batch
-        batch = dict(batch)
-        strong = batch.pop("strong", None)
-        original = batch["image"]
-        if self.augmentation or self.strong_classes:
-            generator = self._generator(original.device)
-            batch["image"] = augment(original, self.augmentation, generator)
-            if strong is not None and len(strong):
-                stronger = augment(original[strong], self.strong_augmentation, generator)
-                batch["image"] = batch["image"].index_copy(0, strong, stronger)
-        if self.mixup or self.cutmix:
-            rng = np.random.default_rng(self._batch_seed("mixing"))
-            targets = batch.get("target", batch["label"])
-            batch["image"], batch["target"] = mix(
-                batch["image"], targets, len(self.dataset.class_names), self.mixup, self.cutmix, rng
-            )
-        return batch
-
-    def _augments(self, batch: Batch) -> bool:
-        wanted = self.augmentation or self.strong_classes or self.mixup or self.cutmix
-        return bool(wanted and "image" in batch and self.trainer and self.trainer.state.stage is RunningStage.TRAINING)
-
-    def _batch_seed(self, use: str) -> int:
-        # drawn from the number of the batch, so that a resumed run continues as if it had not stopped; and from the
-        # process's, because with the shared seed alone all would draw the same crops
-        assert self.trainer is not None
-        numbers = (self._seed(), self.trainer.global_rank, self.trainer.fit_loop.total_batch_idx, use)
-        return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=4).digest(), "little")
-
-    def _generator(self, device: torch.device) -> torch.Generator:
-        if device not in self._generators:
-            self._generators[device] = torch.Generator(device)
-        return self._generators[device].manual_seed(self._batch_seed("augmentation"))

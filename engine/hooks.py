@@ -11,7 +11,7 @@ from lightning.pytorch.plugins import MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from datamodules.loaders import Batch
 from lightning_modules import TrainedClassifier
 
@@ -46,7 +46,7 @@ def is_covered(trainer: pl.Trainer) -> bool:
         and type(precision) in (Precision, MixedPrecision)
         and not scaled
         and isinstance(trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
-        and isinstance(trainer.datamodule, ImageDataModule)  # type: ignore[attr-defined]
+        and isinstance(trainer.datamodule, DataModule)  # type: ignore[attr-defined]
         and not overrides(trainer.datamodule, pl.LightningDataModule, "transfer_batch_to_device")  # type: ignore[attr-defined]
         and isinstance(module, TrainedClassifier)
         # another one might return a dict, or nothing

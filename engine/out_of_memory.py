@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import lightning.pytorch as pl
 
 from common.memory_errors import is_out_of_memory
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from lightning_modules import Classifier
 
 
@@ -15,7 +15,7 @@ class OutOfMemoryError(ValueError):
 
 
 @contextmanager
-def naming_smaller_batch(trainer: pl.Trainer, data: ImageDataModule, model: Classifier) -> Iterator[None]:
+def naming_smaller_batch(trainer: pl.Trainer, data: DataModule, model: Classifier) -> Iterator[None]:
     """Say what to change where a batch does not fit into memory.
 
     Args:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from common.gather import on_all_processes
-from datamodules.base import ImageDataModule
+from datamodules.base import DataModule
 from datamodules.samples import Samples
 from ensembling.cache import LogitCache, LogitCounts
 from ensembling.choices import TTA
@@ -37,7 +37,7 @@ class FrozenNetwork:
 def frozen_outputs(
     networks: Sequence[FrozenNetwork],
     samples: Samples,
-    data: ImageDataModule,
+    data: DataModule,
     device: torch.device,
     precision: str = "32-true",
     tta: TTA = "none",
@@ -125,7 +125,7 @@ def at_least(mask: Tensor, count: int) -> Tensor:
     return wider
 
 
-def processes(data: ImageDataModule) -> int:
+def processes(data: DataModule) -> int:
     """Return how many processes share the batches of a DataModule."""
     return data.trainer.world_size if data.trainer else 1
 

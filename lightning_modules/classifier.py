@@ -11,7 +11,7 @@ from common import class_paths
 from common.lightning_seam import trainer_of
 from common.options import configurable, role_of
 from common.ranges import check_ranges
-from datamodules.base import ImageDataModule
+from datamodules.base import DataModule
 from datamodules.info import DataInfo
 from datamodules.loaders import Batch
 from datamodules.prediction_table import PredictionTable
@@ -73,7 +73,7 @@ class Classifier(EvaluatedModule):
         """
         raise ValueError(f"a {type(self).__name__} is not trained: use it with validate, test or predict")
 
-    def unvalidated(self, data: ImageDataModule) -> str | None:
+    def unvalidated(self, data: DataModule) -> str | None:
         """Say why no sample is held out to validate it in a fit; None if some are.
 
         Args:
@@ -169,7 +169,7 @@ class Classifier(EvaluatedModule):
         """
         return None
 
-    def prediction_table(self, data: ImageDataModule, split: str, sets: Sequence[str] | None = None) -> PredictionTable:
+    def prediction_table(self, data: DataModule, split: str, sets: Sequence[str] | None = None) -> PredictionTable:
         """Return what was predicted last, as a table.
 
         Args:
@@ -201,7 +201,7 @@ class Classifier(EvaluatedModule):
     def current_provenance(self) -> Provenance | None:
         """Return which samples this model is being fitted and selected on; None without a DataModule."""
         data = getattr(trainer_of(self), "datamodule", None)
-        return data.provenance if isinstance(data, ImageDataModule) else None
+        return data.provenance if isinstance(data, DataModule) else None
 
     def current_calibration(self) -> Calibration | None:
         """Return where the true classes of held-out samples stand for these very weights; None where that is unknown.
@@ -215,7 +215,7 @@ class Classifier(EvaluatedModule):
         data = getattr(trainer, "datamodule", None)
         if self.validated_at != trainer.global_step or (self.leakage is not None and self.leakage.problems()):
             return None
-        rows, names = self.predictions, data.dataset.source_names if isinstance(data, ImageDataModule) else ()
+        rows, names = self.predictions, data.dataset.source_names if isinstance(data, DataModule) else ()
         return calibrate(rows["logits"], rows["label"], "val", rows.get("source"), names)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -223,7 +223,7 @@ class Classifier(EvaluatedModule):
         checkpoint["architecture"] = deepcopy(self.architecture())
         checkpoint["parameters"] = sum(p.numel() for p in self.parameters())
         data = getattr(trainer_of(self), "datamodule", None)
-        if isinstance(data, ImageDataModule):
+        if isinstance(data, DataModule):
             checkpoint["data_record"] = data.record.plain()
         calibration = self.current_calibration()
         if calibration is not None:

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from common import class_paths
-from datamodules.base import ImageDataModule
+from datamodules.image_data import ImageDataModule
 from datamodules.loaders import Batch
 from datamodules.samples import Samples, TensorSource
 from ensembling.cache import LogitCache, LogitCounts

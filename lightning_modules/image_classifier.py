@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from common.options import configurable, option
 from common.warned import warn
-from datamodules.base import ImageDataModule
+from datamodules.image_data import ImageDataModule
 from datamodules.loaders import Batch
 from ensembling.choices import LOGIT_CACHE, TTA
 from ensembling.leakage import unknown_images

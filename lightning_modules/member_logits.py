@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datamodules.base import ImageDataModule
+from datamodules.base import DataModule
 from datamodules.samples import Samples
 from ensembling.cache import LogitCache, LogitCounts
 from ensembling.choices import TTA
@@ -19,7 +19,7 @@ from lightning_modules.classifier import Classifier
 def stack_logits(
     checkpoints: Sequence[Path],
     samples: Samples,
-    data: ImageDataModule,
+    data: DataModule,
     device: torch.device,
     precision: str = "32-true",
     tta: TTA = "none",

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from common.lazy_seam import lazy
 from common.options import configurable, option
 from common.warned import warn
-from datamodules.base import ImageDataModule
+from datamodules.base import DataModule
 from datamodules.data_record import DataChangedError, changes, is_meant, only_numbered, record_of
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
@@ -171,7 +171,7 @@ class StackingModule(TrainedClassifier):
     def setup(self, stage: str) -> None:
         """Check for leakage, run the members once, and let the loaders serve their logits."""
         data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, ImageDataModule):
+        if not isinstance(data, DataModule):
             raise TypeError("a StackingModule is run with a DataModule: trainer.fit(stack, datamodule=data)")
         if stage == "fit":
             self._setup_fit(data)
@@ -188,7 +188,7 @@ class StackingModule(TrainedClassifier):
         """Leave the DataModule as it was."""
         self.trainer.datamodule.stop_serving()  # type: ignore[attr-defined]
 
-    def meta_splits(self, data: ImageDataModule) -> tuple[Samples, Samples]:
+    def meta_splits(self, data: DataModule) -> tuple[Samples, Samples]:
         """Return the samples that the head is trained on, and those that it is validated on.
 
         Args:
@@ -207,14 +207,14 @@ class StackingModule(TrainedClassifier):
         kept, held = data.draw(meta, [self.meta_val_fraction], self.info.class_names)
         return kept, held
 
-    def unvalidated(self, data: ImageDataModule) -> str | None:
+    def unvalidated(self, data: DataModule) -> str | None:
         """Say why no sample is held out to validate the head; None if some are."""
         other = "val" if self.train_on == "stack" else "stack"
         if self.meta_val_fraction or len(data.samples(other)):
             return None
         return f"no sample is held out for it: set --model.meta_val_fraction, or --data.{other}_fraction"
 
-    def _setup_fit(self, data: ImageDataModule) -> None:
+    def _setup_fit(self, data: DataModule) -> None:
         if self.meta_model.solved and data.sampler != "none":
             raise ValueError(f"--data.sampler {data.sampler} is for a head trained in epochs, such as MLPHead")
         train, val = self.meta_splits(data)
@@ -241,7 +241,7 @@ class StackingModule(TrainedClassifier):
         self.criterion = self.loss.build(self.class_counts).to(self.device)
         self._provenance = Provenance.of_samples(selected=[val], calibrated=[train]).union(*records.values())
 
-    def _logits(self, data: ImageDataModule, samples: Samples) -> Tensor:
+    def _logits(self, data: DataModule, samples: Samples) -> Tensor:
         counts = LogitCounts()
         logits = stack_logits(
             self.paths,
@@ -358,7 +358,7 @@ class StackingModule(TrainedClassifier):
         self.criterion = self.loss.build(checkpoint["class_counts"]).to(self.device)
 
 
-def changed_bases(bases: Mapping[str, Base], data: ImageDataModule, allow: bool) -> list[str]:
+def changed_bases(bases: Mapping[str, Base], data: DataModule, allow: bool) -> list[str]:
     """Name the members whose data has changed since training; members of other data and changed splits do not count.
 
     Args:

@@ -17,7 +17,7 @@ from callbacks.drawing.folder import FigureFolder
 from callbacks.recorder import RunRecorder, is_rehearsal
 from common.printable import printable
 from common.warned import warn
-from datamodules.base import ImageDataModule
+from datamodules.base import DataModule
 from datamodules.samples import Samples
 from datamodules.splits import SPLITS
 from lightning_modules.classifier import Classifier
@@ -103,7 +103,7 @@ class Evaluated:
 
     def samples(self, rows: NDArray[np.integer]) -> Samples:
         """Return some of the samples, with their names and images."""
-        data: ImageDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        data: DataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         return find_samples(data, self.split, self.ids[torch.as_tensor(rows, dtype=torch.int64)])
 
     def images(self, rows: NDArray[np.integer]) -> Tensor:
@@ -112,7 +112,7 @@ class Evaluated:
         return samples.source.gather(samples.rows)
 
 
-def find_samples(data: ImageDataModule, split: str, ids: Tensor) -> Samples:
+def find_samples(data: DataModule, split: str, ids: Tensor) -> Samples:
     """Find samples by their ids; a stack may validate on a part of another split than val.
 
     Args:

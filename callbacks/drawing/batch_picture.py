@@ -9,7 +9,7 @@ from torch import Tensor
 
 from callbacks.drawing.base import Drawing, Drawn, as_pictures
 from callbacks.recorder import is_rehearsal
-from datamodules.base import ImageDataModule
+from datamodules.image_data import ImageDataModule
 from datamodules.loaders import Batch, BatchLoader
 from lightning_modules.classifier import Classifier
 from lightning_modules.preprocessing import Preprocessing

@@ -7,7 +7,7 @@ import torch
 
 from callbacks.drawing.base import Drawing, Drawn
 from callbacks.recorder import is_rehearsal
-from datamodules.base import ImageDataModule
+from datamodules.base import DataModule
 from datamodules.splits import SPLITS
 
 
@@ -19,10 +19,10 @@ class ClassDistribution(Drawing):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw."""
         data = getattr(trainer, "datamodule", None)
-        if trainer.is_global_zero and isinstance(data, ImageDataModule) and not is_rehearsal(trainer):
+        if trainer.is_global_zero and isinstance(data, DataModule) and not is_rehearsal(trainer):
             self._save(trainer, self.draw(data))
 
-    def draw(self, data: ImageDataModule) -> Drawn:
+    def draw(self, data: DataModule) -> Drawn:
         """Yield the figure."""
         from figures.class_distribution import class_distribution
 

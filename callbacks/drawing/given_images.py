@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from common.few import few
-from datamodules.base import ImageDataModule
 from datamodules.files.decoding import decode
 from datamodules.files.image_files import ImageFiles
+from datamodules.image_data import ImageDataModule
 from datamodules.info import DataInfo
 from datamodules.names import matching, unknown_names
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from callbacks.drawing.base import Drawn, Evaluated, EvaluationDrawing, as_pictures
 from callbacks.drawing.gallery import telling
 from callbacks.drawing.given_images import GivenImages, GradCamOptions, find_images
-from datamodules.base import ImageDataModule
+from datamodules.image_data import ImageDataModule
 from lightning_modules.classifier import Classifier
 
 if TYPE_CHECKING:

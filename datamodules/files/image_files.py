@@ -17,7 +17,6 @@ from common.options import configurable, option
 from common.ranges import check_range
 from common.warned import warn
 from datamodules.augmentation.transforms import Step
-from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset
 from datamodules.files import value_range as ranges
 from datamodules.files.decode import FileSource
@@ -27,6 +26,7 @@ from datamodules.files.found_files import describe_left_out, leaves_images_out, 
 from datamodules.files.image_store import Reading, read_into_memory, read_through_store
 from datamodules.files.value_range import Range
 from datamodules.files.value_search import Found, find_range
+from datamodules.image_data import ImageDataModule
 from datamodules.names import AlikeNames
 from datamodules.provenance import sample_ids
 from datamodules.samples import Samples, Source, TensorSource

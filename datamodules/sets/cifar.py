@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from common.options import configurable, option
 from datamodules.augmentation.transforms import Step
-from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset
+from datamodules.image_data import ImageDataModule
 from datamodules.sets.torchvision_sets import load_torchvision
 
 

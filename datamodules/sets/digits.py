@@ -5,8 +5,8 @@ import numpy as np
 from common.options import configurable, option
 from common.ranges import check_range
 from datamodules.augmentation.transforms import Step
-from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
+from datamodules.image_data import ImageDataModule
 from datamodules.splits import stratified_holdout
 
 # the test split is the same for every `split_seed`, as an official one is

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from common.few import SHOWN, count_of, few
 from common.options import configurable, option
 from common.warned import warn
-from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
 from datamodules.files.npz_arrays import read_arrays
+from datamodules.image_data import ImageDataModule
 from datamodules.names import one_form, shown, tell_alike
 
 SPLITS = ("train", "val", "test")

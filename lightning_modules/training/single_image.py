@@ -4,7 +4,7 @@ import lightning.pytorch as pl
 import torch
 from torch import nn
 
-from datamodules.base import ImageDataModule
+from datamodules.base import DataModule
 from lightning_modules.shapes import meta_copy
 
 
@@ -21,7 +21,7 @@ def check_batches(trainer: pl.Trainer, network: nn.Module, image_shape: tuple[in
     """
     data = getattr(trainer, "datamodule", None)
     synced = trainer.world_size > 1 and getattr(trainer.strategy, "_layer_sync", None) is not None
-    if not isinstance(data, ImageDataModule) or synced:
+    if not isinstance(data, DataModule) or synced:
         return
     sampler = data.loader(data.served("train"), shuffle=True).sampler
     if sampler.smallest > 1 or takes_one(network, image_shape):

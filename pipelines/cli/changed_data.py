@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from datamodules.data_record import changes, is_meant, record_of
 from records import run_dir
 from records.result_files import read_result
 
 
-def changed_since(checkpoint: Mapping[str, Any], path: Path, data: ImageDataModule, same: bool = False) -> list[str]:
+def changed_since(checkpoint: Mapping[str, Any], path: Path, data: DataModule, same: bool = False) -> list[str]:
     """Say what has changed of the data since a model was trained on it.
 
     Args:
@@ -28,7 +28,7 @@ def changed_since(checkpoint: Mapping[str, Any], path: Path, data: ImageDataModu
     return changes(before, record_of(path), data) if same or is_meant(before, data) else []
 
 
-def by_fingerprints(checkpoint: Mapping[str, Any], path: Path, data: ImageDataModule, same: bool) -> list[str]:
+def by_fingerprints(checkpoint: Mapping[str, Any], path: Path, data: DataModule, same: bool) -> list[str]:
     """Compare by the result of a run that kept no record of its data; see `changed_since`."""
     run = run_dir.of_checkpoint(path)
     result = read_result(run.result) if run is not None else {}
@@ -44,7 +44,7 @@ def by_fingerprints(checkpoint: Mapping[str, Any], path: Path, data: ImageDataMo
     ]
 
 
-def _asks_for_the_same(checkpoint: Mapping[str, Any], data: ImageDataModule) -> bool:
+def _asks_for_the_same(checkpoint: Mapping[str, Any], data: DataModule) -> bool:
     config = checkpoint.get("config", {}).get("data") or {}
     place, draw = data.record.place, data.record.draw
     now = {name: value for name, value in {**place, **draw}.items() if name != "class"}

@@ -7,7 +7,7 @@ from jsonargparse import Namespace
 
 from common import class_paths
 from common.spelling import nearest
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from lightning_modules import TrainedClassifier
 from lightning_modules.training.schedules import Plateau
 from measures.names import POSITIVE_METRICS, PROBLEM_METRICS, TRAINING_METRICS, VALIDATION_METRICS, mode_of
@@ -53,7 +53,7 @@ def check_resumed(config: Namespace, trained: Namespace, path: Path) -> None:
         )
 
 
-def check_imbalance(model: TrainedClassifier, data: ImageDataModule) -> None:
+def check_imbalance(model: TrainedClassifier, data: DataModule) -> None:
     """Refuse to correct the imbalance of the classes twice.
 
     Raises:
@@ -67,7 +67,7 @@ def check_imbalance(model: TrainedClassifier, data: ImageDataModule) -> None:
         raise ValueError(f"{sampler} and {model.imbalance_correction} {both}")
 
 
-def check_watched(config: Namespace, model: TrainedClassifier, data: ImageDataModule) -> None:
+def check_watched(config: Namespace, model: TrainedClassifier, data: DataModule) -> None:
     """Refuse to watch a metric that these data do not have.
 
     Raises:
@@ -86,7 +86,7 @@ def check_watched(config: Namespace, model: TrainedClassifier, data: ImageDataMo
             raise ValueError(f"{option} {monitor} needs {needs.get(name, '--data.ordinal true')}")
 
 
-def check_validation(config: Namespace, model: TrainedClassifier, data: ImageDataModule) -> None:
+def check_validation(config: Namespace, model: TrainedClassifier, data: DataModule) -> None:
     """Refuse what waits for validation where there is none.
 
     Raises:

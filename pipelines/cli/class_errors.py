@@ -25,7 +25,7 @@ import datamodules
 import ensembling.heads
 import lightning_modules
 from common.spelling import nearest
-from datamodules import ImageDataModule
+from datamodules import DataModule, ImageDataModule
 from ensembling.heads.fitting import Head
 from lightning_modules import Classifier, ImageClassifier, StackedClassifier, TrainedClassifier
 from lightning_modules.training.losses import Loss
@@ -35,7 +35,7 @@ from pipelines.cli.callback_options import instead_of
 # for each option that takes a class: its base classes, and the module that offers their subclasses
 CLASS_OPTIONS: dict[str, tuple[type | tuple[type, ...], ModuleType]] = {
     "model": (Classifier, lightning_modules),
-    "data": (ImageDataModule, datamodules),
+    "data": (DataModule, datamodules),
     "model.optimizer": (Optimizer, torch.optim),
     "model.loss": (Loss, lightning_modules),
     "model.schedule": (Schedule, lightning_modules),
@@ -54,6 +54,7 @@ BASES = (
     BasePredictionWriter,
     Checkpoint,
     ImageClassifier,
+    ImageDataModule,
     StackedClassifier,
     TrainedClassifier,
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from datamodules import DataInfo, ImageDataModule
+from datamodules import DataInfo, DataModule
 
 
 def trained_info(checkpoint: Mapping[str, Any]) -> DataInfo:
@@ -31,7 +31,7 @@ def serve_as_trained(options: Namespace, trained: DataInfo) -> None:
         options.value_range = trained.value_range or "full"
 
 
-def info_from_data(data: ImageDataModule, given: Namespace | None) -> DataInfo:
+def info_from_data(data: DataModule, given: Namespace | None) -> DataInfo:
     """Return what a new model is told of its data.
 
     Args:
@@ -43,9 +43,7 @@ def info_from_data(data: ImageDataModule, given: Namespace | None) -> DataInfo:
     return data.info
 
 
-def info_from_checkpoint(
-    trained: DataInfo, data: ImageDataModule, path: str, work: str, changed: list[str]
-) -> DataInfo:
+def info_from_checkpoint(trained: DataInfo, data: DataModule, path: str, work: str, changed: list[str]) -> DataInfo:
     """Return what a model that was trained before is told of its data.
 
     Args:

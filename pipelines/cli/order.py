@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 from common import class_paths, yaml_files
 from common.yaml_files import NoYAMLFormError
 from common.yaml_loader import load
-from datamodules import ImageDataModule
+from datamodules import DataModule, ImageDataModule
 from datamodules.files.image_files import ImageFiles
 from lightning_modules import Classifier, ImageClassifier, TrainedClassifier
 from pipelines.cli.class_errors import unknown_class
@@ -130,14 +130,14 @@ def check_classes(config: Namespace) -> None:
     """
     for option, bases in (
         ("model", (Classifier, TrainedClassifier, ImageClassifier)),
-        ("data", (ImageDataModule, ImageFiles)),
+        ("data", (DataModule, ImageDataModule, ImageFiles)),
     ):
         path = config[option].class_path
         if class_paths.import_class(path) in bases:
             raise ValueError(unknown_class(option, path))
 
 
-def no_validation(trainer: Namespace, model: TrainedClassifier, data: ImageDataModule) -> str | None:
+def no_validation(trainer: Namespace, model: TrainedClassifier, data: DataModule) -> str | None:
     """Say why a fit never validates; None if it does.
 
     Args:

@@ -19,7 +19,7 @@ from common.jsonargparse_seam import (
     use_project_yaml,
     whole_numbers_first,
 )
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from engine.gpu_check import stop_probing_for_gpus
 from lightning_modules import Classifier
 from lightning_modules.checkpoints import read_checkpoint
@@ -75,7 +75,7 @@ class ParsedCLI(BaseCLI):
         with ExitStack() as self.held:
             super().__init__(
                 Classifier,
-                ImageDataModule,
+                DataModule,
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 save_config_callback=None,

@@ -21,7 +21,7 @@ from pipelines.cells.watch import CellTable
 from pipelines.distill.plan import DistillPlan
 
 if TYPE_CHECKING:
-    from datamodules import ImageDataModule
+    from datamodules import DataModule
 
 # makes the page of a report of a folder, in another
 WritePage = Callable[[Path, Path], Path]
@@ -39,7 +39,7 @@ def parse(args: list[str]) -> DistillPlan:
     return DistillPlan(**plan_options(DistillPlan, "distill", __doc__, "configs/distill/digits.yaml", args))
 
 
-def planned(plan: DistillPlan) -> tuple[list[Cell], dict[str, dict[str, Any]], "ImageDataModule"]:
+def planned(plan: DistillPlan) -> tuple[list[Cell], dict[str, dict[str, Any]], "DataModule"]:
     """Name the cells and what each is configured with, and build the student's data.
 
     Args:
@@ -60,11 +60,11 @@ def planned(plan: DistillPlan) -> tuple[list[Cell], dict[str, dict[str, Any]], "
         check_trainer(config.trainer, "fit", here=not plan.executor.elsewhere)
         settings[cell.name] = with_digest(flat(parser.plain(config)), digest)
         check_texts(plan.options, settings[cell.name])
-    data: ImageDataModule = parser.build(data=config.data).data
+    data: DataModule = parser.build(data=config.data).data
     return cells, settings, data
 
 
-def check_data(plan: DistillPlan, data: "ImageDataModule") -> None:
+def check_data(plan: DistillPlan, data: "DataModule") -> None:
     """Refuse a student of other data than the stack's before it is trained.
 
     Args:

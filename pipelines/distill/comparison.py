@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from lightning_modules.checkpoints import load_classifier
 from lightning_modules.speed import ms_per_image
 from measures.classification import classification_metrics
@@ -64,7 +64,7 @@ class Scored:
         return {"accuracy": right.numpy(), "nll": -losses.numpy()}
 
 
-def compare(plan: DistillPlan, cells: Sequence[Cell], folder: Path, data: ImageDataModule) -> dict[str, Any]:
+def compare(plan: DistillPlan, cells: Sequence[Cell], folder: Path, data: DataModule) -> dict[str, Any]:
     """Compare the students with each other and with the stack.
 
     Args:
@@ -125,7 +125,7 @@ def gains(better: Sequence[Scored], worse: Sequence[Scored]) -> dict[str, dict[s
     return {metric: asdict(gain_over_repeats(gained, unit)) for metric, gained in rows.items()}
 
 
-def costs_of(paths: Mapping[str, Path], data: ImageDataModule) -> dict[str, dict[str, Any]]:
+def costs_of(paths: Mapping[str, Path], data: DataModule) -> dict[str, dict[str, Any]]:
     """Measure what models cost: parameters, bytes of their weights, and milliseconds for a batch of 1 and of 32 images.
 
     Args:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from common import class_paths
-from datamodules.base import ImageDataModule
+from datamodules.base import DataModule
 from lightning_modules.checkpoint_io import file_sha256
 from lightning_modules.checkpoints import find_model, load_classifier, read_checkpoint
 from pipelines.cli.configured_data import build_data
@@ -55,7 +55,7 @@ class Exported:
     sha256: str
     folder: Path
     module: Probabilities
-    data: ImageDataModule | None
+    data: DataModule | None
     images: Tensor
     notes: list[str] = field(default_factory=list)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -198,7 +198,7 @@ class Exported:
         }
 
 
-def _data_of(checkpoint: Path) -> tuple[ImageDataModule | None, list[str]]:
+def _data_of(checkpoint: Path) -> tuple[DataModule | None, list[str]]:
     """Build the data that a checkpoint names; without it, return why it is not there."""
     section = trained_with(read_checkpoint(checkpoint, mapped=True), checkpoint).get("data")
     if section is None:

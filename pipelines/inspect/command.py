@@ -12,7 +12,7 @@ from rich.console import Console
 from common import yaml_files
 from common.jsonargparse_seam import reset_options_with_class, use_project_yaml
 from common.printable import printable
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from datamodules.duplicates import Pairs
 from datamodules.files.image_files import ImageFiles
 from figures.class_distribution import class_distribution
@@ -35,9 +35,7 @@ from records.whole_file import write_whole
 SHOWN_PAIRS = 16
 
 
-def draw(
-    run: RunDir, data: ImageDataModule, findings: dict[str, Any], everything: Everything, pairs: Pairs | None
-) -> None:
+def draw(run: RunDir, data: DataModule, findings: dict[str, Any], everything: Everything, pairs: Pairs | None) -> None:
     """Write the figures into the run's folder."""
     run.figures.mkdir(parents=True, exist_ok=True)
     figure = class_distribution(findings["images"], data.dataset.class_names)
@@ -90,7 +88,7 @@ def main(args: list[str]) -> int:
     use_project_yaml()
     parser = ArgumentParser(prog="train.py inspect", description=__doc__, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="A config with a data section; its others are left out.")
-    parser.add_subclass_arguments(ImageDataModule, "data", required=True)
+    parser.add_subclass_arguments(DataModule, "data", required=True)
     parser.add_class_arguments(RunOptions, "run")
     parser.add_class_arguments(InspectOptions)
     words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from common.few import count_of, few
 from common.options import role_of
-from datamodules import ImageDataModule, Manifest
+from datamodules import DataModule, Manifest
 from datamodules.duplicates import Pairs, same_content
 from datamodules.files.image_files import TEST, TRAIN, VAL, ImageFiles
 from pipelines.inspect.everything import Everything
@@ -23,7 +23,7 @@ from records.whole_file import write_whole
 SPLIT_NAMES = {TRAIN: "train", VAL: "val", TEST: "test"}
 
 
-def write_groups(path: Path, data: ImageDataModule, everything: Everything, pairs: Pairs | None) -> str:
+def write_groups(path: Path, data: DataModule, everything: Everything, pairs: Pairs | None) -> str:
     """Write a manifest of all images, whose column group joins copies, near-copies and the data's own groups.
 
     The data's own groups keep their names, and near-copies join them; another group is called by its first image.
@@ -124,7 +124,7 @@ def refuse_names_without_utf8(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def further_options(data: ImageDataModule) -> list[str]:
+def further_options(data: DataModule) -> list[str]:
     """Return the options with which a manifest is split, read and served as other data is, where they are no defaults.
 
     Args:
@@ -172,7 +172,7 @@ def of_a_file(name: str) -> str:
     return name if safe(name) == name else f"./{name}"
 
 
-def own_splits(data: ImageDataModule, everything: Everything) -> dict[str, list[str]]:
+def own_splits(data: DataModule, everything: Everything) -> dict[str, list[str]]:
     """Return the column split where the data brings splits of its own; nothing where all are drawn."""
     if not isinstance(data, ImageFiles):
         return {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from datamodules.samples import Samples
 from datamodules.splits import SPLITS
 
@@ -36,7 +36,7 @@ class Everything:
     targets: np.ndarray | None = None
 
     @classmethod
-    def of(cls, data: ImageDataModule) -> "Everything":
+    def of(cls, data: DataModule) -> "Everything":
         """Collect the splits of a DataModule."""
         splits = {name: data.splits[name] for name in SPLITS if len(data.splits[name])}
         owner = np.concatenate([np.full(len(samples), number) for number, samples in enumerate(splits.values())])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from common import class_paths
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from datamodules.duplicates import Pairs, look_at, near_duplicates, same_content
 from datamodules.files.decode import FileSource
 from datamodules.files.decoding import read_header
@@ -21,7 +21,7 @@ from pipelines.inspect.options import InspectOptions
 LISTED = 10_000
 
 
-def inspect(data: ImageDataModule, options: InspectOptions) -> tuple[dict[str, Any], Everything, Pairs | None]:
+def inspect(data: DataModule, options: InspectOptions) -> tuple[dict[str, Any], Everything, Pairs | None]:
     """Count classes, sizes and copies.
 
     Args:
@@ -67,7 +67,7 @@ def inspect(data: ImageDataModule, options: InspectOptions) -> tuple[dict[str, A
     return findings, everything, pairs
 
 
-def how_drawn(data: ImageDataModule) -> dict[str, str]:
+def how_drawn(data: DataModule) -> dict[str, str]:
     """Say where each split but the training split comes from: the option that draws it, or the data itself."""
     if isinstance(data, ImageFiles):
         brings_test = bool((data.list_files().splits == TEST).any())

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from common.few import few
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from datamodules.data_record import DataChangedError, options_of
 from ensembling.leakage import LeakageError, unknown_images
 from lightning_modules.checkpoints import read_checkpoint, refuse_lost_best
@@ -17,7 +17,7 @@ from pipelines.cli.configured_data import build_data
 from pipelines.stack.plan import StackPlan
 
 
-def refuse_changed_cells(folder: Path, cells: Sequence[Cell], data: ImageDataModule, allow: bool) -> list[str]:
+def refuse_changed_cells(folder: Path, cells: Sequence[Cell], data: DataModule, allow: bool) -> list[str]:
     """Refuse cells, finished or not, that were trained on other data than there is now.
 
     Args:
@@ -50,7 +50,7 @@ def refuse_changed_cells(folder: Path, cells: Sequence[Cell], data: ImageDataMod
     )
 
 
-def changed_cells(folder: Path, cells: Sequence[Cell], data: ImageDataModule) -> Iterator[tuple[str, list[str]]]:
+def changed_cells(folder: Path, cells: Sequence[Cell], data: DataModule) -> Iterator[tuple[str, list[str]]]:
     """Yield each cell that has a checkpoint of other data than today's, and what has changed.
 
     Args:
@@ -59,7 +59,7 @@ def changed_cells(folder: Path, cells: Sequence[Cell], data: ImageDataModule) ->
         data: today's, of one of them
     """
     # cells of one fold have the same splits
-    drawn: dict[str, ImageDataModule] = {}
+    drawn: dict[str, DataModule] = {}
     for cell in cells:
         path = CellFiles(folder, cell.name).run.weights
         if not path.is_file():

@@ -12,7 +12,7 @@ from rich.table import Table
 from common.options import options_with
 from common.terminal import print_whole
 from common.words import duration
-from datamodules import DataInfo, ImageDataModule
+from datamodules import DataInfo, DataModule, ImageDataModule
 from pipelines.cells.fit_parser import FitParser
 from pipelines.cells.job import CellFiles
 from pipelines.stack.data import refuse_changed_cells
@@ -47,7 +47,7 @@ def print_costs(console: Console, plan: StackPlan, checked: Checked, folder: Pat
         checked: its configurations
         folder: the experiment's
     """
-    datasets: dict[str, ImageDataModule] = {}
+    datasets: dict[str, DataModule] = {}
     found = costs(plan, checked, folder, datasets)
     told = visible_gain(plan, next(iter(datasets.values())), folder)
     slots = plan.executor.slots(len(plan.cells))
@@ -113,7 +113,7 @@ def _left(plan: StackPlan, member: Member, folder: Path) -> float | None:
 
 
 def costs(
-    plan: StackPlan, checked: Checked, folder: Path, datasets: dict[str, ImageDataModule] | None = None
+    plan: StackPlan, checked: Checked, folder: Path, datasets: dict[str, DataModule] | None = None
 ) -> dict[str, Cost]:
     """Build each cell's data and each member's model, and count.
 
@@ -134,7 +134,7 @@ def costs(
         parameters = 0
         for cell in plan.cells_of(member):
             config = checked.configs[cell.name]
-            data: ImageDataModule = checked.parser.build(data=config.data).data
+            data: DataModule = checked.parser.build(data=config.data).data
             # the images are read once for all cells that draw from the same
             options = {name: value for name, value in config.data.init_args.as_dict().items() if name not in own}
             key = f"{config.data.class_path} {options}"
@@ -159,7 +159,7 @@ def _parameters(parser: FitParser, config: Namespace, info: DataInfo) -> int:
     return sum(parameter.numel() for parameter in parser.build(model=model).model.parameters())
 
 
-def _steps(trainer: Namespace, data: ImageDataModule) -> tuple[int, int, int]:
+def _steps(trainer: Namespace, data: DataModule) -> tuple[int, int, int]:
     batches, limit = len(data.train_dataloader()), trainer.limit_train_batches
     if isinstance(limit, int):
         batches = min(batches, limit)

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from common import class_paths, yaml_files
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from datamodules.dataset import Dataset
 from ensembling.leakage import Leakage
 from pipelines.cli.configured_data import build_data
@@ -47,7 +47,7 @@ class Finished:
     """
 
     config: dict[str, Any]
-    data: ImageDataModule
+    data: DataModule
     members: list[TrainedMember]
     folds: list[int]
     meta: MemberLogits

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from common.few import few
 from common.machine import device_name
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from datamodules.names import names_differ, shown
 from datamodules.provenance import Provenance
 from datamodules.samples import Samples
@@ -76,7 +76,7 @@ class TrainedMember:
         """The names of all its runs, each once."""
         return list(dict.fromkeys(run.files.folder.name for run in (*self.held_out, *self.tested)))
 
-    def check_data(self, data: ImageDataModule) -> None:
+    def check_data(self, data: DataModule) -> None:
         """Refuse a member that was trained on other classes, or on images of another form, than the stack's data has.
 
         Args:
@@ -159,7 +159,7 @@ class MemberLogits:
         )
 
 
-def meta_samples(plan: StackPlan, data: ImageDataModule) -> list[Samples]:
+def meta_samples(plan: StackPlan, data: DataModule) -> list[Samples]:
     """Return the meta samples: those of each fold that all members were trained without, or a single split.
 
     Args:
@@ -190,7 +190,7 @@ def meta_samples(plan: StackPlan, data: ImageDataModule) -> list[Samples]:
     return folds
 
 
-def tested_samples(data: ImageDataModule) -> Samples:
+def tested_samples(data: DataModule) -> Samples:
     """Return the test samples.
 
     Args:
@@ -273,16 +273,14 @@ class LogitSource:
         self.precision = str(trainer["precision"] or "32-true")
         self.device, self.note = choose_device(str(trainer["accelerator"]))
 
-    def held_out(
-        self, members: Sequence[TrainedMember], data: ImageDataModule, folds: Sequence[Samples]
-    ) -> MemberLogits:
+    def held_out(self, members: Sequence[TrainedMember], data: DataModule, folds: Sequence[Samples]) -> MemberLogits:
         """Compute each member's logits for each fold, by the run that was trained without it."""
         parts = []
         for number, samples in enumerate(folds):
             parts.append(self._of_runs([member.held_out[number] for member in members], samples, data))
         return MemberLogits.of(folds, parts)
 
-    def tested(self, members: Sequence[TrainedMember], data: ImageDataModule) -> MemberLogits:
+    def tested(self, members: Sequence[TrainedMember], data: DataModule) -> MemberLogits:
         """Compute each member's test logits by its test runs; several give the log of their mean probability.
 
         A member of a single run has it in each fold.
@@ -294,7 +292,7 @@ class LogitSource:
         columns = [mean_of_folds(rows).float() for rows in runs]
         return replace(MemberLogits.of([samples], [torch.stack(columns, dim=1)]), by_fold=by_fold)
 
-    def _of_runs(self, runs: Sequence[MemberRun], samples: Samples, data: ImageDataModule) -> Tensor:
+    def _of_runs(self, runs: Sequence[MemberRun], samples: Samples, data: DataModule) -> Tensor:
         # together, so that they share the images
         bases = [run.base for run in runs]
         paths, digests = [base.path for base in bases], [base.sha256 for base in bases]
@@ -325,7 +323,7 @@ def _device(accelerator: str) -> torch.device:
     return pl.Trainer(accelerator=accelerator, devices=1, logger=False, barebones=True).strategy.root_device
 
 
-def member_speed(members: Sequence[TrainedMember], data: ImageDataModule, source: LogitSource) -> dict[str, float]:
+def member_speed(members: Sequence[TrainedMember], data: DataModule, source: LogitSource) -> dict[str, float]:
     """Measure what each member costs at test, ms an image, all its runs together; what is known is not measured again.
 
     Args:

@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 from common.few import few
 from common.settings import flat
 from common.warned import warn
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from lightning_modules.checkpoint_io import file_sha256
 from pipelines.cells.cell import Cell
 from pipelines.cells.fit_parser import FitParser
@@ -157,7 +157,7 @@ def _check_same_data(plan: StackPlan, settings: Mapping[str, Mapping[str, Any]])
         )
 
 
-def check_samples(plan: StackPlan, data: ImageDataModule) -> None:
+def check_samples(plan: StackPlan, data: DataModule) -> None:
     """Read the data, and refuse what would fail each cell, or the stack after all of them.
 
     Args:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from datamodules.samples import Samples
 from measures.power import ERROR_CORRELATION, POWER, smallest_visible_gain, typical_discordance
 from pipelines.cells.job import CellFiles
@@ -18,7 +18,7 @@ from records.result_files import read_result
 ASSUMED_ACCURACY = 0.9
 
 
-def visible_gain(plan: StackPlan, data: ImageDataModule, folder: Path) -> str:
+def visible_gain(plan: StackPlan, data: DataModule, folder: Path) -> str:
     """Say which gain in accuracy over its best member a stack could see on its held-out and test samples.
 
     Args:

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from ensembling.heads.fitting import Head
 from ensembling.judging.selection import COMPARED
 from measures.influence import Floats
@@ -39,7 +39,7 @@ def repeated_plans(plan: StackPlan, checked: Checked) -> list[StackPlan]:
     if plan.repeats == 1:
         return []
     first = plan.cells[0].name
-    data: ImageDataModule = checked.parser.build(data=checked.configs[first].data).data
+    data: DataModule = checked.parser.build(data=checked.configs[first].data).data
 
     def again(member: Member, number: int) -> Member:
         own = checked.settings[plan.cells_of(member)[0].name]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from common import class_paths
 from common.machine import device_name
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from datamodules.prediction_table import PredictionTable
 from datamodules.provenance import Provenance, fingerprint
 from ensembling.heads.fitting import GreedyHead, Head, MeanHead
@@ -70,7 +70,7 @@ class Stack:
     plan: StackPlan
     run: RunDir
     config: dict[str, Any]
-    data: ImageDataModule
+    data: DataModule
     members: list[TrainedMember]
     meta: MemberLogits
     test: MemberLogits

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from common import class_paths
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from datamodules.files.image_files import ImageFiles
 from ensembling.heads.fitting import MeanHead
 from ensembling.judging.calibration import calibrated_bases
@@ -109,7 +109,7 @@ def second_stage(
     return 0
 
 
-def predict_command(checkpoint: Path, data: ImageDataModule) -> str:
+def predict_command(checkpoint: Path, data: DataModule) -> str:
     """Return a command that classifies a test image by its file; of data without files, the test split.
 
     Args:

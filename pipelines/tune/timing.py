@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from common.words import duration
-from datamodules import ImageDataModule
+from datamodules import DataModule
 from engine.quiet import quiet
 from engine.training_loop import use_lean_loop
 from lightning_modules import ImageClassifier
@@ -170,7 +170,7 @@ class Bench:
         seed: of every slice, so that all see the same
     """
 
-    def __init__(self, model: ImageClassifier, data: ImageDataModule, options: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, model: ImageClassifier, data: DataModule, options: Mapping[str, Any], seed: int) -> None:
         self.model, self.data, self.options, self.seed = model, data, options, seed
         self._copies: dict[Candidate, ImageClassifier] = {}
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch.trainer.states import RunningStage
 
-from datamodules.base import ImageDataModule
+from datamodules.image_data import ImageDataModule
 from datamodules.samplers import InOrder, Shuffled
 from lightning_modules import MLP
 from tests.helpers.data import Blobs, random_images

@@ -5,9 +5,9 @@ import torch
 
 from common.options import configurable
 from datamodules import CIFAR10, MNIST, Digits, ImageFolder, Manifest, Npz
-from datamodules.base import ImageDataModule
 from datamodules.data_record import DataRecord, changes, is_meant, only_numbered, options_of
 from datamodules.dataset import Dataset
+from datamodules.image_data import ImageDataModule
 from datamodules.provenance import sample_ids, text_hashes
 from datamodules.samples import Samples, TensorSource
 from records.damaged import DamagedFileError

@@ -4,7 +4,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from callbacks import EMA, LastCheckpoint
-from datamodules.base import ImageDataModule
+from datamodules.image_data import ImageDataModule
 from engine.training_loop import LeanEpochLoop, use_lean_loop
 from lightning_modules import MLP
 from lightning_modules.training.schedules import Constant, Plateau

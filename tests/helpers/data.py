@@ -8,8 +8,8 @@ from PIL import Image
 
 from common.options import configurable
 from datamodules import DataInfo
-from datamodules.base import ImageDataModule
 from datamodules.dataset import Dataset, array_dataset
+from datamodules.image_data import ImageDataModule
 
 
 def data_info(channels=3, size=32, num_classes=10):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from datamodules.base import ImageDataModule
+from datamodules.image_data import ImageDataModule
 from lightning_modules import MLP, CustomCNN, ImageClassifier, Linear, SmallCNN, Timm
 from lightning_modules.training.losses import cross_entropy
 from tests.helpers.data import Blobs, data_info, random_images

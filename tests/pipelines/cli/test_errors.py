@@ -29,7 +29,7 @@ def message(capsys):
         ("fit --model torch.nn.Conv2d", "--model: there is no Classifier 'torch.nn.Conv2d' (known: ConvNeXt,"),
         ("fit --model.optimizer torch.optim.Adm", "no Optimizer 'torch.optim.Adm'; did you mean Adam?"),
         ("fit --model.help Resnet", "there is no class 'Resnet'; did you mean ResNet?"),
-        ("fit --data Digit", "--data: there is no ImageDataModule 'Digit'; did you mean Digits?"),
+        ("fit --data Digit", "--data: there is no DataModule 'Digit'; did you mean Digits?"),
         ("fit --data.batch_size many", "--data.batch_size takes int, not 'many'"),
         ("fit --model ResNet --model.variant 19", "--model.variant takes one of '18', '34', '50', not '19'"),
         ("fit --model.optimizer Adm", "--model.optimizer: there is no Optimizer 'Adm'; did you mean Adam?"),
