@@ -13,11 +13,13 @@ from common.lightning_seam import (
     StateCheckpoint,
     after_epoch_is_logged,
     log_epochs_as_before,
-    requeue,
     stop_broadcasting_sigterm,
     validation_follows,
 )
+from common.slurm import requeue
 from common.stopped import StoppedError
+from common.warned import warn
+from records.launched import slurm_job
 
 # processes talk about signals and the time this often, because each talk waits for the device
 SECONDS_BETWEEN_TALKS = 1.0
@@ -103,11 +105,7 @@ class LastCheckpoint(StateCheckpoint):
             return
         if not self.skips_saving(trainer):
             self._save(trainer)
-        if self.requeue:
-            self.requeue = self.signals.requeue = 0
-            requeue(trainer)
-        if self.stop:
-            raise StoppedError(self.stop)
+        self._end(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save nothing yet: the epoch's metrics are logged after this."""
@@ -120,6 +118,19 @@ class LastCheckpoint(StateCheckpoint):
         """
         self.until_talk = 1
         self._agree(trainer)
+        self._end(trainer)
+
+    def _end(self, trainer: pl.Trainer) -> None:
+        """End what has saved its state, if a signal has asked for it."""
+        if self.requeue:
+            number, self.requeue, self.signals.requeue = self.requeue, 0, 0
+            job = slurm_job()
+            refused = requeue(str(job)) if trainer.is_global_zero else ""
+            # none ends before the job is queued again: that might end the whole job
+            if not trainer.strategy.broadcast(refused):
+                raise StoppedError(number)
+            if trainer.is_global_zero:
+                warn(f"the state is saved, but SLURM does not queue job {job} again ({refused}): training goes on")
         if self.stop:
             raise StoppedError(self.stop)
 

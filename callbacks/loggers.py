@@ -7,6 +7,7 @@ from typing import Any, cast
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 from records.metrics_file import MetricsFile
 
@@ -50,6 +51,22 @@ class EventLogger(TensorBoardLogger):
     def __init__(self, folder: str) -> None:
         super().__init__(folder, name="", version="", default_hp_metric=False)
         self._epoch_at: int | None = None
+
+    @rank_zero_only
+    def cut(self, step: int) -> None:
+        """Let TensorBoard leave out what an earlier process logged after the state that a run resumes from.
+
+        It would draw these points twice, with a line back in between.
+
+        Args:
+            step: the first that is not in that state
+        """
+        if step:
+            # what a SummaryWriter does where it is made with a purge_step
+            writer = self.experiment.file_writer
+            assert writer is not None
+            writer.add_event(Event(step=step, file_version="brain.Event:2"))
+            writer.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

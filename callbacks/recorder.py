@@ -18,7 +18,7 @@ from callbacks.evaluation_facts import (
     what_is_special,
     with_groups,
 )
-from callbacks.loggers import ResumableCSVLogger
+from callbacks.loggers import EventLogger, ResumableCSVLogger
 from callbacks.throughput import Throughput
 from common.lightning_seam import steps_logged
 from datamodules.base import DataModule
@@ -131,7 +131,7 @@ class RunRecorder(Callback):
         self.trained = True
         loop = trainer.fit_loop.epoch_loop
         for logger in trainer.loggers:
-            if isinstance(logger, ResumableCSVLogger):
+            if isinstance(logger, EventLogger | ResumableCSVLogger):
                 # a step whose end was not counted yet when the state was saved is in it
                 logger.cut(steps_logged(trainer) + int(loop.restarted_on_train_batch_end))
         data = getattr(trainer, "datamodule", None)

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from lightning.fabric.plugins.environments import SLURMEnvironment
 
 from common.lightning_seam import cluster_environment
+from common.slurm import ANNOUNCED
 
 
 class Signals:
@@ -36,13 +37,16 @@ class Signals:
         self.stop = signal.SIGTERM if trainer.received_sigterm else 0
         self.requeue = 0
         self.speaks = trainer.is_global_zero
+        environment = cluster_environment(trainer)
+        requeues = isinstance(environment, SLURMEnvironment) and environment.auto_requeue
+        if requeues:
+            self.requeue, ANNOUNCED.number = ANNOUNCED.number, 0
         if threading.current_thread() is not threading.main_thread():
             return
         signal.signal(signal.SIGINT, self._ask_to_stop)
         signal.signal(signal.SIGTERM, self._ask_to_stop)
-        environment = cluster_environment(trainer)
-        if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
-            signal.signal(environment.requeue_signal or signal.SIGUSR1, self._ask_to_requeue)
+        if requeues:
+            signal.signal(environment.requeue_signal or signal.SIGUSR1, self._ask_to_requeue)  # type: ignore[union-attr]
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.stop:

@@ -50,11 +50,6 @@ def cluster_environment(trainer: pl.Trainer) -> ClusterEnvironment | None:
     return trainer._accelerator_connector.cluster_environment
 
 
-def requeue(trainer: pl.Trainer) -> None:
-    """Save, and let SLURM put the job into its queue again."""
-    trainer._signal_connector._slurm_sigusr_handler_fn(0, None)  # type: ignore[arg-type]
-
-
 def stop_broadcasting_sigterm(trainer: pl.Trainer) -> None:
     """Keep processes from asking each other for a SIGTERM at every step, which waits for the device."""
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
@@ -104,7 +99,11 @@ def layers_of(callback: ModelSummary, trainer: pl.Trainer, module: pl.LightningM
 
 
 class CheckpointConnector(_CheckpointConnector):
-    """Lightning's part of a Trainer that takes a checkpoint up."""
+    """Lightning's part of a Trainer that takes a checkpoint up; only one that it is given."""
+
+    @property
+    def _hpc_resume_path(self) -> None:
+        """Under SLURM Lightning would take any `hpc_ckpt_*.ckpt` that it finds, also an older one or another run's."""
 
     @property
     def loaded(self) -> dict[str, Any]:

@@ -13,5 +13,6 @@ class StoppedError(Exception):
     on_all_processes = True
 
     def __init__(self, number: int) -> None:
+        self.number = number
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.exit_status = 128 + number

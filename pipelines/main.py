@@ -8,6 +8,7 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
+from common.slurm import ANNOUNCED
 from common.terminal import steady_output
 from engine.allocator import keep_large_blocks
 
@@ -70,6 +71,7 @@ def run_or_explain(given: list[str]) -> int:
         print(SUMMARY)
         return 0
     quieten()
+    ANNOUNCED.listen()
     try:
         return run(given)
     except KeyboardInterrupt:
@@ -176,6 +178,8 @@ def quieten() -> None:
         r".*module\(s\) in eval mode at the start of training.*",
         # figures say it once, and how to mend it
         r".*Glyph \d+ .*missing from font.*",
+        # cells of a job, and commands of a login node, are started without it
+        r".*The `srun` command is available on your system but is not used.*",
         # Lightning's own use of torch
         r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
     ):

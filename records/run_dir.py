@@ -3,11 +3,13 @@
 import itertools
 import os
 import re
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from records import folders
+from records import folders, launched
 
 # the best epoch's checkpoint, and the state to resume from
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -15,6 +17,8 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 DATA_FILE = "data.safetensors"
 # the process that chose the folder tells those that Lightning launches
 ENVIRONMENT_VARIABLE = "FRANCESINHA_RUN_DIR"
+# how long processes of a job wait for the folder that the first one makes, and how often they look, in seconds
+PATIENCE, POLL = 120.0, 0.1
 
 
 @dataclass
@@ -67,6 +71,11 @@ class RunDir:
         return self.folder / ".run.lock"
 
     @property
+    def job_id(self) -> Path:
+        """The id of the job whose processes share the folder."""
+        return self.folder / ".run.job"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of best.ckpt and last.ckpt."""
         return self.folder / "checkpoints"
@@ -92,15 +101,16 @@ class RunDir:
         return next((path for path in (self.best, self.stack) if path.is_file()), self.last)
 
     @property
-    def resumable(self) -> bool:
-        """Whether there is a state to resume from: ours, or the one that Lightning saves when SLURM ends a job."""
-        return self.last.is_file() or self.requeue_is_newest
+    def state(self) -> Path | None:
+        """The newest state to resume from; None before there is one."""
+        # in earlier versions Lightning saved one beside ours when SLURM ended the job
+        saved = [*([self.last] if self.last.is_file() else []), *self.folder.glob("hpc_ckpt_*.ckpt")]
+        return max(saved, key=lambda path: path.stat().st_mtime, default=None)
 
     @property
-    def requeue_is_newest(self) -> bool:
-        """Whether Lightning saved a state when SLURM ended the job, and none was saved since; it finds it by itself."""
-        saved = [path.stat().st_mtime for path in self.folder.glob("hpc_ckpt_*.ckpt")]
-        return bool(saved) and (not self.last.is_file() or max(saved) > self.last.stat().st_mtime)
+    def resumable(self) -> bool:
+        """Whether there is a state to resume from."""
+        return self.state is not None
 
     @property
     def result(self) -> Path:
@@ -277,48 +287,65 @@ def newest(folder: Path, name: str) -> RunDir | None:
 def choose(folder: Path, name: str) -> RunDir:
     """Choose the folder of a new run, the same for all of its processes.
 
-    Processes that Lightning launches get it from the one that launched them. Under SLURM or torchrun all start at
-    once: the job's id is in the name, so they agree without talking and a requeued job finds its folder again. A job
-    that trains twice gets a second folder: the first without a checkpoint, which no process can have written yet.
+    Processes that Lightning launches get it from the one that launched them, and those of a job that `submit` has
+    written from its script. Under SLURM or torchrun all start at once: the first one makes the folder and leaves the
+    job's id in it, by which the others, and a requeued job, find it.
+
+    Args:
+        folder: the experiment's
+        name: of the run
+
+    Raises:
+        OSError: it cannot be made, or is not seen by this process
     """
     if int(os.environ.get("LOCAL_RANK", "0")) > 0 and ENVIRONMENT_VARIABLE in os.environ:
         return RunDir(Path(os.environ[ENVIRONMENT_VARIABLE]))
-    job = _job_id()
-    if job is None:
+    job, given = launched.job_id(), os.environ.get(launched.JOB_FOLDER)
+    made: list[Path] = []
+    if given:
+        path = Path(given)
+        made = make_folder(path) if launched.is_first_process() else []
+    elif job is None:
         made = claim(folder, name)
         path = made[-1]
+    elif launched.was_restarted() and (before := _of_job(folder, name, job)):
+        path = next((run.folder for run in reversed(before) if run.resumable), before[-1].folder)
+    elif launched.is_first_process():
+        made = claim(folder, name)
+        path = made[-1]
+        RunDir(path).job_id.write_text(job)
     else:
-        runs = []
-        for candidate in _candidates(folder, f"{name}-{job}"):
-            runs.append(candidate)
-            if not RunDir(candidate).resumable:
-                break
-        path = runs[-2] if was_restarted() and len(runs) > 1 else runs[-1]
-        made = make_folder(path) if is_first_process() else []
+        path = _made_by_the_first(folder, name, job)
     os.environ[ENVIRONMENT_VARIABLE] = str(path)
     return RunDir(path, tuple(made))
 
 
-def is_first_process() -> bool:
-    """Tell whether this is the first of the processes that a launcher has started together, on whichever machine."""
-    names = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-    return not any(int(os.environ.get(name) or 0) for name in names)
+def _of_job(folder: Path, name: str, job: str) -> list[RunDir]:
+    """Return the runs that a job has begun, the oldest first."""
+    runs = []
+    # listed, because a file system of a network may remember that a folder was not there
+    there = set(os.listdir(folder)) if folder.is_dir() else set()  # noqa: PTH208
+    for candidate in _candidates(folder, name):
+        if candidate.name not in there:
+            break
+        run = RunDir(candidate)
+        if run.job_id.is_file() and run.job_id.read_text() == job:
+            runs.append(run)
+    # earlier versions put the job's id into the name
+    return runs or [run for run in (RunDir(folder / f"{name}-{job}"),) if run.folder.name in there]
 
 
-def was_restarted() -> bool:
-    """Tell whether the cluster started this job again after it was stopped."""
-    return any(int(os.environ.get(f"{launcher}_RESTART_COUNT", "0")) > 0 for launcher in ("SLURM", "TORCHELASTIC"))
-
-
-def _job_id() -> str | None:
-    environment = os.environ
-    if "SLURM_JOB_ID" in environment and "SLURM_STEP_ID" in environment:
-        return f"{environment['SLURM_JOB_ID']}.{environment['SLURM_STEP_ID']}"
-    if "TORCHELASTIC_RUN_ID" in environment:
-        run_id = environment["TORCHELASTIC_RUN_ID"]
-        # torchrun's default id is the same for every job; its processes share a parent
-        return f"p{os.getppid()}" if run_id == "none" else run_id
-    return None
+def _made_by_the_first(folder: Path, name: str, job: str) -> Path:
+    """Wait for the folder that the first process makes; it has no checkpoint yet, as an earlier run of the job has."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if found := [run for run in _of_job(folder, name, job) if not run.resumable]:
+            return found[-1].folder
+        time.sleep(POLL)
+    raise OSError(
+        f"the first process of job {job} has made no folder in {folder} that this process, on "
+        f"{socket.gethostname()}, sees after {PATIENCE:.0f} s: --run.root must be on a file system of all nodes"
+    )
 
 
 def of_checkpoint(checkpoint: Path) -> RunDir | None:

@@ -6,7 +6,7 @@ import torch
 
 from common import class_paths
 from pipelines.cli import changed_options
-from records import run_dir
+from records import launched, run_dir
 from tests.helpers.data import write_image_folder
 from tests.helpers.disk import no_wait_for_the_disk
 
@@ -44,7 +44,8 @@ def remembered_defaults():
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
     """A run in this process must not hand its folder to the next."""
-    for name in (run_dir.ENVIRONMENT_VARIABLE, "LOCAL_RANK", "SLURM_JOB_ID", "SLURM_STEP_ID", "TORCHELASTIC_RUN_ID"):
+    own = (run_dir.ENVIRONMENT_VARIABLE, launched.JOB_FOLDER)
+    for name in (*own, "RANK", "LOCAL_RANK", "SLURM_JOB_ID", "SLURM_STEP_ID", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -10,17 +10,25 @@ from types import FrameType
 from rich.console import Console
 
 from common import class_paths
+from common.slurm import ANNOUNCED, requeue
 from common.stopped import StoppedError
 from pipelines.cells import warm
 from pipelines.cells.executors import CellExecutor
 from pipelines.cells.folder import CellError
 from pipelines.cells.job import Outcome
+from records.launched import slurm_job
 
 
 def end_cells_with_us() -> None:
     """Let SIGTERM end the cells too: they would outlive this process."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    signal.signal(signal.SIGTERM, _stop)
+    if slurm_job() is not None:
+        # the end of the job's time
+        signal.signal(signal.SIGUSR1, _stop)
+        if ANNOUNCED.number:
+            raise StoppedError(ANNOUNCED.number)
 
 
 def prepare_cells(executor: CellExecutor, dry_run: bool) -> None:
@@ -38,15 +46,25 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise StoppedError(number)
 
 
-def print_resume(console: Console, command: str, args: Sequence[str], folder: Path) -> None:
-    """Say how to continue what was stopped.
+def print_resume(
+    console: Console, command: str, args: Sequence[str], folder: Path, error: KeyboardInterrupt | StoppedError
+) -> None:
+    """Say how to continue what was stopped; a job whose time is over asks to be queued again.
 
     Args:
         console: where to print
         command: such as stack
         args: the command line after it
         folder: the experiment's
+        error: what stopped it
     """
+    job = slurm_job()
+    if isinstance(error, StoppedError) and error.number == signal.SIGUSR1 and job is not None:
+        refused = requeue(job)
+        if not refused:
+            console.print(f"\nstopped; job {job} is queued again, and continues in {folder}/", highlight=False)
+            return
+        console.print(f"SLURM does not queue job {job} again: {refused}", highlight=False, markup=False)
     again = shlex.join(["python", "train.py", command, *args, *class_paths.options()])
     console.print(f"\nstopped; finished cells are kept, and the others continue from what they have saved in {folder}/")
     console.print(f"continue:  {again}", soft_wrap=True, highlight=False, markup=False)

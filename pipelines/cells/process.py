@@ -17,13 +17,15 @@ from typing import TextIO
 
 from pipelines.cells import die_with_parent, warm
 from pipelines.cells.warm import WarmProcess, WarmServerError
+from records.launched import JOB_FOLDER
 from records.run_dir import ENVIRONMENT_VARIABLE
 from records.versions import REPOSITORY
 
 TRAIN = REPOSITORY / "train.py"
 # variables by which a launcher tells a process its place among others
 LAUNCHED = re.compile(
-    rf"SLURM_|PMIX?_|TORCHELASTIC_|MASTER_|(LOCAL_|GROUP_|NODE_)?RANK$|(LOCAL_)?WORLD_SIZE$|{ENVIRONMENT_VARIABLE}"
+    r"SLURM_|PMIX?_|TORCHELASTIC_|MASTER_|(LOCAL_|GROUP_|NODE_)?RANK$|(LOCAL_)?WORLD_SIZE$"
+    rf"|{ENVIRONMENT_VARIABLE}|{JOB_FOLDER}"
 )
 # how often a running cell looks whether it is to stop, in seconds
 POLL = 0.5

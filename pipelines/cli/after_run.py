@@ -51,8 +51,17 @@ def print_fit(console: Console, run: RunDir) -> None:
     console.print(f"       tensorboard --logdir {run.folder.parent.parent}", soft_wrap=True)
 
 
-def print_resume(console: Console, run: RunDir) -> None:
-    """Say how to continue a run that was stopped, if it has saved a state."""
+def print_resume(console: Console, run: RunDir, queued: str | None = None) -> None:
+    """Say how to continue a run that was stopped, if it has saved a state.
+
+    Args:
+        console: where to print
+        run: the run's folder
+        queued: the job that SLURM has queued again, which continues it; None where a person does
+    """
+    if queued is not None:
+        console.print(f"\nstopped; job {queued} is queued again, and continues from {run.last}", soft_wrap=True)
+        return
     if not run.last.is_file():
         console.print("\nstopped before anything was saved")
         return

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from pipelines.cli.errors import UsageError
 from records.folders import take_back
+from records.launched import is_first_process, was_restarted
 from records.locks import alone
-from records.run_dir import DATA_FILE, RunDir, choose, is_first_process, was_restarted
+from records.run_dir import DATA_FILE, RunDir, choose
 
 # what each command does with a run, as the error of other commands on this folder names it
 WORKS = {"fit": "trained", "validate": "evaluated", "test": "evaluated", "predict": "evaluated"}
 # files that a run has from its start, beside TensorBoard's
-UNUSED = ("config.yaml", "hparams.yaml", DATA_FILE, ".run.lock", ".run.owner")
+UNUSED = ("config.yaml", "hparams.yaml", DATA_FILE, ".run.lock", ".run.owner", ".run.job")
 # work on a run that takes only a moment: a second process waits for it
 SHORT_WORKS = ("evaluated", "stacked")
 # seconds for which a job that was started again waits for the locks of its lost node

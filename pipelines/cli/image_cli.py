@@ -46,7 +46,7 @@ from pipelines.cli.parsed_cli import ParsedCLI
 from pipelines.cli.predicted import PredictedSets, print_predicted, write_predicted
 from pipelines.cli.restoring import CheckedRestore
 from pipelines.cli.run_parts import kept, loggers_of, recording
-from records import run_dir
+from records import launched, run_dir
 from records.result_files import keep_earlier
 from records.run_dir import RunDir
 from records.whole_file import write_whole
@@ -195,10 +195,9 @@ class ImageCLI(ParsedCLI):
             # fast_dev_run writes nothing
             return RunDir(folder / name)
         run = self.held.enter_context(new_run(folder, name, WORKS[str(self.subcommand)]))
-        if self.subcommand == "fit" and config.ckpt_path is None and run_dir.was_restarted():
-            # Lightning finds by itself what it saved when SLURM ended the job
-            config.ckpt_path = str(run.last) if run.last.is_file() and not run.requeue_is_newest else None
-            self.config_init.fit.ckpt_path = config.ckpt_path
+        if self.subcommand == "fit" and launched.may_go_on() and run.state is not None:
+            # what the job itself has reached, also where it began with another run's checkpoint
+            config.ckpt_path = self.config_init.fit.ckpt_path = str(run.state)
         return run
 
     @property
@@ -228,8 +227,9 @@ class ImageCLI(ParsedCLI):
         try:
             with naming_smaller_batch(self.trainer, self.datamodule, self.model), naming_full_disk(self.run.folder):
                 super().carry_out(subcommand)
-        except (StoppedError, FullDiskError):
-            self._say_how_to_go_on()
+        except (StoppedError, FullDiskError) as error:
+            requeued = isinstance(error, StoppedError) and error.number == signal.SIGUSR1
+            self._say_how_to_go_on(launched.slurm_job() if requeued else None)
             raise
         except SystemExit as error:
             # Lightning raises this for a signal before training, or for a second one
@@ -240,9 +240,9 @@ class ImageCLI(ParsedCLI):
                 raise StoppedError(signal.SIGTERM) from None
             raise KeyboardInterrupt from None
 
-    def _say_how_to_go_on(self) -> None:
+    def _say_how_to_go_on(self, queued: str | None = None) -> None:
         if self.subcommand == "fit" and self.trainer.is_global_zero:
-            after_run.print_resume(Console(), self.run)
+            after_run.print_resume(Console(), self.run, queued)
 
     @rank_zero_only
     def after_fit(self) -> None:

@@ -160,7 +160,7 @@ def main(args: list[str], write_page: WritePage | None = None) -> int:
                 console.print(f"written: {path}", soft_wrap=True, highlight=False)
             if plan.page and write_page is not None:
                 console.print(f"report: {write_page(folder, folder / 'report')}", soft_wrap=True, highlight=False)
-    except (KeyboardInterrupt, StoppedError):
-        print_resume(console, "distill", again, folder)
+    except (KeyboardInterrupt, StoppedError) as error:
+        print_resume(console, "distill", again, folder, error)
         raise
     return 0

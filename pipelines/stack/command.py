@@ -153,8 +153,8 @@ def main(args: list[str], write_page: "WritePage | None" = None) -> int:
                 return second_stage(plan, folder, console, write_page, repeats)
         # the job locks the folder itself
         stack_elsewhere(plan, again, folder, console)
-    except (KeyboardInterrupt, StoppedError):
-        print_resume(console, "stack", again, folder)
+    except (KeyboardInterrupt, StoppedError) as error:
+        print_resume(console, "stack", again, folder, error)
         raise
     return 0
 

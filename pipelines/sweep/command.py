@@ -197,7 +197,7 @@ def main(args: list[str], write_page: WritePage | None = None) -> int:
                 page = write_page(folder, folder / "report", plan.split, console)
                 console.print(f"report: {page}", soft_wrap=True, highlight=False)
             refuse_failures(outcomes)
-    except (KeyboardInterrupt, StoppedError):
-        print_resume(console, "sweep", again, folder)
+    except (KeyboardInterrupt, StoppedError) as error:
+        print_resume(console, "sweep", again, folder, error)
         raise
     return 0

@@ -3,10 +3,10 @@ import signal
 
 import pytest
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 
-from callbacks import LastCheckpoint, StoppedError
+from callbacks import LastCheckpoint, StoppedError, last_checkpoint
 from callbacks.signals import Signals
+from common.slurm import ANNOUNCED
 from lightning_modules import MLP
 from tests.helpers.cli import run
 from tests.helpers.data import Blobs
@@ -98,18 +98,44 @@ def test_signal__a_second_ctrl_c_stops_at_once(capfd):
         signals._ask_to_stop(signal.SIGINT, None)
 
 
-def test_requeue__saves_between_two_steps_and_goes_on(tmp_path, monkeypatch):
-    steps = []
-    monkeypatch.setattr(
-        _SignalConnector, "_slurm_sigusr_handler_fn", lambda self, *args: steps.append(self.trainer.global_step)
-    )
+@pytest.fixture
+def slurm(monkeypatch):
+    """The jobs that SLURM was asked to queue again, and its answers."""
     for name, value in (("JOB_ID", "7"), ("NTASKS", "1"), ("JOB_NAME", "train"), ("NODELIST", "here")):
         monkeypatch.setenv(f"SLURM_{name}", value)
+    asked, answers = [], [""]
+    monkeypatch.setattr(last_checkpoint, "requeue", lambda job: asked.append(job) or answers[-1])
+    return asked, answers
+
+
+# within an epoch, and in its last step
+@pytest.mark.parametrize(("step", "saved"), [(1, [2]), (3, [4])])
+def test_requeue__saves_between_two_steps_and_stops(step, saved, slurm, tmp_path):
     saver = Noted()
-    fitting = fit(tmp_path, saver, Send(signal.SIGUSR1, 1))
-    assert steps == [2]
+    with pytest.raises(StoppedError) as stopped:
+        fit(tmp_path, saver, Send(signal.SIGUSR1, step))
+    assert stopped.value.number == signal.SIGUSR1
+    assert saver.saved == saved
+    assert slurm[0] == ["7"]
+
+
+def test_requeue__announced_before_training(slurm, tmp_path, monkeypatch):
+    monkeypatch.setattr(ANNOUNCED, "number", int(signal.SIGUSR1))
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    saver = Noted()
+    with pytest.raises(StoppedError):
+        fit(tmp_path, saver)
+    # nothing was trained yet
+    assert (saver.saved, slurm[0]) == ([], ["5_2"])
+
+
+def test_requeue__refused_by_slurm_goes_on(slurm, tmp_path):
+    slurm[1].append("Job is not requeueable")
+    saver = Noted()
+    with pytest.warns(UserWarning, match=r"does not queue job 7 again \(Job is not requeueable\): training goes on"):
+        assert fit(tmp_path, saver, Send(signal.SIGUSR1, 1)).global_step == 8
     assert saver.saved == [2, 4, 8]
-    assert fitting.global_step == 8
 
 
 @pytest.mark.parametrize("option", ["every_minutes", "every_n_train_steps"])

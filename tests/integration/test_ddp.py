@@ -84,7 +84,8 @@ def test_test__two_processes_equal_one(here, run):
     folder = here
     if run == "stack" and not (folder / "runs/digits/stack").exists():
         bases = ("--model", "StackingModule", "--model.bases", "[runs/digits/base]")
-        train("fit", *SHARED[:4], *bases, *DDP, "--run.name", "stack")
+        # ranks of torchrun find the folder of that very name
+        train("fit", *SHARED[:4], *bases, *DDP, "--run.name", "stack", run=run_ranks)
     checkpoint = folder / "runs/digits" / run / "checkpoints/best.ckpt"
     results, figures, reports = {}, checkpoint.parents[1] / "figures", {}
     # 359 samples: no number of processes above one divides them

@@ -1,11 +1,14 @@
 """Runs that are killed, stopped or told to go on end as if nothing had happened."""
 
+import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.helpers.safe import different
 from tests.helpers.warm import run_all, run_command
@@ -101,6 +104,53 @@ def test_signal__gathered_gradients_are_not_lost(here):
     assert codes == [0, 143]
     assert run_all((*args, "stopped", "--ckpt_path", here / "runs/safe/stopped")) == [0]
     assert different(state(here, "gathered"), state(here, "stopped")) == []
+
+
+def points(run):
+    """What TensorBoard draws of the loss and the metric."""
+    events = EventAccumulator(str(run)).Reload()
+    return [(event.step, event.value) for name in ("train/loss", "val/accuracy") for event in events.Scalars(name)]
+
+
+def rows(run):
+    return [row for row in csv.DictReader((run / "metrics.csv").read_text().splitlines()) if row["val/accuracy"]]
+
+
+def job_of_slurm(folder, monkeypatch):
+    """Take this process for one of a job; return a file that names those that were asked to be queued again."""
+    queued, programs = folder / "queued", folder / "bin"
+    programs.mkdir(exist_ok=True)
+    (programs / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> "{queued}"\n')
+    (programs / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    for name, value in (("JOB_ID", 7), ("STEP_ID", 0), ("NTASKS", 1), ("JOB_NAME", "train"), ("NODELIST", "here")):
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    return queued
+
+
+def test_requeue__twice_ends_at_the_same_bits(here, monkeypatch):
+    queued, run = job_of_slurm(here, monkeypatch), here / "runs/safe/requeued"
+    for count, (step, status) in enumerate([(3, 138), (10, 138), (None, 0)]):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", str(count))
+        moment = {} if step is None else signal_at(name="SIGUSR1", step=step)
+        done = run_command(*ARGS, "requeued", *moment)
+        assert done.returncode == status, done.stdout + done.stderr
+        assert ("job 7 is queued again" in done.stdout) is bool(status)
+    assert queued.read_text().split() == ["requeue", "7"] * 2
+    assert different(state(here, "whole"), state(here, "requeued")) == []
+    assert rows(run) == rows(here / "runs/safe/whole")
+    assert points(run) == points(here / "runs/safe/whole")
+    assert [*here.glob("runs/safe/*-2"), *run.glob("hpc_ckpt_*")] == []
+
+
+def test_requeue__state_of_another_run_is_left_alone(here, monkeypatch):
+    job_of_slurm(here, monkeypatch)
+    run = here / "runs/safe/alien"
+    run.mkdir()
+    shutil.copy(here / "runs/safe/whole/checkpoints/last.ckpt", run / "hpc_ckpt_1.ckpt")
+    # a folder of the same name is not taken, and that of a job is the job's own
+    assert run_all((*ARGS, "alien", *signal_at(name="SIGTERM", step=2))) == [143]
+    assert torch.load(here / "runs/safe/alien-2/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
 
 
 def test_seed__twice_gives_the_same_and_another_gives_another(here):

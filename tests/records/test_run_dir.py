@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from records import run_dir
+from records import launched, run_dir
 from records.run_dir import RunDir, RunOptions
 
 
@@ -49,39 +49,72 @@ def test_choose__launched_processes_share_the_first_ones_folder(tmp_path, monkey
     assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-2"
 
 
-def test_choose__processes_of_a_job_agree_and_a_requeued_one_finds_its_folder(tmp_path, monkeypatch):
+def step_of_slurm(monkeypatch, step="0"):
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    monkeypatch.setenv("SLURM_STEP_ID", "0")
-    assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-77.0"
-    assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-77.0"
-    with_checkpoint(tmp_path / "mlp-77.0", age=0)
-    # a second fit of the same job must not go on with the first
-    assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-77.0-2"
+    monkeypatch.setenv("SLURM_STEP_ID", step)
+
+
+def torchrun(monkeypatch, run_id="none"):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", run_id)
+
+
+@pytest.mark.parametrize("launcher", [step_of_slurm, torchrun])
+def test_choose__processes_of_a_job_agree_on_the_name_that_was_asked_for(launcher, tmp_path, monkeypatch):
+    launcher(monkeypatch)
+    for name in ("mlp", "mlp-2"):
+        # also a second fit of the same job, which must not go on with the first
+        assert run_dir.choose(tmp_path, "mlp").folder.name == name
+        monkeypatch.setenv("RANK", "1")
+        assert run_dir.choose(tmp_path, "mlp").folder.name == name
+        monkeypatch.delenv("RANK")
+        with_checkpoint(tmp_path / name, age=0)
+
+
+def test_choose__a_requeued_job_finds_its_folder(tmp_path, monkeypatch):
+    step_of_slurm(monkeypatch)
+    with_checkpoint(tmp_path / "mlp", age=0)
+    assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-2"
+    step_of_slurm(monkeypatch, "1")
+    assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-3"
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-77.0"
-    monkeypatch.setenv("SLURM_STEP_ID", "1")
-    assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-77.1"
+    # stopped before anything was saved
+    assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-3"
+    step_of_slurm(monkeypatch, "0")
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-2"
+    # begun by an earlier version
+    with_checkpoint(tmp_path / "cnn-77.0", age=0)
+    assert run_dir.choose(tmp_path, "cnn").folder.name == "cnn-77.0"
 
 
-def test_requeue_is_newest(tmp_path):
+def test_choose__a_folder_that_other_nodes_do_not_see(tmp_path, monkeypatch):
+    step_of_slurm(monkeypatch)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(run_dir, "PATIENCE", 0.2)
+    with pytest.raises(OSError, match=r"no folder in .* --run.root must be on a file system of all nodes"):
+        run_dir.choose(tmp_path, "mlp")
+
+
+def test_choose__a_submitted_job_has_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv(launched.JOB_FOLDER, str(tmp_path / "digits/mlp"))
+    step_of_slurm(monkeypatch)
+    assert run_dir.choose(tmp_path, "another").folder == tmp_path / "digits/mlp"
+    assert (tmp_path / "digits/mlp").is_dir()
+
+
+def test_state__is_the_newest(tmp_path):
     run = RunDir(tmp_path)
     assert not run.resumable
-    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"")
-    os.utime(tmp_path / "hpc_ckpt_1.ckpt", (999, 999))
-    assert run.requeue_is_newest
-    assert run.resumable
+    saved = tmp_path / "hpc_ckpt_1.ckpt"
+    saved.write_bytes(b"")
+    os.utime(saved, (999, 999))
+    assert run.state == saved
     # saved since, before a node failed
     with_checkpoint(tmp_path, age=0)
-    assert not run.requeue_is_newest
+    assert run.state == run.last
     os.utime(run.last, (998, 998))
-    assert run.requeue_is_newest
-
-
-def test_choose__torchrun(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    assert run_dir.choose(tmp_path, "mlp").folder.name == f"mlp-p{os.getppid()}"
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "abc")
-    assert run_dir.choose(tmp_path, "mlp").folder.name == "mlp-abc"
+    assert run.state == saved
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", " ", "a\\b", "null", "~"])
