@@ -7,7 +7,6 @@ from typing import Any, cast
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 from records.metrics_file import MetricsFile
 
@@ -62,6 +61,9 @@ class EventLogger(TensorBoardLogger):
             step: the first that is not in that state
         """
         if step:
+            # imported late, as the logger itself does
+            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
             # what a SummaryWriter does where it is made with a purge_step
             writer = self.experiment.file_writer
             assert writer is not None
