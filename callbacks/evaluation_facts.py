@@ -14,14 +14,10 @@ from datamodules.base import DataModule
 from datamodules.data_record import only_numbered
 from datamodules.provenance import Provenance, fingerprint
 from datamodules.samples import Samples
-from ensembling.label_check import label_notes
-from lightning_modules.classifier import Classifier
-from measures.intervals import numbered
-from measures.problem import operating_point
-from measures.set_coverage import set_report
+from lightning_modules.model import Model
 
 
-def evaluation(trainer: pl.Trainer, model: Classifier, split: str, changed: Sequence[str]) -> dict[str, Any]:
+def evaluation(trainer: pl.Trainer, model: Model, split: str, changed: Sequence[str]) -> dict[str, Any]:
     """Say what was evaluated, on what, and how many of its samples the model had been fitted on."""
     data = trainer.datamodule  # type: ignore[attr-defined]
     samples = data.served(split)
@@ -40,8 +36,7 @@ def evaluation(trainer: pl.Trainer, model: Classifier, split: str, changed: Sequ
                 f"the model was fitted on other samples of the groups of {related} of the {int(evaluated.sum())} "
                 f"{split} samples"
             )
-    predictions = {name: model.predictions[name] for name in ("logits", "label")}
-    notes = label_notes(predictions["logits"].argmax(1), predictions["label"], model.info.class_names)
+    notes = model.evaluation_notes(data)
     trained = {"the model": model.trained_on} if model.trained_on else {}
     notes += only_numbered(model.info.class_names, trained, data)
     if split == "test":
@@ -75,38 +70,6 @@ def with_groups(predictions: dict[str, Tensor], samples: Samples) -> dict[str, T
         return predictions
     ids, order = samples.ids.sort()
     return {**predictions, "group": samples.groups[order[torch.searchsorted(ids, predictions["id"].cpu())]]}
-
-
-def tested_sets(model: Classifier, data: DataModule, rows: dict[str, Tensor]) -> dict[str, Any]:
-    """Measure a model's prediction sets on the samples that were tested.
-
-    Args:
-        model: that has predicted
-        data: brings the names of the sources
-        rows: columns of the predictions
-    """
-    sources = None
-    if model.calibration is not None:
-        sources = model.calibration.sources_of(rows.get("source"), data.dataset.source_names)
-    groups = rows.get("group")
-    columns = (rows["logits"], rows["label"])
-    return set_report(model.calibration, model.set_options, *columns, model.info.class_names, sources, groups)
-
-
-def tested_threshold(model: Classifier, rows: dict[str, Tensor]) -> dict[str, Any]:
-    """Measure the threshold of a positive class on the samples that were tested; nothing where no class is positive.
-
-    Args:
-        model: that has predicted
-        rows: columns of the predictions
-    """
-    info = model.info
-    if info.positive is None:
-        return {}
-    logits, labels = rows["logits"].cpu(), rows["label"].cpu()
-    groups = numbered(rows["group"].cpu() if "group" in rows else None)
-    found = operating_point(model.calibration, logits, labels, info.problem, info.class_names, groups)
-    return {"test_threshold": found}
 
 
 def what_is_special(data: DataModule) -> dict[str, Any]:

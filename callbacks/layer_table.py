@@ -8,7 +8,7 @@ from rich import get_console
 from rich.table import Table
 
 from common.lightning_seam import layers_of
-from lightning_modules.classifier import Classifier
+from lightning_modules.model import Model
 
 # columns of numbers
 NUMBERS = ("Params", "FLOPs")
@@ -34,7 +34,7 @@ class LayerTable(RichModelSummary):
         layers = layers_of(self, trainer, pl_module)
         if not trainer.is_global_zero:
             return
-        shapes = pl_module.output_shapes() if isinstance(pl_module, Classifier) else {}
+        shapes = pl_module.output_shapes() if isinstance(pl_module, Model) else {}
         columns = {
             "Name": layers.layer_names,
             "Type": layers.layer_types,

@@ -13,8 +13,6 @@ from lightning.pytorch.callbacks import Callback
 from callbacks.evaluation_facts import (
     circumstances,
     evaluation,
-    tested_sets,
-    tested_threshold,
     what_is_special,
     with_groups,
 )
@@ -25,8 +23,8 @@ from datamodules.base import DataModule
 from datamodules.data_record import DataRecord, changes, is_meant, refuse_changed
 from datamodules.provenance import Provenance
 from ensembling.leakage import leakage_allowed
-from lightning_modules.classifier import Classifier
-from measures.by_source import by_source_names, source_entries
+from lightning_modules.model import Model
+from measures.by_source import by_source_names
 from records.damaged import DamagedFileError
 from records.ledger import add_look, model_key
 from records.recorded import sums_of
@@ -151,7 +149,7 @@ class RunRecorder(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the metrics and predictions of the best epoch so far."""
-        if trainer.sanity_checking or not isinstance(pl_module, Classifier) or is_rehearsal(trainer):
+        if trainer.sanity_checking or not isinstance(pl_module, Model) or is_rehearsal(trainer):
             return
         metrics, monitor = pl_module.metrics, self.monitor.removeprefix("val/")
         if trainer.state.fn != "fit":
@@ -173,7 +171,7 @@ class RunRecorder(Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write result.json of the whole fit."""
-        if not isinstance(pl_module, Classifier) or is_rehearsal(trainer):
+        if not isinstance(pl_module, Model) or is_rehearsal(trainer):
             return
         if self.trained and not self.best and trainer.is_global_zero:
             # without validation the last weights are those that count
@@ -202,7 +200,7 @@ class RunRecorder(Callback):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the test metrics and predictions."""
-        if not isinstance(pl_module, Classifier) or is_rehearsal(trainer):
+        if not isinstance(pl_module, Model) or is_rehearsal(trainer):
             return
         entries: dict[str, Any] = {"test": pl_module.metrics}
         if pl_module.member_results:
@@ -212,7 +210,7 @@ class RunRecorder(Callback):
     def _write(
         self,
         trainer: pl.Trainer,
-        model: Classifier,
+        model: Model,
         entries: dict[str, Any],
         evaluated: str | None = None,
     ) -> None:
@@ -241,6 +239,7 @@ class RunRecorder(Callback):
             "data_record": data.record.plain(),
             "split_seed": data.split_seed,
             "class_names": model.info.class_names,
+            **model.result_facts,
             **what_is_special(data),
             **circumstances(trainer),
         }
@@ -259,16 +258,10 @@ class RunRecorder(Callback):
             rows = with_groups(model.predictions, data.served(evaluated))
             write_predictions(self.predictions, {evaluated: rows}, leakage_allowed(model.leakage))
             model.prediction_table(data, evaluated).write(table_of(self.predictions, evaluated))
-            if evaluated == "test":
-                entries["test_sets"] = tested_sets(model, data, rows)
-                entries |= tested_threshold(model, rows)
-            if "source" in model.predictions:
-                logits, labels, sources = (model.predictions[name].cpu() for name in ("logits", "label", "source"))
-                names, class_names = data.dataset.source_names, model.info.class_names
-                entries |= source_entries(evaluated, logits, labels, sources, class_names, names, model.info.problem)
+            entries |= model.evaluation_entries(evaluated, data, rows)
         write_json(self.result, {**facts, **entries})
 
-    def _look(self, model: Classifier, evaluated: Mapping[str, Any]) -> dict[str, Any]:
+    def _look(self, model: Model, evaluated: Mapping[str, Any]) -> dict[str, Any]:
         """Write down that the test labels were looked at; return what the result says of it."""
         if self.ledger is None:
             return {}
@@ -285,7 +278,7 @@ class RunRecorder(Callback):
         return {} if looks is None else {"look": looks.plain()}
 
 
-def learning_rate(trainer: pl.Trainer, model: Classifier) -> dict[str, float]:
+def learning_rate(trainer: pl.Trainer, model: Model) -> dict[str, float]:
     """Return the last learning rate; a head that is solved at once has none."""
     if model.solved or not trainer.optimizers:
         return {}

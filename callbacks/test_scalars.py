@@ -4,7 +4,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from callbacks.recorder import is_rehearsal
-from lightning_modules.classifier import Classifier
+from lightning_modules.model import Model
 
 
 class TestScalars(Callback):
@@ -15,7 +15,7 @@ class TestScalars(Callback):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write one point of each metric."""
-        if not trainer.is_global_zero or is_rehearsal(trainer) or not isinstance(pl_module, Classifier):
+        if not trainer.is_global_zero or is_rehearsal(trainer) or not isinstance(pl_module, Model):
             return
         # slow to import
         from torch.utils.tensorboard import SummaryWriter

@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from datamodules import DataModule
 from datamodules.loaders import Batch
-from lightning_modules import TrainedClassifier
+from lightning_modules import TrainedModel
 
 # hooks in the middle of a step; a class that overrides one of these gets Lightning's own loop
 CALLBACK_HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
@@ -48,9 +48,9 @@ def is_covered(trainer: pl.Trainer) -> bool:
         and isinstance(trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
         and isinstance(trainer.datamodule, DataModule)  # type: ignore[attr-defined]
         and not overrides(trainer.datamodule, pl.LightningDataModule, "transfer_batch_to_device")  # type: ignore[attr-defined]
-        and isinstance(module, TrainedClassifier)
+        and isinstance(module, TrainedModel)
         # another one might return a dict, or nothing
-        and not overrides(module, TrainedClassifier, "training_step")
+        and not overrides(module, TrainedModel, "training_step")
         and not any(overrides(module, pl.LightningModule, hook) for hook in MODULE_HOOKS)
         and not any(overriding(trainer.callbacks, hook) for hook in CALLBACK_HOOKS)  # type: ignore[attr-defined]
     )

@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 
 from common.memory_errors import is_out_of_memory
 from datamodules import DataModule
-from lightning_modules import Classifier
+from lightning_modules import Model
 
 
 class OutOfMemoryError(ValueError):
@@ -15,7 +15,7 @@ class OutOfMemoryError(ValueError):
 
 
 @contextmanager
-def naming_smaller_batch(trainer: pl.Trainer, data: DataModule, model: Classifier) -> Iterator[None]:
+def naming_smaller_batch(trainer: pl.Trainer, data: DataModule, model: Model) -> Iterator[None]:
     """Say what to change where a batch does not fit into memory.
 
     Args:

@@ -10,9 +10,11 @@ from lightning_modules.families.small_cnn import SmallCNN
 from lightning_modules.families.timm_model import Timm
 from lightning_modules.families.vgg import VGG
 from lightning_modules.image_classifier import ImageClassifier
+from lightning_modules.model import Model
 from lightning_modules.stacked_classifier import StackedClassifier
 from lightning_modules.stacking import StackingModule
 from lightning_modules.trained_classifier import TrainedClassifier
+from lightning_modules.trained_model import TrainedModel
 from lightning_modules.training.losses import BalancedSoftmax, CrossEntropy, Focal, LogitAdjusted, Loss
 from lightning_modules.training.schedules import (
     Constant,
@@ -39,6 +41,7 @@ __all__ = [
     "Linear",
     "LogitAdjusted",
     "Loss",
+    "Model",
     "OneCycle",
     "Plateau",
     "ResNet",
@@ -49,6 +52,7 @@ __all__ = [
     "StepDecay",
     "Timm",
     "TrainedClassifier",
+    "TrainedModel",
     "WarmRestarts",
     "WarmupCosine",
 ]

@@ -28,6 +28,7 @@ CHECKPOINT = {
     },
     "state_dict": {ANY: Tensor},
     "parameters?": int,
+    "reads?": str,
     "class_counts?": [int],
     # an empty one means that the samples that the weights were fitted on are unknown
     "provenance?": {"unknown?": [str], "published?": [str], ANY: Tensor},

@@ -10,6 +10,7 @@ from datamodules.provenance import Provenance
 from lightning_modules.checkpoint_fields import check_checkpoint, check_kinds
 from lightning_modules.checkpoint_io import file_sha256, read_archive, way_out
 from lightning_modules.classifier import Classifier
+from lightning_modules.model import Model
 from records.run_dir import BEST, LAST, RunDir
 
 
@@ -24,6 +25,7 @@ class Base:
         provenance: which samples it has seen, or that this is not known
         parameters: how many it has
         data: what `DataRecord.plain` says of the data that it was trained on; None if the checkpoint does not say
+        reads: the batch's key for what it computes on
     """
 
     path: Path
@@ -32,6 +34,7 @@ class Base:
     provenance: Provenance
     parameters: int
     data: dict[str, Any] | None = None
+    reads: str = "image"
 
 
 def read_base(path: Path) -> Base:
@@ -60,6 +63,7 @@ def read_base(path: Path) -> Base:
         Provenance.from_plain(checkpoint.get("provenance"), str(path)),
         checkpoint["parameters"],
         checkpoint.get("data_record"),
+        checkpoint.get("reads", "image"),
     )
 
 
@@ -157,7 +161,19 @@ def find_model(path: Path) -> Path:
 
 
 def load_classifier(path: Path | str, digest: str | None = None) -> Classifier:
-    """Rebuild a classifier from its checkpoint, on the CPU and in evaluation mode.
+    """Rebuild a classifier from its checkpoint; see `load_model`.
+
+    Raises:
+        ValueError: it holds another model
+    """
+    model = load_model(path, digest)
+    if not isinstance(model, Classifier):
+        raise ValueError(f"{path} holds a {type(model).__name__}, which is not a classifier")
+    return model
+
+
+def load_model(path: Path | str, digest: str | None = None) -> Model:
+    """Rebuild a model from its checkpoint, on the CPU and in evaluation mode.
 
     Args:
         path: a checkpoint of `python train.py fit`
@@ -165,12 +181,12 @@ def load_classifier(path: Path | str, digest: str | None = None) -> Classifier:
 
     Raises:
         FileNotFoundError: there is no such file
-        ValueError: it does not hold a classifier, or its weights do not fit
+        ValueError: it does not hold a model, or its weights do not fit
     """
     path = Path(path)
     checkpoint = read_checkpoint(path, digest=digest)
     refuse_stack(checkpoint, path)
-    model = build_classifier(checkpoint["architecture"], str(path))
+    model = build_model(checkpoint["architecture"], str(path))
     check_kinds(checkpoint["state_dict"], model, path)
     try:
         model.load_state_dict(checkpoint["state_dict"])
@@ -182,6 +198,18 @@ def load_classifier(path: Path | str, digest: str | None = None) -> Classifier:
 
 
 def build_classifier(architecture: dict[str, Any], where: str) -> Classifier:
+    """Build a classifier that a checkpoint describes; see `build_model`.
+
+    Raises:
+        ValueError: it describes another model
+    """
+    model = build_model(architecture, where)
+    if not isinstance(model, Classifier):
+        raise ValueError(f"{where} holds a {type(model).__name__}, which is not a classifier of this project")
+    return model
+
+
+def build_model(architecture: dict[str, Any], where: str) -> Model:
     """Build the model that a checkpoint describes, with weights drawn at random.
 
     Args:
@@ -189,7 +217,7 @@ def build_classifier(architecture: dict[str, Any], where: str) -> Classifier:
         where: what to call its place in errors
 
     Raises:
-        ValueError: it does not describe a classifier that is installed here and may be imported
+        ValueError: it does not describe a model that is installed here and may be imported
     """
     architecture = class_paths.up_to_date(architecture)
     class_path, options = architecture["class_path"], dict(architecture["init_args"])
@@ -199,6 +227,6 @@ def build_classifier(architecture: dict[str, Any], where: str) -> Classifier:
         raise class_paths.UntrustedNameError(f"{where}: {error}") from None
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{where} holds a {class_path}, which is not installed here") from error
-    if not (isinstance(model_class, type) and issubclass(model_class, Classifier)):
-        raise ValueError(f"{where} holds a {class_path}, which is not a classifier of this project")
+    if not (isinstance(model_class, type) and issubclass(model_class, Model)):
+        raise ValueError(f"{where} holds a {class_path}, which is not a model of this project")
     return model_class(**options | {"data_info": DataInfo.from_plain(options["data_info"])})

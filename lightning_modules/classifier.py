@@ -1,146 +1,44 @@
-"""Classifier: what every model has, whether it is trained or not: the data it knows, and what its checkpoint says."""
+"""Classifier: a model from a batch to logits, and what is measured of classes."""
 
 from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import fields
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from common import class_paths
 from common.lightning_seam import trainer_of
-from common.options import configurable, role_of
-from common.ranges import check_ranges
+from common.options import configurable
 from datamodules.base import DataModule
-from datamodules.info import DataInfo
 from datamodules.loaders import Batch
 from datamodules.prediction_table import PredictionTable
-from datamodules.provenance import Provenance
-from ensembling.leakage import Leakage
-from lightning_modules.evaluated import EvaluatedModule
+from ensembling.label_check import label_notes
+from lightning_modules.model import Model
+from measures.by_source import source_entries
+from measures.classification import classification_metrics
 from measures.conformal import Calibration, calibrate
-from measures.problem import Problem
+from measures.intervals import numbered
+from measures.problem import Problem, operating_point
+from measures.set_coverage import set_report
 from measures.set_options import SetOptions
 
 
 @configurable
-class Classifier(EvaluatedModule):
+class Classifier(Model):
     """A model from images to logits, which knows its data and records in its checkpoint what it has seen.
 
     A subclass builds its modules in `build` and overrides `forward`.
-
-    Args:
-        data_info: what the data knows (classes, channels, size, normalisation); filled in from the data
     """
 
-    data_info: DataInfo | None = None
-
-    # what numbers its options take; those of a subclass add theirs
-    ranges: ClassVar[dict[str, str]] = {}
-    # whether it is a head over other models, which are its members
-    is_stack: ClassVar[bool] = False
-    # whether it is trained on logits that are computed once, and not on images
-    learns_from_logits: ClassVar[bool] = False
+    output: ClassVar[str] = "logits"
 
     def __post_init__(self) -> None:
-        super().__init__()
-        self.check_options()
-        self.provenance: Provenance | None = None
-        # what its checkpoint says of the data that it was trained on
-        self.trained_on: dict[str, Any] | None = None
-        # after how many steps the weights of its checkpoint were saved
-        self.trained_steps = 0
-        # for a stack: what its members had seen of the samples that its head was fitted on
-        self.leakage: Leakage | None = None
         # what its checkpoint says of held-out samples, and which prediction sets are made by it
         self.calibration: Calibration | None = None
         self.set_options = SetOptions()
-        self.build()
-
-    def check_options(self) -> None:
-        """Refuse options that are out of their ranges, or contradict each other.
-
-        Raises:
-            ValueError: the message names them
-        """
-        check_ranges("--model", self, self.ranges)
-
-    def check_trainable(self) -> None:
-        """Refuse to be trained, where a model is not.
-
-        Raises:
-            ValueError: it is not; the message says what to do instead
-        """
-        raise ValueError(f"a {type(self).__name__} is not trained: use it with validate, test or predict")
-
-    def unvalidated(self, data: DataModule) -> str | None:
-        """Say why no sample is held out to validate it in a fit; None if some are.
-
-        Args:
-            data: brings the splits
-        """
-        return None if len(data.samples("val")) else "no sample is held out for it: set --data.val_fraction"
-
-    def build(self) -> None:
-        """Build the modules."""
-        raise NotImplementedError(f"{type(self).__name__} must override build()")
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the images that the model takes, in pixels."""
-        return self.info.image_size
-
-    @property
-    def member_names(self) -> list[str]:
-        """Names of the models whose logits the head combines; empty for a model that is no stack."""
-        return []
-
-    @property
-    def member_results(self) -> list[dict[str, Any]]:
-        """Metrics of each member on the samples that were tested last."""
-        return []
-
-    @property
-    def frozen_parameters(self) -> int:
-        """How many parameters of other models it needs beside its own."""
-        return 0
-
-    @property
-    def solved(self) -> bool:
-        """Whether it is solved at once, rather than trained in epochs."""
-        return False
-
-    @property
-    def imbalance_correction(self) -> str | None:
-        """The option that corrects the imbalance of the classes; None if none does."""
-        return None
-
-    @property
-    def evaluation_facts(self) -> dict[str, Any]:
-        """Notes to print beside its metrics, on options that change them at evaluation only."""
-        # an option of the models that offer it
-        views = getattr(self, "tta", "none")
-        return {"tta": views} if views != "none" else {}
-
-    @property
-    def beside_weights(self) -> list[Any]:
-        """What else its logits depend on, of plain types; the ledger of tests knows a model by this and its weights."""
-        return [self.evaluation_facts]
-
-    @property
-    def info(self) -> DataInfo:
-        """What the data knows, which must have been given by now."""
-        if self.data_info is None:
-            raise ValueError(f"{type(self).__name__} needs data_info: pass data_info=datamodule.info")
-        return self.data_info
-
-    def output_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of one image's output by the name of each layer, as far as it is known."""
-        return {}
+        super().__post_init__()
 
     @property
     def problem(self) -> Problem:
-        """What is known of the classes."""
+        """What is known of the classes, which says what is measured."""
         return self.info.problem
 
     def features(self, images: Tensor) -> Tensor:
@@ -156,7 +54,7 @@ class Classifier(EvaluatedModule):
 
     def batch_logits(self, batch: Batch) -> Tensor:
         """Compute the logits of a batch `(batch, class)`; a stack takes them from other inputs."""
-        return self(batch["image"])
+        return self(batch[self.reads])
 
     def accepted(self, logits: Tensor) -> Tensor | None:
         """Tell which predictions are accepted; None where the model rejects nothing.
@@ -168,6 +66,68 @@ class Classifier(EvaluatedModule):
             bool, shape `(sample,)`
         """
         return None
+
+    # evaluation
+
+    def batch_rows(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the logits of a batch beside what they are compared with."""
+        logits = self.batch_logits(batch).float()
+        return {name: batch[name] for name in ("id", "label", "source", "target") if name in batch} | {"logits": logits}
+
+    def measured(self, rows: dict[str, Tensor]) -> dict[str, float]:
+        """Compute the metrics of a split; soft labels are taken out of its rows."""
+        # the loss of soft labels is that of all classes, as in training; metrics take the most probable one
+        target = rows.pop("target", rows["label"])
+        target = target.double() if target.is_floating_point() else target
+        logits = rows["logits"]
+        metrics = classification_metrics(logits, rows["label"], self.problem)
+        return metrics | {"loss": float(self.criterion(logits.double(), target))}
+
+    def evaluation_notes(self, data: DataModule) -> list[str]:
+        """Say whether the predicted classes look like those of the data in another order."""
+        rows = self.predictions
+        return label_notes(rows["logits"].argmax(1), rows["label"], self.info.class_names)
+
+    def evaluation_entries(self, split: str, data: DataModule, rows: dict[str, Tensor]) -> dict[str, Any]:
+        """Return metrics by source, and of the test prediction sets and the threshold of a positive class."""
+        entries: dict[str, Any] = {}
+        if split == "test":
+            entries["test_sets"] = self.tested_sets(data, rows)
+            entries |= self.tested_threshold(rows)
+        if "source" in rows:
+            logits, labels, sources = (rows[name].cpu() for name in ("logits", "label", "source"))
+            names, class_names = data.dataset.source_names, self.info.class_names
+            entries |= source_entries(split, logits, labels, sources, class_names, names, self.problem)
+        return entries
+
+    def tested_sets(self, data: DataModule, rows: dict[str, Tensor]) -> dict[str, Any]:
+        """Measure the prediction sets on the samples that were tested.
+
+        Args:
+            data: brings the names of the sources
+            rows: columns of the predictions
+        """
+        sources = None
+        if self.calibration is not None:
+            sources = self.calibration.sources_of(rows.get("source"), data.dataset.source_names)
+        columns = (rows["logits"], rows["label"])
+        return set_report(
+            self.calibration, self.set_options, *columns, self.info.class_names, sources, rows.get("group")
+        )
+
+    def tested_threshold(self, rows: dict[str, Tensor]) -> dict[str, Any]:
+        """Measure the threshold of a positive class on the samples that were tested; nothing where none is positive.
+
+        Args:
+            rows: columns of the predictions
+        """
+        info = self.info
+        if info.positive is None:
+            return {}
+        logits, labels = rows["logits"].cpu(), rows["label"].cpu()
+        groups = numbered(rows["group"].cpu() if "group" in rows else None)
+        found = operating_point(self.calibration, logits, labels, info.problem, info.class_names, groups)
+        return {"test_threshold": found}
 
     def prediction_table(self, data: DataModule, split: str, sets: Sequence[str] | None = None) -> PredictionTable:
         """Return what was predicted last, as a table.
@@ -185,23 +145,7 @@ class Classifier(EvaluatedModule):
         # a data set that names nothing of the samples need not be there
         return table if samples.sources is None and samples.groups is None else table.of(data.dataset)
 
-    @property
-    def rejection_notes(self) -> list[str]:
-        """What was asked of the rejection and could not be reached."""
-        return []
-
     # checkpoints
-
-    def architecture(self) -> dict[str, Any]:
-        """Return what is needed to rebuild this model without its weights, as plain Python types."""
-        options = {f.name: getattr(self, f.name) for f in fields(self) if role_of(self, f.name) != "training"}
-        options["data_info"] = self.info.plain()
-        return {"class_path": class_paths.public_name(type(self)), "init_args": options}
-
-    def current_provenance(self) -> Provenance | None:
-        """Return which samples this model is being fitted and selected on; None without a DataModule."""
-        data = getattr(trainer_of(self), "datamodule", None)
-        return data.provenance if isinstance(data, DataModule) else None
 
     def current_calibration(self) -> Calibration | None:
         """Return where the true classes of held-out samples stand for these very weights; None where that is unknown.
@@ -219,27 +163,14 @@ class Classifier(EvaluatedModule):
         return calibrate(rows["logits"], rows["label"], "val", rows.get("source"), names)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record how to rebuild the model, which samples it was fitted and selected on, and its held-out scores."""
-        checkpoint["architecture"] = deepcopy(self.architecture())
-        checkpoint["parameters"] = sum(p.numel() for p in self.parameters())
-        data = getattr(trainer_of(self), "datamodule", None)
-        if isinstance(data, DataModule):
-            checkpoint["data_record"] = data.record.plain()
+        """Record the held-out scores, beside what every model records."""
+        super().on_save_checkpoint(checkpoint)
         calibration = self.current_calibration()
         if calibration is not None:
             checkpoint["conformal"] = calibration.plain()
-        now = self.current_provenance()
-        record = now.union(self.provenance) if now else self.provenance
-        if record is not None:
-            checkpoint["provenance"] = record.plain()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember the samples that the weights have seen already, what leaked, and the held-out scores."""
-        self.trained_on = checkpoint.get("data_record")
-        self.trained_steps = int(checkpoint.get("global_step", 0))
-        path = getattr(trainer_of(self), "ckpt_path", None)
-        self.provenance = Provenance.from_plain(checkpoint.get("provenance"), str(path or "a checkpoint"))
+        """Remember the held-out scores, beside what every model remembers."""
+        super().on_load_checkpoint(checkpoint)
         if "conformal" in checkpoint:
             self.calibration = Calibration(**checkpoint["conformal"])
-        if "leakage" in checkpoint:
-            self.leakage = Leakage(**checkpoint["leakage"])

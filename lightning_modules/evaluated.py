@@ -1,4 +1,6 @@
-"""Evaluation of a classifier: logits gathered by sample, and the metrics of a whole split."""
+"""Evaluation of a model: its outputs gathered by sample, and the metrics of a whole split."""
+
+from typing import ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -8,23 +10,25 @@ from common.gather import gather_by_id
 from common.lightning_seam import steps_logged
 from datamodules.loaders import Batch
 from lightning_modules.training.finite_loss import NotFiniteError, place, way_out
-from measures.classification import classification_metrics
-from measures.problem import Problem
 
 
 class EvaluatedModule(pl.LightningModule):
-    """Keeps each batch's logits, and computes the metrics of a split from all of them at its end.
+    """Keeps each batch's outputs, and computes the metrics of a split from all of them at its end.
 
     Averages of batches would depend on how samples fall into batches and processes, and what needs all samples (AUROC,
     calibration) has no average.
 
     Attributes:
-        predictions: id, label, source where there are any, and logits of the split evaluated last, of all processes
+        predictions: columns of the split evaluated last, of all processes: id, what is to be predicted, source where
+            there are any, and the outputs
         metrics: of that split
         validated_at: after how many steps of a fit the validation split was evaluated last; None outside of a fit
-        criterion: the loss, from logits and labels; the classifier's
+        criterion: the loss; the model's
     """
 
+    # the column of its outputs, and the metric that chooses an epoch unless an option names another one
+    output: ClassVar[str] = "logits"
+    monitor: ClassVar[str] = "accuracy"
     criterion: nn.Module
 
     def __init__(self) -> None:
@@ -34,25 +38,24 @@ class EvaluatedModule(pl.LightningModule):
         self.validated_at: int | None = None
         self._rows: list[dict[str, Tensor]] = []
 
-    @property
-    def problem(self) -> Problem:
-        """What is known of the classes, which says what is measured."""
-        return Problem()
+    def batch_rows(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what is kept of a batch: its outputs beside what they are compared with, a row a sample."""
+        raise NotImplementedError(f"{type(self).__name__} must override batch_rows()")
 
-    def batch_logits(self, batch: Batch) -> Tensor:
-        """Compute the logits of a batch `(batch, class)`."""
-        raise NotImplementedError(f"{type(self).__name__} must override batch_logits()")
+    def measured(self, rows: dict[str, Tensor]) -> dict[str, float]:
+        """Compute the metrics of a split from its rows."""
+        raise NotImplementedError(f"{type(self).__name__} must override measured()")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep the batch's logits."""
+        """Keep the batch's outputs."""
         self._keep(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep the batch's logits."""
+        """Keep the batch's outputs."""
         self._keep(batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep the batch's logits."""
+        """Keep the batch's outputs."""
         self._keep(batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -69,10 +72,7 @@ class EvaluatedModule(pl.LightningModule):
         self.predictions.pop("target", None)
 
     def _keep(self, batch: Batch) -> None:
-        logits = self.batch_logits(batch).float()
-        self._rows.append(
-            {name: batch[name] for name in ("id", "label", "source", "target") if name in batch} | {"logits": logits}
-        )
+        self._rows.append(self.batch_rows(batch))
 
     def _gather(self) -> dict[str, Tensor]:
         rows, self._rows = self._rows, []
@@ -84,16 +84,11 @@ class EvaluatedModule(pl.LightningModule):
         gathered = self._gather()
         if self.trainer.sanity_checking:
             return
-        # the loss of soft labels is that of all classes, as in training; metrics take the most probable one
-        target = gathered.pop("target", gathered["label"])
         self.predictions = gathered
         self.validated_at = self.trainer.global_step if self.trainer.state.fn == "fit" else None
-        logits, labels = gathered["logits"], gathered["label"]
-        if not torch.isfinite(logits).all():
+        if not torch.isfinite(gathered[self.output]).all():
             raise NotFiniteError(self._not_finite(prefix))
-        metrics = classification_metrics(logits, labels, self.problem)
-        target = target.double() if target.is_floating_point() else target
-        self.metrics = metrics | {"loss": float(self.criterion(logits.double(), target))}
+        self.metrics = self.measured(gathered)
         self._log_all({f"{prefix}/{name}": value for name, value in self.metrics.items()})
 
     def _log_all(self, values: dict[str, float]) -> None:
@@ -103,7 +98,8 @@ class EvaluatedModule(pl.LightningModule):
             self.log_dict(values, sync_dist=True)
             return
         # self.log would build a metric object for each of them
-        self.log("val/accuracy", values["val/accuracy"], prog_bar=True, logger=False, sync_dist=True)
+        shown = f"val/{self.monitor}"
+        self.log(shown, values[shown], prog_bar=True, logger=False, sync_dist=True)
         # double precision, as in the recorder: both must choose the same epoch
         exact = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
         trainer.callback_metrics.update(exact)
@@ -111,7 +107,7 @@ class EvaluatedModule(pl.LightningModule):
             logger.log_metrics(values | {"epoch": trainer.current_epoch}, steps_logged(trainer))
 
     def _not_finite(self, split: str) -> str:
-        problem = f"the logits of the {split} split are not finite"
+        problem = f"the {self.output} of the {split} split are not finite"
         if self.trainer.state.fn != "fit":
             return f"{problem}: evaluate an earlier checkpoint, or --trainer.precision 32-true"
         after = place(self.trainer, self.trainer.fit_loop.epoch_loop.batch_idx)

@@ -1,143 +1,44 @@
-"""TrainedClassifier: loss, optimizer and schedule, and the one training step of every model."""
+"""TrainedClassifier: a classifier that is trained in epochs, with its loss."""
 
-from typing import Any, cast
-
-import torch
-from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.lazy_seam import lazy
 from common.options import configurable, option
 from datamodules.loaders import Batch
 from lightning_modules.classifier import Classifier
+from lightning_modules.trained_model import TrainedModel
 from lightning_modules.training.epoch_sums import EpochSums
-from lightning_modules.training.finite_loss import LossWatch, check_weights
 from lightning_modules.training.losses import CrossEntropy, Loss
-from lightning_modules.training.parameter_groups import Rate, build_optimizer
-from lightning_modules.training.schedules import Schedule, WarmupCosine
 
 
 @configurable
-class TrainedClassifier(Classifier):
+class TrainedClassifier(TrainedModel, Classifier):
     """A classifier that is trained in epochs.
 
     Args:
         loss: what is minimised
-        optimizer: any optimizer of torch or timm by its class, with its options
-        schedule: how the learning rate moves over the run; null keeps it constant
-        decay_norm_and_bias: apply weight decay to biases and normalisations too
     """
 
     loss: Loss = option(lazy(CrossEntropy), "training")
-    optimizer: OptimizerCallable = option(torch.optim.AdamW, "training")
-    schedule: Schedule | None = option(lazy(WarmupCosine), "training")
-    decay_norm_and_bias: bool = option(False, "training")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._train_sums = EpochSums()
-        # the schedule that a validation metric steps, with the name of that metric; and its state in a resumed run
-        self._plateau: tuple[Any, str] | None = None
-        self._plateau_state: dict[str, Any] = {}
-        self.loss_watch = LossWatch()
         self.criterion = self.loss.build(self.info.class_counts)
-
-    def check_trainable(self) -> None:
-        """Refuse nothing."""
 
     @property
     def imbalance_correction(self) -> str | None:
         """The option that corrects the imbalance of the classes; None if none does."""
         return f"--model.loss {self.loss.description}" if self.loss.corrects_imbalance else None
 
-    # steps
-
-    def on_train_start(self) -> None:
-        """Take the sums to the device: an epoch that is resumed half-way continues them."""
-        self._train_sums.move(self.device)
-        if self.global_rank > 0:
-            # what was saved are the sums of the first process
-            self._train_sums.clear()
-        alone_on_cpu = self.device.type == "cpu" and self.trainer.world_size == 1
-        self.loss_watch.start(alone_on_cpu, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
-
-    def on_train_epoch_start(self) -> None:
-        """Forget the sums of the epoch before."""
-        self._train_sums.clear()
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss; sums stay on the device, because reading them would wait for it."""
+    def batch_loss(self, batch: Batch, sums: EpochSums) -> Tensor:
+        """Return the mean loss of a batch, and count its right predictions."""
         labels = batch["label"]
         logits = self.batch_logits(batch)
         # a batch that was mixed has a share of each class
         loss = self.criterion(logits, batch.get("target", labels))
-        if self.loss_watch.add(loss, batch_idx):
-            self.loss_watch.check(self.trainer)
-        self._train_sums.add(loss, logits, labels)
+        sums.add(loss, logits, labels)
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's training loss and accuracy over all processes."""
-        self.loss_watch.check(self.trainer)
-        sums = cast(Tensor, self.trainer.strategy.reduce(self._train_sums.with_count(), reduce_op="sum"))
-        loss, hits, count = sums.tolist()
-        if count:
-            # the same on all processes by now
-            self.log_dict({"train/loss": loss / count, "train/accuracy": hits / count}, sync_dist=True)
-
-    def on_validation_start(self) -> None:
-        """Stop before the validation of what has gone wrong."""
-        self.loss_watch.check(self.trainer)
-
-    def on_validation_epoch_end(self) -> None:
-        """Gather and log `val/*`, and step what follows a metric of them."""
-        super().on_validation_epoch_end()
-        if self._plateau is not None and self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
-            scheduler, metric = self._plateau
-            scheduler.step(self.metrics[metric])
-
-    # optimizer
-
-    def learning_rates(self) -> dict[nn.Parameter, Rate]:
-        """Return the group and relative learning rate of each parameter."""
-        raise NotImplementedError(f"{type(self).__name__} must override learning_rates()")
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the injected optimizer over the trainable parameters, and its schedule."""
-        optimizer = build_optimizer(self.optimizer, self.learning_rates(), self.decay_norm_and_bias)
-        if self.schedule is None:
-            return optimizer
-        steps = self.trainer.estimated_stepping_batches if self.schedule.needs_steps else 0
-        if self.schedule.needs_steps and not 0 < steps < float("inf"):
-            raise ValueError("a schedule needs an end: set --trainer.max_epochs, or --model.schedule null")
-        scheduler = self.schedule.build(optimizer, int(steps))
-        if "monitor" in scheduler:
-            # Lightning would step it once an epoch, and after the state is saved: a resumed run would miss a step
-            self._plateau = scheduler["scheduler"], scheduler["monitor"].removeprefix("val/")
-            if self._plateau_state:
-                self._plateau[0].load_state_dict(self._plateau_state)
-            return optimizer
-        return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": scheduler})
-
-    # checkpoints
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record what resuming needs, beside what every classifier records.
-
-        Raises:
-            NotFiniteError: the weights are useless, or about to be: the checkpoint saved before is kept
-        """
-        self.loss_watch.check(self.trainer)
-        check_weights(self.parameters(), self.trainer)
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["train_sums"] = self._train_sums.state_dict()
-        if self._plateau is not None:
-            checkpoint["plateau"] = self._plateau[0].state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with an unfinished epoch's sums and with what follows a metric."""
-        super().on_load_checkpoint(checkpoint)
-        if "train_sums" in checkpoint:
-            self._train_sums.load_state_dict(checkpoint["train_sums"])
-        self._plateau_state = checkpoint.get("plateau", {})
+    def epoch_metrics(self, hits: float) -> dict[str, float]:
+        """Return the accuracy of an epoch of training."""
+        return {"train/accuracy": hits}

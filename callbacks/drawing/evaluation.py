@@ -5,7 +5,7 @@ the help text of its option.
 """
 
 from callbacks.drawing.base import Decisions, Drawn, Evaluated
-from callbacks.evaluation_facts import tested_sets, with_groups
+from callbacks.evaluation_facts import with_groups
 from measures.set_coverage import spoken
 from records.whole_file import write_whole
 
@@ -72,6 +72,6 @@ def prediction_sets(evaluated: Evaluated) -> Drawn:
     rows = with_groups(
         {name: column.cpu() for name, column in evaluated.model.predictions.items()}, data.served("test")
     )
-    report = tested_sets(evaluated.model, data, rows)
+    report = evaluated.model.tested_sets(data, rows)
     if "missing" not in report:
         yield "prediction_sets", prediction_sets(report, f"{evaluated.title}\n{spoken(report)}")

@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 from common import class_paths
 from common.spelling import nearest
 from datamodules import DataModule
-from lightning_modules import TrainedClassifier
+from lightning_modules import Model, TrainedModel
 from lightning_modules.training.schedules import Plateau
 from measures.names import POSITIVE_METRICS, PROBLEM_METRICS, TRAINING_METRICS, VALIDATION_METRICS, mode_of
 from measures.problem import names_of
@@ -53,7 +53,7 @@ def check_resumed(config: Namespace, trained: Namespace, path: Path) -> None:
         )
 
 
-def check_imbalance(model: TrainedClassifier, data: DataModule) -> None:
+def check_imbalance(model: Model, data: DataModule) -> None:
     """Refuse to correct the imbalance of the classes twice.
 
     Raises:
@@ -67,7 +67,7 @@ def check_imbalance(model: TrainedClassifier, data: DataModule) -> None:
         raise ValueError(f"{sampler} and {model.imbalance_correction} {both}")
 
 
-def check_watched(config: Namespace, model: TrainedClassifier, data: DataModule) -> None:
+def check_watched(config: Namespace, model: Model, data: DataModule) -> None:
     """Refuse to watch a metric that these data do not have.
 
     Raises:
@@ -76,7 +76,7 @@ def check_watched(config: Namespace, model: TrainedClassifier, data: DataModule)
     watched = {"--best_checkpoint.monitor": config.best_checkpoint.monitor}
     if config.early_stopping.patience is not None:
         watched["--early_stopping.monitor"] = config.early_stopping.monitor
-    if isinstance(model.schedule, Plateau):
+    if isinstance(model, TrainedModel) and isinstance(model.schedule, Plateau):
         watched["--model.schedule.monitor"] = model.schedule.monitor
     there = names_of(data.info.problem, data.info.num_classes)
     for option, monitor in watched.items():
@@ -86,7 +86,7 @@ def check_watched(config: Namespace, model: TrainedClassifier, data: DataModule)
             raise ValueError(f"{option} {monitor} needs {needs.get(name, '--data.ordinal true')}")
 
 
-def check_validation(config: Namespace, model: TrainedClassifier, data: DataModule) -> None:
+def check_validation(config: Namespace, model: Model, data: DataModule) -> None:
     """Refuse what waits for validation where there is none.
 
     Raises:
@@ -104,7 +104,7 @@ def check_validation(config: Namespace, model: TrainedClassifier, data: DataModu
             raise ValueError(f"{option} needs validation, and {reason}")
 
 
-def check_average(config: Namespace, model: TrainedClassifier, checkpoint: dict[str, Any] | None) -> None:
+def check_average(config: Namespace, model: Model, checkpoint: dict[str, Any] | None) -> None:
     """Refuse to average a stack's head, and to train averaged weights as if they were the plain ones.
 
     Raises:

@@ -27,14 +27,14 @@ import lightning_modules
 from common.spelling import nearest
 from datamodules import DataModule, ImageDataModule
 from ensembling.heads.fitting import Head
-from lightning_modules import Classifier, ImageClassifier, StackedClassifier, TrainedClassifier
+from lightning_modules import Classifier, ImageClassifier, Model, StackedClassifier, TrainedClassifier, TrainedModel
 from lightning_modules.training.losses import Loss
 from lightning_modules.training.schedules import Schedule
 from pipelines.cli.callback_options import instead_of
 
 # for each option that takes a class: its base classes, and the module that offers their subclasses
 CLASS_OPTIONS: dict[str, tuple[type | tuple[type, ...], ModuleType]] = {
-    "model": (Classifier, lightning_modules),
+    "model": (Model, lightning_modules),
     "data": (DataModule, datamodules),
     "model.optimizer": (Optimizer, torch.optim),
     "model.loss": (Loss, lightning_modules),
@@ -54,9 +54,11 @@ BASES = (
     BasePredictionWriter,
     Checkpoint,
     ImageClassifier,
+    Classifier,
     ImageDataModule,
     StackedClassifier,
     TrainedClassifier,
+    TrainedModel,
 )
 # patterns that find, in an error of jsonargparse, the class that an option was given; the surest first
 NAMED = (

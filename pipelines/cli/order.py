@@ -15,7 +15,7 @@ from common.yaml_files import NoYAMLFormError
 from common.yaml_loader import load
 from datamodules import DataModule, ImageDataModule
 from datamodules.files.image_files import ImageFiles
-from lightning_modules import Classifier, ImageClassifier, TrainedClassifier
+from lightning_modules import Classifier, ImageClassifier, Model, TrainedClassifier, TrainedModel
 from pipelines.cli.class_errors import unknown_class
 from records import run_dir
 
@@ -129,7 +129,7 @@ def check_classes(config: Namespace) -> None:
         ValueError: the model or the data is one
     """
     for option, bases in (
-        ("model", (Classifier, TrainedClassifier, ImageClassifier)),
+        ("model", (Model, TrainedModel, Classifier, TrainedClassifier, ImageClassifier)),
         ("data", (DataModule, ImageDataModule, ImageFiles)),
     ):
         path = config[option].class_path
@@ -137,7 +137,7 @@ def check_classes(config: Namespace) -> None:
             raise ValueError(unknown_class(option, path))
 
 
-def no_validation(trainer: Namespace, model: TrainedClassifier, data: DataModule) -> str | None:
+def no_validation(trainer: Namespace, model: Model, data: DataModule) -> str | None:
     """Say why a fit never validates; None if it does.
 
     Args:

@@ -21,7 +21,7 @@ from common.jsonargparse_seam import (
 )
 from datamodules import DataModule
 from engine.gpu_check import stop_probing_for_gpus
-from lightning_modules import Classifier
+from lightning_modules import Model
 from lightning_modules.checkpoints import read_checkpoint
 from measures.set_options import SetOptions
 from pipelines.cli.checks import check_resumed
@@ -74,7 +74,7 @@ class ParsedCLI(BaseCLI):
         # the run's folder, which no other process writes into until the command has ended
         with ExitStack() as self.held:
             super().__init__(
-                Classifier,
+                Model,
                 DataModule,
                 subclass_mode_model=True,
                 subclass_mode_data=True,

@@ -45,7 +45,7 @@ def change(path, **entries):
     [
         ("lightning_modules.families.mlp.NoSuch", "not installed here"),
         ("torch.no_such_module.Model", "not installed here"),
-        ("torch.nn.Linear", "not a classifier of this project"),
+        ("torch.nn.Linear", "not a model of this project"),
         ("no_such_package.Model", "model.ckpt: no_such_package.Model is not imported.*add --allow no_such_package"),
         ("subprocess.Popen", "model.ckpt: subprocess.Popen is not imported"),
     ],

@@ -34,7 +34,7 @@ def test_check__knows_all_settings_of_each_cell():
         ({"model.hiden": [8], "model": "MLP"}, "member 'bad': unknown option --model.hiden; did you mean"),
         ({"trainer.max_epochs": "many"}, "member 'bad': --trainer.max_epochs takes"),
         ({"data.batch_size": 0}, "member 'bad': --data.batch_size must be at least 1"),
-        ({"model": "NoModel"}, "member 'bad': --model: there is no Classifier 'NoModel'"),
+        ({"model": "NoModel"}, "member 'bad': --model: there is no Model 'NoModel'"),
         ({"data.split_seed": 1}, "members 'one' and 'bad' differ in data.split_seed"),
     ],
 )
