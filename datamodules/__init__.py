@@ -9,6 +9,7 @@ from datamodules.sets.image_folder import ImageFolder
 from datamodules.sets.manifest import Manifest
 from datamodules.sets.mnist import MNIST, FashionMNIST
 from datamodules.sets.npz import Npz
+from datamodules.sets.table_data import TableData
 
 __all__ = [
     "CIFAR10",
@@ -22,4 +23,5 @@ __all__ = [
     "ImageFolder",
     "Manifest",
     "Npz",
+    "TableData",
 ]

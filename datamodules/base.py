@@ -1,5 +1,6 @@
 """DataModule: splits and loaders, shared by every data set, whatever its samples are."""
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -9,7 +10,7 @@ import torch
 from common.options import configurable, option
 from common.ranges import check_ranges
 from common.warned import warn
-from datamodules.data_record import DataRecord
+from datamodules.data_record import DataRecord, row_keys
 from datamodules.dataset import Dataset
 from datamodules.device_memory import DeviceMemory
 from datamodules.files.store_files import VERSION
@@ -205,6 +206,34 @@ class DataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
         """
         served = samples.source.gather(samples.rows[:1])
         return f"{VERSION}: {served.dtype} {'x'.join(map(str, served.shape[1:]))}"
+
+    def inputs(self, samples: Samples, reads: str) -> Samples:
+        """Return the same samples with what a model computes on, known by the content of that.
+
+        Args:
+            samples: of this data
+            reads: the batch's key for it: image or table
+
+        Raises:
+            ValueError: the data has no such inputs
+        """
+        if reads == "table" != samples.source.name and samples.features is not None:
+            samples = samples.with_source(TensorSource(samples.features, "table"))
+        if samples.source.name != reads:
+            ways = {
+                "table": "needs columns: --data TableData, or a Manifest with --data.features",
+                "image": f"needs images, and {type(self).__name__} has none: use --model TableClassifier",
+            }
+            raise ValueError(f"a model on {reads}s {ways[reads]}")
+        return samples if reads == "image" else replace(samples, keys=row_keys(samples.source.gather(samples.rows)))
+
+    def texts_of(self, split: str) -> dict[float, str]:
+        """Return the text of each code that stands for one in the features of a split.
+
+        Args:
+            split: one of train, val, stack, test, predict
+        """
+        return {code: text for column in self.dataset.columns for code, text in column.texts.items()}
 
     def stop_serving(self) -> None:
         """Let the loaders hand out the samples' own inputs again."""

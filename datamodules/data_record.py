@@ -32,6 +32,7 @@ COVERED = {
     "group": "groups",
     "source": "sources",
     "target": "label distributions",
+    "feature": "features",
     "class_names": "class names",
     "source_names": "source names",
 }
@@ -86,6 +87,9 @@ class DataRecord:
             found = [getattr(part, f"{name}s") for part in parts]
             if all(column is not None for column in found):
                 columns[name] = torch.cat(found)
+        features = [part.features for part in parts if part.features is not None]
+        if len(features) == len(parts):
+            columns["feature"] = row_keys(torch.cat(features))
         targets = [part.targets for part in parts if part.targets is not None]
         if len(targets) == len(parts):
             columns["target"] = row_keys(torch.cat(targets))
@@ -314,6 +318,10 @@ def differences(then: DataRecord, data: Described, same_draw: bool) -> list[str]
     elif "target" in before:
         told = "label distribution differs", "label distributions differ"
         tell(*told, before["target"] != after["target"])
+    if ("feature" in before) != ("feature" in after):
+        found.append("the data has features now" if "feature" in after else "the data has lost its features")
+    elif "feature" in before:
+        tell("row has other features", "rows have other features", before["feature"] != after["feature"])
     if same_draw:
         names = [*SPLITS, "none"]
         tell(

@@ -10,6 +10,7 @@ from torch import Tensor
 from datamodules.looks import array_looks
 from datamodules.provenance import array_keys, array_pixel_keys, sample_ids
 from datamodules.samples import Samples, TensorSource
+from datamodules.table_info import ReadColumn
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Dataset:
         values: least and most of all pixels, as they are served; None for arrays
         value_range: the values of a pixel in image files that became 0 and 255, or full; None for arrays
         group_names: the name of each group that has one, by its number in `Samples.groups`
+        columns: those of a table of features, in the order of the tensors that hold them
     """
 
     train: Samples
@@ -41,6 +43,7 @@ class Dataset:
     values: tuple[int, int] | None = None
     value_range: str | None = None
     group_names: Mapping[int, str] = field(default_factory=dict)
+    columns: tuple[ReadColumn, ...] = ()
 
 
 def array_dataset(

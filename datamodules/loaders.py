@@ -81,7 +81,7 @@ class BatchLoader:
         self._resumed = {} if changed else state_dict
 
     def batch(self, indices: Tensor) -> Batch:
-        """Gather one batch: the source's input, `label`, `id`, perhaps `source` and `target`, each `(batch, ...)`.
+        """Gather one batch: the source's input, `label`, `id`, and what else there is, each `(batch, ...)`.
 
         Args:
             indices: of the batch, shape `(batch,)`, where the samples are held
@@ -92,7 +92,12 @@ class BatchLoader:
             "label": samples.labels[indices],
             "id": samples.ids[indices],
         }
-        more = {"source": samples.sources, "target": samples.targets}
+        more = {
+            "source": samples.sources,
+            "target": samples.targets,
+            "table": samples.features,
+            "value": samples.values,
+        }
         return batch | {name: column[indices] for name, column in more.items() if column is not None}
 
     def whole_batch(self, number: int) -> Samples:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 # columns that a data set may lack
-OPTIONAL = ("sources", "groups", "pixels", "looks", "group_forms", "targets")
+OPTIONAL = ("sources", "groups", "pixels", "looks", "group_forms", "targets", "features", "values")
 
 
 class Source(Protocol):
@@ -74,6 +74,8 @@ class Samples:
             where that is the same as `groups`
         targets: probability of each class, whose largest is the label, float32, shape `(sample, class)`; None where
             labels are certain
+        features: of each sample beside its input, where a manifest has them, float64, shape `(sample, column)`
+        values: number that is to be predicted of each sample in place of a class, float64, shape `(sample,)`
     """
 
     source: Source
@@ -88,6 +90,8 @@ class Samples:
     looks: Tensor | None = None
     group_forms: Tensor | None = None
     targets: Tensor | None = None
+    features: Tensor | None = None
+    values: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -7,12 +7,14 @@ from lightning_modules.families.efficientnet import EfficientNet
 from lightning_modules.families.mlp import MLP, Linear
 from lightning_modules.families.resnet import ResNet
 from lightning_modules.families.small_cnn import SmallCNN
+from lightning_modules.families.tables import TableClassifier
 from lightning_modules.families.timm_model import Timm
 from lightning_modules.families.vgg import VGG
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.model import Model
 from lightning_modules.stacked_classifier import StackedClassifier
 from lightning_modules.stacking import StackingModule
+from lightning_modules.table_model import TableModel
 from lightning_modules.trained_classifier import TrainedClassifier
 from lightning_modules.trained_model import TrainedModel
 from lightning_modules.training.losses import BalancedSoftmax, CrossEntropy, Focal, LogitAdjusted, Loss
@@ -50,6 +52,8 @@ __all__ = [
     "StackedClassifier",
     "StackingModule",
     "StepDecay",
+    "TableClassifier",
+    "TableModel",
     "Timm",
     "TrainedClassifier",
     "TrainedModel",

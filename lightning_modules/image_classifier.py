@@ -126,6 +126,8 @@ class ImageClassifier(TrainedClassifier):
     def check_options(self) -> None:
         """Refuse options that are out of their ranges, or contradict each other."""
         super().check_options()
+        if not self.info.in_channels:
+            raise ValueError(f"--model {type(self).__name__} needs images: for a table, use --model TableClassifier")
         check_normalization(self.normalization, self.info.in_channels)
         if self.weights_head and self.weights is None and not self.pretrained:
             raise ValueError("--model.weights_head true needs --model.weights FILE or --model.pretrained true")

@@ -168,6 +168,8 @@ class EvaluationDrawing(Drawing):
         fit: draw at the end of `fit` too, of the validation of the best epoch
     """
 
+    # whether it shows the images themselves, which a table lacks
+    needs_images: ClassVar[bool] = False
     # whether it needs the weights that made the predictions, which at the end of a fit are those of another epoch
     needs_weights: ClassVar[bool] = False
 
@@ -199,7 +201,7 @@ class EvaluationDrawing(Drawing):
 
     def _drawn(self, trainer: pl.Trainer, model: Classifier, split: str) -> Drawn:
         predictions = best_predictions(trainer) or model.predictions
-        if not predictions:
+        if not predictions or (self.needs_images and trainer.datamodule.samples(split).source.name != "image"):  # type: ignore[attr-defined]
             return
         labels, logits = (predictions[name].cpu().numpy() for name in ("label", "logits"))
         evaluated = Evaluated(split, predictions["id"].cpu(), labels, logits, model, trainer, self.files)

@@ -18,6 +18,7 @@ class Gallery(EvaluationDrawing):
     """
 
     subject: ClassVar[str] = "gallery"
+    needs_images: ClassVar[bool] = True
 
     def __init__(self, images: int = 24, fit: bool = False) -> None:
         if images < 1:

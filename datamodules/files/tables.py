@@ -21,6 +21,8 @@ PROBABILITY = re.compile(r"[pP]\((.+)\)")
 # what a column may have been meant for
 NEARLY = {name + "s": name for name in OPTIONAL}
 Table = dict[str, list[str]]
+# gives the place of each column that is read
+FindColumns = Callable[[Sequence[str], Path], dict[str, int]]
 
 
 def read_table(path: Path, encoding: str | None = None) -> Table:
@@ -33,21 +35,54 @@ def read_table(path: Path, encoding: str | None = None) -> Table:
     Raises:
         ValueError: a column is missing, a row has too many fields, or there is no row
     """
+    return _read(path, encoding, lambda row: not _lacking(row), find_columns)
+
+
+def read_columns(path: Path, encoding: str | None, needed: Sequence[str]) -> Table:
+    """Read all columns of a table as text, by the names that they have in the file.
+
+    Args:
+        path: a file with the suffix .csv, .tsv or .parquet
+        encoding: of a CSV file; None finds it
+        needed: columns that tell the header of a CSV file, where it has them
+
+    Raises:
+        ValueError: a name comes twice, a row has too many fields, or there is no row
+    """
+
+    def every(header: Sequence[str], path: Path) -> dict[str, int]:
+        names = [without_margin(name) for name in header]
+        if repeated := [name for name, count in Counter(names).items() if count > 1 and name]:
+            raise ValueError(f"{path} has column {few(map(shown, repeated))} more than once: rename or remove one")
+        return {name: place for place, name in enumerate(names) if name}
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file")
+    return _read(path, encoding, lambda row: {*needed} <= {*map(without_margin, row)}, every)
+
+
+def _read(path: Path, encoding: str | None, is_header: Callable[[Sequence[str]], bool], find: FindColumns) -> Table:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        table = _read_parquet(path)
+        table = _read_parquet(path, find)
     elif suffix in (".csv", ".tsv"):
-        table = _read_csv(path, encoding, "\t,;|" if suffix == ".tsv" else DELIMITERS)
+        table = _read_csv(path, encoding, "\t,;|" if suffix == ".tsv" else DELIMITERS, is_header, find)
     else:
         raise ValueError(f"{path} must end in .csv, .tsv or .parquet")
-    if not table["path"]:
+    if not table or not next(iter(table.values())):
         raise ValueError(f"{path} has no row")
     return table
 
 
-def _read_csv(path: Path, encoding: str | None, delimiters: str) -> Table:
-    csv = CsvTable(path, encoding, lambda row: not _lacking(row), delimiters)
-    places = find_columns(csv.header, path)
+def _read_csv(
+    path: Path,
+    encoding: str | None,
+    delimiters: str,
+    is_header: Callable[[Sequence[str]], bool],
+    find: FindColumns,
+) -> Table:
+    csv = CsvTable(path, encoding, is_header, delimiters)
+    places = find(csv.header, path)
     table: Table = {name: [] for name in places}
     # an apostrophe keeps spreadsheets from running a name, as in the tables that this project writes
     tidy = {name: Tidy(name, plain) for name in places if name != "path"}
@@ -61,7 +96,7 @@ def _read_csv(path: Path, encoding: str | None, delimiters: str) -> Table:
     return table
 
 
-def _read_parquet(path: Path) -> Table:
+def _read_parquet(path: Path, find: FindColumns) -> Table:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -75,7 +110,7 @@ def _read_parquet(path: Path) -> Table:
     except damaged as error:
         raise ValueError(f"{path} cannot be read as parquet ({error})") from error
     table: Table = {}
-    for name, place in find_columns(header, path).items():
+    for name, place in find(header, path).items():
         kind = file.schema_arrow.types[place]
         if pa.types.is_nested(kind):
             raise ValueError(f"{path}: column {header[place]!r} holds {kind} in a row, not one text or number")

@@ -22,13 +22,18 @@ def serve_as_trained(options: Namespace, trained: DataInfo) -> None:
         trained: what the model knows of the data that it was trained on
     """
     height, width = trained.image_size
-    if options.image_size is None and height == width:
+    if "image_size" in options and options.image_size is None and height == width:
         options.image_size = height
     if "channels" in options and options.channels is None:
         options.channels = trained.in_channels
     if options.get("value_range") == "auto":
         # older models were trained on all that a pixel can hold
         options.value_range = trained.value_range or "full"
+    if trained.table is not None and "features" in options:
+        options.features = trained.table.names
+        for option, numbers in (("numeric", True), ("categorical", False)):
+            if option in options:
+                options[option] = [c.name for c in trained.table.columns if c.is_number is numbers]
 
 
 def info_from_data(data: DataModule, given: Namespace | None) -> DataInfo:

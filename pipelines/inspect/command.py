@@ -12,7 +12,7 @@ from rich.console import Console
 from common import yaml_files
 from common.jsonargparse_seam import reset_options_with_class, use_project_yaml
 from common.printable import printable
-from datamodules import DataModule
+from datamodules import DataModule, ImageDataModule
 from datamodules.duplicates import Pairs
 from datamodules.files.image_files import ImageFiles
 from figures.class_distribution import class_distribution
@@ -104,6 +104,8 @@ def main(args: list[str]) -> int:
         raise UsageError(explain_parsing(str(error), parser, words)) from error
     built = parser.instantiate(parsed)
     data = built.data
+    if not isinstance(data, ImageDataModule):
+        raise UsageError(f"inspect looks at images, and {type(data).__name__} has none: fit names what is wrong in it")
     if isinstance(data, ImageFiles):
         # the report lists all unreadable files, not only the first
         data.on_unreadable = "skip"

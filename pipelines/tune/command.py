@@ -22,6 +22,7 @@ from common.terminal import print_whole
 from engine.out_of_memory import naming_smaller_batch
 from engine.quiet import quiet
 from figures.lr_curve import lr_curve
+from lightning_modules import ImageClassifier
 from pipelines.cli.held_run import new_run
 from pipelines.cli.image_cli import ImageCLI
 from pipelines.tune.finders import find_batch_size, find_learning_rate
@@ -160,13 +161,19 @@ class TuneCLI(ImageCLI):
             self.datamodule.batch_size //= processes
         bench = Bench(self.model, self.datamodule, options, torch.initial_seed() % 2**32)
         found = Findings()
-        current = Candidate(config.trainer.precision or "32-true", self.model.memory_format, self.model.torch_compile)
+        precision: Any = config.trainer.precision or "32-true"
+        of_images = isinstance(self.model, ImageClassifier)
+        current = Candidate(precision)
+        if of_images:
+            current = Candidate(precision, self.model.memory_format, self.model.torch_compile)
+        elif tune.compile:
+            raise ValueError("--tune.compile true is for models on images")
         device = self.trainer.strategy.root_device
         self.console.print(
             f"{type(self.model).__name__}, batches of {self.datamodule.batch_size}, {device_name(device)}"
         )
         if tune.compute:
-            tried = candidates(device.type, tune.compile)
+            tried = candidates(device.type, tune.compile, of_images)
             measured = bench.measure(tried, tune.rounds, tune.seconds, tune.loss_steps, self._report)
             current = found.compute = choose(measured).candidate
             print_whole(self.console, compute_table(measured))
@@ -259,7 +266,9 @@ def fragment(config: Namespace, found: Findings) -> dict[str, Any]:
     model: dict[str, Any] = {}
     if found.compute is not None:
         content["trainer"] = {"precision": found.compute.precision}
-        model |= {"memory_format": found.compute.memory_format, "torch_compile": found.compute.torch_compile}
+        own = {"memory_format": found.compute.memory_format, "torch_compile": found.compute.torch_compile}
+        # models of tables have none of them
+        model |= {name: value for name, value in own.items() if name in config.model.init_args}
     if found.learning_rate is not None:
         rate = float(f"{found.learning_rate:.3g}")
         model["optimizer"] = {"class_path": config.model.init_args.optimizer.class_path, "init_args": {"lr": rate}}

@@ -15,7 +15,7 @@ from common.machine import free_memory, peak_memory
 from common.terminal import draws
 from common.words import duration
 from engine.quiet import quiet
-from lightning_modules import ImageClassifier
+from lightning_modules import TrainedModel
 from pipelines.tune.range_test import RangeTest
 from pipelines.tune.timing import Bench, Candidate
 
@@ -41,7 +41,7 @@ class StepLines:
         self.report, self.steps, self.taken = report, steps, 0
         self.began = time.monotonic()
 
-    def __call__(self, model: ImageClassifier, inputs: Any) -> None:
+    def __call__(self, model: TrainedModel, inputs: Any) -> None:
         """Count a step that begins."""
         if self.taken and self.taken % max(1, self.steps // 4) == 0:
             left = (time.monotonic() - self.began) * (self.steps - self.taken) / self.taken
@@ -91,7 +91,7 @@ def each_loss(smoothed: Sequence[float]) -> list[float]:
     return [(mean - BETA * before) / (1 - BETA) for mean, before in zip(means, [0.0, *means], strict=False)]
 
 
-def keep_shares(model: ImageClassifier) -> list[float]:
+def keep_shares(model: TrainedModel) -> list[float]:
     """Let groups of parameters with lower rates than others keep their share of the rate, which a finder sets for all.
 
     Args:
@@ -137,7 +137,7 @@ class BatchLimit:
         self.bench, self.most, self.report = bench, most, report
         self.tried, self.peak = 0, peak_memory(torch.device("cpu"))
 
-    def __call__(self, model: ImageClassifier, inputs: Any) -> None:
+    def __call__(self, model: TrainedModel, inputs: Any) -> None:
         """Raise before the first step with a batch that is too large."""
         size = self.bench.data.batch_size
         if size == self.tried:

@@ -17,7 +17,7 @@ from common.words import duration
 from datamodules import DataModule
 from engine.quiet import quiet
 from engine.training_loop import use_lean_loop
-from lightning_modules import ImageClassifier
+from lightning_modules import ImageClassifier, TrainedModel
 from lightning_modules.training.schedules import WarmupCosine
 
 # a smaller speed-up over eager fp32 counts as noise
@@ -74,16 +74,17 @@ class Measurement:
         return statistics.median([one / other for one, other in pairs] or [0.0])
 
 
-def candidates(device: str, torch_compile: bool) -> list[Candidate]:
+def candidates(device: str, torch_compile: bool, of_images: bool = True) -> list[Candidate]:
     """List what there is to try, the most exact and least changed first.
 
     Args:
         device: type of the device
         torch_compile: try each compiled too
+        of_images: whether the model is on images, which have an order in memory
     """
     # half precision overflows where bfloat16 does not, and CPUs have no use for it
     precisions: list[Any] = ["32-true", "bf16-mixed"] + (["16-mixed"] if device == "cuda" else [])
-    formats: list[Any] = ["contiguous", "channels_last"]
+    formats: list[Any] = ["contiguous", "channels_last"] if of_images else ["contiguous"]
     return [
         Candidate(precision, memory_format, compiled)
         for compiled in ([False, True] if torch_compile else [False])
@@ -170,15 +171,16 @@ class Bench:
         seed: of every slice, so that all see the same
     """
 
-    def __init__(self, model: ImageClassifier, data: DataModule, options: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, model: TrainedModel, data: DataModule, options: Mapping[str, Any], seed: int) -> None:
         self.model, self.data, self.options, self.seed = model, data, options, seed
-        self._copies: dict[Candidate, ImageClassifier] = {}
+        self._copies: dict[Candidate, TrainedModel] = {}
 
-    def copy(self, candidate: Candidate) -> ImageClassifier:
+    def copy(self, candidate: Candidate) -> TrainedModel:
         """Copy the model, to be computed in some way and trained by a schedule that needs no validation."""
         # options are shared: defaults of jsonargparse cannot be copied
         model = deepcopy(self.model, {id(o): o for o in (self.model.loss, self.model.optimizer, self.model.schedule)})
-        model.memory_format, model.torch_compile = candidate.memory_format, candidate.torch_compile
+        if isinstance(model, ImageClassifier):
+            model.memory_format, model.torch_compile = candidate.memory_format, candidate.torch_compile
         model.schedule = None if model.schedule is None else WarmupCosine()
         # a search also tries what breaks training
         model.loss_watch.enabled = False

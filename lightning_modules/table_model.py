@@ -1,0 +1,136 @@
+"""TableModel: what models of tables share: inputs, hidden layers, and the refusal of rows that they cannot read."""
+
+from dataclasses import field
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from common.few import count_of, few
+from common.options import configurable
+from datamodules.base import DataModule
+from datamodules.names import shown
+from datamodules.table_info import TableInfo
+from lightning_modules.shapes import layer_shapes
+from lightning_modules.table_inputs import TableInputs
+from lightning_modules.trained_model import TrainedModel
+from lightning_modules.training.parameter_groups import Rate
+
+
+@configurable
+class TableModel(TrainedModel):
+    """A linear model of a table's columns, or an MLP.
+
+    Args:
+        hidden: width of each hidden layer, with ReLU; none is linear
+        dropout: share of activations dropped after each hidden layer, in [0, 1)
+        unseen: what becomes of rows with a category that the training split did not hold: error, or zero (none of those
+            that it held)
+    """
+
+    hidden: list[int] = field(default_factory=list)
+    dropout: float = 0.0
+    unseen: Literal["error", "zero"] = "error"
+
+    reads: ClassVar[str] = "table"
+    ranges: ClassVar[dict[str, str]] = {**TrainedModel.ranges, "hidden": "[1, inf)", "dropout": "[0, 1)"}
+
+    def check_options(self) -> None:
+        """Refuse data without a table, and options that are out of their ranges."""
+        super().check_options()
+        if self.info.table is None:
+            raise ValueError(
+                f"--model {type(self).__name__} needs columns: --data TableData, or a Manifest with --data.features"
+            )
+
+    @property
+    def table(self) -> TableInfo:
+        """The columns that it reads."""
+        assert self.info.table is not None
+        return self.info.table
+
+    def build(self) -> None:
+        """Build inputs, hidden layers and head."""
+        self.inputs = TableInputs(self.table)
+        layers: list[nn.Module] = []
+        width = self.inputs.dim
+        for following in self.hidden:
+            layers += [nn.Linear(width, following), nn.ReLU(), nn.Dropout(self.dropout)]
+            width = following
+        self.backbone = nn.Sequential(*layers)
+        self.head = nn.Linear(width, self.info.num_classes)
+
+    def features(self, rows: Tensor) -> Tensor:
+        """Compute what the head sees of rows `(batch, column)`, shape `(batch, dim)`."""
+        return self.backbone(self.inputs(rows))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Compute outputs `(batch, output)` of rows `(batch, column)`, float64."""
+        return self.head(self.features(rows))
+
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of one row's output by the name of each layer."""
+        dim = (self.inputs.dim,)
+        hidden = layer_shapes(self.backbone, dim)
+        found = {f"backbone.{name}".rstrip("."): shape for name, shape in hidden.items()}
+        return {"inputs": dim, **found, "head": (self.info.num_classes,)}
+
+    def learning_rates(self) -> dict[nn.Parameter, Rate]:
+        """Let all parameters learn at the optimizer's rate."""
+        return dict.fromkeys([*self.backbone.parameters(), *self.head.parameters()], ("model", 1.0))
+
+    # rows
+
+    def setup(self, stage: str) -> None:
+        """Refuse rows that it cannot read, and let the loaders serve columns where the data has images beside them."""
+        if self.trainer.strategy.root_device.type == "mps":
+            raise ValueError("tables are read in double precision, which mps lacks: --trainer.accelerator cpu")
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, DataModule):
+            return
+        for split in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, (stage,)):
+            samples = data.samples(split)
+            if not len(samples):
+                continue
+            beside = samples.source.name != self.reads
+            samples = data.inputs(samples, self.reads)
+            self.check_rows(samples.source.gather(samples.rows), samples.sample_names(), data.texts_of(split))
+            if beside:
+                data.serve(split, samples)
+
+    def teardown(self, stage: str) -> None:
+        """Let the loaders serve what they did."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, DataModule):
+            data.stop_serving()
+
+    def check_rows(self, rows: Tensor, names: list[str], texts: dict[float, str]) -> None:
+        """Refuse rows with missing numbers or unknown categories, unless options say what becomes of them.
+
+        Args:
+            rows: float64, shape `(row, column)`
+            names: of the rows
+            texts: of the codes in them, as far as they are known
+
+        Raises:
+            ValueError: the message names column, values and rows
+        """
+        inputs = self.inputs.cpu() if rows.device.type == "cpu" else self.inputs
+        faults = []
+        for place, column in enumerate(self.table.columns):
+            cells = rows[:, place]
+            if self.table.missing == "error" and (gone := cells.isnan()).any():
+                named = few((shown(names[row]) for row in gone.nonzero()[:, 0].tolist()), 3)
+                faults.append(
+                    f"column {shown(column.name)} lacks {count_of(int(gone.sum()), 'value')} ({named}), and the model "
+                    f"was trained with --data.missing error"
+                )
+            if self.unseen == "error" and (strange := inputs.unseen(rows, place)).any():
+                found = cells[strange].tolist()
+                told = few(sorted({shown(texts.get(code, "?")) for code in found}))
+                first = shown(names[int(strange.nonzero()[0, 0])])
+                faults.append(
+                    f"column {shown(column.name)} holds what the training split did not: {told} "
+                    f"({count_of(len(found), 'row')}, first {first}): --model.unseen zero takes it for none of those"
+                )
+        if faults:
+            raise ValueError(few(faults, separator="; "))

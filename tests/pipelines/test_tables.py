@@ -1,0 +1,66 @@
+"""Models of tables, from fit to report."""
+
+import json
+
+import pytest
+
+from tests.helpers.cli import run
+from tests.helpers.tables import points, write_table
+
+FAST = ("--model.optimizer", "torch.optim.Adam", "--model.optimizer.lr", "0.1", "--model.schedule", "null")
+
+
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory):
+    """A folder with a trained and tested classifier."""
+    root = tmp_path_factory.mktemp("tables")
+    write_table(root / "points.csv", points())
+    data = ("--data", "TableData", "--data.path", root / "points.csv")
+    args = ("--model", "TableClassifier", *data, *FAST, "--trainer.max_epochs", 20, "--run.experiment", "points")
+    assert run("fit", *args, root=root) == 0
+    assert run("test", "--ckpt_path", root / "points/table_classifier", "--figures.draw", "true") == 0
+    return root
+
+
+def read(root, experiment, name):
+    return json.loads((root / experiment / name / "result.json").read_text())
+
+
+def test_fit_and_test__reach_what_a_logistic_regression_does(classified):
+    found = read(classified, "points", "table_classifier")
+    assert found["test"]["auroc"] > 0.85
+    assert found["evaluations"]["test"]["fitted_on"] == 0
+    figures = {path.name for path in (classified / "points/table_classifier/figures").iterdir()}
+    assert "test_roc.png" in figures
+    assert not any("misclassified" in name for name in figures)
+
+
+def test_test__on_rows_with_an_unseen_category_says_so(classified, tmp_path, capsys):
+    columns = points()
+    columns["town"][0] = "Faial"
+    path = write_table(tmp_path / "other.csv", columns | {"split": ["test"] * 100 + ["train"] * 100})
+    given = ("--ckpt_path", classified / "points/table_classifier", "--data.path", path, "--run.root", tmp_path)
+    assert run("test", *given) == 2
+    assert "column 'town' holds what the training split did not: 'Faial' (1 row" in capsys.readouterr().err
+    assert run("test", *given, "--model.unseen", "zero") == 0
+
+
+def test_predict__rows_of_another_file(classified, tmp_path):
+    columns = {name: values[:5] for name, values in points(seed=1).items() if name != "label"}
+    # texts that look like numbers are read as the model's column is
+    path = write_table(tmp_path / "new.csv", columns)
+    checkpoint = classified / "points/table_classifier"
+    assert run("predict", "--ckpt_path", checkpoint, "--data.predict_path", path, "--data.path", "gone.csv") == 0
+    lines = (checkpoint / "predicted.csv").read_text().splitlines()
+    assert lines[0].startswith("name,class,probability")
+    assert len(lines) == 6
+
+
+def test_report__shows_it(classified, tmp_path, capsys):
+    assert run("report", classified / "points", "--out", tmp_path / "page", quick=False) == 0
+    assert "table_classifier" in capsys.readouterr().out
+
+
+def test_inspect__says_that_it_is_of_images(classified, capsys):
+    assert run("inspect", "--data", "TableData", "--data.path", classified / "points.csv", quick=False) == 2
+    assert "inspect looks at images, and TableData has none" in capsys.readouterr().err
