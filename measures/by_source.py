@@ -16,6 +16,8 @@ PAIR_METRICS = {"auroc": "source_pairs", "f1": "source_pairs_f1", "accuracy": "s
 
 # by class, by source of its images, by source of the others
 Pairs = dict[str, dict[str, dict[str, float | None]]]
+# class, source of its images, source of the others, and the values by metric
+PairRow = tuple[str, str, str, dict[str, float | None]]
 
 
 def by_source_names(split: str) -> tuple[str, ...]:
@@ -93,7 +95,7 @@ def pair_decisions(
     return found
 
 
-def pair_rows(result: Mapping[str, Any], split: str) -> list[tuple[str, str, str, dict[str, float | None]]]:
+def pair_rows(result: Mapping[str, Any], split: str) -> list[PairRow]:
     """List the pairs of sources of a result, whatever the file holds.
 
     Args:
@@ -101,7 +103,8 @@ def pair_rows(result: Mapping[str, Any], split: str) -> list[tuple[str, str, str
         split: such as test
 
     Returns:
-        class, source of its images, source of the others, and the values by metric
+        class, source of its images, source of the others, and the values by metric; None where it is undefined, as
+        there are no such images
     """
     tables = {metric: result.get(f"{split}_{ending}") for metric, ending in PAIR_METRICS.items()}
     places: dict[tuple[str, str, str], dict[str, float | None]] = {}
@@ -109,7 +112,9 @@ def pair_rows(result: Mapping[str, Any], split: str) -> list[tuple[str, str, str
         for name, by_one in _items(table):
             for one, by_other in _items(by_one):
                 for other, value in _items(by_other):
-                    if isinstance(value, int | float) and not isinstance(value, bool):
+                    if value is None:
+                        places.setdefault((name, one, other), {})[metric] = None
+                    elif isinstance(value, int | float) and not isinstance(value, bool):
                         places.setdefault((name, one, other), {})[metric] = float(value)
     return [(*place, values) for place, values in places.items()]
 

@@ -239,11 +239,12 @@ def weakest_pair(result: dict[str, Any], split: str = "test") -> str:
         result: a run's result.json
         split: such as test
     """
-    pairs = [pair for pair in pair_rows(result, split) if pair[1] != pair[2] and "auroc" in pair[3]]
+    pairs = [pair for pair in pair_rows(result, split) if pair[1] != pair[2] and pair[3].get("auroc") is not None]
     if not pairs:
         return ""
     name, one, other, values = min(pairs, key=lambda pair: pair[3]["auroc"] or 0.0)
-    rest = [f"{spoken_name} {values[metric]:.4f}" for metric, spoken_name in PAIR_TITLES.items() if metric in values]
+    known = [(spoken_name, values.get(metric)) for metric, spoken_name in PAIR_TITLES.items()]
+    rest = [f"{spoken_name} {value:.4f}" for spoken_name, value in known if value is not None]
     return f"lowest pair of sources: {name} of {one} against other classes of {other}, {', '.join(rest)}"
 
 

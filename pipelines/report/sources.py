@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from figures.grouped_bars import grouped_bars
-from measures.by_source import PAIR_METRICS, pair_rows
+from measures.by_source import PAIR_METRICS, PairRow, pair_rows
 from pipelines.report.comparison import ComparedRun
 from pipelines.report.page import Part, Picture, Table, TableCell, drawn, number_cell
 from records.damaged_files import dict_at, is_number
@@ -87,25 +87,23 @@ def sources_table(found: Sequence[tuple[ComparedRun, Mapping[str, Any]]]) -> Tab
     return Table("runs by source of the images", columns, rows, [False, False, *[True] * (len(columns) - 2)])
 
 
-def pairs_table(label: str, pairs: Sequence[tuple[str, str, str, Mapping[str, float | None]]]) -> Table:
-    """Build the table of pairs of sources, the lowest AUROC first.
+def pairs_table(label: str, pairs: Sequence[PairRow]) -> Table:
+    """Build the table of pairs of sources, the lowest AUROC first and those without one last.
 
     Args:
         label: of the run
         pairs: as of `pair_rows`
     """
-    ordered = sorted(pairs, key=lambda pair: pair[3].get("auroc") or 0.0)
+    ordered = sorted(pairs, key=lambda pair: 2.0 if (auroc := pair[3].get("auroc")) is None else auroc)
     rows = []
     for name, one, other, values in ordered[:PAIRS]:
-        cells = [values.get(metric) for metric in PAIR_METRICS]
-        rows.append(
-            [
-                TableCell(name, name),
-                TableCell(one, one),
-                TableCell(other, other),
-                *(number_cell(value, None if value is None else f"{value:.4f}") for value in cells),
-            ]
-        )
+        cells = [pair_cell(values[metric]) if metric in values else TableCell("–") for metric in PAIR_METRICS]
+        rows.append([TableCell(name, name), TableCell(one, one), TableCell(other, other), *cells])
     more = f"; the {PAIRS} of {len(pairs):,} with the lowest AUROC" if len(pairs) > PAIRS else ""
     columns = ["class", "its images from", "others from", *(PAIR_TITLES[metric] for metric in PAIR_METRICS)]
     return Table(f"pairs of sources of {label}{more}", columns, rows, [False] * 3 + [True] * 3, 3, falling=False)
+
+
+def pair_cell(value: float | None, small: str = "") -> TableCell:
+    """Show what a pair of sources is measured by, which needs images of the class and images of others."""
+    return TableCell("undefined") if value is None else TableCell(f"{value:.4f}", value, small)

@@ -32,10 +32,9 @@ def add_scaling(part: Part, study: FoundStudy, name: str) -> list[Picture]:
     Returns:
         the pictures; none where no axis has two numbers
     """
-    numeric = [axis for axis in study.own_axes if is_numeric(study.file.axes[axis])]
-    if not numeric:
+    x = numeric_axis(study)
+    if x is None:
         return []
-    x = numeric[0]
     families = families_of(study, study.own_axes.index(x))
     pictures = [picture for metric in study.file.metrics if (picture := curves(study, families, x, metric, name))]
     part.blocks += pictures
@@ -48,6 +47,11 @@ def add_scaling(part: Part, study: FoundStudy, name: str) -> list[Picture]:
         )
         part.blocks.append(laws)
     return pictures
+
+
+def numeric_axis(study: FoundStudy) -> str | None:
+    """Return the first axis of numbers along which settings differ; None where there is none."""
+    return next((axis for axis in study.own_axes if is_numeric(study.file.axes[axis])), None)
 
 
 def families_of(study: FoundStudy, place: int) -> dict[str, dict[float, Line]]:

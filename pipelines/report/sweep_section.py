@@ -9,9 +9,9 @@ from measures.names import LOWER_IS_BETTER
 from pipelines.report.page import Picture, Section, Table, TableCell, Verdict, number_cell
 from pipelines.report.study import level_order
 from pipelines.report.sweep_scaling import add_scaling
+from pipelines.report.sweep_sources import add_study_sources
 from pipelines.report.sweeps import Figure, FoundStudy, Pair, pairs_of
-from pipelines.report.tables import spoken
-from records.damaged_files import dict_at
+from pipelines.report.tables import checkpoint_mb, fact_text, spoken
 
 # lines of a study that the tables show
 LINES = 500
@@ -50,9 +50,8 @@ def study_section(study: FoundStudy, name: str) -> tuple[Section, list[Picture]]
         section.part("comparisons").blocks.append(pairs_table(study, pairs, count))
     if study.file.pooled is not None:
         section.part("parts").blocks.append(parts_table(study))
-        if table := sources_table(study):
-            section.part("sources").blocks.append(table)
-    return section, add_scaling(section.part("scaling"), study, name)
+    pictures = add_study_sources(section.part("sources"), study, name)
+    return section, [*pictures, *add_scaling(section.part("scaling"), study, name)]
 
 
 def how_measured(study: FoundStudy) -> str:
@@ -95,12 +94,15 @@ def lines_table(study: FoundStudy) -> Table:
         cells = [TableCell(label, sortable(label), style=style) for label in own]
         cells.append(TableCell(count, float(len(line.runs))))
         cells += [figure_cell(figures[line.labels][metric], None if line.leaks else best[metric]) for metric in metrics]
+        sizes = [size for run in line.runs.values() if (size := checkpoint_mb(run.run)) is not None]
+        size = float(np.mean(sizes)) if sizes else None
+        cells.append(number_cell(size, fact_text("checkpoint_mb", size)))
         rows.append(cells)
     axes = study.own_axes or [""]
     more = f"; the best {LINES} of {len(study.lines):,}" if len(study.lines) > LINES else ""
     caption = f"{study.folder.name} by its axes{more}"
-    columns = [*axes, "runs", *map(spoken, metrics)]
-    return Table(caption, columns, rows, [False] * len(axes) + [True] * (1 + len(metrics)))
+    columns = [*axes, "runs", *map(spoken, metrics), spoken("checkpoint_mb")]
+    return Table(caption, columns, rows, [False] * len(axes) + [True] * (2 + len(metrics)))
 
 
 def sortable(label: str) -> float | str:
@@ -180,32 +182,6 @@ def parts_table(study: FoundStudy) -> Table:
     columns = ["line", file.pooled, "runs", *map(spoken, metrics)]
     caption = f"by {file.pooled}: each part was the test split of runs that were not trained on it"
     return Table(caption, columns, rows, [False, False, *[True] * (1 + len(metrics))])
-
-
-def sources_table(study: FoundStudy) -> Table | None:
-    """Build the table of accuracy by source, over all parts; None where parts are sources, or none is known."""
-    if study.file.pooled == "source":
-        return None
-    rows = []
-    for line in study.lines[:LINES]:
-        counts: dict[str, list[tuple[float, float]]] = {}
-        for run in line.runs.values():
-            for source, found in dict_at(run.run.result, f"{study.file.split}_by_source").items():
-                values = found if isinstance(found, dict) else {}
-                accuracy, samples = values.get("accuracy"), values.get("samples")
-                if isinstance(accuracy, int | float) and isinstance(samples, int | float):
-                    counts.setdefault(str(source), []).append((float(samples), float(accuracy)))
-        for source, pairs in counts.items():
-            total = sum(samples for samples, _ in pairs)
-            mean = sum(samples * accuracy for samples, accuracy in pairs) / total if total else None
-            cell = number_cell(mean, None if mean is None else f"{mean:.4f}")
-            rows.append([TableCell(line.name, line.name), TableCell(source, source), number_cell(int(total)), cell])
-    caption = "accuracy by source of the images, over all parts"
-    return (
-        Table(caption, ["line", "source", "predictions", "accuracy"], rows, [False, False, True, True])
-        if rows
-        else None
-    )
 
 
 def study_verdict(study: FoundStudy, anchor: str) -> Verdict | None:

@@ -40,6 +40,7 @@ def test_source_entries__all_that_result_json_names(monkeypatch):
 
 def test_pair_rows__of_an_earlier_version_and_of_a_strange_file():
     assert pair_rows({"test_source_pairs": {"x": {"a": {"b": 0.5, "c": None}}}}, "test") == [
-        ("x", "a", "b", {"auroc": 0.5})
+        ("x", "a", "b", {"auroc": 0.5}),
+        ("x", "a", "c", {"auroc": None}),
     ]
     assert pair_rows({"test_source_pairs": {"x": 3, "y": {"a": [1]}}, "test_source_pairs_f1": 5}, "test") == []

@@ -190,3 +190,28 @@ def test_study__of_parts_of_the_data_says_what_more_brings(tmp_path, undrawn):
     assert "gains along data.subsample, paired over seed" in page
     assert "with twice as many (extrapolated)" in page
     assert "no run was trained on as much" in page
+
+
+def test_study__pairs_of_sources_along_the_parts_of_the_data(tmp_path, undrawn):
+    folder = tmp_path / "runs/s"
+    folder.mkdir(parents=True)
+    axes = {"model": ["a"], "data.subsample": ["0.2", "1"], "seed": ["0", "1"]}
+    cells = {f"a-{share}-{seed}": ["a", share, str(seed)] for share in ("0.2", "1") for seed in range(2)}
+    StudyFile("test", METRICS, axes, ["seed"], cells).write(folder)
+    for name, (_, share, seed) in cells.items():
+        run = write_run(folder / name, logits_for(LABELS, 4, 1.0, int(seed)), LABELS, config={"width": 1})
+        result = json.loads((run / "result.json").read_text())
+        # of the second class, source y has no images
+        values = {"0": {"x": {"x": 0.5, "y": 0.25 + float(share) / 2 + int(seed) / 10}}, "1": {"y": {"x": None}}}
+        result |= {"test_source_pairs": values, "test_by_source": {"x": {"accuracy": 0.75, "samples": 4}}}
+        (run / "result.json").write_text(json.dumps(result))
+    *_, page = studies_of(folder, tmp_path / "out")
+    assert "accuracy by source of the images, over all runs" in page
+    assert "pairs of sources (± standard deviation between runs)" in page
+    assert "undefined" in page
+    # the means of .35 and .45, and of .75 and .85
+    assert "0.4000" in page
+    assert "0.8000" in page
+    assert "a: AUROC of pairs of sources along data.subsample" in page
+    assert "F1 of pairs of sources along" not in page
+    assert "checkpoint in MB" in page
