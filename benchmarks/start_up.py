@@ -1,10 +1,9 @@
 """CPU time of quick answers, against the import of the libraries that training needs.
 
-`report --help` needs none of them and `stack --help` no more than it shows, so each should take a small part of
-`python -c "import lightning.pytorch, timm"`; `fit` with a misspelt option knows all classes, and should take
+`report --help` and `status` need none of them and `stack --help` no more than it shows, so each should take a small
+part of `python -c "import lightning.pytorch, timm"`; `fit` with a misspelt option knows all classes, and should take
 little more. Each command is a process of its own; user and system seconds are counted, interleaved, and their medians
-compared. The
-last line holds the worst of the three, by the ratio that is wanted.
+compared. The last line holds the worst of them, by the ratio that is wanted.
 """
 
 import argparse
@@ -21,6 +20,7 @@ PEER = [sys.executable, "-c", "import lightning.pytorch, timm"]
 ANSWERS = {
     "report --help": (["report", "--help"], 0.25),
     "stack --help": (["stack", "--help"], 0.25),
+    "status": (["status", str(TRAIN.parent / "tests/data/earlier/runs")], 0.25),
     "fit with a misspelt option": (["fit", "--model.hiden", "8"], 1.15),
 }
 

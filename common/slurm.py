@@ -34,6 +34,19 @@ class Announcement:
 ANNOUNCED = Announcement()
 
 
+def queued() -> dict[str, tuple[str, str]] | None:
+    """Return state and reason of this user's jobs in SLURM's queue, by their ids; None where SLURM cannot be asked."""
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=PATIENCE)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode != 0:
+        return None
+    rows = (line.strip().split("|") for line in done.stdout.splitlines() if line.count("|") == 2)
+    return {job: (state, reason) for job, state, reason in rows}
+
+
 def requeue(job: str) -> str:
     """Ask SLURM to stop a job and put it into its queue again.
 

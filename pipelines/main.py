@@ -6,15 +6,16 @@ import sys
 import traceback
 import warnings
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from common.slurm import ANNOUNCED
 from common.terminal import steady_output
 from engine.allocator import keep_large_blocks
+from records.ended import Ended, forget_end, note_end
+from records.launched import JOB_FOLDER, is_first_process
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.console import Console
 
 SUMMARY = """\
@@ -31,6 +32,8 @@ usage: python train.py COMMAND [options]      python train.py COMMAND --help
   sweep      train and compare many runs         python train.py sweep --config configs/sweep/digits.yaml
   report     compare runs in one page            python train.py report runs
   export     write ONNX, int8 or other formats   python train.py export --ckpt_path runs/digits/small_cnn
+  submit     run one of these as a job of SLURM  python train.py submit --gpus 4 fit --config CONFIG
+  status     how runs, cells and jobs stand      python train.py status runs
 
 Options of every command: --debug (full traces of errors; or set FRANCESINHA_DEBUG=1), --version, and
 --allow NAME (a module or class beyond this project that checkpoints, configs and plans may name; NAME,NAME for more).
@@ -43,6 +46,8 @@ COMMANDS = {
     "inspect": "pipelines.inspect.command",
     "report": "pipelines.report.command",
     "stack": "pipelines.stack.command",
+    "status": "pipelines.status.command",
+    "submit": "pipelines.submit.command",
     "sweep": "pipelines.sweep.command",
     "tune": "pipelines.tune.command",
 }
@@ -72,6 +77,9 @@ def run_or_explain(given: list[str]) -> int:
         return 0
     quieten()
     ANNOUNCED.listen()
+    job_folder = os.environ.get(JOB_FOLDER, "")
+    if job_folder and is_first_process():
+        forget_end(Path(job_folder))
     try:
         return run(given)
     except KeyboardInterrupt:
@@ -92,7 +100,10 @@ def run_or_explain(given: list[str]) -> int:
             traceback.print_exc()
         from pipelines.cli.errors import explain
 
-        print(f"error: {explain(error)}", file=sys.stderr)
+        told = explain(error)
+        print(f"error: {told}", file=sys.stderr)
+        if job_folder:
+            note_end(Path(job_folder), Ended("failed", told))
         return 2
 
 
@@ -118,6 +129,8 @@ def run(args: list[str]) -> int:
         from pipelines.predict.command import main as predict
 
         return predict(options)
+    if command == "submit":
+        return int(import_module(COMMANDS[command]).main(options, check_cells))
     if command in WITH_PAGE:
         return int(import_module(COMMANDS[command]).main(options, make_page))
     if command in COMMANDS:
@@ -134,9 +147,21 @@ def run(args: list[str]) -> int:
     return 0
 
 
-def make_page(
-    runs: "Path", out: "Path", split: Literal["test", "val"] = "test", console: "Console | None" = None
-) -> "Path":
+def check_cells(command: str, args: list[str]) -> tuple[Path, list[str]]:
+    """Check the command line of a command with cells, which `submit` hands to a cluster.
+
+    Args:
+        command: one of `WITH_PAGE`
+        args: the command line after it
+
+    Returns:
+        the experiment's folder, and the command line that works in it
+    """
+    folder, again = import_module(COMMANDS[command]).check_elsewhere(args)
+    return folder, again
+
+
+def make_page(runs: Path, out: Path, split: Literal["test", "val"] = "test", console: "Console | None" = None) -> Path:
     """Write the page of a report. Commands do not import each other, so those that run cells are given this.
 
     Args:

@@ -1,14 +1,16 @@
 """One process at a time: locks of the operating system, which free themselves when their process ends."""
 
 import os
-import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from records.owners import BEAT, owner_text
 
 # how often a lock that another process holds is tried again, in seconds
 POLL = 0.1
@@ -65,16 +67,26 @@ def alone(
             told = who
         time.sleep(POLL)
         taken = _take(lock, path)
+    ended = threading.Event()
     try:
         if taken:
             with suppress(OSError):
                 # a full disk: only the others' message needs it
-                owner.write_text(f"{work} by process {os.getpid()} on host {socket.gethostname()}\n")
+                owner.write_text(owner_text(work))
+            threading.Thread(target=_beat, args=(owner, ended), name="sign of life", daemon=True).start()
         yield
     finally:
+        ended.set()
         if taken:
             owner.unlink(missing_ok=True)
         lock.release()
+
+
+def _beat(owner: Path, ended: threading.Event) -> None:
+    """Touch a file now and then, by which other machines see that this process lives."""
+    while not ended.wait(BEAT):
+        with suppress(OSError):
+            os.utime(owner)
 
 
 def _take(lock: FileLock, path: Path) -> bool | None:

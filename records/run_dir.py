@@ -71,6 +71,11 @@ class RunDir:
         return self.folder / ".run.lock"
 
     @property
+    def owner(self) -> Path:
+        """File that names the process which holds the lock."""
+        return self.lock.with_suffix(".owner")
+
+    @property
     def job_id(self) -> Path:
         """The id of the job whose processes share the folder."""
         return self.folder / ".run.job"

@@ -26,6 +26,8 @@ FLOORS = [
         "pipelines.export",
         "pipelines.inspect",
         "pipelines.predict",
+        "pipelines.submit",
+        "pipelines.status",
     ),
     ("pipelines.main",),
     ("pipelines.python",),

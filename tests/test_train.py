@@ -29,8 +29,9 @@ def test_help__of_commands_that_start_others_imports_no_torch():
     # seconds of each answer; in one process, which has asked for all of them
     code = (
         "import sys\nfrom pipelines.main import main\n"
-        "for command in ('report', 'stack', 'sweep', 'distill'):\n"
+        "for command in ('report', 'stack', 'sweep', 'distill', 'submit', 'status'):\n"
         "    try:\n        main([command, '--help'])\n    except SystemExit as end:\n        assert not end.code\n"
+        "main(['status', 'tests/data/earlier/runs'])\n"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=TRAIN.parent, capture_output=True, text=True, check=False)

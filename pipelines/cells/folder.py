@@ -9,12 +9,14 @@ from pipelines.cells.cell import Cell
 from pipelines.cells.job import CellFiles, stop_file
 from records import run_dir
 from records.folders import take_back
+from records.json_files import to_json
 from records.locks import alone
+from records.whole_file import write_whole
 
 # named after the first command that had cells; all of them share it
 LOCK = "stack.lock"
 # what is in the folder of the cells before there is any
-UNUSED = (LOCK, "stack.owner", "stop")
+UNUSED = (LOCK, "stack.owner", "stop", "planned")
 
 
 class CellError(ValueError):
@@ -66,6 +68,22 @@ def locked(folder: Path, work: str, made: Sequence[Path] = ()) -> Iterator[None]
         finally:
             # inside the lock, before another command can enter the folder
             take_back(made, lambda file: file.name in UNUSED)
+
+
+def note_planned(folder: Path, names: Sequence[str]) -> None:
+    """Write down which cells a command is to run, for those who ask how it stands.
+
+    Args:
+        folder: the experiment's
+        names: of the cells, the finished ones too
+    """
+    with write_whole(planned_file(folder)) as partial:
+        partial.write_text(to_json({"cells": list(names)}))
+
+
+def planned_file(folder: Path) -> Path:
+    """Return where `note_planned` writes."""
+    return folder / "cells" / "planned"
 
 
 def check_unchanged(folder: Path, cells: Sequence[Cell], settings: Mapping[str, Mapping[str, Any]]) -> None:

@@ -28,7 +28,7 @@ INTERRUPTED = (130, -2)
 KILLED = -9
 
 # what a record of a cell holds
-RECORD = {"status": str, "started?": float, "seconds?": float, "settings?": {}}
+RECORD = {"status": str, "started?": float, "seconds?": float, "settings?": {}, "why?": str}
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,9 @@ def _train(job: CellJob, files: CellFiles, record: dict[str, Any], lock: int) ->
     record |= {"seconds": seconds, "exit_status": ended.status, "finished": time.time()}
     was_stopped = ended.status in INTERRUPTED or stop_file(job.folder).exists()
     outcome = _outcome(job, ended, was_stopped and not ended.too_long, seconds)
-    files.write({**record, "status": outcome.status, **({"proof": job.proof} if outcome.status == "done" else {})})
+    # what other machines are told of it
+    more = {"done": {"proof": job.proof}, "failed": {"why": outcome.message}}.get(outcome.status, {})
+    files.write({**record, "status": outcome.status, **more})
     return outcome
 
 
@@ -369,7 +371,8 @@ def run_command(job: CellJob) -> Outcome:
         outcome = Outcome(job.name, "stopped", seconds)
     else:
         outcome = Outcome(job.name, "failed", seconds, _failure(job, ended, ""))
-    files.write({**record, "status": outcome.status, "seconds": seconds})
+    more = {"why": outcome.message} if outcome.status == "failed" else {}
+    files.write({**record, "status": outcome.status, "seconds": seconds, **more})
     return outcome
 
 

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from pipelines.cli.errors import UsageError
+from common.stopped import StoppedError
+from pipelines.cli.errors import UsageError, explain
+from records.ended import Ended, forget_end, note_end
 from records.folders import take_back
 from records.launched import is_first_process, was_restarted
 from records.locks import alone
@@ -14,7 +16,7 @@ from records.run_dir import DATA_FILE, RunDir, choose
 # what each command does with a run, as the error of other commands on this folder names it
 WORKS = {"fit": "trained", "validate": "evaluated", "test": "evaluated", "predict": "evaluated"}
 # files that a run has from its start, beside TensorBoard's
-UNUSED = ("config.yaml", "hparams.yaml", DATA_FILE, ".run.lock", ".run.owner", ".run.job")
+UNUSED = ("config.yaml", "hparams.yaml", DATA_FILE, ".run.lock", ".run.owner", ".run.job", ".run.ended")
 # work on a run that takes only a moment: a second process waits for it
 SHORT_WORKS = ("evaluated", "stacked")
 # seconds for which a job that was started again waits for the locks of its lost node
@@ -78,8 +80,27 @@ def hold(run: RunDir, work: str) -> Iterator[None]:
         of_its_state = f" with --ckpt_path {run.last}" if run.last.is_file() else ""
         way_out = f"stop it, or start a run of its own{of_its_state}"
     patience = PATIENCE if was_restarted() else 0.0
-    with alone(run.lock, f"run {run.folder}", work, way_out, SHORT_WORKS, patience):
+    noted = noting_end(run.folder) if work == "trained" else nullcontext()
+    with alone(run.lock, f"run {run.folder}", work, way_out, SHORT_WORKS, patience), noted:
         yield
+
+
+@contextmanager
+def noting_end(folder: Path) -> Iterator[None]:
+    """Write down why training ended, where that was not at its goal.
+
+    Args:
+        folder: of the run
+    """
+    forget_end(folder)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, StoppedError) as error:
+        note_end(folder, Ended("stopped", str(error) or "interrupted"))
+        raise
+    except BaseException as error:
+        note_end(folder, Ended("failed", explain(error)))
+        raise
 
 
 def stamp(path: Path) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from common.settings import flat
 from common.stopped import StoppedError
 from pipelines.cells.cell import Cell
 from pipelines.cells.command import end_cells_with_us, print_resume, refuse_failures, without_fresh
-from pipelines.cells.folder import check_unchanged, locked, open_folder
+from pipelines.cells.folder import check_unchanged, locked, note_planned, open_folder, planned_folder
 from pipelines.cells.job import CellFiles, CellJob
 from pipelines.cells.plan_parser import plan_options
 from pipelines.cells.queue import run_queue
@@ -39,11 +39,12 @@ def parse(args: list[str]) -> DistillPlan:
     return DistillPlan(**plan_options(DistillPlan, "distill", __doc__, "configs/distill/digits.yaml", args))
 
 
-def planned(plan: DistillPlan) -> tuple[list[Cell], dict[str, dict[str, Any]], "DataModule"]:
+def planned(plan: DistillPlan, here: bool = True) -> tuple[list[Cell], dict[str, dict[str, Any]], "DataModule"]:
     """Name the cells and what each is configured with, and build the student's data.
 
     Args:
         plan: whose stack is finished
+        here: whether the command runs on this machine
 
     Raises:
         ValueError: a command line is wrong
@@ -57,7 +58,7 @@ def planned(plan: DistillPlan) -> tuple[list[Cell], dict[str, dict[str, Any]], "
     for cell in cells:
         config = parser.parse(cell.settings)
         check_seed(config.seed_everything)
-        check_trainer(config.trainer, "fit", here=not plan.executor.elsewhere)
+        check_trainer(config.trainer, "fit", here=here and not plan.executor.elsewhere)
         settings[cell.name] = with_digest(flat(parser.plain(config)), digest)
         check_texts(plan.options, settings[cell.name])
     data: DataModule = parser.build(data=config.data).data
@@ -125,8 +126,27 @@ def run_cells(
         if not CellFiles(folder, cell.name, "test").is_done
     ]
     console.print(f"{len(cells)} cells, {len(cells) - len(jobs)} of them done: {folder}/", soft_wrap=True)
+    note_planned(folder, [cell.name for cell in cells])
     with CellTable(console, folder, list(cells), settings, plan.executor.slots(len(jobs))) as shown:
         refuse_failures(run_queue(jobs, plan.executor, plan.retries, folder, shown))
+
+
+def check_elsewhere(args: list[str]) -> tuple[Path, list[str]]:
+    """Check a command line that is to run on another machine; no image is read.
+
+    Args:
+        args: the command line after `distill`
+
+    Returns:
+        the experiment's folder, and the command line that works in it
+
+    Raises:
+        ValueError: it is wrong
+    """
+    plan = parse(args)
+    planned(plan, here=False)
+    folder = planned_folder(plan.root, plan.experiment, plan.fresh)
+    return folder, without_fresh(args, folder) if plan.fresh else args
 
 
 def main(args: list[str], write_page: WritePage | None = None) -> int:

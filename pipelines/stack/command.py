@@ -12,7 +12,7 @@ from common.stopped import StoppedError
 from ensembling.heads.base import HEAD_OPTION
 from pipelines.cells.cell import Cell
 from pipelines.cells.command import end_cells_with_us, prepare_cells, print_resume, refuse_failures, without_fresh
-from pipelines.cells.folder import CellError, check_unchanged, locked, open_folder, planned_folder
+from pipelines.cells.folder import CellError, check_unchanged, locked, note_planned, open_folder, planned_folder
 from pipelines.cells.job import CellFiles, CellJob, run_command
 from pipelines.cells.plan_parser import plan_options
 from pipelines.cells.queue import run_queue
@@ -88,6 +88,7 @@ def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Consol
     times = f", {plan.repeats} trainings" if plan.repeats > 1 else ""
     said = f"{len(plan.members)} members{times}, {len(cells)} cells{told}: {folder}/"
     console.print(said, soft_wrap=True, highlight=False)
+    note_planned(folder, [cell.name for cell in cells])
     with CellTable(console, folder, cells, settings, plan.executor.slots(len(jobs))) as shown:
         outcomes = run_queue(jobs, plan.executor, plan.retries, folder, shown)
     refuse_failures(outcomes)
@@ -107,6 +108,27 @@ def keep_earlier_splits(plan: StackPlan) -> None:
     begun = [CellFiles(folder, cell.name).read().get("settings", {}) for cell in plan.cells]
     if any("data.split_seed" in settings and "data.split_version" not in settings for settings in begun):
         plan.options["data.split_version"] = 1
+
+
+def check_elsewhere(args: list[str]) -> tuple[Path, list[str]]:
+    """Check a command line that is to run on another machine; no image is read.
+
+    Args:
+        args: the command line after `stack`
+
+    Returns:
+        the experiment's folder, and the command line that works in it
+
+    Raises:
+        ValueError: it is wrong
+    """
+    plan = parse(args)
+    from pipelines.stack.plan_check import check
+
+    keep_earlier_splits(plan)
+    check(plan, here=False)
+    folder = planned_folder(plan.root, plan.experiment, plan.fresh)
+    return folder, without_fresh(args, folder) if plan.fresh else args
 
 
 def main(args: list[str], write_page: "WritePage | None" = None) -> int:

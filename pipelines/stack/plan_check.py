@@ -67,11 +67,12 @@ class Checked:
         self.configs |= other.configs
 
 
-def check(plan: StackPlan) -> Checked:
+def check(plan: StackPlan, here: bool = True) -> Checked:
     """Parse each member's command line, and compare what the members need of each other.
 
     Args:
         plan: the plan
+        here: whether the command runs on this machine
 
     Returns:
         each cell's settings
@@ -85,7 +86,7 @@ def check(plan: StackPlan) -> Checked:
     cause: Exception | None = None
     for member in plan.members:
         try:
-            _check_member(plan, member, checked)
+            _check_member(plan, member, checked, here)
         except Exception as error:
             faults.setdefault(explain(error), []).append(repr(member.name))
             cause = cause or error
@@ -96,13 +97,13 @@ def check(plan: StackPlan) -> Checked:
     return checked
 
 
-def _check_member(plan: StackPlan, member: Member, checked: Checked) -> None:
+def _check_member(plan: StackPlan, member: Member, checked: Checked, here: bool) -> None:
     cells, parser = plan.cells_of(member), checked.parser
     # without what the plan sets, so that a fragment that sets it is noticed
     free = Cell(member.name, member.name, cells[0].fragments, {**plan.options, **member.settings})
     config = parser.parse(free.settings)
     check_seed(config.seed_everything)
-    check_trainer(config.trainer, "fit", here=not (plan.executor.elsewhere or plan.dry_run))
+    check_trainer(config.trainer, "fit", here=here and not (plan.executor.elsewhere or plan.dry_run))
     data = config.data.init_args
     _check_data(plan, data)
     for cell in cells:

@@ -46,12 +46,13 @@ def read_fragment(name: str) -> dict[str, Any]:
     return flat(read_mapping(Path(name)))
 
 
-def check(study: Study, parser: FitParser) -> None:
+def check(study: Study, parser: FitParser, here: bool = True) -> None:
     """Parse one cell of each kind, and one for each value of each axis.
 
     Args:
         study: its cells
         parser: of command lines
+        here: whether the command runs on this machine
 
     Raises:
         ValueError: a command line is wrong; the message names the values of the cells, and what was probably meant
@@ -60,7 +61,7 @@ def check(study: Study, parser: FitParser) -> None:
     cause: Exception | None = None
     for cell in examples(study):
         try:
-            check_cell(cell, study.plan, parser)
+            check_cell(cell, study.plan, parser, here)
         except Exception as error:
             faults.setdefault(explain(error), []).append(cell.name)
             cause = cause or error
@@ -72,17 +73,19 @@ def check(study: Study, parser: FitParser) -> None:
         raise ValueError("; ".join(told)) from cause
 
 
-def check_cell(cell: Cell, plan: SweepPlan, parser: FitParser) -> None:
+def check_cell(cell: Cell, plan: SweepPlan, parser: FitParser, here: bool = True) -> None:
     """Parse a cell's command line, and refuse ranges and conflicts; no image is read.
 
     Args:
         cell: one of the study
         plan: of the study
         parser: of command lines
+        here: whether the command runs on this machine
     """
     config = parser.parse(cell.settings)
     check_seed(config.seed_everything)
-    check_trainer(config.trainer, "fit", here=not (plan.executor.elsewhere or plan.dry_run or plan.list_cells))
+    runs_here = here and not (plan.executor.elsewhere or plan.dry_run or plan.list_cells)
+    check_trainer(config.trainer, "fit", here=runs_here)
     parser.build(data=config.data)
     check_texts(cell.options, flat(parser.plain(config)))
 

@@ -10,7 +10,7 @@ from common.settings import dotted
 from common.stopped import StoppedError
 from pipelines.cells.cell import Cell
 from pipelines.cells.command import end_cells_with_us, prepare_cells, print_resume, refuse_failures, without_fresh
-from pipelines.cells.folder import CellError, locked, open_folder, planned_folder
+from pipelines.cells.folder import CellError, locked, note_planned, open_folder, planned_folder
 from pipelines.cells.job import CellJob, Outcome
 from pipelines.cells.options import take_options
 from pipelines.cells.plan_parser import plan_options
@@ -100,6 +100,7 @@ def run_cells(
     left = [cell for cell in study.chosen if states[cell.name].word not in ("done", "damaged")]
     console.print(f"{len(study.cells):,} cells, {counts_of(states)}: {folder}/", soft_wrap=True, highlight=False)
     jobs = jobs_of(study, folder, left, settings)
+    note_planned(folder, [cell.name for cell in study.cells])
     with CellTable(console, folder, left, settings, plan.executor.slots(len(jobs))) as shown:
         return refused + run_queue(jobs, plan.executor, plan.retries, folder, shown)
 
@@ -134,12 +135,13 @@ def study_file(study: Study) -> StudyFile:
     )
 
 
-def planned(plan: SweepPlan, parser: "FitParser") -> Study:
+def planned(plan: SweepPlan, parser: "FitParser", here: bool = True) -> Study:
     """Name all cells of a plan, and parse one of each kind.
 
     Args:
         plan: whose sources are read where it leaves them to the data
         parser: of command lines
+        here: whether the command runs on this machine
 
     Raises:
         ValueError: no cell is left, or a command line is wrong
@@ -149,8 +151,28 @@ def planned(plan: SweepPlan, parser: "FitParser") -> Study:
     if plan.leave_one_out and not plan.sources:
         plan.sources = sources_of(plan, parser)
     study = Study.of(plan)
-    check(study, parser)
+    check(study, parser, here)
     return study
+
+
+def check_elsewhere(args: list[str]) -> tuple[Path, list[str]]:
+    """Check a command line that is to run on another machine.
+
+    Args:
+        args: the command line after `sweep`
+
+    Returns:
+        the experiment's folder, and the command line that works in it
+
+    Raises:
+        ValueError: it is wrong
+    """
+    plan = parse(args)
+    from pipelines.cells.fit_parser import FitParser
+
+    planned(plan, FitParser(), here=False)
+    folder = planned_folder(plan.root, plan.experiment, plan.fresh)
+    return folder, without_fresh(args, folder) if plan.fresh else args
 
 
 def main(args: list[str], write_page: WritePage | None = None) -> int:

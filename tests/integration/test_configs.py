@@ -19,6 +19,7 @@ from pipelines.cli.parsed_cli import DEFAULTS
 from pipelines.distill import command as distill
 from pipelines.stack import command
 from pipelines.stack.plan_check import check
+from pipelines.submit.words import is_of_cluster, read_options
 from pipelines.sweep import command as sweep
 from tests.helpers.data import Blobs, blobs, data_info
 from tests.helpers.training import trainer
@@ -143,6 +144,10 @@ def test_head(path, monkeypatch):
 @pytest.mark.parametrize("path", FRAGMENTS["cluster"], ids=name)
 def test_cluster(path, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)
+    if path.stem != "slurm":
+        assert is_of_cluster(str(path))
+        assert read_options(["--config", str(path)]).time
+        return
     plan = command.parse(["--config", "configs/stack/digits.yaml", "--config", str(path)])
     assert isinstance(plan.executor, ParslExecutor)
 

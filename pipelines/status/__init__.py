@@ -1,0 +1,1 @@
+"""`python train.py status`: how runs, cells and jobs stand."""

@@ -1,0 +1,1 @@
+"""`python train.py submit`: a command as a job of a SLURM cluster."""
