@@ -39,8 +39,9 @@ Product = Callable[[Tensor], Tensor]
 @cache
 def half_is_faster() -> bool:
     """Tell whether this CPU multiplies matrices of bfloat16 faster than those of float32: with AMX alone it does."""
-    # older versions of torch cannot tell
-    return bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16"))
+    # not every version of torch can tell
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get("amx_bf16"))
 
 
 class ManyClasses:

@@ -10,7 +10,7 @@ from pipelines.report.page import Part, Picture, Table, TableCell, drawn, number
 from pipelines.report.sources import PAIR_TITLES, PAIRS, pair_cell
 from pipelines.report.sweep_scaling import families_of, numeric_axis
 from pipelines.report.sweeps import FoundStudy, Line
-from records.damaged_files import dict_at, is_number
+from records.damaged_files import dict_at
 
 # pairs of sources, and lines, in one picture
 CURVES, FAMILIES = 10, 6
@@ -56,7 +56,7 @@ def sources_table(study: FoundStudy) -> Table | None:
             for source in (found := dict_at(run.run.result, f"{study.file.split}_by_source")):
                 values = dict_at(found, source)
                 accuracy, samples = values.get("accuracy"), values.get("samples")
-                if is_number(accuracy) and is_number(samples):
+                if isinstance(accuracy, int | float) and isinstance(samples, int | float):
                     counts.setdefault(str(source), []).append((float(samples), float(accuracy)))
         for source, pairs in counts.items():
             total = sum(samples for samples, _ in pairs)
