@@ -10,9 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.recorder import RunRecorder, is_rehearsal
 from common.printable import printable
-
-# in the tab, beside the metric that chooses the checkpoint
-SHOWN = ("accuracy", "nll", "ece")
+from lightning_modules.model import Model
 
 
 class HParamsMetrics(Callback):
@@ -26,7 +24,8 @@ class HParamsMetrics(Callback):
     """
 
     def __init__(self, options: Mapping[str, Any], monitor: str = "val/accuracy") -> None:
-        self.names = tuple(dict.fromkeys((*SHOWN, monitor.removeprefix("val/"))))
+        self.monitor = monitor.removeprefix("val/")
+        self.names: tuple[str, ...] = ()
         # lists become text
         self.options = {
             name: value if isinstance(value, bool | int | float) else printable(str(value))
@@ -35,7 +34,9 @@ class HParamsMetrics(Callback):
 
     @rank_zero_only
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the options and announce the metrics."""
+        """Log the options and announce the metrics: those of the model, and the one that chooses the checkpoint."""
+        shown = pl_module.shown_metrics if isinstance(pl_module, Model) else ()
+        self.names = tuple(dict.fromkeys((*shown, self.monitor)))
         for logger in self._loggers(trainer):
             # slow to import, and imported by now
             from torch.utils.tensorboard.summary import hparams

@@ -5,6 +5,7 @@ from datamodules.image_data import ImageDataModule
 from datamodules.info import DataInfo
 from datamodules.sets.cifar import CIFAR10, CIFAR100
 from datamodules.sets.digits import Digits
+from datamodules.sets.generated_tables import Houses, TwoGroups
 from datamodules.sets.image_folder import ImageFolder
 from datamodules.sets.manifest import Manifest
 from datamodules.sets.mnist import MNIST, FashionMNIST
@@ -19,9 +20,11 @@ __all__ = [
     "DataModule",
     "Digits",
     "FashionMNIST",
+    "Houses",
     "ImageDataModule",
     "ImageFolder",
     "Manifest",
     "Npz",
     "TableData",
+    "TwoGroups",
 ]

@@ -7,11 +7,12 @@ from lightning_modules.families.efficientnet import EfficientNet
 from lightning_modules.families.mlp import MLP, Linear
 from lightning_modules.families.resnet import ResNet
 from lightning_modules.families.small_cnn import SmallCNN
-from lightning_modules.families.tables import TableClassifier
+from lightning_modules.families.tables import TableClassifier, TableRegressor
 from lightning_modules.families.timm_model import Timm
 from lightning_modules.families.vgg import VGG
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.model import Model
+from lightning_modules.regressor import Regressor
 from lightning_modules.stacked_classifier import StackedClassifier
 from lightning_modules.stacking import StackingModule
 from lightning_modules.table_model import TableModel
@@ -46,6 +47,7 @@ __all__ = [
     "Model",
     "OneCycle",
     "Plateau",
+    "Regressor",
     "ResNet",
     "Schedule",
     "SmallCNN",
@@ -54,6 +56,7 @@ __all__ = [
     "StepDecay",
     "TableClassifier",
     "TableModel",
+    "TableRegressor",
     "Timm",
     "TrainedClassifier",
     "TrainedModel",

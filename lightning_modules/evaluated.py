@@ -29,6 +29,8 @@ class EvaluatedModule(pl.LightningModule):
     # the column of its outputs, and the metric that chooses an epoch unless an option names another one
     output: ClassVar[str] = "logits"
     monitor: ClassVar[str] = "accuracy"
+    # those that are shown beside it
+    shown_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "nll", "ece")
     criterion: nn.Module
 
     def __init__(self) -> None:

@@ -36,12 +36,18 @@ ORDINAL_METRICS = ("quadratic_kappa", "mean_absolute_error")
 PROBLEM_METRICS = (*BINARY_METRICS, *POSITIVE_METRICS, *ORDINAL_METRICS)
 
 
+# of predicted numbers
+REGRESSION_METRICS = ("mse", "rmse", "mae", "r2")
+
+
 # higher is better for all others
-LOWER_IS_BETTER = frozenset({"loss", "nll", "brier", "ece", "brier_binary", "mean_absolute_error"})
+LOWER_IS_BETTER = frozenset(
+    {"loss", "nll", "brier", "ece", "brier_binary", "mean_absolute_error", "mse", "rmse", "mae"}
+)
 
 
 # what can choose an epoch
-VALIDATION_METRICS = tuple(f"val/{name}" for name in ("loss", *METRICS, *PROBLEM_METRICS))
+VALIDATION_METRICS = tuple(f"val/{name}" for name in ("loss", *METRICS, *PROBLEM_METRICS, *REGRESSION_METRICS))
 
 
 # what is known of the training split at the end of an epoch

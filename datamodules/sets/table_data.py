@@ -99,7 +99,7 @@ class TableData(DataModule):
     def load(self) -> Dataset:
         """Read the table, and draw a test split where there is none."""
         path = Path(self.path)
-        table = self._table(path, self.target)
+        table = self.read(path, self.target)
         check_columns([self.target], list(table), path, "target")
         names = self._names(table, path)
         rows = self._rows(table)
@@ -138,7 +138,7 @@ class TableData(DataModule):
         if self.predict_path is None:
             return None
         path = Path(self.predict_path)
-        table = self._table(path, *(self.features or ()))
+        table = self.read(path, *(self.features or ()))
         names = self._names(table, path)
         rows = self._rows(table)
         features, columns = read_features(table, names, self._options, path)
@@ -182,10 +182,16 @@ class TableData(DataModule):
     def _options(self) -> FeatureOptions:
         return FeatureOptions(self.features, self.categorical, self.numeric, self.missing)
 
-    def _table(self, path: Path, *needed: str) -> Table:
+    def read(self, path: Path, *needed: str) -> Table:
+        """Read all columns of a file as text.
+
+        Args:
+            path: of the file
+            needed: columns that tell its header
+        """
         if not path.is_file():
-            option = "path" if str(path) == str(Path(self.path)) else "predict_path"
-            raise FileNotFoundError(f"--data.{option} {str(path)!r} is not a file")
+            which = "path" if path == Path(self.path) else "predict_path"
+            raise FileNotFoundError(f"--data.{which} {str(path)!r} is not a file")
         return read_columns(path, self.encoding, needed)
 
     def _names(self, table: Table, path: Path) -> list[str]:

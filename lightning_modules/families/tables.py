@@ -1,6 +1,7 @@
-"""Models of tables: logistic regression or an MLP."""
+"""Models of tables: logistic and linear regression, or an MLP."""
 
 from common.options import configurable
+from lightning_modules.regressor import Regressor
 from lightning_modules.table_model import TableModel
 from lightning_modules.trained_classifier import TrainedClassifier
 
@@ -17,3 +18,8 @@ class TableClassifier(TableModel, TrainedClassifier):
                 "--model TableClassifier predicts classes, and --data.task regression has a number: use --model "
                 "TableRegressor, or --data.task classification"
             )
+
+
+@configurable
+class TableRegressor(Regressor, TableModel):
+    """Linear regression on a table's columns, or an MLP by `hidden`, for data with `task` regression."""

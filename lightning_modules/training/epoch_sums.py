@@ -39,6 +39,17 @@ class EpochSums:
         self._hits.add_((logits.argmax(1) == labels).sum())
         self.count += count
 
+    @torch.no_grad()
+    def add_loss(self, loss: Tensor, count: int) -> None:
+        """Add a batch of which no hits are counted.
+
+        Args:
+            loss: mean over the batch
+            count: of its samples
+        """
+        self._loss.add_(loss, alpha=count)
+        self.count += count
+
     def with_count(self) -> Tensor:
         """Return loss, hits and samples as one tensor, to be added up over processes."""
         return torch.cat([self.sums, self.sums.new_tensor([self.count])])

@@ -39,8 +39,8 @@ def print_fit(console: Console, run: RunDir) -> None:
     fit, val = result["fit"], result.get("val", {})
     # results of earlier versions do not say what chose the epoch
     monitor = fit.get("monitor", "val/accuracy")
-    names = dict.fromkeys((monitor, "val/accuracy"))
-    values = [f"{name} {val[name.removeprefix('val/')]:.4f}" for name in names] if val else []
+    names = [name.removeprefix("val/") for name in dict.fromkeys((monitor, "val/accuracy"))]
+    values = [f"val/{name} {val[name]:.4f}" for name in names if name in val]
     reached = f"best epoch {fit['best_epoch']}, by {monitor}: {', '.join(values)}" if val else "no validation"
     spent = f"{count_of(fit['epochs'], 'epoch')} and {fit['seconds']:.1f} s"
     console.print(f"\n[bold]{reached}[/] after {spent}: {run.folder}/", soft_wrap=True)
@@ -79,7 +79,10 @@ def print_test(console: Console, run: RunDir) -> None:
     if "members" in result:
         print_whole(console, stack_table(result))
     print_history(console, result)
-    if predictions := read_predictions(run.predictions):
+    if intervals := result.get("test_intervals"):
+        for name, found in intervals.items():
+            console.print(value_line(name, found), highlight=False)
+    elif predictions := read_predictions(run.predictions):
         print_whole(console, class_table(predictions, result["class_names"]))
     print_evaluation(console, result)
     print_sets(console, result)
@@ -88,6 +91,20 @@ def print_test(console: Console, run: RunDir) -> None:
     if "test_by_source" in result:
         print_whole(console, source_table(result))
     console.print(f"results: {run.result}", soft_wrap=True)
+
+
+def value_line(name: str, found: dict[str, float | None]) -> str:
+    """Write a metric of predicted numbers with its interval.
+
+    Args:
+        name: of the metric
+        found: its value, and the ends of the interval; None where there is none
+    """
+    value, low, high = (found[part] for part in ("value", "low", "high"))
+    if value is None:
+        return f"{name} is not defined: all values are equal"
+    ends = "" if low is None or high is None else f" (95 %: {low:.4g} to {high:.4g}, of this training)"
+    return f"{name} {value:.4g}{ends}"
 
 
 def print_sets(console: Console, result: dict[str, Any]) -> None:

@@ -8,9 +8,16 @@ from jsonargparse import Namespace
 from common import class_paths
 from common.spelling import nearest
 from datamodules import DataModule
-from lightning_modules import Model, TrainedModel
+from lightning_modules import Classifier, Model, TrainedModel
 from lightning_modules.training.schedules import Plateau
-from measures.names import POSITIVE_METRICS, PROBLEM_METRICS, TRAINING_METRICS, VALIDATION_METRICS, mode_of
+from measures.names import (
+    POSITIVE_METRICS,
+    PROBLEM_METRICS,
+    REGRESSION_METRICS,
+    TRAINING_METRICS,
+    VALIDATION_METRICS,
+    mode_of,
+)
 from measures.problem import names_of
 from pipelines.cli.order import no_validation
 
@@ -67,6 +74,17 @@ def check_imbalance(model: Model, data: DataModule) -> None:
         raise ValueError(f"{sampler} and {model.imbalance_correction} {both}")
 
 
+def follow_model(config: Namespace) -> None:
+    """Let the metric that a model's epochs are chosen by be the model's own, unless an option names another one.
+
+    Args:
+        config: of the subcommand, which is changed
+    """
+    own, best = class_paths.import_class(config.model.class_path).monitor, config.best_checkpoint
+    if best.monitor == f"val/{Model.monitor}" and own != Model.monitor:
+        best.monitor, best.mode = f"val/{own}", mode_of(f"val/{own}")
+
+
 def check_watched(config: Namespace, model: Model, data: DataModule) -> None:
     """Refuse to watch a metric that these data do not have.
 
@@ -78,9 +96,18 @@ def check_watched(config: Namespace, model: Model, data: DataModule) -> None:
         watched["--early_stopping.monitor"] = config.early_stopping.monitor
     if isinstance(model, TrainedModel) and isinstance(model.schedule, Plateau):
         watched["--model.schedule.monitor"] = model.schedule.monitor
+    predicts_number = not isinstance(model, Classifier)
+    if predicts_number:
+        known = [f"val/{name}" for name in ("loss", *REGRESSION_METRICS)]
+        for option, monitor in watched.items():
+            if monitor not in (*known, *TRAINING_METRICS):
+                raise ValueError(f"{option} {monitor} is of classes, and a number is predicted: use {', '.join(known)}")
+        return
     there = names_of(data.info.problem, data.info.num_classes)
     for option, monitor in watched.items():
         name = str(monitor).removeprefix("val/")
+        if name in REGRESSION_METRICS:
+            raise ValueError(f"{option} {monitor} is of predicted numbers: it needs a model such as TableRegressor")
         if name in PROBLEM_METRICS and name not in there:
             needs = {**dict.fromkeys(POSITIVE_METRICS, "--data.positive_class"), "brier_binary": "data of 2 classes"}
             raise ValueError(f"{option} {monitor} needs {needs.get(name, '--data.ordinal true')}")

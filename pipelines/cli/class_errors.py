@@ -27,7 +27,16 @@ import lightning_modules
 from common.spelling import nearest
 from datamodules import DataModule, ImageDataModule
 from ensembling.heads.fitting import Head
-from lightning_modules import Classifier, ImageClassifier, Model, StackedClassifier, TrainedClassifier, TrainedModel
+from lightning_modules import (
+    Classifier,
+    ImageClassifier,
+    Model,
+    Regressor,
+    StackedClassifier,
+    TableModel,
+    TrainedClassifier,
+    TrainedModel,
+)
 from lightning_modules.training.losses import Loss
 from lightning_modules.training.schedules import Schedule
 from pipelines.cli.callback_options import instead_of
@@ -56,7 +65,9 @@ BASES = (
     ImageClassifier,
     Classifier,
     ImageDataModule,
+    Regressor,
     StackedClassifier,
+    TableModel,
     TrainedClassifier,
     TrainedModel,
 )

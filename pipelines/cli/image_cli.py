@@ -23,13 +23,21 @@ from common.warned import warn
 from datamodules.data_record import refuse_changed
 from engine.out_of_memory import naming_smaller_batch
 from engine.training_loop import use_lean_loop
+from lightning_modules import Classifier
 from lightning_modules.checkpoint_io import WholeFileIO
 from lightning_modules.training.compute import settle_precision
 from pipelines.cli import after_run
 from pipelines.cli.callback_options import as_list, check_callbacks
 from pipelines.cli.changed_data import changed_since
 from pipelines.cli.changed_options import changed_options
-from pipelines.cli.checks import check_average, check_imbalance, check_monitor, check_validation, check_watched
+from pipelines.cli.checks import (
+    check_average,
+    check_imbalance,
+    check_monitor,
+    check_validation,
+    check_watched,
+    follow_model,
+)
 from pipelines.cli.data_and_model import (
     info_from_checkpoint,
     info_from_data,
@@ -73,6 +81,7 @@ class ImageCLI(ParsedCLI):
         parser, config = self.parser_of(self.subcommand), self.config[self.subcommand]
         check_classes(config)
         check_trainer(config.trainer, str(self.subcommand))
+        follow_model(config)
         check_range("--model_summary.max_depth", config.model_summary.max_depth, "[-1, inf)")
         check_monitor(config.best_checkpoint)
         if config.early_stopping.patience is not None:
@@ -94,6 +103,8 @@ class ImageCLI(ParsedCLI):
 
     def _check_images(self, options: GradCamOptions) -> None:
         """Refuse a class or images for Grad-CAM that are not there, before the test rather than after it."""
+        if options.wanted and self.model.reads != "image":
+            raise ValueError("--grad_cam is for models on images")
         options.class_number(self.model.info.class_names)
         split = {"test": "test", "validate": "val"}.get(str(self.subcommand))
         if options.images and split is not None:
@@ -264,6 +275,10 @@ class ImageCLI(ParsedCLI):
     @rank_zero_only
     def after_predict(self) -> None:
         """Write the predictions as a table."""
+        if not isinstance(self.model, Classifier):
+            path = write_predicted(self.run, self.model.prediction_table(self.datamodule, "predict"))
+            print_predicted(Console(), path, self.model, self.datamodule.predict_notes)
+            return
         # the training data, which names the sources, need not be there for images without any
         names = self.datamodule.dataset.source_names if "source" in self.model.predictions else ()
         sets = PredictedSets.of(self.model, names)

@@ -15,7 +15,15 @@ from common.yaml_files import NoYAMLFormError
 from common.yaml_loader import load
 from datamodules import DataModule, ImageDataModule
 from datamodules.files.image_files import ImageFiles
-from lightning_modules import Classifier, ImageClassifier, Model, TrainedClassifier, TrainedModel
+from lightning_modules import (
+    Classifier,
+    ImageClassifier,
+    Model,
+    Regressor,
+    TableModel,
+    TrainedClassifier,
+    TrainedModel,
+)
 from pipelines.cli.class_errors import unknown_class
 from records import run_dir
 
@@ -129,7 +137,7 @@ def check_classes(config: Namespace) -> None:
         ValueError: the model or the data is one
     """
     for option, bases in (
-        ("model", (Model, TrainedModel, Classifier, TrainedClassifier, ImageClassifier)),
+        ("model", (Model, TrainedModel, Classifier, TrainedClassifier, ImageClassifier, Regressor, TableModel)),
         ("data", (DataModule, ImageDataModule, ImageFiles)),
     ):
         path = config[option].class_path

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from torch import Tensor
 
-from datamodules.prediction_table import PredictionTable
-from lightning_modules import Classifier
+from lightning_modules import Classifier, Model
+from lightning_modules.model import WrittenTable
 from measures.conformal import NoSetsError, set_rule
 from measures.set_coverage import named
 from pipelines.cli.after_run import print_history
@@ -79,7 +79,7 @@ def set_texts(inside: Tensor, logits: Tensor, names: Sequence[str]) -> list[str]
     return [BETWEEN.join(quoted[next(found)] for _ in range(count)) for count in inside.sum(1).tolist()]
 
 
-def write_predicted(run: RunDir, table: PredictionTable) -> str:
+def write_predicted(run: RunDir, table: WrittenTable) -> str:
     """Write the predictions, and keep those that are there under a number.
 
     Args:
@@ -91,7 +91,7 @@ def write_predicted(run: RunDir, table: PredictionTable) -> str:
     return str(run.predicted)
 
 
-def print_predicted(console: Console, path: str, model: Classifier, notes: Sequence[str] = (), sets: str = "") -> None:
+def print_predicted(console: Console, path: str, model: Model, notes: Sequence[str] = (), sets: str = "") -> None:
     """Say where the predictions are, and what to bear in mind with them.
 
     Args:

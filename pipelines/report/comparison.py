@@ -18,7 +18,7 @@ from measures.classification import classification_metrics
 from measures.confidence import confidence_of
 from measures.influence import METRICS
 from measures.intervals import Interval, measure
-from measures.names import BINARY_METRICS, LOWER_IS_BETTER, ORDINAL_METRICS
+from measures.names import BINARY_METRICS, LOWER_IS_BETTER, ORDINAL_METRICS, REGRESSION_METRICS
 from measures.names import METRICS as ALL_METRICS
 from measures.problem import Problem
 from pipelines.cli.errors import UsageError
@@ -227,6 +227,11 @@ def evaluate(run: FoundRun, split: str, wanted: Sequence[str] = ()) -> ComparedR
     tested.notes += how_tested(run, split, tested.settings)
     fingerprint = run.fingerprint(split) or ""
     tested.key = (fingerprint, "") if fingerprint else (str(run.files.folder.resolve()), "")
+    if "mse" in stated:
+        # numbers were predicted: their intervals were computed with them
+        found = dict_at(run.result, f"{split}_intervals")
+        metrics |= {name: found[name] for name in metrics if isinstance(found.get(name), dict)}
+        return tested
     try:
         predictions = run.predictions(split)
     except ValueError as error:
@@ -309,6 +314,10 @@ def comparison_of(
     members: list[ComparedRun], split: str, metrics: tuple[str, ...] = METRICS, by: str = "accuracy"
 ) -> Comparison:
     """Put runs that were tested on the same samples in order."""
+    if all("mse" in run.metrics for run in members):
+        # what is of classes does not apply to predicted numbers
+        chosen = tuple(name for name in metrics if name in REGRESSION_METRICS)
+        metrics, by = chosen or REGRESSION_METRICS, by if by in (*REGRESSION_METRICS, "loss") else "mse"
     members.sort(key=lambda run: rank(run, by))
     short = [run.run.name for run in members]
     if len({run.run.experiment for run in members}) == 1 and len(set(short)) == len(members):

@@ -20,7 +20,7 @@ from records.study_file import StudyFile
 # p-values, corrected for how many comparisons were made, below which two lines are told apart
 ALPHA = 0.05
 # metrics that may be above 1, or below 0
-UNBOUNDED = LOWER_IS_BETTER | {"quadratic_kappa"}
+UNBOUNDED = LOWER_IS_BETTER | {"quadratic_kappa", "r2"}
 # the values of a cell's axes
 Labels = tuple[str, ...]
 

@@ -11,7 +11,7 @@ from common.lazy_seam import lazy
 from common.ranges import SEEDS, check_range
 from common.settings import dotted
 from common.spelling import nearest
-from measures.names import METRICS, PROBLEM_METRICS
+from measures.names import METRICS, PROBLEM_METRICS, REGRESSION_METRICS
 from pipelines.cells.cell import Cell
 from pipelines.cells.executors import CellExecutor, LocalExecutor
 from pipelines.sweep.axes import Axis, Condition, Value
@@ -99,7 +99,7 @@ class SweepPlan:
         check_range("--cross_validate", self.cross_validate, "[2, inf)")
         if not self.metrics:
             raise ValueError("metrics must name at least one metric, such as accuracy")
-        known = ("loss", *METRICS, *PROBLEM_METRICS)
+        known = ("loss", *METRICS, *PROBLEM_METRICS, *REGRESSION_METRICS)
         if other := next((name for name in self.metrics if name not in known), None):
             raise ValueError(f"metrics: there is no metric {other!r}{nearest(other, known)} (known: {few(known, 30)})")
         held = [name for name in ("folds", "cross_validate", "leave_one_out") if getattr(self, name) is not None]

@@ -27,7 +27,7 @@ from tests.helpers.training import trainer
 CONFIGS = DEFAULTS.parent
 FRAGMENTS = {
     kind: sorted((CONFIGS / kind).glob("*.yaml"))
-    for kind in ("data", "model", "trainer", "head", "stack", "sweep", "distill", "cluster")
+    for kind in ("data", "model", "trainer", "head", "stack", "sweep", "distill", "cluster", "table")
 }
 
 
@@ -70,6 +70,13 @@ def test_model(path):
 def test_data(path):
     parsed = parse("--config", path)
     getattr(datamodules, parsed.data.class_path.rpartition(".")[2])(**parsed.data.init_args.as_dict())
+
+
+@pytest.mark.parametrize("path", FRAGMENTS["table"], ids=name)
+def test_table(path, tmp_path):
+    from tests.helpers.cli import run
+
+    assert run("fit", "--config", path, "--data.rows", 200, "--trainer.max_epochs", 1, root=tmp_path) == 0
 
 
 @pytest.mark.parametrize("path", FRAGMENTS["trainer"], ids=name)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.helpers.cli import run
-from tests.helpers.tables import points, write_table
+from tests.helpers.tables import houses, points, write_table
 
 FAST = ("--model.optimizer", "torch.optim.Adam", "--model.optimizer.lr", "0.1", "--model.schedule", "null")
 
@@ -64,3 +64,56 @@ def test_report__shows_it(classified, tmp_path, capsys):
 def test_inspect__says_that_it_is_of_images(classified, capsys):
     assert run("inspect", "--data", "TableData", "--data.path", classified / "points.csv", quick=False) == 2
     assert "inspect looks at images, and TableData has none" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def regressed(tmp_path_factory):
+    """A folder with a trained and tested regressor."""
+    root = tmp_path_factory.mktemp("houses")
+    write_table(root / "houses.csv", houses())
+    data = ("--data", "TableData", "--data.path", root / "houses.csv", "--data.target", "price")
+    args = ("--data.task", "regression", "--model", "TableRegressor", "--run.experiment", "houses")
+    assert run("fit", *data, *args, *FAST, "--trainer.max_epochs", 40, root=root) == 0
+    assert run("test", "--ckpt_path", root / "houses/table_regressor", "--figures.draw", "true") == 0
+    return root
+
+
+def test_regression__is_measured_in_the_units_of_the_target(regressed, capsys):
+    found = read(regressed, "houses", "table_regressor")
+    assert 15 < found["test"]["rmse"] < 27
+    assert found["test"]["r2"] > 0.9
+    interval = found["test_intervals"]["mse"]
+    assert interval["low"] < found["test"]["mse"] == interval["value"] < interval["high"]
+    assert found["fit"]["monitor"] == "val/mse"
+    # printed again where there is no new look
+    assert run("test", "--ckpt_path", regressed / "houses/table_regressor") == 0
+    assert "r2 0.9" in capsys.readouterr().out
+
+
+def test_regression__is_reported_and_predicted(regressed, tmp_path, capsys):
+    assert run("report", regressed / "houses", "--out", tmp_path / "page", quick=False) == 0
+    assert "mse" in capsys.readouterr().out
+    page = (tmp_path / "page/index.html").read_text()
+    assert "r2" in page
+    assert "balanced accuracy" not in page
+    path = write_table(tmp_path / "new.csv", {"area": [1000, 2000]})
+    checkpoint = regressed / "houses/table_regressor"
+    assert run("predict", "--ckpt_path", checkpoint, "--data.predict_path", path, "--data.path", "gone.csv") == 0
+    rows = [line.split(",") for line in (checkpoint / "predicted.csv").read_text().splitlines()]
+    assert rows[0] == ["name", "price"]
+    assert [float(row[1]) for row in rows[1:]] == pytest.approx([300, 400], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--best_checkpoint.monitor", "val/f1_macro"), "val/f1_macro is of classes, and a number is predicted"),
+        (("--model", "TableClassifier"), "--model TableClassifier predicts classes, and --data.task regression"),
+        (("--data.task", "classification"), "--data.task regression if it is a number"),
+    ],
+)
+def test_regression__what_does_not_fit_is_refused(regressed, args, message, capsys):
+    data = ("--data", "TableData", "--data.path", regressed / "houses.csv", "--data.target", "price")
+    given = ("--data.task", "regression", "--model", "TableRegressor", *args)
+    assert run("fit", *data, *given, root=regressed) == 2
+    assert message in capsys.readouterr().err
