@@ -125,10 +125,22 @@ def run_cells(
         for cell in cells
         if not CellFiles(folder, cell.name, "test").is_done
     ]
-    console.print(f"{len(cells)} cells, {len(cells) - len(jobs)} of them done: {folder}/", soft_wrap=True)
+    tell_done(cells, folder, console)
     note_planned(folder, [cell.name for cell in cells])
     with CellTable(console, folder, list(cells), settings, plan.executor.slots(len(jobs))) as shown:
         refuse_failures(run_queue(jobs, plan.executor, plan.retries, folder, shown))
+
+
+def tell_done(cells: Sequence[Cell], folder: Path, console: Console) -> None:
+    """Print how many cells are finished.
+
+    Args:
+        cells: students alone and distilled
+        folder: the experiment's
+        console: where to print
+    """
+    done = sum(CellFiles(folder, cell.name, "test").is_done for cell in cells)
+    console.print(f"{len(cells)} cells, {done} of them done: {folder}/", soft_wrap=True, highlight=False)
 
 
 def check_elsewhere(args: list[str]) -> tuple[Path, list[str]]:
@@ -168,6 +180,11 @@ def main(args: list[str], write_page: WritePage | None = None) -> int:
     stop_probing_for_gpus()
     cells, settings, data = planned(plan)
     check_data(plan, data)
+    if plan.dry_run:
+        folder = planned_folder(plan.root, plan.experiment, plan.fresh)
+        check_unchanged(folder, cells, settings)
+        tell_done(cells, folder, console)
+        return 0
     end_cells_with_us()
     folder, made = open_folder(plan.root, plan.experiment, plan.fresh)
     again = without_fresh(args, folder) if plan.fresh else args

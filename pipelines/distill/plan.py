@@ -43,6 +43,7 @@ class DistillPlan:
         retries: how often a cell that failed is started again
         page: write the report's page of the experiment at the end
         fresh: start in a new folder, experiment-2, -3, ..., where the experiment exists
+        dry_run: check the stack, the data and each command line, print how many cells are done, and start nothing
     """
 
     stack: str
@@ -58,6 +59,7 @@ class DistillPlan:
     retries: int = 1
     page: bool = True
     fresh: bool = False
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         self.options = dotted(self.options)

@@ -137,3 +137,11 @@ def test_gains__are_paired_by_image_and_seed():
     assert found["low"] > 0
     assert gains([better] * 2, [better] * 2)["nll"]["value"] == 0
     assert np.isfinite(found["images"])
+
+
+def test_main__a_dry_run_checks_and_starts_nothing(distill, tmp_path, capsys):
+    assert distill("--dry_run", "true") == 0
+    assert "4 cells, 0 of them done" in capsys.readouterr().out
+    assert not (tmp_path / "distilled").exists()
+    assert distill("--dry_run", "true", options={"data.test_fraction": 0.5}) == 2
+    assert "the student's test samples are not those of" in capsys.readouterr().err
