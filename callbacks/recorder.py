@@ -70,6 +70,8 @@ class RunRecorder(Callback):
         self.monitor, self.sign = monitor, 1 if mode == "max" else -1
         self.best: dict[str, float] = {}
         self.best_epoch = -1
+        # what that epoch's weights say of the model
+        self.best_facts: dict[str, Any] = {}
         # whether this process has replaced what the folder held before
         self.replaced = False
         self.trained = False
@@ -83,7 +85,8 @@ class RunRecorder(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must know."""
         folder = str(self.result.parent.resolve())
-        return {"best": self.best, "best_epoch": self.best_epoch, "seconds": self._seconds(), "folder": folder}
+        best = {"best": self.best, "best_epoch": self.best_epoch, "best_facts": self.best_facts}
+        return {**best, "seconds": self._seconds(), "folder": folder}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from an earlier part of the run."""
@@ -91,8 +94,9 @@ class RunRecorder(Callback):
         # a run that starts from another one's checkpoint has a best.ckpt of its own
         if state_dict["folder"] == str(self.result.parent.resolve()):
             self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
-            # checkpoints of earlier versions do not have it
+            # checkpoints of earlier versions do not have them
             self.last = state_dict.get("last", {})
+            self.best_facts = state_dict.get("best_facts", {})
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -155,7 +159,7 @@ class RunRecorder(Callback):
         if trainer.state.fn != "fit":
             self._write(trainer, pl_module, {"val": metrics}, "val")
         elif not self.best or self.sign * metrics[monitor] > self.sign * self.best[monitor]:
-            self.best, self.best_epoch = metrics, trainer.current_epoch
+            self.best, self.best_epoch, self.best_facts = metrics, trainer.current_epoch, pl_module.result_facts
             if trainer.is_global_zero:
                 self._replace_earlier()
                 rows = with_groups(pl_module.predictions, trainer.datamodule.served("val"))  # type: ignore[attr-defined]
@@ -239,7 +243,7 @@ class RunRecorder(Callback):
             "data_record": data.record.plain(),
             "split_seed": data.split_seed,
             "class_names": model.info.class_names,
-            **model.result_facts,
+            **(self.best_facts if "fit" in entries and self.best else model.result_facts),
             **what_is_special(data),
             **circumstances(trainer),
         }

@@ -1,7 +1,7 @@
 """TableModel: what models of tables share: inputs, hidden layers, and the refusal of rows that they cannot read."""
 
 from dataclasses import field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -10,6 +10,7 @@ from common.options import configurable
 from datamodules.base import DataModule
 from datamodules.names import shown
 from datamodules.table_info import TableInfo
+from lightning_modules.coefficients import coefficients
 from lightning_modules.shapes import layer_shapes
 from lightning_modules.table_inputs import TableInputs
 from lightning_modules.trained_model import TrainedModel
@@ -73,6 +74,14 @@ class TableModel(TrainedModel):
         hidden = layer_shapes(self.backbone, dim)
         found = {f"backbone.{name}".rstrip("."): shape for name, shape in hidden.items()}
         return {"inputs": dim, **found, "head": (self.info.num_classes,)}
+
+    @property
+    def result_facts(self) -> dict[str, Any]:
+        """The coefficients of a linear model, in the units of its columns."""
+        if self.hidden:
+            return super().result_facts
+        found = coefficients(self.head.weight, self.head.bias, self.table, self.info.class_names)
+        return {**super().result_facts, "coefficients": found}
 
     def learning_rates(self) -> dict[nn.Parameter, Rate]:
         """Let all parameters learn at the optimizer's rate."""

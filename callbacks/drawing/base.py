@@ -21,6 +21,7 @@ from datamodules.base import DataModule
 from datamodules.samples import Samples
 from datamodules.splits import SPLITS
 from lightning_modules.classifier import Classifier
+from lightning_modules.model import Model
 from records.result_files import read_predictions
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ class Evaluated:
     @property
     def title(self) -> str:
         """Say what was evaluated on what."""
-        run = printable(Path(self.trainer.default_root_dir).name)
-        return f"{run}: {len(self.labels):,} {'validation' if self.split == 'val' else self.split} images"
+        word = getattr(getattr(self.trainer, "datamodule", None), "sample_word", "image")
+        return title_of(self.trainer, self.split, len(self.labels), f"{word}s")
 
     def path(self, name: str) -> Path:
         """Return the path of a file beside the figures, whose name begins with that of the split."""
@@ -110,6 +111,19 @@ class Evaluated:
         """Return the images of some samples, uint8, shape `(row, channel, height, width)`."""
         samples = self.samples(rows)
         return samples.source.gather(samples.rows)
+
+
+def title_of(trainer: pl.Trainer, split: str, count: int, what: str) -> str:
+    """Say what was evaluated on what.
+
+    Args:
+        trainer: that evaluated it
+        split: val or test
+        count: of the samples
+        what: they are
+    """
+    run = printable(Path(trainer.default_root_dir).name)
+    return f"{run}: {count:,} {'validation' if split == 'val' else split} {what}"
 
 
 def find_samples(data: DataModule, split: str, ids: Tensor) -> Samples:
@@ -168,6 +182,8 @@ class EvaluationDrawing(Drawing):
         fit: draw at the end of `fit` too, of the validation of the best epoch
     """
 
+    # the models that it draws
+    of_models: ClassVar[type[Model]] = Classifier
     # whether it shows the images themselves, which a table lacks
     needs_images: ClassVar[bool] = False
     # whether it needs the weights that made the predictions, which at the end of a fit are those of another epoch
@@ -195,11 +211,11 @@ class EvaluationDrawing(Drawing):
             self._draw(trainer, pl_module, "val")
 
     def _draw(self, trainer: pl.Trainer, model: Any, split: str) -> None:
-        if not trainer.is_global_zero or not isinstance(model, Classifier) or is_rehearsal(trainer):
+        if not trainer.is_global_zero or not isinstance(model, self.of_models) or is_rehearsal(trainer):
             return
         self._save(trainer, self._drawn(trainer, model, split))
 
-    def _drawn(self, trainer: pl.Trainer, model: Classifier, split: str) -> Drawn:
+    def _drawn(self, trainer: pl.Trainer, model: Any, split: str) -> Drawn:
         predictions = best_predictions(trainer) or model.predictions
         if not predictions or (self.needs_images and trainer.datamodule.samples(split).source.name != "image"):  # type: ignore[attr-defined]
             return

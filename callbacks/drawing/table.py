@@ -12,6 +12,7 @@ from callbacks.drawing.gallery import Gallery
 from callbacks.drawing.grad_cam import GradCam
 from callbacks.drawing.learning_curves import LearningCurves
 from callbacks.drawing.stack_decisions import StackDecisions
+from callbacks.drawing.table_fit import TableFit
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ FIGURES = {
     "prediction_sets": of_predictions(evaluation.prediction_sets),
     "gallery": Figure(Gallery, takes=("images", "fit")),
     "stack": Figure(StackDecisions),
+    "table": Figure(TableFit),
     "learning_curves": Figure(LearningCurves, takes=("fit",)),
     "embeddings": Figure(Embeddings, default=False, takes=("samples", "umap")),
     "grad_cam": Figure(GradCam, default=False),

@@ -13,6 +13,7 @@ from common.few import count_of
 from common.terminal import print_whole
 from common.warned import warn
 from ensembling.leakage import leakage_mark, unknown_images
+from lightning_modules.coefficients import equation
 from measures.by_source import pair_rows
 from measures.problem import told
 from measures.set_coverage import spoken
@@ -23,6 +24,8 @@ from records.ledger import Looks, looks_in
 from records.result_files import read_predictions, read_result
 from records.run_dir import RunDir
 
+# linear models that are printed, and columns that one may have for that
+SHOWN_EQUATIONS, SHOWN_COLUMNS = 5, 8
 PAIR_TITLES = {"auroc": "AUROC", "f1": "F1", "accuracy": "accuracy"}
 
 
@@ -44,6 +47,7 @@ def print_fit(console: Console, run: RunDir) -> None:
     reached = f"best epoch {fit['best_epoch']}, by {monitor}: {', '.join(values)}" if val else "no validation"
     spent = f"{count_of(fit['epochs'], 'epoch')} and {fit['seconds']:.1f} s"
     console.print(f"\n[bold]{reached}[/] after {spent}: {run.folder}/", soft_wrap=True)
+    print_coefficients(console, result)
     print_history(console, result)
     if run.weights.is_file():
         command = f"python train.py test --ckpt_path {quote(str(run.weights))}{class_paths.suffix()}"
@@ -91,6 +95,18 @@ def print_test(console: Console, run: RunDir) -> None:
     if "test_by_source" in result:
         print_whole(console, source_table(result))
     console.print(f"results: {run.result}", soft_wrap=True)
+
+
+def print_coefficients(console: Console, result: dict[str, Any]) -> None:
+    """Print a linear model of a few columns.
+
+    Args:
+        console: where to print
+        result: a run's result.json
+    """
+    for found in result.get("coefficients", [])[:SHOWN_EQUATIONS]:
+        if len(found["columns"]) <= SHOWN_COLUMNS:
+            console.print(escape(equation(found)), soft_wrap=True, highlight=False)
 
 
 def value_line(name: str, found: dict[str, float | None]) -> str:

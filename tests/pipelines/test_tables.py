@@ -2,12 +2,23 @@
 
 import json
 
+import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from callbacks.drawing.table import FIGURES
+from datamodules import TableData, TwoGroups
+from lightning_modules.checkpoints import load_classifier
 from tests.helpers.cli import run
 from tests.helpers.tables import houses, points, write_table
 
 FAST = ("--model.optimizer", "torch.optim.Adam", "--model.optimizer.lr", "0.1", "--model.schedule", "null")
+
+
+def drawing(*names):
+    """Options that draw these figures alone."""
+    others = [name for name in FIGURES if name not in names]
+    return ("--figures.draw", "true", *(word for name in others for word in (f"--figures.{name}", "false")))
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +29,7 @@ def classified(tmp_path_factory):
     data = ("--data", "TableData", "--data.path", root / "points.csv")
     args = ("--model", "TableClassifier", *data, *FAST, "--trainer.max_epochs", 20, "--run.experiment", "points")
     assert run("fit", *args, root=root) == 0
-    assert run("test", "--ckpt_path", root / "points/table_classifier", "--figures.draw", "true") == 0
+    assert run("test", "--ckpt_path", root / "points/table_classifier", *drawing("curves", "gallery")) == 0
     return root
 
 
@@ -74,7 +85,7 @@ def regressed(tmp_path_factory):
     data = ("--data", "TableData", "--data.path", root / "houses.csv", "--data.target", "price")
     args = ("--data.task", "regression", "--model", "TableRegressor", "--run.experiment", "houses")
     assert run("fit", *data, *args, *FAST, "--trainer.max_epochs", 40, root=root) == 0
-    assert run("test", "--ckpt_path", root / "houses/table_regressor", "--figures.draw", "true") == 0
+    assert run("test", "--ckpt_path", root / "houses/table_regressor", *drawing("table")) == 0
     return root
 
 
@@ -117,3 +128,58 @@ def test_regression__what_does_not_fit_is_refused(regressed, args, message, caps
     given = ("--data.task", "regression", "--model", "TableRegressor", *args)
     assert run("fit", *data, *given, root=regressed) == 2
     assert message in capsys.readouterr().err
+
+
+def test_coefficients__of_the_regression_are_those_of_least_squares(tmp_path, capsys):
+    rng = np.random.default_rng(2)
+    area, town = rng.uniform(500, 3500, 300), rng.choice(["Braga", "Faro", "Porto"], 300)
+    price = 200 + 0.1 * area + 30 * (town == "Porto") - 15 * (town == "Faro") + rng.normal(0, 20, 300)
+    columns = {"area": area.tolist(), "town": town.tolist(), "price": price.tolist()}
+    path = write_table(tmp_path / "houses.csv", columns)
+    options = {"path": str(path), "target": "price", "task": "regression", "val_fraction": 0.0}
+    data = [word for name, value in options.items() for word in (f"--data.{name}", str(value))]
+    sgd = ("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0.1", "--trainer.max_epochs", "60")
+    args = ("--data", "TableData", *data, "--model", "TableRegressor", *sgd, "--data.batch_size", "40")
+    assert run("fit", *args, root=tmp_path) == 0
+    (found,) = read(tmp_path, "table_data", "table_regressor")["coefficients"]
+    rows = TableData(**options).splits["train"].rows.numpy()
+    inputs = np.stack([area, town == "Faro", town == "Porto"], axis=1)[rows].astype(float)
+    exact = LinearRegression().fit(inputs, price[rows])
+    assert found["of"] == "price"
+    assert found["intercept"] == pytest.approx(exact.intercept_, rel=0.01)
+    assert list(found["columns"]) == ["area", "town=Braga", "town=Faro", "town=Porto"]
+    assert found["columns"]["town=Braga"] == 0
+    assert [v for n, v in found["columns"].items() if n != "town=Braga"] == pytest.approx(
+        exact.coef_.tolist(), rel=0.01
+    )
+    assert "price = " in capsys.readouterr().out
+
+
+def test_coefficients__of_the_classifier_are_those_of_scikit_learn(tmp_path):
+    args = ("--config", "configs/table/two_groups.yaml", "--data.rows", 400, "--data.batch_size", 320)
+    whole = ("--model.optimizer", "torch.optim.LBFGS", "--model.schedule", "null", "--trainer.max_epochs", 8)
+    assert run("fit", *args, *whole, root=tmp_path) == 0
+    (found,) = read(tmp_path, "two_groups", "table_classifier")["coefficients"]
+    train = TwoGroups(rows=400, val_fraction=0.0).splits["train"]
+    exact = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
+    inputs = train.source.gather(train.rows).numpy()
+    scale = inputs.std(0)
+    exact.fit(inputs / scale, train.labels.numpy())
+    assert found["of"] == "log-odds of second"
+    assert found["intercept"] == pytest.approx(exact.intercept_[0], rel=0.01)
+    assert list(found["columns"].values()) == pytest.approx((exact.coef_[0] / scale).tolist(), rel=0.01)
+
+
+def test_coefficients__are_those_of_the_epoch_that_is_kept(classified):
+    checkpoint = classified / "points/table_classifier/checkpoints/best.ckpt"
+    model = load_classifier(checkpoint)
+    assert read(classified, "points", "table_classifier")["coefficients"] == model.result_facts["coefficients"]
+
+
+def test_figures__show_the_line_and_the_boundary(regressed, tmp_path):
+    figures = {path.name for path in (regressed / "houses/table_regressor/figures").iterdir()}
+    assert {"test_fitted_line.png", "test_predicted_values.png"} <= figures
+    args = ("--config", "configs/table/two_groups.yaml", "--data.rows", 100, "--trainer.max_epochs", 2)
+    assert run("fit", *args, root=tmp_path) == 0
+    assert run("test", "--ckpt_path", tmp_path / "two_groups/table_classifier", *drawing("table")) == 0
+    assert (tmp_path / "two_groups/table_classifier/figures/test_decision_boundary.png").is_file()
