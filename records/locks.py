@@ -82,11 +82,70 @@ def alone(
         lock.release()
 
 
-def _beat(owner: Path, ended: threading.Event) -> None:
-    """Touch a file now and then, by which other machines see that this process lives."""
+def _beat(owner: Path, ended: threading.Event, said: str | None = None) -> None:
+    """Touch a file now and then, by which other machines see that this process lives; what it says may be others'."""
     while not ended.wait(BEAT):
         with suppress(OSError):
-            os.utime(owner)
+            if said is None:
+                os.utime(owner)
+            else:
+                owner.write_text(said)
+
+
+@contextmanager
+def together(path: Path, place: str, work: str, way_out: str) -> Iterator[None]:
+    """Keep processes that use `alone` out of a place during some work that several processes share.
+
+    Args:
+        path: of the lock's file, see `alone`
+        place: how messages name it
+        work: what is done with it, such as `searched`
+        way_out: what to do where another process is at work; a message says it after `wait for it`
+
+    Raises:
+        BusyError: another process is at work there, alone
+    """
+    # some systems have none of it
+    import fcntl
+
+    owner = path.with_suffix(".owner")
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(
+                f"{place} is being {_read(owner) or 'used by another process'}: wait for it, {way_out}"
+            ) from None
+        except OSError as error:
+            # without locks two of them would take the same piece of work
+            raise BusyError(
+                f"{path} cannot be locked ({error.strerror}): choose a file system that has locks"
+            ) from error
+        ended, said = threading.Event(), owner_text(work)
+        with suppress(OSError):
+            owner.write_text(said)
+        threading.Thread(target=_beat, args=(owner, ended, said), name="sign of life", daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+            # the last one tells that nobody works there
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                owner.unlink(missing_ok=True)
+
+
+def claimed(path: Path) -> FileLock | None:
+    """Take a lock until it is released, or this process ends.
+
+    Args:
+        path: of the lock's file
+
+    Returns:
+        the lock; None if it is held already
+    """
+    lock = FileLock(path)
+    return None if _take(lock, path) is None else lock
 
 
 def _take(lock: FileLock, path: Path) -> bool | None:

@@ -29,7 +29,7 @@ def refuse_in(content: Mapping[str, Any], kinds: list[type], place: str, where: 
     """Refuse them in the options of a class, which is one of a few; see `refuse_unknown`."""
     if CLASS in content:
         names = {CLASS, OPTIONS}
-        inner = content.get(OPTIONS)
+        inner: Any = content.get(OPTIONS)
         named = [kind for kind in kinds if kind.__name__ == str(content[CLASS]).rpartition(".")[2]]
         if isinstance(inner, Mapping) and named:
             refuse_in(inner, named, place, where)
@@ -47,7 +47,7 @@ def refuse_in(content: Mapping[str, Any], kinds: list[type], place: str, where: 
 
 def hints_of(kind: type) -> dict[str, Any]:
     """Return what the options of a class may be."""
-    return get_type_hints(kind.__init__)
+    return get_type_hints(vars(kind).get("__init__", object.__init__))
 
 
 def classes_in(hint: Any) -> Iterator[type]:
@@ -61,7 +61,8 @@ def classes_in(hint: Any) -> Iterator[type]:
 def with_subclasses(kind: type) -> Iterator[type]:
     """Yield a class and all that are made from it."""
     yield kind
-    for inner in kind.__subclasses__():
+    below: list[type] = kind.__subclasses__()
+    for inner in below:
         yield from with_subclasses(inner)
 
 

@@ -10,7 +10,7 @@ from pipelines.cells.job import CellFiles, stop_file
 from records import run_dir
 from records.folders import take_back
 from records.json_files import to_json
-from records.locks import alone
+from records.locks import alone, together
 from records.whole_file import write_whole
 
 # named after the first command that had cells; all of them share it
@@ -46,13 +46,14 @@ def planned_folder(root: Path | str, experiment: str, fresh: bool = False) -> Pa
 
 
 @contextlib.contextmanager
-def locked(folder: Path, work: str, made: Sequence[Path] = ()) -> Iterator[None]:
+def locked(folder: Path, work: str, made: Sequence[Path] = (), shared: bool = False) -> Iterator[None]:
     """Keep other commands with cells out of a folder; a plan that is refused before any cell leaves no folder.
 
     Args:
         folder: the experiment's
         work: what is done in it, for the messages of other commands, such as `stacked`
         made: what this command has made of it, see `open_folder`
+        shared: whether other commands that share it may do the same work in it
 
     Raises:
         BusyError: another one works in it
@@ -60,7 +61,8 @@ def locked(folder: Path, work: str, made: Sequence[Path] = ()) -> Iterator[None]
     own = folder / "cells"
     made = [*made, *run_dir.make_folder(own)]
     way_out = "stop it, or choose another folder by --experiment"
-    with alone(own / LOCK, f"{folder}/", work, way_out):
+    keep_out = together if shared else alone
+    with keep_out(own / LOCK, f"{folder}/", work, way_out):
         try:
             # left by a command that was stopped
             stop_file(folder).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.cells import process
-from pipelines.cells.process import Command, Ended, run_process
+from pipelines.cells.process import Command, Ended, run_process, tail
 from pipelines.cells.settings import changed, named
 from records.damaged import DamagedFileError
 from records.fields import check_fields
@@ -21,8 +21,6 @@ from records.json_files import read_json, to_json
 from records.partial_files import partial_path, remove_abandoned
 from records.run_dir import RunDir
 
-# lines of its log that tell why a cell failed
-TAIL = 8
 # what a process ends with after Ctrl-C
 INTERRUPTED = (130, -2)
 KILLED = -9
@@ -64,6 +62,11 @@ class CellFiles:
     def log(self) -> Path:
         """What its process prints."""
         return self.folder / "logs" / f"{self.name}.log"
+
+    @property
+    def stop(self) -> Path:
+        """File whose presence asks this cell alone to stop."""
+        return self.folder / "cells" / f"{self.name}.stop"
 
     @property
     def way_out(self) -> str:
@@ -178,6 +181,7 @@ class CellJob:
         proof: what result.json holds once it is done, see `CellFiles`
         time_limit: seconds after which one of its processes is taken for one that hangs, and ended; None never does
         warm: fork its processes from one that has imported what they need, where that is possible
+        stops_alone: whether a file of its own asks it to stop, and not that of all cells of the experiment
     """
 
     name: str
@@ -190,11 +194,17 @@ class CellJob:
     proof: str = "fit"
     time_limit: float | None = None
     warm: bool = False
+    stops_alone: bool = False
 
     @property
     def files(self) -> CellFiles:
         """Its paths."""
         return CellFiles(self.folder, self.name, self.proof)
+
+    @property
+    def stop(self) -> Path:
+        """File whose presence asks it to stop, on whichever machine."""
+        return self.files.stop if self.stops_alone else stop_file(self.folder)
 
 
 @dataclass(frozen=True)
@@ -244,7 +254,7 @@ def run_cell(job: CellJob) -> Outcome:
     with files.lock.open("a") as lock:
         # a process that outlived its command is still training: two must not train in one folder
         while not _locked(lock.fileno()):
-            if stop_file(job.folder).exists():
+            if job.stop.exists():
                 return Outcome(job.name, "stopped")
             if why := files.refusal_of_the_living(job.settings):
                 return Outcome(job.name, "failed", 0.0, why)
@@ -260,7 +270,7 @@ def run_cell(job: CellJob) -> Outcome:
                 record |= {"status": "done", "seconds": fit.get("seconds", record["seconds"]), "proof": job.proof}
                 files.write(record)
             return Outcome(job.name, "done", record["seconds"])
-        if stop_file(job.folder).exists():
+        if job.stop.exists():
             return Outcome(job.name, "stopped", record.get("seconds", 0.0))
         return _train(job, files, record, lock.fileno())
 
@@ -304,11 +314,11 @@ def _train(job: CellJob, files: CellFiles, record: dict[str, Any], lock: int) ->
     for words in ([] if trained else [args]) + ([list(job.then)] if job.then else []):
         # the process keeps the lock for as long as it lives
         ended = _run(words, job, record, (lock,))
-        if ended.status or stop_file(job.folder).exists():
+        if ended.status or job.stop.exists():
             break
     seconds = round(before + time.monotonic() - start, 3)
     record |= {"seconds": seconds, "exit_status": ended.status, "finished": time.time()}
-    was_stopped = ended.status in INTERRUPTED or stop_file(job.folder).exists()
+    was_stopped = ended.status in INTERRUPTED or job.stop.exists()
     outcome = _outcome(job, ended, was_stopped and not ended.too_long, seconds)
     # what other machines are told of it
     more = {"done": {"proof": job.proof}, "failed": {"why": outcome.message}}.get(outcome.status, {})
@@ -358,7 +368,7 @@ def run_command(job: CellJob) -> Outcome:
     """
     files = job.files
     files.log.parent.mkdir(parents=True, exist_ok=True)
-    if stop_file(job.folder).exists():
+    if job.stop.exists():
         return Outcome(job.name, "stopped")
     record = {"cell": job.name, "status": "running", "host": socket.gethostname(), "started": time.time()}
     start = time.monotonic()
@@ -367,7 +377,7 @@ def run_command(job: CellJob) -> Outcome:
     seconds = round(time.monotonic() - start, 3)
     if status == 0:
         outcome = Outcome(job.name, "done", seconds)
-    elif status in INTERRUPTED or stop_file(job.folder).exists():
+    elif status in INTERRUPTED or job.stop.exists():
         outcome = Outcome(job.name, "stopped", seconds)
     else:
         outcome = Outcome(job.name, "failed", seconds, _failure(job, ended, ""))
@@ -383,19 +393,5 @@ def _run(args: Sequence[str], job: CellJob, record: dict[str, Any], kept: tuple[
         record["pid"] = pid
         files.write(record)
 
-    stop = stop_file(job.folder)
-    command = Command(args, files.log, job.cwd, stop, job.time_limit, job.die_with_parent, job.warm, kept)
+    command = Command(args, files.log, job.cwd, job.stop, job.time_limit, job.die_with_parent, job.warm, kept)
     return run_process(command, started)
-
-
-def tail(path: Path, lines: int = TAIL) -> str:
-    """Return the last lines of a log.
-
-    Args:
-        path: the log
-        lines: how many
-    """
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 10_000))
-        text = file.read().decode(errors="replace")
-    return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-lines:])

@@ -29,6 +29,8 @@ LAUNCHED = re.compile(
 )
 # how often a running cell looks whether it is to stop, in seconds
 POLL = 0.5
+# lines of its log that tell why it failed
+TAIL = 8
 # seconds that a process which has reached its time limit has to save its state
 GRACE = 30.0
 
@@ -134,3 +136,16 @@ def _end(process: Process) -> None:
     if process.poll() is None:
         process.terminate()
         process.wait()
+
+
+def tail(path: Path, lines: int = TAIL) -> str:
+    """Return the last lines of a log.
+
+    Args:
+        path: the log
+        lines: how many
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 10_000))
+        text = file.read().decode(errors="replace")
+    return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-lines:])

@@ -1,6 +1,7 @@
 """Cells of a stack, handed to an executor: retried where they fail, stopped gently, and watched."""
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from common.stopped import StoppedError
 from pipelines.cells.executors import CellExecutor
-from pipelines.cells.job import CellFiles, CellJob, Outcome, is_running, run_cell, stop_file
+from pipelines.cells.job import CellFiles, CellJob, Outcome, is_running, run_cell
 from records.damaged import DamagedFileError
 
 # the table is drawn at most this often, in seconds
@@ -16,6 +17,8 @@ REFRESH = 0.5
 
 # called with the cells that have just ended for good or are tried again; with none, to look at those that run
 Report = Callable[[Sequence[tuple[Outcome, bool]]], None]
+# called with how many cells there is room for; names cells to run now, or none so far, or None: no more will come
+Feed = Callable[[int], Sequence[CellJob] | None]
 
 
 @dataclass(frozen=True)
@@ -66,40 +69,83 @@ def run_queue(
         KeyboardInterrupt: after Ctrl-C; the cells have saved their state
         StoppedError: after SIGTERM; likewise
     """
-    ended: dict[str, Outcome] = {}
     if not jobs:
         return []
-    pool = executor.open(folder, len(jobs))
+    left = [jobs]
+    ended = run_feed(
+        lambda room: left.pop() if left else None, executor, len(jobs), retries, folder, report, run or run_cell
+    )
+    return [ended[job.name] for job in jobs]
+
+
+def run_feed(
+    feed: Feed,
+    executor: CellExecutor,
+    count: int,
+    retries: int,
+    folder: Path,
+    report: Report,
+    run: Callable[[CellJob], Outcome] = run_cell,
+) -> dict[str, Outcome]:
+    """Run cells that are named one after the other; see `run_queue`.
+
+    Args:
+        feed: names the next ones
+        executor: where they run
+        count: how many cells there are at most
+        retries: how often a cell that failed is started again
+        folder: the experiment's
+        report: called for each cell that ends, and twice a second
+        run: what a worker calls with each of them
+
+    Returns:
+        how each cell ended, by name
+    """
+    ended: dict[str, Outcome] = {}
+    handed: list[CellJob] = []
+    pool = executor.open(folder, count)
     try:
-        _run(pool, jobs, retries, report, ended, run or run_cell)
+        _run(pool, feed, executor.slots(count), retries, report, ended, handed, run)
     except (KeyboardInterrupt, StoppedError):
-        stop_file(folder).touch()
+        for stop in {job.stop for job in handed}:
+            stop.touch()
         raise
     finally:
         executor.close(pool)
-    return [ended[job.name] for job in jobs]
+    return ended
 
 
 def _run(
     pool: Executor,
-    jobs: Sequence[CellJob],
+    feed: Feed,
+    slots: int,
     retries: int,
     report: Report,
     ended: dict[str, Outcome],
+    handed: list[CellJob],
     run: Callable[[CellJob], Outcome],
 ) -> None:
-    left = {job.name: retries for job in jobs}
+    left: dict[str, int] = {}
     pending: dict[Future[Outcome], Attempt] = {}
 
     def submit(job: CellJob) -> None:
         attempt = Attempt.of(job)
+        handed.append(job)
         pending[pool.submit(run, job)] = attempt
 
+    more = True
     try:
-        for job in jobs:
-            submit(job)
-        while pending:
+        while more or pending:
+            if more and len(pending) < slots:
+                jobs = feed(slots - len(pending))
+                more = jobs is not None
+                for job in jobs or ():
+                    left[job.name] = retries
+                    submit(job)
             finished, _ = wait(pending, timeout=REFRESH, return_when=FIRST_COMPLETED)
+            if more and not pending:
+                # the next ones are named later
+                time.sleep(REFRESH)
             news = []
             for future in finished:
                 job = pending.pop(future).job
@@ -134,7 +180,7 @@ def _stop(pending: dict[Future[Outcome], Attempt]) -> None:
         with contextlib.suppress(NotImplementedError):
             future.cancel()
     for attempt in pending.values():
-        stop_file(attempt.job.folder).touch()
+        attempt.job.stop.touch()
     waited = {future for future, attempt in pending.items() if attempt.is_running}
     while waited:
         _, waited = wait(waited, timeout=REFRESH, return_when=FIRST_COMPLETED)

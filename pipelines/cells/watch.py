@@ -151,12 +151,22 @@ class CellTable:
         slots: int,
     ) -> None:
         self.console, self.folder, self.slots = console, folder, slots
-        self.watches = {cell.name: CellWatch(cell, folder, settings[cell.name]) for cell in cells}
-        for watch in self.watches.values():
-            if watch.files.is_done:
-                watch.end(Outcome(watch.cell.name, "done", watch.files.read()["seconds"]), again=False)
+        self.watches: dict[str, CellWatch] = {}
+        for cell in cells:
+            self.add(cell, settings[cell.name])
         # on_demand: the caller looks twice a second, and a thread would look more often
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+
+    def add(self, cell: Cell, settings: Mapping[str, Any]) -> None:
+        """Show one more cell.
+
+        Args:
+            cell: of the plan
+            settings: all that it is configured with
+        """
+        watch = self.watches[cell.name] = CellWatch(cell, self.folder, settings)
+        if watch.files.is_done:
+            watch.end(Outcome(cell.name, "done", watch.files.read()["seconds"]), again=False)
 
     def __enter__(self) -> "CellTable":
         if self.live:

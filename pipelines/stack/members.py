@@ -1,15 +1,12 @@
 """What a stack's members say of the samples that its heads are fitted on, and of the test samples."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from common.few import few
@@ -18,7 +15,7 @@ from datamodules import DataModule
 from datamodules.names import names_differ, shown
 from datamodules.provenance import Provenance
 from datamodules.samples import Samples
-from engine.quiet import quiet
+from engine.device import choose_device
 from ensembling.cache import LogitCache, LogitCounts
 from ensembling.choices import TTA
 from ensembling.folds import join_copies
@@ -298,29 +295,6 @@ class LogitSource:
         paths, digests = [base.path for base in bases], [base.sha256 for base in bases]
         how = (self.device, self.precision, self.tta, self.cache, self.counts)
         return stack_logits(paths, samples, data, *how, digests)
-
-
-def choose_device(accelerator: str) -> tuple[torch.device, str | None]:
-    """Return the device on which members run, and what to say of it.
-
-    Args:
-        accelerator: as a Trainer names it; where this machine has none, such as a login node, the best that it has
-    """
-    with quiet(), warnings.catch_warnings():
-        # this is no job of its own, also where SLURM is at hand
-        warnings.filterwarnings("ignore", "The `srun` command is available")
-        try:
-            return _device(accelerator), None
-        except MisconfigurationException:
-            device = _device("auto")
-    return device, (
-        f"members were trained with trainer.accelerator {accelerator}, which this machine does not have: they run on "
-        f"{device.type} here"
-    )
-
-
-def _device(accelerator: str) -> torch.device:
-    return pl.Trainer(accelerator=accelerator, devices=1, logger=False, barebones=True).strategy.root_device
 
 
 def member_speed(members: Sequence[TrainedMember], data: DataModule, source: LogitSource) -> dict[str, float]:

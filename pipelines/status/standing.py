@@ -8,7 +8,7 @@ from typing import Any
 
 from common.words import duration
 from common.yaml_files import YAMLFileError, read_mapping
-from pipelines.cells.job import tail
+from pipelines.cells.process import tail
 from pipelines.cells.watch import last_metric
 from records.damaged import DamagedFileError
 from records.ended import read_end

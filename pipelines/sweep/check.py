@@ -5,6 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
+
 from common.few import count_of, few
 from common.settings import flat
 from common.yaml_files import read_mapping
@@ -57,11 +59,30 @@ def check(study: Study, parser: FitParser, here: bool = True) -> None:
     Raises:
         ValueError: a command line is wrong; the message names the values of the cells, and what was probably meant
     """
+    check_cells(examples(study), study.plan, parser, here)
+
+
+def check_cells(cells: Sequence[Cell], plan: SweepPlan, parser: FitParser, here: bool = True) -> list[Namespace]:
+    """Parse the command lines of some cells, and tell all faults at once.
+
+    Args:
+        cells: of the study
+        plan: of the study
+        parser: of command lines
+        here: whether the command runs on this machine
+
+    Returns:
+        what each is configured with
+
+    Raises:
+        ValueError: a command line is wrong
+    """
+    configs = []
     faults: dict[str, list[str]] = {}
     cause: Exception | None = None
-    for cell in examples(study):
+    for cell in cells:
         try:
-            check_cell(cell, study.plan, parser, here)
+            configs.append(check_cell(cell, plan, parser, here))
         except Exception as error:
             faults.setdefault(explain(error), []).append(cell.name)
             cause = cause or error
@@ -71,9 +92,10 @@ def check(study: Study, parser: FitParser, here: bool = True) -> None:
             for text, names in faults.items()
         ]
         raise ValueError("; ".join(told)) from cause
+    return configs
 
 
-def check_cell(cell: Cell, plan: SweepPlan, parser: FitParser, here: bool = True) -> None:
+def check_cell(cell: Cell, plan: SweepPlan, parser: FitParser, here: bool = True) -> Namespace:
     """Parse a cell's command line, and refuse ranges and conflicts; no image is read.
 
     Args:
@@ -81,6 +103,9 @@ def check_cell(cell: Cell, plan: SweepPlan, parser: FitParser, here: bool = True
         plan: of the study
         parser: of command lines
         here: whether the command runs on this machine
+
+    Returns:
+        what it is configured with
     """
     config = parser.parse(cell.settings)
     check_seed(config.seed_everything)
@@ -88,6 +113,7 @@ def check_cell(cell: Cell, plan: SweepPlan, parser: FitParser, here: bool = True
     check_trainer(config.trainer, "fit", here=runs_here)
     parser.build(data=config.data)
     check_texts(cell.options, flat(parser.plain(config)))
+    return config
 
 
 def examples(study: Study) -> list[Cell]:

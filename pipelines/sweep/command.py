@@ -10,7 +10,7 @@ from common.settings import dotted
 from common.stopped import StoppedError
 from pipelines.cells.cell import Cell
 from pipelines.cells.command import end_cells_with_us, prepare_cells, print_resume, refuse_failures, without_fresh
-from pipelines.cells.folder import CellError, locked, note_planned, open_folder, planned_folder
+from pipelines.cells.folder import locked, note_planned, open_folder, planned_folder
 from pipelines.cells.job import CellJob, Outcome
 from pipelines.cells.options import take_options
 from pipelines.cells.plan_parser import plan_options
@@ -18,7 +18,7 @@ from pipelines.cells.queue import run_queue
 from pipelines.cells.tested import drawn, test_command
 from pipelines.cells.watch import CellTable
 from pipelines.sweep.plan import REPEATS, Study, SweepPlan
-from pipelines.sweep.states import State, counts_of, print_plan, states_of
+from pipelines.sweep.states import State, counts_of, print_plan, refuse_changed, states_of
 from records.study_file import StudyFile
 
 if TYPE_CHECKING:
@@ -105,22 +105,6 @@ def run_cells(
         return refused + run_queue(jobs, plan.executor, plan.retries, folder, shown)
 
 
-def refuse_changed(states: Mapping[str, State]) -> None:
-    """Refuse to go on where cells were trained with other settings.
-
-    Args:
-        states: of the cells
-
-    Raises:
-        CellError: some were; the message names the first one's changes
-    """
-    changed = {name: state for name, state in states.items() if state.word == "changed"}
-    if changed:
-        first, *others = changed.values()
-        more = f" ({len(others)} other cells were trained with other settings, too)" if others else ""
-        raise CellError(f"{first.why}{more}")
-
-
 def study_file(study: Study) -> StudyFile:
     """Return what the folder says of a study."""
     plan = study.plan
@@ -170,7 +154,13 @@ def check_elsewhere(args: list[str]) -> tuple[Path, list[str]]:
     plan = parse(args)
     from pipelines.cells.fit_parser import FitParser
 
-    planned(plan, FitParser(), here=False)
+    if plan.search is not None:
+        from pipelines.sweep.search.command import look
+        from pipelines.sweep.search.limits import Scales
+
+        look(plan, Scales(FitParser(), plan.search.limits()), here=False)
+    else:
+        planned(plan, FitParser(), here=False)
     folder = planned_folder(plan.root, plan.experiment, plan.fresh)
     return folder, without_fresh(args, folder) if plan.fresh else args
 
@@ -193,6 +183,10 @@ def main(args: list[str], write_page: WritePage | None = None) -> int:
     from pipelines.sweep.check import given
 
     stop_probing_for_gpus()
+    if plan.search is not None:
+        from pipelines.sweep.search.command import search
+
+        return search(plan, args, console, write_page)
     study = planned(plan, FitParser())
     settings = given(study.cells)
     proof = "test" if plan.split == "test" else "fit"

@@ -15,6 +15,7 @@ from measures.names import METRICS, PROBLEM_METRICS, REGRESSION_METRICS
 from pipelines.cells.cell import Cell
 from pipelines.cells.executors import CellExecutor, LocalExecutor
 from pipelines.sweep.axes import Axis, Condition, Value
+from pipelines.sweep.search.options import SearchOptions
 from records import run_dir
 
 SEED, FOLD, SOURCE = "seed", "fold", "source"
@@ -30,7 +31,7 @@ TAKEN = {
 }
 FOLDS = ("data.num_folds", "data.fold", "data.leave_out_source", "data.held_out")
 # folders of an experiment that are no runs
-RESERVED = ("cells", "logs", "parsl", "report")
+RESERVED = ("cells", "logs", "parsl", "report", "search")
 # bytes that a file system takes for a name
 LONGEST = 200
 
@@ -52,6 +53,7 @@ class SweepPlan:
         sources: those that leave_one_out leaves out in turn; none are all that the data has
         fragments: config files of all runs
         options: what all runs set beyond their fragments, by the names of the command line
+        search: draw options of the cells instead of crossing axes, see the options of the search
         split: on what the study is measured: test, or val, by which the best epoch of each run was chosen
         metrics: what is shown of the runs; the first sorts them
         experiment: folder of the runs; the same plan continues in the same folder
@@ -77,6 +79,7 @@ class SweepPlan:
     sources: list[str] = field(default_factory=list)
     fragments: list[str] = field(default_factory=list)
     options: dict = field(default_factory=dict)
+    search: SearchOptions | None = None
     split: Literal["test", "val"] = "test"
     metrics: list[str] = field(default_factory=lambda: ["accuracy", "balanced_accuracy", "f1_macro", "nll"])
     experiment: str = "sweep"
@@ -110,13 +113,18 @@ class SweepPlan:
         if self.sources and self.leave_one_out is None:
             raise ValueError("sources needs leave_one_out source")
         self.own_axes = [Axis.of(str(name), values) for name, values in self.axes.items()]
+        if self.search is not None:
+            self.search.check()
         self._check_options(held)
         self._check_zip()
+        if self.search is not None:
+            self._check_search(held)
 
     def _check_options(self, held: Sequence[str]) -> None:
         sets = [
             ("options", self.options),
             *((f"axes: {axis.name}", value.options) for axis in self.own_axes for value in axis.values),
+            *((f"search.spaces: {name}", options) for name, options in self._drawn()),
         ]
         for owner, options in sets:
             for option in options:
@@ -130,12 +138,28 @@ class SweepPlan:
         if taken := next((axis.name for axis in self.own_axes if axis.name in REPEATS), None):
             raise ValueError(f"axes: {taken!r} is the name of an axis that seeds or folds give; choose another word")
 
+    def _drawn(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return which options each space sets, with an example of their values."""
+        spaces = self.search.all_spaces if self.search is not None else []
+        return [(space.name, space.value(drawn).options) for space in spaces for drawn in space.ends()]
+
     def _check_owners(self) -> None:
+        sets = [(f"axes: {axis.name}", value.options) for axis in self.own_axes for value in axis.values]
+        sets += [(f"search.spaces: {name}", options) for name, options in self._drawn()]
         owners: dict[str, str] = {}
-        for axis in self.own_axes:
-            for option in dict.fromkeys(option for value in axis.values for option in value.options):
-                if (other := owners.setdefault(option, axis.name)) != axis.name:
-                    raise ValueError(f"axes: {other} and {axis.name} both set {option}: leave it to one of them")
+        for owner, options in sets:
+            for option in options:
+                if (other := owners.setdefault(option, owner)) != owner:
+                    # both are named once where they are of one kind
+                    said = owner.removeprefix(f"{other.partition(': ')[0]}: ")
+                    raise ValueError(f"{other} and {said} both set {option}: leave it to one of them")
+
+    def _check_search(self, held: Sequence[str]) -> None:
+        for name in ("axes", "zip", "leave_out", "only"):
+            if getattr(self, name):
+                raise ValueError(f"{name} and search cannot be given together: give values as choices in search.spaces")
+        if held and held[0] != "folds":
+            raise ValueError(f"{held[0]} and search cannot be given together: a search must not choose by test splits")
 
     def _check_zip(self) -> None:
         sizes = {axis.name: len(axis.values) for axis in self.own_axes}

@@ -13,6 +13,7 @@ from rich.table import Table
 from common.few import count_of
 from common.terminal import print_whole
 from pipelines.cells.cell import Cell
+from pipelines.cells.folder import CellError
 from pipelines.cells.job import CellFiles
 from pipelines.sweep.plan import Study
 from records.damaged import DamagedFileError
@@ -73,6 +74,22 @@ def state_of(files: CellFiles, settings: Mapping[str, Any]) -> State:
     except DamagedFileError as error:
         return State("damaged", str(error))
     return State({"failed": "failed", "planned": "planned"}.get(str(status), "unfinished"))
+
+
+def refuse_changed(states: Mapping[str, State]) -> None:
+    """Refuse to go on where cells were trained with other settings.
+
+    Args:
+        states: of the cells
+
+    Raises:
+        CellError: some were; the message names the first one's changes
+    """
+    changed = {name: state for name, state in states.items() if state.word == "changed"}
+    if changed:
+        first, *others = changed.values()
+        more = f" ({len(others)} other cells were trained with other settings, too)" if others else ""
+        raise CellError(f"{first.why}{more}")
 
 
 def counts_of(states: Mapping[str, State]) -> str:

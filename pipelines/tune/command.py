@@ -14,7 +14,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 
-from common import class_paths, yaml_files
+from common import class_paths
 from common.machine import device_name
 from common.ranges import check_ranges
 from common.settings import flat
@@ -23,6 +23,7 @@ from engine.out_of_memory import naming_smaller_batch
 from engine.quiet import quiet
 from figures.lr_curve import lr_curve
 from lightning_modules import ImageClassifier
+from pipelines.cli.fragments import fragment, write_fragment
 from pipelines.cli.held_run import new_run
 from pipelines.cli.image_cli import ImageCLI
 from pipelines.tune.finders import find_batch_size, find_learning_rate
@@ -31,7 +32,6 @@ from pipelines.tune.table import compute_table
 from pipelines.tune.timing import Bench, Candidate, candidates, choose
 from records import run_dir
 from records.locks import one_at_a_time
-from records.result_files import keep_earlier
 from records.run_dir import RunDir
 from records.whole_file import write_whole
 
@@ -207,13 +207,11 @@ class TuneCLI(ImageCLI):
             path = run.tuned if tune.out is None else Path(tune.out)
             alone = nullcontext() if tune.out is None else one_at_a_time(path.with_name(f".{path.name}.lock"))
             with alone:
-                keep_earlier(path)
-                with write_whole(path) as partial:
-                    yaml_files.write(partial, fragment(config, found), (f"found by {command}", f"on {device}"))
+                write_fragment(path, found_fragment(config, found), (f"found by {command}", f"on {device}"))
             if curve is not None and curve.losses:
                 self._draw(run, curve)
         given = without(
-            self.given, ["tune", *flat(fragment(config, found)).keys() - {"model", "data", "model.optimizer"}]
+            self.given, ["tune", *flat(found_fragment(config, found)).keys() - {"model", "data", "model.optimizer"}]
         )
         fit = shlex.join(["python", "train.py", "fit", *given, "--config", str(path), *class_paths.options()])
         self.console.print(f"{path}\nnext:  {fit}", soft_wrap=True, highlight=False, markup=False)
@@ -253,30 +251,24 @@ def capped(found: Findings, tune: TuneOptions) -> str:
     return f" (--tune.max_batch_size {limit} allows no larger one)" if 2 * (found.batch_size or 0) > limit else ""
 
 
-def fragment(config: Namespace, found: Findings) -> dict[str, Any]:
-    """Build the config that sets what was found.
-
-    It names the classes that it was found for: another class of the command line then takes its place with its options.
+def found_fragment(config: Namespace, found: Findings) -> dict[str, Any]:
+    """Build the config that sets what was found; see `fragment`.
 
     Args:
         config: of the fit
         found: what to set
     """
-    content: dict[str, Any] = {}
-    model: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     if found.compute is not None:
-        content["trainer"] = {"precision": found.compute.precision}
+        values["trainer.precision"] = found.compute.precision
         own = {"memory_format": found.compute.memory_format, "torch_compile": found.compute.torch_compile}
         # models of tables have none of them
-        model |= {name: value for name, value in own.items() if name in config.model.init_args}
+        values |= {f"model.{name}": value for name, value in own.items() if name in config.model.init_args}
     if found.learning_rate is not None:
-        rate = float(f"{found.learning_rate:.3g}")
-        model["optimizer"] = {"class_path": config.model.init_args.optimizer.class_path, "init_args": {"lr": rate}}
-    if model:
-        content["model"] = {"class_path": config.model.class_path, "init_args": model}
+        values["model.optimizer.lr"] = float(f"{found.learning_rate:.3g}")
     if found.batch_size is not None:
-        content["data"] = {"class_path": config.data.class_path, "init_args": {"batch_size": found.batch_size}}
-    return content
+        values["data.batch_size"] = found.batch_size
+    return fragment(config.as_dict(), values)
 
 
 def without(args: Sequence[str], options: Sequence[str]) -> list[str]:
