@@ -17,6 +17,7 @@ from datamodules.base import DataModule
 from datamodules.dataset import channel_statistics
 from datamodules.loaders import Batch
 from datamodules.names import matching, unknown_names
+from datamodules.table_info import table_info
 
 
 @configurable
@@ -75,8 +76,13 @@ class ImageDataModule(DataModule):
         mean, std, size = channel_statistics(self.splits["train"])
         check_square("--data.augmentation", self.augmentation, size)
         check_square("--data.strong_augmentation", self.strong_augmentation, size)
-        value_range = self.dataset.value_range
-        return {"in_channels": len(mean), "image_size": size, "mean": mean, "std": std, "value_range": value_range}
+        facts = {"in_channels": len(mean), "image_size": size, "mean": mean, "std": std}
+        facts["value_range"] = self.dataset.value_range
+        features = self.splits["train"].features
+        if features is not None:
+            # an option of the data sets that have features
+            facts["table"] = table_info(features, self.dataset.columns, getattr(self, "missing", "error"), "images")
+        return facts
 
     @property
     def needs_host(self) -> bool:

@@ -27,7 +27,7 @@ def base_logits(
     Every process runs its own share; all get the whole.
 
     Args:
-        bases: classifiers from uint8 images to logits, frozen and in evaluation mode
+        bases: classifiers from what the loader serves to logits, frozen and in evaluation mode
         loader: batches of the split in fixed order, without augmentation
         device: where the members run
         tta: the views of each image that a member's logits are averaged over
@@ -41,7 +41,7 @@ def base_logits(
     """
     ids, rows = [], []
     for batch in loader:
-        images = batch["image"].to(device)
+        images = batch[loader.samples.source.name].to(device)
         rows.append(torch.stack([tta_logits(base, images, tta) for base in bases], dim=1))
         ids.append(batch["id"].to(device))
     gathered = gather_by_id({"id": torch.cat(ids), "logits": torch.cat(rows)})

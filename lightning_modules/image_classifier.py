@@ -358,6 +358,8 @@ class ImageClassifier(TrainedClassifier):
         plain = super().architecture()
         # `freeze` belongs to the training, and the attribute of that name is Lightning's method
         del plain["init_args"]["freeze"]
+        # columns beside the images are read by others
+        plain["init_args"]["data_info"]["table"] = None
         return plain
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ def stack_logits(
     cache: LogitCache | None = None,
     counts: LogitCounts | None = None,
     digests: Sequence[str] | None = None,
+    reads: Sequence[str] | None = None,
 ) -> Tensor:
     """Return the logits of several members on samples.
 
@@ -41,6 +42,7 @@ def stack_logits(
         cache: where logits are kept; None computes all
         counts: is added to
         digests: `file_sha256` of each checkpoint, where it was checked and hashed before
+        reads: what each member computes on, image or table, where that is known; None takes images
 
     Returns:
         float32 on the CPU in the samples' order, shape `(sample, member, class)`
@@ -56,7 +58,15 @@ def stack_logits(
         FrozenNetwork(f"member {path}", {"weights": digest}, partial(load_frozen, path, digest))
         for path, digest in zip(checkpoints, digests, strict=True)
     ]
-    return frozen_outputs(members, samples, data, device, precision, tta, cache, counts)
+    reads = ["image"] * len(members) if reads is None else reads
+    columns: dict[int, Tensor] = {}
+    # members on the same inputs share them
+    for kind in dict.fromkeys(reads):
+        places = [place for place, own in enumerate(reads) if own == kind]
+        own, views = data.inputs(samples, kind), tta if kind == "image" else "none"
+        found = frozen_outputs([members[p] for p in places], own, data, device, precision, views, cache, counts)
+        columns |= dict(zip(places, found.unbind(1), strict=True))
+    return torch.stack([columns[place] for place in range(len(members))], dim=1)
 
 
 def load_frozen(path: Path, digest: str) -> Classifier:

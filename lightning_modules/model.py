@@ -1,5 +1,6 @@
 """Model: what every model has, whether it is trained or not: the data it knows, and what its checkpoint says."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import fields
 from typing import Any, ClassVar, Protocol
@@ -15,6 +16,29 @@ from datamodules.info import DataInfo
 from datamodules.provenance import Provenance
 from ensembling.leakage import Leakage
 from lightning_modules.evaluated import EvaluatedModule
+
+# what a model computes on: images, rows of a table, or, of a stack of both, each by the batch's key
+Inputs = Tensor | Mapping[str, Tensor]
+
+
+def input_of(model: "Model", inputs: Inputs, given: str = "image") -> Tensor:
+    """Choose what a member of a stack computes on.
+
+    Args:
+        model: the member
+        inputs: of the stack
+        given: what they are, where they are one tensor
+
+    Raises:
+        ValueError: it is not there
+    """
+    by_name = {given: inputs} if isinstance(inputs, Tensor) else inputs
+    if model.reads not in by_name:
+        raise ValueError(
+            f"the member {type(model).__name__} needs the {model.reads} of each sample beside its {given}: "
+            f"use it on a Manifest with --data.features"
+        )
+    return by_name[model.reads]
 
 
 class WrittenTable(Protocol):

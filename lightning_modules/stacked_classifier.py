@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import lightning.pytorch as pl
 import torch
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from common import class_paths
 from common.options import configurable
+from datamodules.base import DataModule
 from datamodules.info import DataInfo
+from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from ensembling.choices import TTA
 from ensembling.heads.fitting import Head, head_from_plain, head_plain
@@ -21,6 +23,8 @@ from ensembling.logits import mean_logits, mean_of_folds
 from ensembling.tta import tta_logits
 from lightning_modules.checkpoints import build_classifier, read_checkpoint
 from lightning_modules.classifier import Classifier
+from lightning_modules.model import Inputs, Model, input_of
+from lightning_modules.table_model import TableModel
 from lightning_modules.training.losses import CrossEntropy
 
 
@@ -79,32 +83,55 @@ class StackedClassifier(Classifier):
         """Refuse to be trained."""
         raise ValueError("a stack.ckpt is not trained on: run `python train.py stack` with other heads or members")
 
-    def member_logits(self, images: Tensor) -> Tensor:
-        """Compute the members' logits `(batch, member, class)` of uint8 images `(batch, channel, height, width)`."""
+    @property
+    def read(self) -> list[str]:
+        """What its members compute on, each once: image, table or both."""
+        models = [model for member in self.bases for model in cast(nn.ModuleList, member)]
+        return list(dict.fromkeys(cast(Model, model).reads for model in models))
+
+    def batch_logits(self, batch: Batch) -> Tensor:
+        """Compute the logits of a batch `(batch, class)`, from all that its members read."""
+        return self({name: batch[name] for name in self.read})
+
+    def setup(self, stage: str) -> None:
+        """Refuse rows that a member cannot read."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, DataModule):
+            for model in self.modules():
+                if isinstance(model, TableModel):
+                    model.readable(data, "val" if stage == "validate" else stage)
+
+    def member_logits(self, images: Inputs) -> Tensor:
+        """Compute the members' logits `(batch, member, class)` of uint8 images, or of what they read by its name."""
         pool = mean_logits if self.normalized else mean_of_folds
         return torch.stack([pool(runs).float() for runs in self._runs(images)], dim=1)
 
-    def _runs(self, images: Tensor) -> list[Tensor]:
+    def _runs(self, images: Inputs) -> list[Tensor]:
         # of each member, (batch, model, class)
         found = []
         for models in self.bases:
             assert isinstance(models, nn.ModuleList)
-            found.append(torch.stack([tta_logits(model, images, self.tta) for model in models], dim=1))
+            reads = cast(Model, models[0]).reads
+            own, views = (
+                input_of(cast(Model, models[0]), images, self.read[0]),
+                self.tta if reads == "image" else "none",
+            )
+            found.append(torch.stack([tta_logits(model, own, views) for model in models], dim=1))
         return found
 
-    def features(self, images: Tensor) -> Tensor:
+    def features(self, images: Inputs) -> Tensor:
         """Compute what the head sees of uint8 images, `(batch, member * class)`."""
         return self.member_logits(images).flatten(1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Compute calibrated logits `(batch, class)` of uint8 images `(batch, channel, height, width)`."""
+    def forward(self, images: Inputs) -> Tensor:
+        """Compute calibrated logits `(batch, class)` of uint8 images, or of what members read by its name."""
         # the head is tiny: full precision costs nothing
         if not self.by_fold:
             logits = self.member_logits(images)
-            with torch.autocast(images.device.type, enabled=False):
+            with torch.autocast(logits.device.type, enabled=False):
                 return self.head(logits) / self.temperature
         folds = torch.stack([runs.float().expand(-1, self.folds, -1) for runs in self._runs(images)], dim=2)
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(folds.device.type, enabled=False):
             pooled = torch.stack([self.head(fold) for fold in folds.unbind(1)], dim=1)
             return mean_of_folds(pooled / self.temperature).float()
 

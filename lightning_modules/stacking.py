@@ -31,6 +31,7 @@ from ensembling.tta import tta_logits
 from lightning_modules.checkpoints import Base, find_base, read_base
 from lightning_modules.classifier import Classifier
 from lightning_modules.member_logits import load_frozen, stack_logits
+from lightning_modules.model import Inputs, input_of
 from lightning_modules.shapes import layer_shapes
 from lightning_modules.trained_classifier import TrainedClassifier
 from lightning_modules.training.freezing import check_unfreezing
@@ -150,17 +151,21 @@ class StackingModule(TrainedClassifier):
         with torch.autocast(self.device.type, enabled=False):
             return self.head(logits)
 
-    def features(self, images: Tensor) -> Tensor:
+    def features(self, images: Inputs) -> Tensor:
         """Compute the members' logits of uint8 images, `(batch, member * class)`."""
         return self._run_bases(images).flatten(1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Compute logits `(batch, class)` of uint8 images `(batch, channel, height, width)`."""
+    def forward(self, images: Inputs) -> Tensor:
+        """Compute logits `(batch, class)` of uint8 images, or of what members read by its name."""
         return self.combine(self._run_bases(images))
 
     @torch.no_grad()
-    def _run_bases(self, images: Tensor) -> Tensor:
-        return torch.stack([tta_logits(base.to(images.device), images, self.tta) for base in self.base_models], dim=1)
+    def _run_bases(self, images: Inputs) -> Tensor:
+        found = []
+        for base in self.base_models:
+            own = input_of(base, images, self.reads)
+            found.append(tta_logits(base.to(own.device), own, self.tta if base.reads == "image" else "none"))
+        return torch.stack(found, dim=1)
 
     def batch_logits(self, batch: Batch) -> Tensor:
         """Compute the logits of a batch from its members' logits."""
@@ -253,6 +258,7 @@ class StackingModule(TrainedClassifier):
             LogitCache(self.logit_cache) if self.logit_cache is not None else None,
             counts,
             [base.sha256 for base in self.known_bases],
+            [base.reads for base in self.known_bases],
         )
         rank_zero_info(str(counts))
         return logits

@@ -1,6 +1,6 @@
 """TableModel: what models of tables share: inputs, hidden layers, and the refusal of rows that they cannot read."""
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from common.few import count_of, few
 from common.options import configurable
 from datamodules.base import DataModule
 from datamodules.names import shown
+from datamodules.samples import Samples
 from datamodules.table_info import TableInfo
 from lightning_modules.coefficients import coefficients
 from lightning_modules.shapes import layer_shapes
@@ -97,14 +98,26 @@ class TableModel(TrainedModel):
         if not isinstance(data, DataModule):
             return
         for split in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, (stage,)):
-            samples = data.samples(split)
-            if not len(samples):
+            if not len(data.samples(split)):
                 continue
-            beside = samples.source.name != self.reads
-            samples = data.inputs(samples, self.reads)
-            self.check_rows(samples.source.gather(samples.rows), samples.sample_names(), data.texts_of(split))
-            if beside:
-                data.serve(split, samples)
+            rows = self.readable(data, split)
+            if data.samples(split).source.name != self.reads:
+                # images are not read for a model that does not look at them
+                data.serve(split, replace(rows, keys=data.samples(split).keys))
+
+    def readable(self, data: DataModule, split: str) -> Samples:
+        """Return the rows of a split, each of which it can read.
+
+        Args:
+            data: brings the split
+            split: one of train, val, test, predict
+
+        Raises:
+            ValueError: it cannot read some
+        """
+        samples = data.inputs(data.samples(split), self.reads)
+        self.check_rows(samples.source.gather(samples.rows), samples.sample_names(), data.texts_of(split))
+        return samples
 
     def teardown(self, stage: str) -> None:
         """Let the loaders serve what they did."""

@@ -31,6 +31,7 @@ from datamodules.names import AlikeNames
 from datamodules.provenance import sample_ids
 from datamodules.samples import Samples, Source, TensorSource
 from datamodules.splits import content_holdout
+from datamodules.table_info import ReadColumn
 
 # above this, `cache: auto` decodes from disk each time
 RAM_LIMIT_BYTES = 2 * 2**30
@@ -63,6 +64,8 @@ class Listing:
         group_forms: as `groups`, whatever the case of the names; None where that is the same
         group_names: the name of each group, by its number
         targets: probability of each class, float32, shape `(sample, class)`; None where labels are certain
+        features: columns beside the images, float64, shape `(sample, column)`; None where there are none
+        columns: what they are
     """
 
     root: Path
@@ -78,6 +81,8 @@ class Listing:
     group_forms: Tensor | None = None
     group_names: Mapping[int, str] = field(default_factory=dict)
     targets: Tensor | None = None
+    features: Tensor | None = None
+    columns: tuple[ReadColumn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ class ImageFiles(ImageDataModule):
         every, skipped = read.samples, read.skipped
         _warn_of_skipped(skipped, len(listing.names), ", listed in result.json")
         splits = listing.splits[every.rows.numpy()]
-        columns = ("sources", "groups", "group_forms", "targets")
+        columns = ("sources", "groups", "group_forms", "targets", "features")
         extra = {n: c[every.rows] for n in columns if (c := getattr(listing, n)) is not None}
         for name in extra.keys() & {"groups", "group_forms"}:
             # a sample without a group is one of its own, by content: names are those of other images in other data
@@ -182,6 +187,7 @@ class ImageFiles(ImageDataModule):
             read.values,
             ranges.as_text(chosen),
             listing.group_names,
+            listing.columns,
         )
 
     def _draw_test(self, samples: Samples, class_names: list[str]) -> list[Samples]:

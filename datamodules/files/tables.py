@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,18 @@ Table = dict[str, list[str]]
 FindColumns = Callable[[Sequence[str], Path], dict[str, int]]
 
 
-def read_table(path: Path, encoding: str | None = None) -> Table:
+def read_table(path: Path, encoding: str | None = None, beside: Collection[str] = ()) -> Table:
     """Read the columns of a manifest as text; but for paths, without spaces and invisible characters around it.
 
     Args:
         path: a file with the suffix .csv, .tsv or .parquet
         encoding: of a CSV file; None finds it
+        beside: columns that are read elsewhere
 
     Raises:
         ValueError: a column is missing, a row has too many fields, or there is no row
     """
-    return _read(path, encoding, lambda row: not _lacking(row), find_columns)
+    return _read(path, encoding, lambda row: not _lacking(row), partial(find_columns, beside=beside))
 
 
 def read_columns(path: Path, encoding: str | None, needed: Sequence[str]) -> Table:
@@ -174,12 +176,13 @@ def _tell_spellings(path: Path, columns: dict[str, Tidy]) -> None:
             warn(f"{path}: spellings in column {name!r} are taken for one name: {few(spellings)}")
 
 
-def find_columns(header: Sequence[str], path: Path) -> dict[str, int]:
+def find_columns(header: Sequence[str], path: Path, beside: Collection[str] = ()) -> dict[str, int]:
     """Return the place of each column that a manifest has; upper case and spaces around a name do not matter.
 
     Args:
         header: the names of all columns
         path: for messages
+        beside: columns that are read elsewhere
 
     Raises:
         ValueError: one that is needed is missing, or one comes twice
@@ -193,7 +196,7 @@ def find_columns(header: Sequence[str], path: Path) -> dict[str, int]:
     known = (*REQUIRED, *OPTIONAL, *sorted(filter(PROBABILITY.fullmatch, names)))
     if repeated := [name for name in dict.fromkeys(known) if names.count(name) > 1]:
         raise ValueError(f"{path} has column {few(map(repr, repeated))} more than once")
-    others = [name for name in header if _column_name(name) not in ("", *known)]
+    others = [name for name in header if _column_name(name) not in ("", *known) and name not in beside]
     if others:
         rank_zero_info(f"{path}: columns left out: {few(others, shown=20)}")
     for other in others:

@@ -18,9 +18,11 @@ from datamodules.files.cell_values import fractions, is_missing, whole_numbers
 from datamodules.files.image_files import TEST, TRAIN, VAL, ImageFiles, Listing
 from datamodules.files.manifest_paths import PathCheck, unique_ids
 from datamodules.files.soft_labels import find_targets, in_order_of
-from datamodules.files.tables import read_table
+from datamodules.files.table_features import FeatureOptions, check_columns, read_features
+from datamodules.files.tables import read_columns, read_table
 from datamodules.names import classes_have, find_alike, likeness, shown, tell_alike, unknown_names, without_margin
 from datamodules.provenance import text_hashes
+from datamodules.table_info import Missing, ReadColumn
 
 SPLIT_NAMES = {
     "train": TRAIN,
@@ -31,6 +33,8 @@ SPLIT_NAMES = {
     "test": TEST,
     "testing": TEST,
 }
+# columns that are what is to be predicted
+LABELS = ("label", "path")
 # what images without a source are reported under
 NO_SOURCE = "unknown"
 
@@ -40,7 +44,7 @@ class Manifest(ImageFiles):
     """Images listed in a CSV or parquet file with the columns path and label, and perhaps split, source and group.
 
     Columns p(CLASS) hold the probability of each class in place of a label: losses take them, and metrics the most
-    probable class.
+    probable class. Columns that `features` names are read by models of tables, of the same images.
     split is train, val or test; without it, val and test are drawn. source is where an image comes from: results are
     reported for each. Images of one group (a patient, a scene) are never divided between splits that are drawn. Other
     columns are left out.
@@ -51,6 +55,10 @@ class Manifest(ImageFiles):
         class_names: the name of each class, in label order; null sorts those found
         encoding: of a CSV file that is not UTF-8 or UTF-16, such as cp1252; null finds which of those it is
         outside_links: what becomes of links that lead to files outside the root: error, or follow
+        features: columns that models of tables read, as TableClassifier does; null reads none
+        categorical: those of them whose numbers are names, such as a postal code
+        numeric: those that must hold numbers
+        missing: what becomes of missing values in them: error, or the mean or median of the training split
     """
 
     path: str = "manifest.csv"
@@ -58,6 +66,10 @@ class Manifest(ImageFiles):
     class_names: list[str] | None = option(None, "reading")
     encoding: str | None = option(None, "reading")
     outside_links: Literal["error", "follow"] = option("error", "reading")
+    features: list[str] | None = option(None, "reading")
+    categorical: tuple[str, ...] = option((), "reading")
+    numeric: tuple[str, ...] = option((), "reading")
+    missing: Missing = option("error", "reading")
 
     def list_files(self) -> Listing:
         """Read and check the table, once."""
@@ -80,7 +92,7 @@ class Manifest(ImageFiles):
         root = Path(self.root) if self.root is not None else path.parent
         if not root.is_dir():
             raise FileNotFoundError(f"--data.root {self.root!r} is not a folder")
-        table = read_table(path, self.encoding)
+        table = read_table(path, self.encoding, self.features or ())
         check = PathCheck(root, self.outside_links == "follow", self.on_unreadable == "error")
         names = check.names(table["path"])
         splits, split_faults = find_splits(table.get("split"), names, path)
@@ -100,6 +112,7 @@ class Manifest(ImageFiles):
             found = {name: int((sources == number).sum()) for number, name in enumerate(source_names)}
             tell_alike(str(path), "sources", found, way_out, self.alike_names)
         groups, forms, group_names = find_groups(table.get("group"), path)
+        features, columns = self._features(path, len(names))
         origins = (sources, source_names, groups, ids)
         return Listing(
             root,
@@ -111,7 +124,23 @@ class Manifest(ImageFiles):
             group_forms=forms,
             group_names=group_names,
             targets=in_order_of(targets, class_names, path),
+            features=features,
+            columns=columns,
         )
+
+    def _features(self, path: Path, rows: int) -> tuple[Tensor | None, tuple[ReadColumn, ...]]:
+        """Read the columns of features, if there are any."""
+        if self.features is None:
+            return None, ()
+        if wrong := [name for name in self.features if name in LABELS]:
+            raise ValueError(f"--data.features names {few(map(shown, wrong))}: a model would only copy the label")
+        table = read_columns(path, self.encoding, ("path",))
+        for which in ("features", "categorical", "numeric"):
+            check_columns(getattr(self, which) or (), list(table), path, which)
+        options = FeatureOptions(self.features, self.categorical, self.numeric, self.missing)
+        features, columns = read_features(table, self.features, options, path)
+        assert len(features) == rows
+        return features, tuple(columns)
 
 
 def find_classes(

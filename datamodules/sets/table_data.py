@@ -58,8 +58,8 @@ class TableData(DataModule):
     path: str = "table.csv"
     target: str = "label"
     task: Literal["classification", "regression"] = "classification"
-    features: list[str] | None = None
-    drop: tuple[str, ...] = ()
+    features: list[str] | None = option(None, "reading")
+    drop: tuple[str, ...] = option((), "reading")
     id: str | None = None
     categorical: tuple[str, ...] = option((), "reading")
     numeric: tuple[str, ...] = option((), "reading")

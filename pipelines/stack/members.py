@@ -83,7 +83,7 @@ class TrainedMember:
             ValueError: they differ
         """
         names, samples = list(data.dataset.class_names), data.dataset.train
-        channels, *size = samples.source.gather(samples.rows[:1]).shape[1:]
+        shape = list(samples.source.gather(samples.rows[:1]).shape[1:])
         for run in (*self.held_out, *self.tested):
             info = run.base.info
             classes = list(info.class_names)
@@ -94,11 +94,13 @@ class TrainedMember:
                     f"({names_differ(classes, names)}): give all members the same data"
                 )
             form = [info.in_channels, *info.image_size]
-            if form != [channels, *size]:
+            if samples.source.name == "image" and form != shape:
                 raise ValueError(
                     f"member {self.name!r} was trained on images with channels, height and width {form}, but the "
-                    f"stack's data has {[channels, *size]}: give all members the same data"
+                    f"stack's data has {shape}: give all members the same data"
                 )
+            if info.table is not None and (told := info.table.difference(data.info.table, "it", "the stack's data")):
+                raise ValueError(f"member {self.name!r}: {told}")
 
 
 @dataclass(frozen=True)
@@ -294,7 +296,7 @@ class LogitSource:
         bases = [run.base for run in runs]
         paths, digests = [base.path for base in bases], [base.sha256 for base in bases]
         how = (self.device, self.precision, self.tta, self.cache, self.counts)
-        return stack_logits(paths, samples, data, *how, digests)
+        return stack_logits(paths, samples, data, *how, digests, [base.reads for base in bases])
 
 
 def member_speed(members: Sequence[TrainedMember], data: DataModule, source: LogitSource) -> dict[str, float]:
@@ -307,15 +309,15 @@ def member_speed(members: Sequence[TrainedMember], data: DataModule, source: Log
     """
     samples = data.samples("test")
     samples = samples.subset(range(min(len(samples), data.batch_size)))
-    images = samples.source.gather(samples.rows)
-    setting = f"{device_name(source.device)}, {source.precision}, tta {source.tta}, batch {len(images)}"
+    setting = f"{device_name(source.device)}, {source.precision}, tta {source.tta}, batch {len(samples)}"
     costs = {}
     for member in members:
         total = 0.0
         for run in member.tested:
             known = or_put_aside(read_speed, run.files.speed)
             if setting not in known:
-                known[setting] = run_speed(run, images, source)
+                inputs = data.inputs(samples, run.base.reads)
+                known[setting] = run_speed(run, inputs.source.gather(inputs.rows), source)
                 write_json(run.files.speed, known)
             total += known[setting]
         costs[member.name] = total
@@ -340,7 +342,7 @@ def run_speed(run: MemberRun, images: Tensor, source: LogitSource) -> float:
     """Measure how many ms a run's model takes for an image of a batch."""
     model = load_classifier(run.base.path)
     with precision_context(source.precision, source.device):
-        return ms_per_image(Views(model, source.tta), images, source.device)
+        return ms_per_image(Views(model, source.tta if model.reads == "image" else "none"), images, source.device)
 
 
 class Views(nn.Module):
