@@ -21,6 +21,7 @@ from pipelines.report.output import PAGE, check_out, write_report
 from pipelines.report.page import Section, Text, render
 from pipelines.report.performance import append_rows, check_columns, performance_row, read_text
 from pipelines.report.runs import FoundRun, Missing, find_runs, missing
+from pipelines.report.search_section import find_searches, search_section, search_verdict
 from pipelines.report.sections import DRAWN_COMPARISONS, among_best, comparison_section, folds_section
 from pipelines.report.stack import is_stack, member_names, stack_section
 from pipelines.report.sweep_section import figure_cell, ranking, study_section, study_verdict
@@ -97,6 +98,9 @@ def build(
     """
     split = options.split
     absent = [found for run in runs if (found := missing(run, split)) is not None] + list(planned)
+    searches, unread = find_searches(runs, planned)
+    # their section says how their trials stand
+    absent = [run for run in absent if not any(search.holds(run.folder) for search in searches)]
     groups = compare(runs, split, options.columns, options.rank_by)
     compared = {id(run.run): run for group in groups for run in group.runs}
     studies, notes = find_studies(runs, planned, compared, split)
@@ -109,7 +113,10 @@ def build(
     add_intervals(groups, split)
     sections, pictures = [], []
     of_studies = [study_section(study, f"study_{number}") for number, study in enumerate(studies[:SHOWN_STUDIES], 1)]
-    for section, added in of_studies:
+    of_searches = [
+        search_section(found, f"search_{number}") for number, found in enumerate(searches[:SHOWN_STUDIES], 1)
+    ]
+    for section, added in (*of_searches, *of_studies):
         sections.append(section)
         pictures += added
     if folds := folds_section(groups):
@@ -124,7 +131,7 @@ def build(
     of_stacks = [stack_section(run, f"stack_{number}") for number, run in enumerate(stacks[:SHOWN_STACKS], 1)]
     pictures += [picture for _, added in of_stacks for picture in added]
     # a stack by itself says more than a comparison of one run
-    place = len(of_studies) if all(len(group.runs) == 1 for group in groups) else len(sections)
+    place = len(of_searches) + len(of_studies) if all(len(group.runs) == 1 for group in groups) else len(sections)
     sections[place:place] = [section for section, _ in of_stacks]
     if (exports := exports_section(runs)) is not None:
         sections.append(exports)
@@ -133,8 +140,11 @@ def build(
         section.say("These runs have no result, so the page gives no numbers for them.")
         section.blocks.append(missing_table(absent))
         sections.append(section)
-    said = summary(every, absent, stacks, len(cells), split, len(groups)) + [Text(note, "warn") for note in notes]
-    told = [study_verdict(study, section.anchor) for study, (section, _) in zip(studies, of_studies, strict=False)]
+    said = summary(every, absent, stacks, len(cells), split, len(groups)) + [
+        Text(note, "warn") for note in (*notes, *unread)
+    ]
+    told = [search_verdict(found, section.anchor) for found, (section, _) in zip(searches, of_searches, strict=False)]
+    told += [study_verdict(study, section.anchor) for study, (section, _) in zip(studies, of_studies, strict=False)]
     verdicts = [verdict for verdict in told if verdict is not None] + verdicts_of(groups, stacks[:SHOWN_STACKS])
     page = render(title_of(every), said, sections, verdicts)
     table = comparison_csv(every, absent, split)
