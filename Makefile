@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo weights test faults lint format bench gpu
+.PHONY: help install demo weights test test-cluster faults lint format bench gpu
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## build the environment in .venv
 
@@ -29,6 +29,10 @@ test: install ## run the whole test suite
 
 faults: install ## damage, kill and misuse it thousands of times, which takes an hour
 	FAULTS_LONG=1 $(BIN)/python -m pytest tests/faults tests/integration/test_on_gpu.py
+
+# installs SLURM by apt, or from the packages of SLURM_DEBS; says why and skips where that cannot be
+test-cluster: install ## run jobs on a SLURM of two virtual nodes on this machine, which takes 15 minutes
+	CLUSTER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -rs tests/cluster
 
 # litert-torch and what it brings do not agree with the versions in constraints.txt
 litert: ## build .venv-litert, which writes .tflite files (7 GB, most of it torch)

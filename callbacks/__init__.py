@@ -1,5 +1,6 @@
 """One job each: what is watched, recorded and drawn while Lightning runs."""
 
+from callbacks.batch_line import BatchLine
 from callbacks.drawing.base import Drawing
 from callbacks.drawing.options import FigureOptions
 from callbacks.drawing.table import figure_callbacks
@@ -21,6 +22,7 @@ from common.stopped import StoppedError
 
 __all__ = [
     "EMA",
+    "BatchLine",
     "EarlyStopping",
     "EpochLines",
     "EventLogger",

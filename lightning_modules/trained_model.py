@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from common.lazy_seam import lazy
 from common.options import configurable, option
+from common.ranges import check_range
 from datamodules.loaders import Batch
 from lightning_modules.model import Model
 from lightning_modules.training.epoch_sums import EpochSums
 from lightning_modules.training.finite_loss import LossWatch, check_weights
 from lightning_modules.training.parameter_groups import Rate, build_optimizer
+from lightning_modules.training.rate_scaling import Rule, factor_of
 from lightning_modules.training.schedules import Schedule, WarmupCosine
 
 
@@ -27,13 +29,19 @@ class TrainedModel(Model):
         optimizer: any optimizer of torch or timm by its class, with its options
         schedule: how the learning rate moves over the run; null keeps it constant
         decay_norm_and_bias: apply weight decay to biases and normalisations too
+        lr_scaling: how the learning rate grows with the images of an optimizer step, over all processes and accumulated
+            batches: linear (for SGD), sqrt (for Adam and its kin) or off
+        lr_batch: the batch that the learning rate was chosen for, from which `lr_scaling` scales it
     """
 
     optimizer: OptimizerCallable = option(torch.optim.AdamW, "training")
     schedule: Schedule | None = option(lazy(WarmupCosine), "training")
     decay_norm_and_bias: bool = option(False, "training")
+    lr_scaling: Rule = option("off", "training")
+    lr_batch: int = option(128, "training")
 
     def __post_init__(self) -> None:
+        check_range("--model.lr_batch", self.lr_batch, "[1, inf)")
         super().__post_init__()
         self._train_sums = EpochSums()
         # the schedule that a validation metric steps, with the name of that metric; and its state in a resumed run
@@ -104,9 +112,17 @@ class TrainedModel(Model):
         """Return the group and relative learning rate of each parameter."""
         raise NotImplementedError(f"{type(self).__name__} must override learning_rates()")
 
+    @property
+    def rate_factor(self) -> float:
+        """By what the learning rate is multiplied in this Trainer; a resumed run goes on with the rates it had."""
+        return factor_of(self, self.lr_scaling, self.lr_batch)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the injected optimizer over the trainable parameters, and its schedule."""
         optimizer = build_optimizer(self.optimizer, self.learning_rates(), self.decay_norm_and_bias)
+        for group in optimizer.param_groups:
+            # a rate that is a tensor may be that of several groups
+            group["lr"] = group["lr"] * self.rate_factor
         if self.schedule is None:
             return optimizer
         steps = self.trainer.estimated_stepping_batches if self.schedule.needs_steps else 0

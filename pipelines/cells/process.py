@@ -22,9 +22,9 @@ from records.run_dir import ENVIRONMENT_VARIABLE
 from records.versions import REPOSITORY
 
 TRAIN = REPOSITORY / "train.py"
-# variables by which a launcher tells a process its place among others
+# variables by which a launcher tells a process its place among others; not the one that tells where SLURM itself is
 LAUNCHED = re.compile(
-    r"SLURM_|PMIX?_|TORCHELASTIC_|MASTER_|(LOCAL_|GROUP_|NODE_)?RANK$|(LOCAL_)?WORLD_SIZE$"
+    r"SLURM_(?!CONF$)|PMIX?_|TORCHELASTIC_|MASTER_|(LOCAL_|GROUP_|NODE_)?RANK$|(LOCAL_)?WORLD_SIZE$"
     rf"|{ENVIRONMENT_VARIABLE}|{JOB_FOLDER}"
 )
 # how often a running cell looks whether it is to stop, in seconds

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import (
 )
 
 from callbacks import (
+    BatchLine,
     EarlyStopping,
     EpochLines,
     HParamsMetrics,
@@ -26,7 +27,7 @@ from callbacks import (
 from common import class_paths
 from common.ranges import OptionError
 
-OF_EVERY_RUN = (EpochLines, HParamsMetrics, LayerTable, RandomState, RunRecorder, TestScalars, Throughput)
+OF_EVERY_RUN = (BatchLine, EpochLines, HParamsMetrics, LayerTable, RandomState, RunRecorder, TestScalars, Throughput)
 EVERY_RUN = "every run has it: "
 # those that are refused, and what does the same
 INSTEAD: dict[type[Callback], str] = {
@@ -40,7 +41,7 @@ INSTEAD: dict[type[Callback], str] = {
     ProgressBar: "every run has a progress bar: set it by --progress_bar.refresh_rate, or turn it off by "
     "--trainer.enable_progress_bar false",
     **dict.fromkeys(
-        (EpochLines, HParamsMetrics, LayerTable, RandomState, RunRecorder, TestScalars, Throughput),
+        (BatchLine, EpochLines, HParamsMetrics, LayerTable, RandomState, RunRecorder, TestScalars, Throughput),
         f"{EVERY_RUN}leave it out",
     ),
 }

@@ -35,7 +35,16 @@ ONE_BEST = {
 
 
 # the options that the optimizer's state in a checkpoint depends on
-RESTORED = ("optimizer", "schedule", "backbone_lr_factor", "layer_decay", "decay_norm_and_bias", "freeze")
+RESTORED = (
+    "optimizer",
+    "schedule",
+    "backbone_lr_factor",
+    "layer_decay",
+    "decay_norm_and_bias",
+    "freeze",
+    "lr_scaling",
+    "lr_batch",
+)
 
 
 def check_resumed(config: Namespace, trained: Namespace, path: Path) -> None:

@@ -88,6 +88,10 @@ def check_trainer(trainer: Namespace, command: str, here: bool = True) -> None:
     if here:
         check_accelerator(trainer.accelerator)
     check_devices(trainer, here)
+    if trainer.sync_batchnorm and trainer.accelerator == "cpu":
+        raise OptionError(
+            "--trainer.sync_batchnorm", "true and --trainer.accelerator cpu: torch synchronises BatchNorm on GPUs alone"
+        )
     strategies = ["auto", *StrategyRegistry.available_strategies()]
     if isinstance(trainer.strategy, str) and trainer.strategy not in strategies:
         hint = nearest(trainer.strategy, strategies) or f" (known: {', '.join(strategies)})"

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger
 
 from callbacks import (
     EMA,
+    BatchLine,
     EarlyStopping,
     EpochLines,
     EventLogger,
@@ -70,7 +71,14 @@ def recording(
     )
     if shown is None:
         return [recorder, RandomState(), TestScalars()]
-    return [recorder, RandomState(), HParamsMetrics(shown, best.monitor), Throughput(), EpochLines(best.monitor)]
+    return [
+        recorder,
+        RandomState(),
+        HParamsMetrics(shown, best.monitor),
+        Throughput(),
+        BatchLine(),
+        EpochLines(best.monitor),
+    ]
 
 
 def kept(
@@ -105,7 +113,7 @@ def kept(
                 return shows and draws()
             case EpochLines():
                 return shows and not draws()
-            case LayerTable():
+            case LayerTable() | BatchLine():
                 return fits and trainer["enable_model_summary"] is not False
         return True
 

@@ -38,8 +38,7 @@ def main(args: list[str], check_cells: CheckCells) -> int:
     own, command, theirs = divide(args)
     options = read_options(own)
     check_array(options, theirs)
-    given = [*theirs, *class_paths.options()]
-    job = job_of_fit(options, given) if command == "fit" else job_of_cells(options, command, given, check_cells)
+    job = job_of_fit(options, theirs) if command == "fit" else job_of_cells(options, command, theirs, check_cells)
     console = Console()
     if options.dry_run:
         console.out(job.text(), end="", highlight=False)
@@ -80,14 +79,14 @@ def job_of_fit(options: ClusterOptions, args: list[str]) -> Job:
     if options.array is None:
         asked, continues, added = check_fit(args, options)
         folder = asked if continues else run_dir.unclaimed(asked.parent, asked.name)
-        return Job(options, "fit", [*args, *added], folder)
+        return Job(options, "fit", [*args, *added, *class_paths.options()], folder)
     tasks = options.tasks
     for task in {tasks[0], tasks[-1]}:
         asked, continues, added = check_fit([word.replace(TASK, str(task)) for word in args], options)
         if continues:
             raise UsageError("--array and --ckpt_path of a run's folder: all tasks would continue the same run")
-    job = Job(options, "fit", [*args, *added], asked, asked)
-    job = Job(options, "fit", [*args, *added], job.folders[0], asked)
+    job = Job(options, "fit", [*args, *added, *class_paths.options()], asked, asked)
+    job = Job(options, "fit", [*args, *added, *class_paths.options()], job.folders[0], asked)
     if there := [folder for folder in job.folders if folder.exists()]:
         raise UsageError(f"{there[0]}/ is there already: name the runs of the array by --run.name NAME")
     return job
@@ -116,7 +115,7 @@ def job_of_cells(options: ClusterOptions, command: str, args: list[str], check_c
                 f"the node; for cells on several nodes add --config configs/cluster/slurm.yaml to the command"
             )
     folder, again = check_cells(command, args)
-    return Job(options, command, again, folder)
+    return Job(options, command, [*again, *class_paths.options()], folder)
 
 
 def submit(job: Job, console: Console) -> None:

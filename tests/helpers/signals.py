@@ -4,6 +4,7 @@ import io
 import math
 import os
 import signal
+import time
 from types import SimpleNamespace
 
 import torch
@@ -70,3 +71,17 @@ class _BrokenOnSecond(MLP):
         if broken:
             self.loss_watch.losses[-1] = loss.detach() * math.nan
         return loss
+
+
+class Slow(Callback):
+    """Let each step take a while, so that something can happen in the middle of a run.
+
+    Args:
+        seconds: of each step
+    """
+
+    def __init__(self, seconds: float = 0.1) -> None:
+        self.seconds = seconds
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        time.sleep(self.seconds)

@@ -34,6 +34,7 @@ DEFAULTS = {
     "profiler": None,
     "reload_dataloaders_every_n_epochs": 0,
     "barebones": False,
+    "sync_batchnorm": False,
 }
 
 
@@ -102,6 +103,11 @@ def test_check_trainer__nothing_to_evaluate(command, limit):
     with pytest.raises(OptionError, match=f"--trainer.limit_{limit}_batches must be above 0: 0 would {command} nothin"):
         check(command, **{f"limit_{limit}_batches": 0})
     check("fit", **{f"limit_{limit}_batches": 0})
+
+
+def test_check_trainer__batchnorm_is_synchronised_on_gpus_alone():
+    with pytest.raises(OptionError, match="--trainer.sync_batchnorm true and --trainer.accelerator cpu"):
+        check(accelerator="cpu", sync_batchnorm=True)
 
 
 def test_check_trainer__another_machine_may_have_the_devices():

@@ -69,6 +69,11 @@ def test_fit__asks_for_all_that_was_said_and_leaves_nothing(here, capsys):
     assert list(here.iterdir()) == []
 
 
+def test_allow__is_handed_on(here, capsys):
+    script = printed(capsys, "fit", "--model", "MLP", "--allow", "tests")
+    assert script.splitlines()[-1].endswith("fit --model MLP --allow tests")
+
+
 def test_fit__one_that_does_not_requeue(here, capsys):
     options = asked(printed(capsys, "fit", *MLP, "--requeue", "false", "--sbatch", "[--constraint=a100]"))
     assert "--no-requeue" in options
@@ -152,12 +157,14 @@ def test_array__a_folder_for_each_task(here, capsys, monkeypatch):
 
 
 def test_submit__writes_script_and_record(here, capsys, monkeypatch):
-    out = stand_in(here, monkeypatch, sbatch='echo "$@" > "$OUT"; echo 7')
+    out = stand_in(here, monkeypatch, sbatch='echo "$@" $SLURM_JOB_ID $SLURM_CONF > "$OUT"; echo 7')
+    # of the job that this process may belong to, and of SLURM itself
     monkeypatch.setenv("SLURM_JOB_ID", "3")
+    monkeypatch.setenv("SLURM_CONF", "/of/slurm")
     assert main(["submit", "fit", *MLP]) == 0
     folder = here / "runs/digits/mlp"
     assert sorted(path.name for path in folder.iterdir()) == ["job.json", "job.sh"]
-    assert out.read_text() == f"--parsable {Path('runs/digits/mlp/job.sh')}\n"
+    assert out.read_text() == f"--parsable {Path('runs/digits/mlp/job.sh')} /of/slurm\n"
     found = JobFile.read(folder)
     assert (found.job, found.log, found.command[:4]) == ("7", "slurm-7.log", ["python", "train.py", "fit", "--model"])
     assert json.loads((folder / "job.json").read_text())["submitted"].endswith("+00:00")
