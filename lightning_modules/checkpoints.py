@@ -95,6 +95,15 @@ def read_checkpoint(path: Path, mapped: bool = False, digest: str | None = None)
     return checkpoint
 
 
+def reads(path: Path) -> str:
+    """Return what the model of a checkpoint computes on: image, table, or image for both.
+
+    Args:
+        path: of the checkpoint
+    """
+    return str(read_checkpoint(path, mapped=True).get("reads", "image"))
+
+
 def refuse_lost_best(path: Path) -> Path:
     """Refuse to use the last epoch in place of a best one whose checkpoint is lost.
 

@@ -73,6 +73,8 @@ class StackedClassifier(Classifier):
         self.head = head_from_plain(unwrapped(self.meta_model)).build(len(self.members), self.info.num_classes)
         self.criterion = CrossEntropy().build(self.info.class_counts)
         self.requires_grad_(False)
+        # of those that it needs, the one that a single tensor is
+        self.reads = "table" if self.read == ["table"] else "image"  # type: ignore[misc]
 
     @property
     def beside_weights(self) -> list[Any]:
@@ -113,7 +115,7 @@ class StackedClassifier(Classifier):
             assert isinstance(models, nn.ModuleList)
             reads = cast(Model, models[0]).reads
             own, views = (
-                input_of(cast(Model, models[0]), images, self.read[0]),
+                input_of(cast(Model, models[0]), images, self.reads),
                 self.tta if reads == "image" else "none",
             )
             found.append(torch.stack([tta_logits(model, own, views) for model in models], dim=1))
@@ -188,11 +190,13 @@ def stack_checkpoint(
         what `torch.save` writes and `load_classifier` reads
     """
     architectures: list[dict[str, Any]] = []
+    read: set[str] = set()
     state: dict[str, Tensor] = {f"head.{name}": value for name, value in module.state_dict().items()}
     for number, (name, paths) in enumerate(members.items()):
         architectures.append({"name": name, "models": []})
         for copy, path in enumerate(paths):
             checkpoint = read_checkpoint(path)
+            read.add(checkpoint.get("reads", "image"))
             architectures[number]["models"].append(wrapped(checkpoint["architecture"]))
             state |= {f"bases.{number}.{copy}.{key}": value for key, value in checkpoint["state_dict"].items()}
     options = {
@@ -211,6 +215,7 @@ def stack_checkpoint(
         "epoch": 0,
         "global_step": 0,
         "state_dict": state,
+        "reads": "table" if read == {"table"} else "image",
         "architecture": {"class_path": class_path, "init_args": options},
         "config": {"data": data},
         "provenance": provenance.plain(),

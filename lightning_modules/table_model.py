@@ -17,6 +17,9 @@ from lightning_modules.table_inputs import TableInputs
 from lightning_modules.trained_model import TrainedModel
 from lightning_modules.training.parameter_groups import Rate
 
+# precisions of the Trainer in which a batch itself is rounded
+ROUNDING = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
+
 
 @configurable
 class TableModel(TrainedModel):
@@ -63,7 +66,7 @@ class TableModel(TrainedModel):
 
     def features(self, rows: Tensor) -> Tensor:
         """Compute what the head sees of rows `(batch, column)`, shape `(batch, dim)`."""
-        return self.backbone(self.inputs(rows))
+        return self.backbone(self.inputs(rows).to(self.head.weight.dtype))
 
     def forward(self, rows: Tensor) -> Tensor:
         """Compute outputs `(batch, output)` of rows `(batch, column)`, float64."""
@@ -94,6 +97,11 @@ class TableModel(TrainedModel):
         """Refuse rows that it cannot read, and let the loaders serve columns where the data has images beside them."""
         if self.trainer.strategy.root_device.type == "mps":
             raise ValueError("tables are read in double precision, which mps lacks: --trainer.accelerator cpu")
+        if str(self.trainer.precision) in ROUNDING:
+            raise ValueError(
+                f"--trainer.precision {self.trainer.precision} rounds the columns themselves: use 32-true, or a "
+                f"mixed one"
+            )
         data = getattr(self.trainer, "datamodule", None)
         if not isinstance(data, DataModule):
             return

@@ -65,7 +65,10 @@ class Exported:
     def of(cls, options: ExportOptions) -> Self:
         """Load the model, and its data where that is there."""
         checkpoint = find_model(Path(str(options.ckpt_path)))
-        module = frozen(load_classifier(checkpoint))
+        model = load_classifier(checkpoint)
+        if model.reads != "image" or getattr(model, "read", ["image"]) != ["image"]:
+            raise ValueError(f"{checkpoint} reads a table: models on images alone are exported")
+        module = frozen(model)
         run = run_dir.of_checkpoint(checkpoint)
         folder = Path(options.out) if options.out else (run.folder if run else checkpoint.parent) / "export"
         data, notes = _data_of(checkpoint)

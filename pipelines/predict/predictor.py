@@ -12,8 +12,9 @@ from torch import Tensor
 
 from common.ranges import check_range
 from datamodules.files.decoding import decode
-from lightning_modules.checkpoints import find_model, load_classifier
+from lightning_modules.checkpoints import find_model, load_model
 from lightning_modules.classifier import Classifier
+from lightning_modules.model import Model
 from lightning_modules.stacked_classifier import StackedClassifier
 from pipelines.predict.images import ImageBatches, Pictures, served_range
 from records import result_files, run_dir
@@ -40,7 +41,12 @@ class Predictor(ClassifierMixin, BaseEstimator):
         check_range("batch_size", batch_size, "[1, inf)")
         self.path, self.device, self.batch_size = path, device, batch_size
         self.checkpoint = find_model(Path(path))
-        self.model: Classifier = load_classifier(self.checkpoint).to(_device(device))
+        model = load_model(self.checkpoint)
+        if model.reads != "image" or not isinstance(model, Classifier):
+            raise ValueError(
+                f"{path} holds a model of tables: predict with --data.predict_path FILE, or francesinha.load"
+            )
+        self.model: Classifier = model.to(device_of(device))
         self.value_range = served_range(self.model.info)
         self.classes_ = np.array(self.model.info.class_names)
 
@@ -158,20 +164,12 @@ class Predictor(ClassifierMixin, BaseEstimator):
     @property
     def card(self) -> dict[str, Any]:
         """What the model is, what it was trained on, and what it reached, as plain Python types."""
-        info, run = self.model.info, run_dir.of_checkpoint(self.checkpoint)
-        recorded = result_files.read_result(run.result) if run is not None and run.result.is_file() else {}
-        origins = self.model.provenance.origins() if self.model.provenance is not None else {}
+        info = self.model.info
         return {
-            "model": type(self.model).__name__,
-            "checkpoint": str(self.checkpoint),
-            "members": _member_names(self.model),
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "classes": list(info.class_names),
+            **card_of(self.model, self.checkpoint),
             "image_size": list(info.image_size),
             "channels": info.in_channels,
             "value_range": info.value_range or "full",
-            **{name: recorded[name] for name in ("data", "samples", "val", "test", "versions") if name in recorded},
-            **origins,
         }
 
     def fit(self, images: Pictures, labels: Any) -> Self:
@@ -206,13 +204,39 @@ class Predictor(ClassifierMixin, BaseEstimator):
         return self
 
 
-def _member_names(model: Classifier) -> list[str]:
+def card_of(model: Model, checkpoint: Path) -> dict[str, Any]:
+    """Say what a model is, what it was trained on, and what it reached, as plain Python types.
+
+    Args:
+        model: from a checkpoint
+        checkpoint: that it is from
+    """
+    run = run_dir.of_checkpoint(checkpoint)
+    recorded = result_files.read_result(run.result) if run is not None and run.result.is_file() else {}
+    said = ("data", "samples", "val", "test", "coefficients", "versions")
+    return {
+        "model": type(model).__name__,
+        "checkpoint": str(checkpoint),
+        "members": _member_names(model),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "classes": list(model.info.class_names) if isinstance(model, Classifier) else [],
+        **{name: recorded[name] for name in said if name in recorded},
+        **(model.provenance.origins() if model.provenance is not None else {}),
+    }
+
+
+def _member_names(model: Model) -> list[str]:
     if isinstance(model, StackedClassifier):
         return [str(member["name"]) for member in model.members]
     return []
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """Return a device by its name; auto takes a GPU where there is one.
+
+    Raises:
+        ValueError: it cannot be used here
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

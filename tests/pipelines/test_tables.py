@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+import francesinha
 from callbacks.drawing.table import FIGURES
 from datamodules import TableData, TwoGroups
 from lightning_modules.checkpoints import load_classifier
@@ -183,3 +185,81 @@ def test_figures__show_the_line_and_the_boundary(regressed, tmp_path):
     assert run("fit", *args, root=tmp_path) == 0
     assert run("test", "--ckpt_path", tmp_path / "two_groups/table_classifier", *drawing("table")) == 0
     assert (tmp_path / "two_groups/table_classifier/figures/test_decision_boundary.png").is_file()
+
+
+class Frame:
+    """What a data frame of pandas is to the predictor."""
+
+    def __init__(self, columns):
+        self.columns, self._columns = list(columns), columns
+
+    def __getitem__(self, name):
+        return np.array(self._columns[name])
+
+    def to_dict(self):
+        raise AssertionError
+
+
+def test_load__predicts_classes_of_rows_in_any_form(classified):
+    predictor = francesinha.load(classified / "points/table_classifier", device="cpu")
+    columns = {name: values[:30] for name, values in points().items() if name != "label"}
+    found = predictor.predict_proba(columns)
+    assert found.shape == (30, 2)
+    assert predictor.columns == ["age", "weight", "town"]
+    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    array = np.array([list(row.values()) for row in rows], dtype=object)
+    for same in (rows, array, Frame(columns)):
+        assert np.array_equal(predictor.predict_proba(same), found)
+    assert list(predictor.predict(columns)) == [predictor.classes_[number] for number in found.argmax(1)]
+    assert predictor.score(columns, points()["label"][:30]) > 0.5
+    # the same as on the command line
+    written = load_file(classified / "points/table_classifier/predictions.safetensors")
+    data = TableData(path=str(classified / "points.csv"))
+    test = data.splits["test"]
+    order = test.ids.argsort()
+    own = {name: [points()[name][row] for row in test.rows[order].tolist()] for name in columns}
+    assert np.allclose(predictor.predict_proba(own), written["test/logits"].double().softmax(1).numpy(), atol=1e-6)
+
+
+def test_load__predicts_numbers_in_their_units(regressed):
+    predictor = francesinha.load(regressed / "houses/table_regressor", device="cpu")
+    assert predictor.predict(np.array([[1000.0], [2000.0]])) == pytest.approx([300, 400], rel=0.05)
+    assert predictor.score({"area": houses()["area"]}, houses()["price"]) > 0.9
+    assert predictor.card["coefficients"][0]["of"] == "price"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            {"age": [1], "wieght": [1], "town": ["Faro"]},
+            "no column 'weight', which the model reads; did you mean wieght?",
+        ),
+        ({"age": ["old"], "weight": [1], "town": ["Faro"]}, "column 'age' must hold numbers: row 0 has 'old'"),
+        ({"age": [1], "weight": [1], "town": ["Faial"]}, "'Faial' .*--model.unseen zero"),
+        ({"age": [None], "weight": [1], "town": ["Faro"]}, "column 'age' lacks 1 value"),
+        (np.zeros((2, 2)), r"must have the shape \(row, 3\)"),
+        ([1, 2], "rows must be a data frame"),
+    ],
+)
+def test_load__what_cannot_be_read_is_named(classified, rows, message):
+    predictor = francesinha.load(classified / "points/table_classifier", device="cpu")
+    with pytest.raises(ValueError, match=message):
+        predictor.predict(rows)
+
+
+def test_commands_for_images__refuse_a_model_of_a_table(classified, capsys):
+    checkpoint = classified / "points/table_classifier"
+    assert run("predict", "--ckpt_path", checkpoint, "--images", classified, quick=False) == 2
+    assert run("export", "--ckpt_path", checkpoint, quick=False) == 2
+    said = capsys.readouterr().err
+    assert "holds a model of tables: predict with --data.predict_path" in said
+    assert "reads a table: models on images alone are exported" in said
+
+
+def test_precision__that_rounds_the_columns_is_refused(classified, tmp_path, capsys):
+    data = ("--data", "TableData", "--data.path", classified / "points.csv", "--trainer.max_epochs", 1)
+    args = ("fit", "--model", "TableClassifier", *data, "--trainer.precision")
+    assert run(*args, "bf16-true", root=tmp_path) == 2
+    assert "bf16-true rounds the columns themselves" in capsys.readouterr().err
+    assert run(*args, "64-true", root=tmp_path) == 0
