@@ -21,6 +21,8 @@ from pipelines.stack import command
 from pipelines.stack.plan_check import check
 from pipelines.submit.words import is_of_cluster, read_options
 from pipelines.sweep import command as sweep
+from pipelines.sweep.check import check_cells
+from pipelines.sweep.search.command import examples
 from tests.helpers.data import Blobs, blobs, data_info
 from tests.helpers.training import trainer
 
@@ -130,7 +132,11 @@ def test_stack(path, monkeypatch):
 def test_sweep(path, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)
     plan = sweep.parse(["--config", str(path), "--dry_run", "true"])
-    assert sweep.planned(plan, FitParser()).cells
+    if plan.search is not None:
+        cells = [cell for trial in examples(plan) for cell in trial.cells]
+        assert len(check_cells(cells, plan, FitParser())) == len(cells)
+    else:
+        assert sweep.planned(plan, FitParser()).cells
 
 
 @pytest.mark.parametrize("path", FRAGMENTS["distill"], ids=name)

@@ -92,7 +92,7 @@ class Head:
         drawn = ", ".join(
             f"{space.name} {value.label}" for space, value in zip(self.options.all_spaces, values, strict=True)
         )
-        said = f"{taken.name}{', left by another process,' if taken.again else ''}: {drawn}"
+        said = f"{taken.name}{' (left by another process)' if taken.again else ''}: {drawn}"
         if (earlier := self._equal(taken)) is not None:
             self._say(f"{said}: not trained, trial {earlier.number} had the same values")
             self._copy(taken, earlier)
