@@ -19,6 +19,7 @@ IGNORED_IN_COMPARISON = (
     "model_summary",
     "last_checkpoint",
     "data.num_workers",
+    "data.stage_dir",
 )
 # options that a comparison of runs need not show, or that follow from others
 LEFT_OUT = (

@@ -56,7 +56,7 @@ class FileSource:
         value_range: Range | None = None,
     ) -> None:
         self.root, self.names, self.size, self.channels = root, names, size, channels
-        self.value_range = value_range
+        self.num_workers, self.value_range = num_workers, value_range
         self.pool = ThreadPoolExecutor(num_workers, "decode") if num_workers else None
 
     def __len__(self) -> int:

@@ -24,6 +24,7 @@ from datamodules.files.decoding import read_header
 from datamodules.files.formats import KINDS
 from datamodules.files.found_files import describe_left_out, leaves_images_out, walk_images
 from datamodules.files.image_store import Reading, read_into_memory, read_through_store
+from datamodules.files.staging import stage_folder
 from datamodules.files.value_range import Range
 from datamodules.files.value_search import Found, find_range
 from datamodules.image_data import ImageDataModule
@@ -115,6 +116,8 @@ class ImageFiles(ImageDataModule):
         cache: ram keeps the decoded images in memory; disk maps them from a file, which later runs and other processes
             share; none decodes on every use; auto takes ram up to 2 GiB, else none
         cache_dir: folder for what disk and none keep from run to run: decoded images, and content keys
+        stage_dir: folder on the local disk of each node, such as $TMPDIR, that the data is copied to, once a node: the
+            store of cache disk, or the files themselves of cache none; null reads from where they are
         on_unreadable: error stops at files that are no whole images, and names them; skip leaves them out and lists
             them
         value_range: values of a pixel that become 0 and 255, for files of more than 8 bits: MIN,MAX such as 0,4095;
@@ -130,6 +133,7 @@ class ImageFiles(ImageDataModule):
     channels: Literal[1, 3] | None = option(None, "reading")
     cache: Literal["auto", "ram", "disk", "none"] = option("auto", "reading")
     cache_dir: str = option("runs/.cache", "reading")
+    stage_dir: str | None = option(None, "reading")
     on_unreadable: Literal["error", "skip"] = option("error", "reading")
     value_range: tuple[float, float] | str = option("auto", "reading")
     alike_names: AlikeNames = option("error", "reading")
@@ -255,11 +259,14 @@ class ImageFiles(ImageDataModule):
         in_memory = len(names) * channels * size[0] * size[1] <= RAM_LIMIT_BYTES
         cache = self.cache if self.cache != "auto" else "ram" if in_memory else "none"
         stop = self.on_unreadable == "error"
+        stage = None if self.stage_dir is None else stage_folder(self.stage_dir)
         if cache == "ram":
+            if stage is not None:
+                rank_zero_info("--data.stage_dir is not used: the images are held in memory (--data.cache)")
             reading = read_into_memory(files, stop)
         else:
-            reading = read_through_store(Path(self.cache_dir), files, ids, stop, keep_images=cache == "disk")
-        source: Source = files
+            reading = read_through_store(Path(self.cache_dir), files, ids, stop, cache == "disk", stage)
+        source: Source = reading.files or files
         if reading.images is not None:
             source = TensorSource(reading.images, in_memory=cache == "ram")
         keys, pixels, looks = reading.keys.T.contiguous()

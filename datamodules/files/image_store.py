@@ -3,12 +3,13 @@
 import hashlib
 import os
 import shutil
+import threading
 import warnings
 import zlib
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import Tensor
 from common.warned import warn
 from datamodules.files.decode import CHUNK, Chunk, FileSource, read_all, refuse_unreadable
 from datamodules.files.notes import Notes
+from datamodules.files.staging import stage_files, stage_store
 from datamodules.files.store_files import (
     IMAGES,
     KEYS,
@@ -35,6 +37,7 @@ from datamodules.files.store_files import (
     write_index,
 )
 from records.locks import one_at_a_time
+from records.partial_files import partial_path, remove_abandoned
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Reading:
         images: uint8, shape `(file, channel, height, width)`; None where they were not kept
         notes: notes on the files
         values: least and most of all pixels
+        files: a copy on the local disk to decode from; None decodes from those that were read
     """
 
     keys: Tensor
@@ -54,6 +58,7 @@ class Reading:
     images: Tensor | None
     notes: Notes = field(default_factory=Notes)
     values: tuple[int, int] = (0, 255)
+    files: FileSource | None = None
 
 
 def read_into_memory(files: FileSource, stop_at_problem: bool) -> Reading:
@@ -82,7 +87,12 @@ def read_into_memory(files: FileSource, stop_at_problem: bool) -> Reading:
 
 
 def read_through_store(
-    folder: Path, files: FileSource, ids: Tensor, stop_at_problem: bool, keep_images: bool
+    folder: Path,
+    files: FileSource,
+    ids: Tensor,
+    stop_at_problem: bool,
+    keep_images: bool,
+    stage: Path | None = None,
 ) -> Reading:
     """Read all files once ever: what was found is kept in a folder until a file, or what is made of it, changes.
 
@@ -95,6 +105,7 @@ def read_through_store(
         ids: of the samples, which stand for the files' names, int64, shape `(file,)`
         stop_at_problem: raise if there are files that cannot be read
         keep_images: keep the decoded images too
+        stage: folder on the local disk that what is served is copied to; None serves it from where it is
 
     Raises:
         ValueError: files cannot be read
@@ -109,7 +120,6 @@ def read_through_store(
                 # another process may have built it meanwhile
                 reading = _open(place, files, keep_images, tell=True)
                 if reading is None or _is_outdated(reading, files):
-                    remove([place])
                     _build(place, files, stop_at_problem, keep_images)
                     reading = _open(place, files, keep_images, tell=True)
     except OSError as error:
@@ -121,7 +131,20 @@ def read_through_store(
         raise OSError(f"{place} is damaged again right after it was written: choose another --data.cache_dir")
     if stop_at_problem:
         refuse_unreadable(reading.problems, len(files))
-    return reading
+    return reading if stage is None else _staged(reading, place, files, stage)
+
+
+def _staged(reading: Reading, place: Path, files: FileSource, stage: Path) -> Reading:
+    if reading.images is None:
+        return replace(reading, files=stage_files(files, reading.keys[:, 0], place.name, stage))
+
+    def opened(there: Path) -> Reading | None:
+        return _open(there, files, keep_images=True, tell=False)
+
+    copy = opened(stage_store(place, stage, lambda there: opened(there) is not None))
+    if copy is None:
+        raise OSError(f"{stage / place.name} was changed right after it was copied: choose another --data.stage_dir")
+    return copy
 
 
 def _open(place: Path, files: FileSource, keep_images: bool, tell: bool) -> Reading | None:
@@ -190,8 +213,10 @@ def _image_bytes(files: FileSource) -> int:
 
 
 def _build(place: Path, files: FileSource, stop_at_problem: bool, keep_images: bool) -> None:
-    partial = place.with_suffix(".partial")
-    remove([partial])
+    remove_abandoned(place)
+    # of this thread alone: where the file system has no locks, others may build the same store
+    partial = partial_path(place)
+    partial = partial.with_name(f"{partial.name}.{threading.get_native_id()}")
     partial.mkdir()
     needed, free = _image_bytes(files), shutil.disk_usage(partial).free
     keys, start = np.empty((len(files), 3), dtype="<i8"), 0
@@ -220,9 +245,24 @@ def _build(place: Path, files: FileSource, stop_at_problem: bool, keep_images: b
         index.keys = zlib.crc32(keys.tobytes())
         (partial / KEYS).write_bytes(keys.tobytes())
         write_index(partial, index)
-        partial.rename(place)
+        _put(partial, place, files, keep_images)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put(partial: Path, place: Path, files: FileSource, keep_images: bool) -> None:
+    """Put a store into its place, unless another process has put a whole one there meanwhile."""
+    if os.path.lexists(place):
+        reading = _open(place, files, keep_images, tell=False)
+        if reading is not None and not _is_outdated(reading, files):
+            return
+        remove([place])
+    try:
+        partial.rename(place)
+    except OSError:
+        # between the look and now
+        if _open(place, files, keep_images, tell=False) is None:
+            raise
 
 
 def _take_down(chunk: Chunk, start: int, files: FileSource, index: Index) -> None:

@@ -39,6 +39,7 @@ TRAINING_SETTINGS = frozenset(
         "num_workers",
         "cache",
         "cache_dir",
+        "stage_dir",
         "download",
         "predict_root",
     )

@@ -1,5 +1,7 @@
 import errno
 import shutil
+import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ from datamodules.files import image_store, store_files
 from datamodules.files.decode import FileSource
 from datamodules.files.image_store import read_into_memory
 from datamodules.provenance import bytes_key, sample_ids
+from records import locks
 
 
 @pytest.fixture
@@ -97,12 +100,31 @@ def test_store__one_that_was_cut_short_is_built_anew(files, tmp_path, reads):
     with pytest.warns(UserWarning, match="damaged"):
         assert torch.equal(read_through_store(tmp_path / "cache", files, True, keep_images=True).images, whole)
     # a build that was killed leaves its folder under another name
-    place = images.parent
-    shutil.move(place, place.with_suffix(".partial"))
-    (place.with_suffix(".partial") / "index.json").unlink()
+    place, gone = images.parent, 2**22 + 1
+    partial = place.with_name(f".{place.name}.{socket.gethostname()}.{gone}.{gone}")
+    shutil.move(place, partial)
+    (partial / "index.json").unlink()
     assert torch.equal(read_through_store(tmp_path / "cache", files, True, keep_images=True).images, whole)
     assert len(reads) == 3
-    assert not place.with_suffix(".partial").exists()
+    assert not partial.exists()
+
+
+def test_store__two_at_once_where_there_are_no_locks(files, tmp_path, reads, monkeypatch):
+    monkeypatch.setattr(locks, "_take", lambda lock, path: False)
+    together, put = threading.Barrier(2), image_store._put
+
+    def put_together(*args):
+        together.wait(20)
+        put(*args)
+
+    monkeypatch.setattr(image_store, "_put", put_together)
+    with ThreadPoolExecutor(2) as pool:
+        build = lambda _: read_through_store(tmp_path / "cache", again(files), True, keep_images=True)  # noqa: E731
+        left, right = pool.map(build, range(2))
+    assert len(reads) == 2
+    assert torch.equal(left.images, right.images)
+    assert torch.equal(left.images, read_into_memory(files, True).images)
+    assert [path.name for path in (tmp_path / "cache").iterdir() if path.is_dir() and path.name.startswith(".")] == []
 
 
 def test_store__what_cannot_be_read_is_remembered(files, tmp_path, reads):
