@@ -107,6 +107,12 @@ class Evaluated:
         data: DataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         return find_samples(data, self.split, self.ids[torch.as_tensor(rows, dtype=torch.int64)])
 
+    def inputs(self, rows: NDArray[np.integer]) -> Tensor:
+        """Return what the model computes on of some samples: images, or rows of a table."""
+        data: DataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        samples = data.inputs(self.samples(rows), self.model.reads)
+        return samples.source.gather(samples.rows)
+
     def images(self, rows: NDArray[np.integer]) -> Tensor:
         """Return the images of some samples, uint8, shape `(row, channel, height, width)`."""
         samples = self.samples(rows)

@@ -47,7 +47,7 @@ class Embeddings(EvaluationDrawing):
 
         count, names, title = len(evaluated.labels), evaluated.class_names, evaluated.title
         rows = np.sort(np.random.default_rng(0).permutation(count)[: self.samples])
-        labels, images = evaluated.labels[rows], evaluated.images(rows)
+        labels, images = evaluated.labels[rows], evaluated.inputs(rows)
         embeddings = compute(evaluated, images)
         projected, shares = numbers.principal_components(embeddings)
         spreads = numbers.class_spreads(embeddings, labels, len(names))
@@ -75,7 +75,8 @@ class Embeddings(EvaluationDrawing):
             yield "embeddings_umap", embedding_scatter(numbers.umap_points(projected), labels, names, f"{title}\nUMAP")
 
     def _project(self, evaluated: Evaluated, embeddings: NDArray, labels: NDArray, images: Tensor) -> None:
-        if self.files.tensorboard:
+        # the projector shows thumbnails
+        if self.files.tensorboard and evaluated.model.reads == "image":
             names = [evaluated.class_names[label] for label in labels.tolist()]
             run = self.files.events or Path(evaluated.trainer.default_root_dir)
             write_projector(evaluated.path("projector"), run, embeddings, names, images)

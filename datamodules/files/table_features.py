@@ -88,6 +88,10 @@ def read_column(name: str, texts: Sequence[str], options: FeatureOptions) -> tup
         ValueError: it cannot be read
     """
     values, odd = as_numbers(texts)
+    if odd and name not in options.categorical and not as_numbers([texts[row].replace(",", ".", 1) for row in odd])[1]:
+        raise ValueError(
+            f"column {shown(name)} writes numbers with a comma (row {odd[0] + 1}: {shown(texts[odd[0]])}): write points"
+        )
     if name in options.categorical or (len(odd) > np.isfinite(values).sum() and name not in options.numeric):
         values, column = _categories(name, texts)
     elif odd:

@@ -148,6 +148,9 @@ def explain_class(key: str, message: str) -> str | None:
     Returns:
         one line; None where it is about something else
     """
+    if re.search(rf'Parser key "{key.rpartition(".")[2]}":\s+Expected a typing.Literal', message):
+        # a class of its own has words for it
+        return None
     of_class = key in CLASS_OPTIONS or not key
     # the last line repeats the whole value of an option above
     inner = message.split("Given value type")[0] if of_class and "Got value: " in message else message

@@ -197,6 +197,9 @@ def wrong_value(key: str, message: str) -> str:
     value = re.search(r"Got value: (.*)", inner) or re.search(r"Given value: (.*)", message)
     # the outermost choice of an optional class says nothing to the user
     wanted = wanted[:1] if re.search(r"Got value: ", inner) else wanted
+    # a list that may be null
+    optional = re.findall(r"Subtypes: \[(list|tuple)\[.*NoneType", inner)
+    wanted = wanted or optional
     if not (key and wanted and value):
         return re.sub(r'Parser key "([^"]+)":', r"--\1:", re.sub(r"\s+", " ", inner).strip())
     given = value[1].partition(". Got value: ")[0].strip()

@@ -19,8 +19,8 @@ from records.study_file import StudyFile
 
 # p-values, corrected for how many comparisons were made, below which two lines are told apart
 ALPHA = 0.05
-# metrics that may be above 1, or below 0
-UNBOUNDED = LOWER_IS_BETTER | {"quadratic_kappa", "r2"}
+# metrics that may be below 0; those of which less is better may be above 1
+BELOW_0 = frozenset({"quadratic_kappa", "r2"})
 # the values of a cell's axes
 Labels = tuple[str, ...]
 
@@ -142,8 +142,8 @@ class FoundStudy:
             only = next(run.metrics[metric] for run in line.runs.values() if run.value(metric) is not None)
             return Figure(values[0], None, only["low"], only["high"])
         low, high = corrected_interval(values, self.file.held_share or 0.0)
-        if metric not in UNBOUNDED:
-            low, high = max(low, 0.0), min(high, 1.0)
+        low = low if metric in BELOW_0 else max(low, 0.0)
+        high = high if metric in LOWER_IS_BETTER else min(high, 1.0)
         return Figure(float(np.mean(values)), float(np.std(values, ddof=1)), low, high)
 
     def _pool(self, line: Line, place: int) -> None:

@@ -210,6 +210,7 @@ OTHERS = {
     "figures.grad_cam": ["true", "x"],
     "figures.batch": ["true", "x"],
     "figures.class_distribution": ["true", "x"],
+    "figures.table": ["true", "x"],
     "run.name": ["a", "a b", "", ".", "a/b", "null", "12e4"],
     "run.experiment": ["a", "", "..", "null"],
     "ckpt_path": ["null", "nowhere.ckpt", ".", ""],

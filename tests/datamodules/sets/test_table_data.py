@@ -146,6 +146,7 @@ def without(name):
         (points(), {"features": ["age", "age"]}, "--data.features names 'age' more than once"),
         (points() | {"name": [f"n{row}" for row in range(200)]}, {}, "200 different texts in 200 rows.*--data.drop"),
         (points() | {"age": [*points()["age"][:-1], "old"]}, {}, r"'age': a value is no number \(row 200: 'old'\)"),
+        (points() | {"age": ["1,5"] * 200}, {}, r"'age' writes numbers with a comma \(row 1: '1,5'\): write points"),
         (houses(), {"target": "price"}, "labels are not whole numbers.*--data.task regression"),
         (houses() | {"price": ["", *houses()["price"][1:]]}, {"target": "price", "task": "regression"}, "missing in 1"),
         (points(), {"task": "regression"}, "target 'label' is no number in 200 rows .*--data.task classification"),

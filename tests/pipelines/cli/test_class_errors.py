@@ -59,6 +59,8 @@ def test_offered__nothing_of_the_inside():
         (["--model", "MLP", "--model.hidden", "64"], "--model.hidden takes a list such as [64], not '64'"),
         (["--model", "MLP", "--model.hidden.0", "64"], "--model.hidden takes a list such as [64], not '64'"),
         (["--model", "StackingModule", "--model.bases", "a"], "--model.bases takes a list such as [a], not 'a'"),
+        (["--data", "Manifest", "--data.features", "age"], "--data.features takes a list such as [age], not 'age'"),
+        (["--model", "TableRegressor", "--model.loss", "l2"], "--model.loss takes one of 'mse', 'mae', 'huber', not"),
         (["--data.augmentation", "crop"], "--data.augmentation takes a list such as [crop], not 'crop'"),
         (["--figures", "true"], "--figures true: this takes a config file; its options are set one by one"),
     ],
