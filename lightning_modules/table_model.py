@@ -144,8 +144,8 @@ class TableModel(TrainedModel):
         Raises:
             ValueError: the message names column, values and rows
         """
-        inputs = self.inputs.cpu() if rows.device.type == "cpu" else self.inputs
-        faults = []
+        inputs = self.inputs
+        rows, faults = rows.to(inputs.codes.device), []
         for place, column in enumerate(self.table.columns):
             cells = rows[:, place]
             if self.table.missing == "error" and (gone := cells.isnan()).any():

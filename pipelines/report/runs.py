@@ -43,6 +43,23 @@ class SavedPredictions:
     groups: Tensor | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class SavedValues:
+    """What numbers a run predicted of a split.
+
+    Args:
+        ids: int64, shape `(sample,)`
+        values: that are true, float64, shape `(sample,)`
+        predictions: float64, shape `(sample,)`
+        groups: int64, shape `(sample,)`; None where samples have none
+    """
+
+    ids: Tensor
+    values: Tensor
+    predictions: Tensor
+    groups: Tensor | None = None
+
+
 @dataclass(eq=False)
 class FoundRun:
     """A run as its folder shows it.
@@ -129,6 +146,25 @@ class FoundRun:
         except DamagedFileError as error:
             self.problems += [str(error)] if str(error) not in self.problems else []
             return {}
+
+    def values(self, split: str) -> SavedValues | None:
+        """Read the numbers that were predicted of a split; None if there are none.
+
+        Args:
+            split: test or val
+
+        Raises:
+            ValueError: the file cannot be read, or its columns do not fit together; the message names it
+        """
+        path = self.files.predictions
+        tensors = read_predictions(path) if path.is_file() else {}
+        columns = [tensors.get(f"{split}/{name}") for name in ("id", "value", "prediction")]
+        ids, values, predictions = columns
+        if predictions is None:
+            return None
+        if ids is None or values is None or not ids.shape == values.shape == predictions.shape:
+            raise ValueError(f"{path}: the columns of {split} do not fit together")
+        return SavedValues(ids, values, predictions, tensors.get(f"{split}/group"))
 
     def predictions(self, split: str) -> SavedPredictions | None:
         """Read the predictions of a split; None if there are none.

@@ -11,6 +11,7 @@ import torch
 from measures.influence import METRICS
 from measures.intervals import Interval, measure, numbered
 from measures.names import LOWER_IS_BETTER
+from measures.regression import regression_intervals
 from measures.repeats import corrected_interval, corrected_p, gain_over_repeats, holm
 from pipelines.report.comparison import RANKED_LOGITS, ComparedRun, marked, score
 from pipelines.report.runs import FoundRun, Missing
@@ -163,6 +164,22 @@ class FoundStudy:
                 line.notes.append(str(error))
 
 
+def pooled_values(runs: Sequence[ComparedRun], split: str, metrics: Sequence[str]) -> dict[str, Interval]:
+    """Compute metrics of the predicted numbers of all parts together; see `pooled_metrics`."""
+    parts = [part for run in runs if (part := run.run.values(split)) is not None]
+    if len(parts) < len(runs):
+        raise ValueError(f"{len(runs) - len(parts)} of {len(runs)} parts have no predictions to pool")
+    ids, values, predictions = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("ids", "values", "predictions")
+    )
+    if twice := len(ids) - len(ids.unique()):
+        raise ValueError(f"{twice:,} samples were tested in two parts: nothing is pooled")
+    known = [part.groups for part in parts if part.groups is not None]
+    groups = torch.cat(known) if len(known) == len(parts) else None
+    found = regression_intervals(predictions, values, groups)
+    return {name: interval for name, interval in found.items() if name in metrics}
+
+
 def _pooled_figure(line: Line, metric: str) -> Figure | None:
     found = [each[metric] for each in line.pooled.values() if each.get(metric, {}).get("value") is not None]
     if not found:
@@ -186,6 +203,8 @@ def pooled_metrics(runs: Sequence[ComparedRun], split: str, metrics: Sequence[st
     Raises:
         ValueError: a run has no predictions, or a sample was tested twice; the message names it
     """
+    if all("mse" in run.metrics for run in runs):
+        return pooled_values(runs, split, metrics)
     found = [(run, run.run.predictions(split)) for run in runs]
     if lacking := [run.run.label for run, predictions in found if predictions is None]:
         raise ValueError(f"{lacking[0]} has no predictions to pool")
