@@ -196,7 +196,7 @@ def rate_interval(rate: float, size: float, quantile: float) -> tuple[float, flo
     return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
 
 
-def standard_error(of_sample: Floats, unit: NDArray[np.intp] | None) -> tuple[float, float]:
+def standard_error(of_sample: Floats, unit: NDArray[np.intp] | None, pairs: int = 1) -> tuple[float, float]:
     """Return the standard error of a mean, and the quantile of t that goes with it.
 
     The degrees of freedom are those of the variance (Satterthwaite 1946): where a few samples or groups make most of
@@ -205,6 +205,7 @@ def standard_error(of_sample: Floats, unit: NDArray[np.intp] | None) -> tuple[fl
     Args:
         of_sample: influence of each sample, shape `(sample,)`
         unit: the group of each sample, numbered from 0; None where samples are independent
+        pairs: how many intervals are to hold together (Bonferroni)
     """
     sums = of_sample if unit is None else np.bincount(unit, of_sample)
     units = len(sums)
@@ -212,11 +213,11 @@ def standard_error(of_sample: Floats, unit: NDArray[np.intp] | None) -> tuple[fl
     squares = np.square(sums)
     variance = float(squares.mean())
     if variance <= 0:
-        return 0.0, t_quantile(units - 1)
+        return 0.0, t_quantile(units - 1, pairs)
     kurtosis = float(np.square(squares).mean()) / variance**2
     freedom = min(units - 1.0, max(1.0, 2 * units / max(kurtosis - 1, 1e-9)))
     error = math.sqrt(variance * units / (units - 1) * units) / len(of_sample)
-    return error, t_quantile(freedom)
+    return error, t_quantile(freedom, pairs)
 
 
 def accuracy_difference(
@@ -247,9 +248,9 @@ def accuracy_difference(
     return float(more - less), math.sqrt((more + less - (more - less) ** 2) / size)
 
 
-def t_quantile(freedom: float) -> float:
-    """Return the quantile of Student's t for a two-sided interval."""
-    return float(stdtrit(freedom, (1 + LEVEL) / 2))
+def t_quantile(freedom: float, pairs: int = 1) -> float:
+    """Return the quantile of Student's t for two-sided intervals, as many as are to hold together."""
+    return float(stdtrit(freedom, 1 - (1 - LEVEL) / (2 * pairs)))
 
 
 def mcnemar(correct: Tensor, other: Tensor) -> float:

@@ -110,6 +110,11 @@ class Comparison:
         return tuple(dict.fromkeys((self.by, *(usual if self.metrics == METRICS else self.metrics))))[:4]
 
     @property
+    def of_numbers(self) -> bool:
+        """Whether the runs predict numbers, and no classes."""
+        return all("mse" in run.metrics for run in self.runs)
+
+    @property
     def title(self) -> str:
         """Name the data and the number of samples."""
         data = sorted({str(run.run.result.get("data", "data")).rpartition(".")[2] for run in self.runs})

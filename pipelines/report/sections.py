@@ -26,6 +26,7 @@ from pipelines.report.sources import add_sources
 from pipelines.report.study import Axis, axes_of
 from pipelines.report.tables import axis_table, configurations_table, facts_table, options_table, runs_table
 from pipelines.report.thresholds import add_thresholds
+from pipelines.report.values import add_values
 
 # how many comparisons have pictures
 DRAWN_COMPARISONS = 4
@@ -72,6 +73,8 @@ def comparison_section(
     if drawn and sum(run.value(group.by) is not None for run in group.runs) > 1:
         add(runs, bars_picture(group, f"{name}_accuracy"))
     runs.blocks += [runs_table(group), facts_table(group, Path(options.out))]
+    if group.of_numbers:
+        add_values(runs, group, split)
     if baseline is not None and baseline in group.runs:
         add_baseline(section.part("baseline"), group, baseline, axes, split)
     add_thresholds(section.part("threshold"), group.runs, split)
@@ -86,7 +89,8 @@ def comparison_section(
         add(metrics, radar_picture(configurations, f"{name}_radar", group.metrics))
     pictures += add_sources(section.part("sources"), group.runs, split, name)
     add(section.part("training"), curves_picture(configurations, f"{name}_curves"))
-    pictures += add_predictions(section.part("predictions"), group, name, split)
+    if not group.of_numbers:
+        pictures += add_predictions(section.part("predictions"), group, name, split)
     confidence = confidence_table(group.runs)
     section.part("confidence", is_open=False).blocks += [] if confidence is None else [confidence]
     pictures += add_sets(section.part("prediction sets", is_open=False), group.runs, name) if split == "test" else []
