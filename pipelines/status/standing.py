@@ -1,6 +1,7 @@
 """How one run stands, by what its folder holds: from any machine that sees the folder."""
 
 import contextlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,10 +127,15 @@ def without_word(folder: Path, job: JobFile, queue: Queue) -> tuple[str, str]:
         job: that was submitted
         queue: SLURM's jobs
     """
-    if queue is None:
-        return "queued", f"job {job.job}, submitted {duration(job.age)} ago; SLURM cannot be asked from this machine"
     log = folder / job.log
     last = tail(log, 1) if log.is_file() else ""
+    if queue is None and not log.is_file():
+        return "queued", f"job {job.job}, submitted {duration(job.age)} ago; SLURM cannot be asked from this machine"
+    if queue is None:
+        silent = max(0.0, time.time() - log.stat().st_mtime)
+        if silent <= SILENT:
+            return "running", f"job {job.job} begins or ends"
+        return "lost", f"job {job.job} has begun, and says nothing for {duration(silent)}: {last or log}"
     return "failed", f"job {job.job} has left the queue without a result: {last or f'no {log} either'}"
 
 

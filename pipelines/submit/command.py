@@ -2,11 +2,12 @@
 
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from common import class_paths
+from common import class_paths, slurm
 from common.few import count_of
 from pipelines.cells.process import environment
 from pipelines.cli.errors import UsageError
@@ -78,8 +79,10 @@ def job_of_fit(options: ClusterOptions, args: list[str]) -> Job:
 
     if options.array is None:
         asked, continues, added = check_fit(args, options)
-        folder = asked if continues else run_dir.unclaimed(asked.parent, asked.name)
-        return Job(options, "fit", [*args, *added, *class_paths.options()], folder)
+        words = [*args, *added, *class_paths.options()]
+        if continues:
+            return Job(options, "fit", words, asked)
+        return Job(options, "fit", words, run_dir.unclaimed(asked.parent, asked.name), asked=asked)
     tasks = options.tasks
     for task in {tasks[0], tasks[-1]}:
         asked, continues, added = check_fit([word.replace(TASK, str(task)) for word in args], options)
@@ -128,10 +131,16 @@ def submit(job: Job, console: Console) -> None:
     Raises:
         UsageError: there is no SLURM here, or it refuses the job; nothing is left then
     """
+    refuse_second(job)
     made: list[list[Path]] = []
     try:
+        if job.asked is not None:
+            # another one may have taken the name since
+            made.append(run_dir.claim(job.asked.parent, job.asked.name))
+            job = replace(job, folder=made[0][-1])
         for folder in job.folders:
-            made.append(run_dir.make_folder(folder))
+            # two arrays of one name must not share folders
+            made.append(run_dir.make_folder(folder, exist_ok=job.stem is None))
             run_dir.make_folder(folder / Path(job.log).parent)
         with write_whole(job.script) as partial:
             partial.write_text(job.text())
@@ -151,6 +160,21 @@ def submit(job: Job, console: Console) -> None:
     console.print(f"log:       {job.folder / job.log_of(ids[0])}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"status:    python train.py status {above}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"cancel:    scancel {number}", soft_wrap=True, highlight=False, markup=False)
+
+
+def refuse_second(job: Job) -> None:
+    """Refuse a second job for a folder that one works in, or is going to.
+
+    Raises:
+        UsageError: there is one
+    """
+    before = JobFile.read(job.folder) if job.asked is None else None
+    state = (slurm.queued() or {}).get(before.job) if before is not None else None
+    if before is not None and state is not None:
+        raise UsageError(
+            f"{job.folder}/ has job {before.job} in the queue ({state[0].lower()}): wait for it, "
+            f"or scancel {before.job}"
+        )
 
 
 def sbatch(script: Path) -> str:

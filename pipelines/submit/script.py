@@ -25,6 +25,8 @@ class Job:
         args: its command line after the command
         folder: of the run or the experiment; of an array, the folder of the first task
         stem: of an array, the folder's path without the task's number
+        asked: the folder that a new run asks for, whose name gets a number where it exists; None where a folder is
+            shared or continued
         cwd: where the command line's relative paths begin
         python: that runs it
     """
@@ -34,6 +36,7 @@ class Job:
     args: Sequence[str]
     folder: Path
     stem: Path | None = None
+    asked: Path | None = None
     cwd: Path = field(default_factory=Path.cwd)
     python: str = sys.executable
 

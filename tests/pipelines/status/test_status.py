@@ -110,6 +110,11 @@ def test_run__queued_as_slurm_says(tmp_path):
         assert note in row.note
     (folder / "slurm-7.log").write_text("one\nslurmstepd: error: Detected 1 oom_kill event\n\n")
     assert standing_of(RunDir(folder), {}).note.endswith("slurmstepd: error: Detected 1 oom_kill event")
+    assert standing_of(RunDir(folder), None).state == "running"
+    silent(folder / "slurm-7.log")
+    row = standing_of(RunDir(folder), None)
+    assert row.state == "lost"
+    assert "has begun, and says nothing for 4 min: slurmstepd" in row.note
     # stopped at its time limit, and queued again
     note_end(folder, Ended("stopped", "stopped by SIGUSR1"))
     assert standing_of(RunDir(folder), {"7": ("PENDING", "BeginTime")}).state == "queued"

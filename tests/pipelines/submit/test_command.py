@@ -173,6 +173,18 @@ def test_submit__writes_script_and_record(here, capsys, monkeypatch):
     assert "python train.py status runs/digits" in said
 
 
+def test_submit__a_second_run_has_a_folder_of_its_own_and_a_second_stack_waits(here, capsys, monkeypatch):
+    stand_in(here.parent, monkeypatch, sbatch="echo 7", squeue="echo '7|PENDING|None'")
+    (here / "plan.yaml").write_text(yaml.safe_dump(PLAN))
+    for _ in range(2):
+        assert main(["submit", "fit", *MLP]) == 0
+    assert sorted(path.name for path in (here / "runs/digits").iterdir()) == ["mlp", "mlp-2"]
+    assert str(here / "runs/digits/mlp-2") in (here / "runs/digits/mlp-2/job.sh").read_text()
+    assert main(["submit", "stack", "--config", "plan.yaml"]) == 0
+    assert main(["submit", "stack", "--config", "plan.yaml"]) == 2
+    assert "runs/s/ has job 7 in the queue (pending): wait for it, or scancel 7" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("program", "reason"), [("echo 'no such partition' >&2; exit 1", "no such partition"), (None, "there is no sbatch")]
 )
