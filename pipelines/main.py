@@ -18,6 +18,8 @@ from records.launched import JOB_FOLDER, is_first_process
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pipelines.stack.command import Planner
+
 SUMMARY = """\
 usage: python train.py COMMAND [options]      python train.py COMMAND --help
 
@@ -131,6 +133,8 @@ def run(args: list[str]) -> int:
         return predict(options)
     if command == "submit":
         return int(import_module(COMMANDS[command]).main(options, check_cells))
+    if command == "sweep":
+        return int(import_module(COMMANDS[command]).main(options, make_page, stack_planner))
     if command in WITH_PAGE:
         return int(import_module(COMMANDS[command]).main(options, make_page))
     if command in COMMANDS:
@@ -157,8 +161,16 @@ def check_cells(command: str, args: list[str]) -> tuple[Path, list[str]]:
     Returns:
         the experiment's folder, and the command line that works in it
     """
-    folder, again = import_module(COMMANDS[command]).check_elsewhere(args)
+    more = (stack_planner,) if command == "sweep" else ()
+    folder, again = import_module(COMMANDS[command]).check_elsewhere(args, *more)
     return folder, again
+
+
+def stack_planner() -> "Planner":
+    """Return what reads the command lines of stacks, for a study of them; see `make_page`."""
+    from pipelines.stack.command import Planner
+
+    return Planner()
 
 
 def make_page(runs: Path, out: Path, split: Literal["test", "val"] = "test", console: "Console | None" = None) -> Path:

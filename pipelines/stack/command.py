@@ -1,8 +1,9 @@
 """`python train.py stack`: train members, stack them on held-out samples, and test once."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -131,6 +132,58 @@ def check_elsewhere(args: list[str]) -> tuple[Path, list[str]]:
     return folder, without_fresh(args, folder) if plan.fresh else args
 
 
+class Planner:
+    """Names the members' runs of several stacks, for a study that trains each once."""
+
+    def __init__(self) -> None:
+        from pipelines.cells.fit_parser import FitParser
+
+        self.parser = FitParser()
+        # the runs that stacks share are looked at once
+        self.parser.parse = remembering(self.parser.parse)  # type: ignore[method-assign, assignment]
+        self.parser.plain = remembering(self.parser.plain)  # type: ignore[method-assign, assignment]
+        self.first = True
+
+    def __call__(self, args: list[str], here: bool = True) -> tuple[list[Cell], dict[str, dict[str, Any]]]:
+        """Check a stack, and name its members' runs.
+
+        Args:
+            args: the command line after `stack`
+            here: whether they run on this machine
+
+        Returns:
+            the runs, and all that each is configured with, by their names
+
+        Raises:
+            ValueError: the command line is wrong; the first one's samples are looked at, too
+        """
+        from pipelines.stack.plan_check import check, check_samples
+
+        plan = parse(args)
+        checked = check(plan, here, self.parser)
+        if self.first:
+            check_samples(plan, checked.parser.build(data=checked.configs[plan.cells[0].name].data).data)
+        self.first = False
+        return plan.cells, checked.settings
+
+
+def remembering(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let a parser return what it has returned for the same before.
+
+    Args:
+        call: its method, of one argument
+    """
+    known: dict[str, Any] = {}
+
+    def remembered(given: Any) -> Any:
+        key = repr(given)
+        if key not in known:
+            known[key] = call(given)
+        return copy.deepcopy(known[key])
+
+    return remembered
+
+
 def main(args: list[str], write_page: "WritePage | None" = None) -> int:
     """Run `python train.py stack`.
 
@@ -167,7 +220,7 @@ def main(args: list[str], write_page: "WritePage | None" = None) -> int:
     folder, made = open_folder(plan.root, plan.experiment, plan.fresh)
     again = without_fresh(args, folder) if plan.fresh else args
     try:
-        with locked(folder, "stacked", made):
+        with locked(folder, "stacked", made, shared=plan.study):
             run_cells(plan, checked, folder, console, cells)
             if not plan.executor.elsewhere:
                 from pipelines.stack.second_stage import second_stage

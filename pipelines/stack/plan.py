@@ -1,12 +1,15 @@
 """What a stack is made of: members, and the cells that train them."""
 
+import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from common.few import few
 from common.lazy_seam import lazy
 from common.ranges import SEEDS, check_range
 from common.settings import dotted
+from common.spelling import nearest
 from ensembling.choices import LOGIT_CACHE, SMALLEST_GAIN, TTA, LeakedSamples, NearCopies
 from ensembling.heads import Head, LogisticHead, MeanHead, TunedMeanHead
 from ensembling.judging.reject import Reject
@@ -78,6 +81,7 @@ class StackPlan:
         heads: what is fitted on the members' logits
         experiment: folder of the runs; the same plan continues in the same folder
         root: folder of all experiments
+        only: names of the members that the stack is made of; none are all
         mode: what the heads are fitted on: holdout (samples of the split `stack`, which no member sees), val (the
             validation split, by which the members' best epochs were chosen), oof (each training sample, by the
             member's run that did not see it), or train (the members' own training samples, which is refused without
@@ -119,6 +123,8 @@ class StackPlan:
             recommended stack is reported with what it owes to the images and to the seeds
         seed: of the heads, their folds and the bootstrap
         stack_name: folder of the result, beside those of the cells
+        study: it is a cell of a study, whose other stacks are in the same folder: the names of the members' runs tell
+            their settings apart, and other commands of the study may work in the folder at the same time
         page: write the report's page into the stack's folder at the end
         all_tables: print every table of the report, instead of the first alone
         dry_run: print the cells and what they cost, and start nothing
@@ -129,6 +135,7 @@ class StackPlan:
     heads: list[Head] = field(default_factory=lambda: [LogisticHead()])
     experiment: str = "stack"
     root: str = "runs"
+    only: list[str] = field(default_factory=list)
     mode: Mode = "holdout"
     num_folds: int = 5
     test_with: Literal["folds", "refit"] = "folds"
@@ -155,6 +162,7 @@ class StackPlan:
     repeats: int = 1
     seed: int = 0
     stack_name: str = "stack"
+    study: bool = False
     page: bool = True
     all_tables: bool = False
     dry_run: bool = False
@@ -164,6 +172,11 @@ class StackPlan:
         self.options = dotted(self.options)
         if not self.members:
             raise ValueError("members must name at least one model")
+        named = [member.name for member in self.members]
+        if other := next((name for name in self.only if name not in named), None):
+            raise ValueError(f"only: there is no member {other!r}{nearest(other, named)} (members: {few(named, 20)})")
+        if self.only:
+            self.members = [member for member in self.members if member.name in self.only]
         if not self.heads:
             raise ValueError("heads must name at least one head, such as LogisticHead")
         check_range("--retries", self.retries, "[0, inf)")
@@ -257,15 +270,16 @@ class StackPlan:
         fragments = (*self.fragments, *member.fragments)
         options = {**self.options, **member.settings}
         if self.mode != "oof":
-            return [Cell(member.name, member.name, fragments, options)]
-        cells = []
-        for fold in range(self.num_folds if member.folds else 1):
-            held_out = {"data.num_folds": self.num_folds, "data.fold": fold, "data.held_out": "stack"}
-            name = f"{member.name}-fold{fold}"
-            cells.append(Cell(name, member.name, fragments, {**options, **held_out}, fold))
-        if self.test_with == "refit":
-            cells.append(Cell(f"{member.name}-refit", member.name, fragments, options, refit=True))
-        return cells
+            cells = [Cell(member.name, member.name, fragments, options)]
+        else:
+            cells = []
+            for fold in range(self.num_folds if member.folds else 1):
+                held_out = {"data.num_folds": self.num_folds, "data.fold": fold, "data.held_out": "stack"}
+                name = f"{member.name}-fold{fold}"
+                cells.append(Cell(name, member.name, fragments, {**options, **held_out}, fold))
+            if self.test_with == "refit":
+                cells.append(Cell(f"{member.name}-refit", member.name, fragments, options, refit=True))
+        return [replace(cell, name=f"{cell.name}-{key_of(cell)}") for cell in cells] if self.study else cells
 
     def held_out_cells(self, member: Member) -> list[Cell]:
         """Return the runs whose held-out samples the heads are fitted on.
@@ -282,3 +296,8 @@ class StackPlan:
             member: one of the members
         """
         return [cell for cell in self.cells_of(member) if cell.refit == (self.test_with == "refit")]
+
+
+def key_of(cell: Cell) -> str:
+    """Return what tells the settings of a cell from others: six hex digits of their hash."""
+    return hashlib.blake2b(repr((cell.fragments, sorted(cell.options.items()))).encode(), digest_size=3).hexdigest()

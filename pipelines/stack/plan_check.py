@@ -68,12 +68,13 @@ class Checked:
         self.configs |= other.configs
 
 
-def check(plan: StackPlan, here: bool = True) -> Checked:
+def check(plan: StackPlan, here: bool = True, parser: FitParser | None = None) -> Checked:
     """Parse each member's command line, and compare what the members need of each other.
 
     Args:
         plan: the plan
         here: whether the command runs on this machine
+        parser: of command lines; None makes one
 
     Returns:
         each cell's settings
@@ -81,8 +82,7 @@ def check(plan: StackPlan, here: bool = True) -> Checked:
     Raises:
         ValueError: a command line is wrong, with the member's name, or the members do not fit together
     """
-    parser = FitParser()
-    checked = Checked({}, {}, parser)
+    checked = Checked({}, {}, parser or FitParser())
     faults: dict[str, list[str]] = {}
     cause: Exception | None = None
     for member in plan.members:

@@ -23,6 +23,7 @@ from records.study_file import StudyFile
 
 if TYPE_CHECKING:
     from pipelines.cells.fit_parser import FitParser
+    from pipelines.sweep.stacks import PlanStack
 
 # makes the page of a report: of a folder, in another, on a split, and prints what the study found
 WritePage = Callable[[Path, Path, Literal["test", "val"], Console], Path]
@@ -139,11 +140,12 @@ def planned(plan: SweepPlan, parser: "FitParser", here: bool = True) -> Study:
     return study
 
 
-def check_elsewhere(args: list[str]) -> tuple[Path, list[str]]:
+def check_elsewhere(args: list[str], planner: "Callable[[], PlanStack]") -> tuple[Path, list[str]]:
     """Check a command line that is to run on another machine.
 
     Args:
         args: the command line after `sweep`
+        planner: makes what reads the command lines of stacks
 
     Returns:
         the experiment's folder, and the command line that works in it
@@ -159,18 +161,23 @@ def check_elsewhere(args: list[str]) -> tuple[Path, list[str]]:
         from pipelines.sweep.search.limits import Scales
 
         look(plan, Scales(FitParser(), plan.search.limits()), here=False)
+    elif plan.stack is not None:
+        from pipelines.sweep.stacks import plan_bases
+
+        plan_bases(Study.of(plan), planner(), here=False)
     else:
         planned(plan, FitParser(), here=False)
     folder = planned_folder(plan.root, plan.experiment, plan.fresh)
     return folder, without_fresh(args, folder) if plan.fresh else args
 
 
-def main(args: list[str], write_page: WritePage | None = None) -> int:
+def main(args: list[str], write_page: WritePage | None = None, planner: "Callable[[], PlanStack] | None" = None) -> int:
     """Run `python train.py sweep`.
 
     Args:
         args: the command line after `sweep`
         write_page: writes the report's page; None writes none
+        planner: makes what reads the command lines of stacks; None is enough for other cells
 
     Returns:
         the exit status
@@ -181,14 +188,21 @@ def main(args: list[str], write_page: WritePage | None = None) -> int:
     from engine.gpu_check import stop_probing_for_gpus
     from pipelines.cells.fit_parser import FitParser
     from pipelines.sweep.check import given
+    from pipelines.sweep.stacks import plan_bases, run_stacks, stack_settings, train_bases
 
     stop_probing_for_gpus()
     if plan.search is not None:
         from pipelines.sweep.search.command import search
 
         return search(plan, args, console, write_page)
-    study = planned(plan, FitParser())
-    settings = given(study.cells)
+    bases = None
+    if plan.stack is not None:
+        assert planner is not None
+        study = Study.of(plan)
+        bases, settings = plan_bases(study, planner()), stack_settings(study.cells, plan)
+    else:
+        study = planned(plan, FitParser())
+        settings = given(study.cells)
     proof = "test" if plan.split == "test" else "fit"
     if plan.dry_run or plan.list_cells:
         folder = planned_folder(plan.root, plan.experiment, plan.fresh)
@@ -204,11 +218,16 @@ def main(args: list[str], write_page: WritePage | None = None) -> int:
     folder, made = open_folder(plan.root, plan.experiment, plan.fresh)
     again = without_fresh(args, folder) if plan.fresh else args
     try:
-        with locked(folder, "swept", made):
+        # stacks work in the folder beside this command
+        with locked(folder, "swept", made, shared=bases is not None):
             states = states_of(study.cells, folder, settings, proof)
             refuse_changed(states)
             study_file(study).write(folder)
-            outcomes = run_cells(study, folder, console, settings, states)
+            if bases is not None:
+                train_bases(study, bases, folder, console)
+                outcomes = run_stacks(study, folder, console, settings, states)
+            else:
+                outcomes = run_cells(study, folder, console, settings, states)
             if plan.page and write_page is not None and any(outcome.status == "done" for outcome in outcomes):
                 page = write_page(folder, folder / "report", plan.split, console)
                 console.print(f"report: {page}", soft_wrap=True, highlight=False)

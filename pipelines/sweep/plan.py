@@ -29,6 +29,8 @@ TAKEN = {
     "ckpt_path": "experiment: the same command goes on with it",
     "config": "fragments",
 }
+# options of a stack's plan that a study of stacks sets
+OF_STACK = ("root", "experiment", "stack_name", "study", "page", "executor", "retries", "dry_run", "fresh")
 FOLDS = ("data.num_folds", "data.fold", "data.leave_out_source", "data.held_out")
 # folders of an experiment that are no runs
 RESERVED = ("cells", "logs", "parsl", "report", "search")
@@ -53,6 +55,8 @@ class SweepPlan:
         sources: those that leave_one_out leaves out in turn; none are all that the data has
         fragments: config files of all runs
         options: what all runs set beyond their fragments, by the names of the command line
+        stack: plan of a stack, which makes each cell a stack: axes and options are those of this plan, and the members'
+            runs that several stacks share are trained once
         search: draw options of the cells instead of crossing axes, see the options of the search
         split: on what the study is measured: test, or val, by which the best epoch of each run was chosen
         metrics: what is shown of the runs; the first sorts them
@@ -79,6 +83,7 @@ class SweepPlan:
     sources: list[str] = field(default_factory=list)
     fragments: list[str] = field(default_factory=list)
     options: dict = field(default_factory=dict)
+    stack: str | None = None
     search: SearchOptions | None = None
     split: Literal["test", "val"] = "test"
     metrics: list[str] = field(default_factory=lambda: ["accuracy", "balanced_accuracy", "f1_macro", "nll"])
@@ -119,6 +124,8 @@ class SweepPlan:
         self._check_zip()
         if self.search is not None:
             self._check_search(held)
+        if self.stack is not None:
+            self._check_stack(held)
 
     def _check_options(self, held: Sequence[str]) -> None:
         sets = [
@@ -160,6 +167,18 @@ class SweepPlan:
                 raise ValueError(f"{name} and search cannot be given together: give values as choices in search.spaces")
         if held and held[0] != "folds":
             raise ValueError(f"{held[0]} and search cannot be given together: a search must not choose by test splits")
+
+    def _check_stack(self, held: Sequence[str]) -> None:
+        for name in (*held, *(name for name in ("seeds", "search") if getattr(self, name) is not None)):
+            raise ValueError(f"{name} and stack cannot be given together: the axes of a stack are options of its plan")
+        if self.split != "test":
+            raise ValueError("a stack is measured on test: leave out split val")
+        owned = [
+            *self.options,
+            *(option for axis in self.own_axes for value in axis.values for option in value.options),
+        ]
+        if taken := next((option for option in owned if option in OF_STACK), None):
+            raise ValueError(f"{taken} of a stack is set by the study: leave it out of options and axes")
 
     def _check_zip(self) -> None:
         sizes = {axis.name: len(axis.values) for axis in self.own_axes}

@@ -18,11 +18,14 @@ from pipelines.cli.image_cli import ImageCLI
 from pipelines.cli.parsed_cli import DEFAULTS
 from pipelines.distill import command as distill
 from pipelines.stack import command
+from pipelines.stack.command import Planner
 from pipelines.stack.plan_check import check
 from pipelines.submit.words import is_of_cluster, read_options
 from pipelines.sweep import command as sweep
 from pipelines.sweep.check import check_cells
+from pipelines.sweep.plan import Study
 from pipelines.sweep.search.command import examples
+from pipelines.sweep.stacks import plan_bases
 from tests.helpers.data import Blobs, blobs, data_info
 from tests.helpers.training import trainer
 
@@ -132,7 +135,9 @@ def test_stack(path, monkeypatch):
 def test_sweep(path, monkeypatch):
     monkeypatch.chdir(CONFIGS.parent)
     plan = sweep.parse(["--config", str(path), "--dry_run", "true"])
-    if plan.search is not None:
+    if plan.stack is not None:
+        assert plan_bases(Study.of(plan), Planner()).cells
+    elif plan.search is not None:
         cells = [cell for trial in examples(plan) for cell in trial.cells]
         assert len(check_cells(cells, plan, FitParser())) == len(cells)
     else:
