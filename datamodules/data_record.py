@@ -57,6 +57,10 @@ class Described(Protocol):
     def record(self) -> "DataRecord":
         """Its record."""
 
+    @property
+    def sample_word(self) -> str:
+        """What one sample is called."""
+
 
 @dataclass(frozen=True, eq=False)
 class DataRecord:
@@ -267,16 +271,16 @@ def changes(before: Mapping[str, Any], path: Path | None, data: Described, of_sp
             missing = f"{missing}, but {error}"
     if then is not None and then.digests == before["digests"] and (found := differences(then, data, same_draw)):
         return found
-    what = ", ".join(COVERED[name] for name in differing)
+    what = ", ".join(COVERED[name] for name in differing).replace("images", f"{data.sample_word}s")
     count, today = before["samples"], len(now.columns["id"])
-    numbers = f" ({count:,} images then, {today:,} now)" if count != today else ""
+    numbers = f" ({count:,} {data.sample_word}s then, {today:,} now)" if count != today else ""
     lost = f"; {missing}" if path is not None and then is None else ""
     return [f"{what} differ{numbers}{lost}"]
 
 
 def differences(then: DataRecord, data: Described, same_draw: bool) -> list[str]:
     """Compare two records sample by sample; see `changes`."""
-    now = data.record
+    now, word = data.record, data.sample_word
     found = []
     if then.class_names != now.class_names:
         found.append(f"the classes were {listed(then.class_names)} and are {listed(now.class_names)}")
@@ -301,7 +305,7 @@ def differences(then: DataRecord, data: Described, same_draw: bool) -> list[str]
     relabelled = renumbered(before["label"], then.class_names, now.class_names) != after["label"]
     tell("label differs", "labels differ", relabelled, (then.class_names, now.class_names, "label"))
     found += arrivals(old, new, ~kept_old, ~kept_new, data)
-    tell("image has other content", "images have other content", other)
+    tell(f"{word} has other content", f"{word}s have other content", other)
     if ("group" in before) != ("group" in after):
         found.append("the data has groups now, and had none" if "group" in after else "the data has lost its groups")
     elif "group" in before:
@@ -325,8 +329,8 @@ def differences(then: DataRecord, data: Described, same_draw: bool) -> list[str]
     if same_draw:
         names = [*SPLITS, "none"]
         tell(
-            "image lies in another split",
-            "images lie in another split",
+            f"{word} lies in another split",
+            f"{word}s lie in another split",
             before["split"] != after["split"],
             (names, names, "split"),
         )
@@ -351,16 +355,17 @@ def arrivals(
         come: which of the new ones are new, shape `(sample,)`
         data: today's
     """
+    word = data.sample_word
     again = torch.isin(new["key"], old["key"][gone]) & come
     left = gone & ~torch.isin(old["key"], new["key"][come])
     found = []
     for one, many, mask in (
-        ("image is new", "images are new", come & ~again),
-        ("image has another name", "images have another name", again),
+        (f"{word} is new", f"{word}s are new", come & ~again),
+        (f"{word} has another name", f"{word}s have another name", again),
     ):
         if mask.any():
             found.append(f"{counted(mask, one, many)}, first: {first_name(data, new['id'][mask])[0]}")
-    return [*found, counted(left, "image is gone", "images are gone")] if left.any() else found
+    return [*found, counted(left, f"{word} is gone", f"{word}s are gone")] if left.any() else found
 
 
 def counted(mask: Tensor, one: str, many: str) -> str:

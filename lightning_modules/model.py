@@ -110,6 +110,11 @@ class Model(EvaluatedModule):
         raise NotImplementedError(f"{type(self).__name__} must override build()")
 
     @property
+    def read(self) -> list[str]:
+        """What it computes on, or its members do, each once: image, table or both."""
+        return [self.reads]
+
+    @property
     def member_names(self) -> list[str]:
         """Names of the models whose logits the head combines; empty for a model that is no stack."""
         return []

@@ -109,6 +109,11 @@ class StackingModule(TrainedClassifier):
         self._provenance: Provenance | None = None
 
     @property
+    def read(self) -> list[str]:
+        """What its members compute on, each once: image, table or both."""
+        return list(dict.fromkeys(base.reads for base in self.known_bases))
+
+    @property
     def member_names(self) -> list[str]:
         """Names of the members."""
         return self.base_names

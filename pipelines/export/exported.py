@@ -66,7 +66,7 @@ class Exported:
         """Load the model, and its data where that is there."""
         checkpoint = find_model(Path(str(options.ckpt_path)))
         model = load_classifier(checkpoint)
-        if model.reads != "image" or getattr(model, "read", ["image"]) != ["image"]:
+        if model.read != ["image"]:
             raise ValueError(f"{checkpoint} reads a table: models on images alone are exported")
         module = frozen(model)
         run = run_dir.of_checkpoint(checkpoint)

@@ -42,9 +42,13 @@ class Predictor(ClassifierMixin, BaseEstimator):
         self.path, self.device, self.batch_size = path, device, batch_size
         self.checkpoint = find_model(Path(path))
         model = load_model(self.checkpoint)
-        if model.reads != "image" or not isinstance(model, Classifier):
+        if "image" not in model.read or not isinstance(model, Classifier):
             raise ValueError(
                 f"{path} holds a model of tables: predict with --data.predict_path FILE, or francesinha.load"
+            )
+        if model.read != ["image"]:
+            raise ValueError(
+                f"{path} holds a stack of models on images and on tables: predict with --data Manifest, which has both"
             )
         self.model: Classifier = model.to(device_of(device))
         self.value_range = served_range(self.model.info)

@@ -263,3 +263,17 @@ def test_precision__that_rounds_the_columns_is_refused(classified, tmp_path, cap
     assert run(*args, "bf16-true", root=tmp_path) == 2
     assert "bf16-true rounds the columns themselves" in capsys.readouterr().err
     assert run(*args, "64-true", root=tmp_path) == 0
+
+
+def test_test__on_a_table_that_has_changed_says_what(tmp_path, capsys):
+    columns = points()
+    path = write_table(tmp_path / "points.csv", columns)
+    args = ("--data", "TableData", "--data.path", path, "--model", "TableClassifier", "--trainer.max_epochs", 1)
+    assert run("fit", *args, root=tmp_path) == 0
+    columns["age"][5] += 1
+    write_table(path, columns)
+    capsys.readouterr()
+    assert run("test", "--ckpt_path", tmp_path / "table_data/table_classifier") == 0
+    (said,) = (line for line in capsys.readouterr().out.splitlines() if "DATA CHANGED" in line)
+    assert "1 row is new" in said
+    assert "image" not in said

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import francesinha
 from datamodules import Manifest, TableData
 from ensembling.leakage import LeakageError
 from lightning_modules.checkpoints import load_classifier, read_base
@@ -118,6 +119,8 @@ def test_stack__is_one_file_that_is_tested_and_predicts(mixed, capsys):
     assert again["test"]["nll"] == pytest.approx(result["test"]["nll"], abs=1e-3)
     model = load_classifier(stack)
     assert sorted(model.read) == ["image", "table"]
+    with pytest.raises(ValueError, match=r"a stack of models on images and on tables: predict with --data Manifest"):
+        francesinha.load(stack)
     with pytest.raises(ValueError, match=r"TableClassifier needs the table of each sample beside its image"):
         model(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
 
