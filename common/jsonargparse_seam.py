@@ -1,12 +1,17 @@
 """What the project replaces inside jsonargparse, in one place: a new version that has changed it fails at import."""
 
 import inspect
+from argparse import Action
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union, get_args
+from weakref import WeakKeyDictionary
 
 import jsonargparse._actions
+import jsonargparse._core
 import jsonargparse._loaders_dumpers
 import jsonargparse._paths
+import jsonargparse._subcommands
 import jsonargparse._typehints
 import jsonargparse._util
 import yaml
@@ -29,6 +34,8 @@ REPLACED = (
     (jsonargparse._util, "check_import_path", None),
     (jsonargparse._actions, "import_object", ("name", "check_path")),
     (jsonargparse._typehints, "import_object", ("name", "check_path")),
+    (jsonargparse._subcommands, "find_action_and_subcommand", ("parser", "dest", "exclude")),
+    (jsonargparse._core, "find_action_and_subcommand", ("parser", "dest", "exclude")),
     (jsonargparse._loaders_dumpers, "yaml_default_loader", None),
     (jsonargparse._paths.Path, "read_text", None),
 )
@@ -91,6 +98,69 @@ def reset_options_with_class() -> None:
 def _discard_all(parser_or_action: Any, prev_val: Any, value: Any) -> None:
     if prev_val and "init_args" in prev_val and prev_val["class_path"] != value["class_path"]:
         prev_val["init_args"] = Namespace()
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The options of a parser.
+
+    Args:
+        numbers: identities of its actions
+        commands: actions that hold subcommands
+        by_name: the others, by what they may be looked up by
+    """
+
+    numbers: tuple[int, ...]
+    commands: list[Any]
+    by_name: dict[str, Action]
+
+    @classmethod
+    def of(cls, actions: list[Action], numbers: tuple[int, ...]) -> "_Options":
+        """Sort a parser's actions; of those with one name the first counts, and one that reads configs only at last."""
+        parsing = jsonargparse._actions.filter_non_parsing_actions(actions)
+        late = (jsonargparse._actions._ActionConfigLoad, jsonargparse._actions.ActionFail)
+        first: dict[str, Action] = {}
+        last: dict[str, Action] = {}
+        for action in parsing:
+            for name in (action.dest, *(option[2:] for option in action.option_strings if option.startswith("--"))):
+                if isinstance(action, late):
+                    last[name] = action
+                else:
+                    first.setdefault(name, action)
+        commands = [action for action in parsing if isinstance(action, jsonargparse._subcommands.ActionSubCommands)]
+        return cls(numbers, commands, last | first)
+
+
+_options: "WeakKeyDictionary[Any, _Options]" = WeakKeyDictionary()
+
+
+def find_quickly() -> None:
+    """Let jsonargparse look an option up by its name.
+
+    It goes through all options of a parser for each name of a configuration, several times, which was a tenth of the
+    time of a short fit.
+    """
+    jsonargparse._subcommands.find_action_and_subcommand = _find_action
+    jsonargparse._core.find_action_and_subcommand = _find_action  # type: ignore[attr-defined]
+
+
+def _find_action(parser: Any, dest: str, exclude: Any = None) -> tuple[Any, str | None]:
+    """Find an action by its name, and the subcommand that it belongs to, as jsonargparse does."""
+    if exclude is not None:
+        return _find_slowly(parser, dest, exclude)
+    actions = parser._actions
+    numbers = tuple(map(id, actions))
+    known = _options.get(parser)
+    if known is None or known.numbers != numbers:
+        known = _options[parser] = _Options.of(actions, numbers)
+    for commands in known.commands:
+        if dest in commands._name_parser_map:
+            return commands, None
+        command, _, rest = dest.partition(".")
+        if command in commands._name_parser_map:
+            action, inner = _find_action(commands._name_parser_map[command], rest)
+            return action, command if inner is None else f"{command}.{inner}"
+    return known.by_name.get(dest), None
 
 
 def use_project_yaml() -> None:
@@ -164,3 +234,5 @@ set_parsing_settings(
 check_version()
 _read_any = jsonargparse._paths.Path.read_text
 guard_imports()
+_find_slowly = jsonargparse._subcommands.find_action_and_subcommand
+find_quickly()

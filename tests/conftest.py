@@ -1,5 +1,7 @@
+import contextlib
 import gc
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,6 +55,22 @@ def clean_environment(monkeypatch):
 def trust_nobody():
     """What one test trusts is nothing to the next."""
     class_paths.take_options([])
+
+
+@pytest.fixture(scope="module")
+def blank_figures():
+    """Figures of a module are laid out and written, and stay blank: drawing them takes most of a report's time."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    def save(figure, file, **options):
+        with contextlib.nullcontext(file) if hasattr(file, "write") else Path(file).open("wb") as opened:
+            opened.write(b"<svg></svg>")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        patch.setattr(FigureCanvasAgg, "draw", lambda canvas: canvas.get_renderer())
+        yield
 
 
 @pytest.fixture

@@ -76,3 +76,26 @@ def test_whole_numbers_first__a_count_is_no_share(kinds):
         assert (read, type(read)) == (expected, type(expected))
     if type(None) in kinds:
         assert parser.parse_args(["--limit", "null"]).limit is None
+
+
+def test_find_quickly__finds_what_jsonargparse_does():
+    inner = ArgumentParser(exit_on_error=False)
+    inner.add_argument("--config", action="config")
+    inner.add_argument("--a.b", "--short", type=int)
+    inner.add_subclass_arguments(Loss, "loss")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--version", action="version", version="1")
+    parser.add_argument("--info")
+    commands = parser.add_subcommands()
+    commands.add_subcommand("info", inner)
+    names = ["info", "version", "help", "a", "a.b", "short", "loss", "loss.help", "config", "subcommand", "nothing", ""]
+    names += [f"info.{name}" for name in names]
+    kinds = (None, jsonargparse._actions.ActionConfigFile)
+    for owner in (parser, inner):
+        for name in names:
+            for exclude in kinds:
+                assert seam._find_action(owner, name, exclude) == seam._find_slowly(owner, name, exclude)
+    # an option that comes later is found too
+    inner.add_argument("--later")
+    assert seam._find_action(parser, "info.later")[0].dest == "later"
+    assert jsonargparse._subcommands.find_action(parser, "info.later").dest == "later"

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from matplotlib.figure import Figure
 from numpy.random import Generator, default_rng
 
 from tests.helpers.data import blobs, write_image_folder
 from tests.helpers.faults import LONG, Outcome, copy_of, cut, flip, run
 
+# no figure is read
+pytestmark = pytest.mark.usefixtures("blank_figures")
 FLIPS, CUTS = (80, 30) if LONG else (1, 1)
 QUICK = (
     "--trainer.enable_progress_bar",
@@ -149,19 +150,6 @@ KINDS = {
     "npz": Kind("data.npz", (*TEST, "runs/one/npz"), metrics_of("runs/one/npz")),
     "plan": Kind("plan.yaml", (*STACK, "--dry_run", "true"), lambda root, outcome: None, checked=False),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures():
-    """Drawing takes most of a report's time, and reads no file."""
-
-    def save(figure, file, **options):
-        with contextlib.nullcontext(file) if hasattr(file, "write") else Path(file).open("wb") as opened:
-            opened.write(b"<svg></svg>")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", save)
-        yield
 
 
 @pytest.fixture(scope="module")

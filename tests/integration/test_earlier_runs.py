@@ -15,6 +15,8 @@ from lightning_modules.checkpoints import load_classifier
 from pipelines.cli.configured_data import build_data
 from tests.helpers.cli import config, run
 
+# no figure is looked at
+pytestmark = pytest.mark.usefixtures("blank_figures")
 EARLIER = Path(__file__).parent.parent / "data/earlier"
 
 

@@ -27,6 +27,8 @@ from tests.helpers.cli import run
 from tests.helpers.data import write_image_folder
 from tests.helpers.training import fit
 
+# no figure is looked at
+pytestmark = pytest.mark.usefixtures("blank_figures")
 SPLIT = {"data.val_fraction": 0.2, "data.stack_fraction": 0.3}
 QUICK = {
     "trainer.max_epochs": 1,
