@@ -33,6 +33,14 @@ faults: install ## damage, kill and misuse it thousands of times, which takes an
 # installs SLURM by apt, or from the packages of SLURM_DEBS; says why and skips where that cannot be
 test-cluster: install ## run jobs on a SLURM of two virtual nodes on this machine, which takes 15 minutes
 	CLUSTER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -rs tests/cluster
+fuzz: install ## hand over 20,000 damaged and harmful files, which takes an hour
+	FUZZ=20000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/fuzz
+
+# an environment of its own: what it brings is not the project's
+audit: ## compare the pinned packages with the known vulnerabilities, which needs a network
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 # litert-torch and what it brings do not agree with the versions in constraints.txt
 litert: ## build .venv-litert, which writes .tflite files (7 GB, most of it torch)

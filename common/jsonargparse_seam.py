@@ -105,11 +105,13 @@ class _Options:
     """The options of a parser.
 
     Args:
-        numbers: identities of its actions
+        actions: all of them: an identity is never another's while it is held here
+        numbers: their identities
         commands: actions that hold subcommands
         by_name: the others, by what they may be looked up by
     """
 
+    actions: tuple[Action, ...]
     numbers: tuple[int, ...]
     commands: list[Any]
     by_name: dict[str, Action]
@@ -128,7 +130,7 @@ class _Options:
                 else:
                     first.setdefault(name, action)
         commands = [action for action in parsing if isinstance(action, jsonargparse._subcommands.ActionSubCommands)]
-        return cls(numbers, commands, last | first)
+        return cls(tuple(actions), numbers, commands, last | first)
 
 
 _options: "WeakKeyDictionary[Any, _Options]" = WeakKeyDictionary()

@@ -1,16 +1,20 @@
 """Models rebuilt from checkpoints, loaded safely."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common import class_paths
+from common.memory_errors import is_out_of_memory
 from datamodules.info import DataInfo
 from datamodules.provenance import Provenance
 from lightning_modules.checkpoint_fields import check_checkpoint, check_kinds
 from lightning_modules.checkpoint_io import file_sha256, read_archive, way_out
 from lightning_modules.classifier import Classifier
 from lightning_modules.model import Model
+from records.damaged import damaged
 from records.run_dir import BEST, LAST, RunDir
 
 
@@ -37,6 +41,27 @@ class Base:
     reads: str = "image"
 
 
+@contextmanager
+def naming_damage(path: Path) -> Iterator[None]:
+    """Name the checkpoint where its fields hold what nothing can be made of, whatever that led to.
+
+    Args:
+        path: of the checkpoint
+
+    Raises:
+        DamagedFileError: a mistake came up that is not told in words
+    """
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise damaged(path, f"nothing can be made of what it holds: {reason}", way_out(path)) from error
+
+
 def read_base(path: Path) -> Base:
     """Read what a checkpoint says of its classifier, without building it or reading its weights.
 
@@ -55,16 +80,17 @@ def read_base(path: Path) -> Base:
         )
     if "parameters" not in checkpoint:
         raise ValueError(f"{path} was written by an earlier version of this project: train its model again")
-    return Base(
-        path,
-        file_sha256(path),
-        DataInfo.from_plain(checkpoint["architecture"]["init_args"]["data_info"]),
-        # a copy, because the mapped tensors are lost with the file
-        Provenance.from_plain(checkpoint.get("provenance"), str(path)),
-        checkpoint["parameters"],
-        checkpoint.get("data_record"),
-        checkpoint.get("reads", "image"),
-    )
+    with naming_damage(path):
+        return Base(
+            path,
+            file_sha256(path),
+            DataInfo.from_plain(checkpoint["architecture"]["init_args"]["data_info"]),
+            # a copy, because the mapped tensors are lost with the file
+            Provenance.from_plain(checkpoint.get("provenance"), str(path)),
+            checkpoint["parameters"],
+            checkpoint.get("data_record"),
+            checkpoint.get("reads", "image"),
+        )
 
 
 def refuse_stack(checkpoint: dict[str, Any], path: Path) -> None:
@@ -195,14 +221,15 @@ def load_model(path: Path | str, digest: str | None = None) -> Model:
     path = Path(path)
     checkpoint = read_checkpoint(path, digest=digest)
     refuse_stack(checkpoint, path)
-    model = build_model(checkpoint["architecture"], str(path))
-    check_kinds(checkpoint["state_dict"], model, path)
-    try:
-        model.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        raise ValueError(f"{path}: the weights do not fit {type(model).__name__}: {error}") from error
-    checkpoint["provenance"] = Provenance.from_plain(checkpoint.get("provenance"), str(path)).plain()
-    model.on_load_checkpoint(checkpoint)
+    with naming_damage(path):
+        model = build_model(checkpoint["architecture"], str(path))
+        check_kinds(checkpoint["state_dict"], model, path)
+        try:
+            model.load_state_dict(checkpoint["state_dict"])
+        except RuntimeError as error:
+            raise ValueError(f"{path}: the weights do not fit {type(model).__name__}: {error}") from error
+        checkpoint["provenance"] = Provenance.from_plain(checkpoint.get("provenance"), str(path)).plain()
+        model.on_load_checkpoint(checkpoint)
     return model.eval()
 
 

@@ -9,6 +9,23 @@ from typing import Any
 from common import class_paths
 from common.yaml_files import one_line
 
+# cells of one experiment: more would be a slip of the keyboard
+MOST_CELLS = 100_000
+
+
+def check_count(cells: int, what: str) -> None:
+    """Refuse a plan of more cells than anybody means.
+
+    Args:
+        cells: how many there would be
+        what: gives them, such as the axes
+
+    Raises:
+        ValueError: they are too many
+    """
+    if cells > MOST_CELLS:
+        raise ValueError(f"{what} give {cells:,} cells: an experiment has at most {MOST_CELLS:,}")
+
 
 def word_of(value: Any) -> str:
     """Return a value as a word of the command line, which reads lists and null from YAML."""

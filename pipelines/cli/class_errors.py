@@ -158,6 +158,12 @@ def explain_class(key: str, message: str) -> str | None:
     if found := re.search(r"Multiple subclasses with name (\w+)\.[^:]*: (.+?)\.?$", message, re.M):
         paths = found[2].replace(", ", " or ")
         return f"--{key} {found[1]}: several classes have this name; give the whole name, {paths}"
+    if name is not None and name.startswith("Namespace("):
+        # a mapping with more than a class and its options, or with options alone
+        given = re.sub(r"Namespace\(.*?\)", "", name.removeprefix("Namespace("))
+        more = [other for other in re.findall(r"(\w+)=", given) if other not in ("class_path", "init_args")]
+        beside = f", and not {' or '.join(more)}" if more else ""
+        return f"--{key} takes class_path and init_args{beside}" if key else None
     if name is None or not (OF_A_CLASS.search(message) and (of_class or "Expected a <class" not in inner)):
         return None
     short = name.rpartition(".")[2]

@@ -205,6 +205,10 @@ def wrong_value(key: str, message: str) -> str:
     given = value[1].partition(". Got value: ")[0].strip()
     if nested := re.fullmatch(r"NestedArg\(key='([^']*)', val='?(.*?)'?\)", given):
         given = nested[2]
+    if given.startswith("Namespace("):
+        # options below one that has none
+        inside = ", ".join(f"--{key}.{name}" for name in re.findall(r"(\w+)=", given))
+        return f"--{key} takes {' or '.join(wanted)}, and has no options such as {inside}"
     if wanted[0] in ("tuple", "list") or (nested and nested[1].isdecimal()):
         return f"--{key} takes a list such as [{given}], not {given!r}"
     if "str" in wanted and given.startswith("{"):

@@ -14,7 +14,7 @@ from ensembling.choices import LOGIT_CACHE, SMALLEST_GAIN, TTA, LeakedSamples, N
 from ensembling.heads import Head, LogisticHead, MeanHead, TunedMeanHead
 from ensembling.judging.reject import Reject
 from measures.set_options import SetOptions
-from pipelines.cells.cell import Cell
+from pipelines.cells.cell import Cell, check_count
 from pipelines.cells.executors import CellExecutor, LocalExecutor
 from records import run_dir
 
@@ -192,6 +192,8 @@ class StackPlan:
 
     def _check_mode(self) -> None:
         check_range("--num_folds", self.num_folds, "[2, inf)")
+        folds = self.num_folds if self.mode == "oof" else 1
+        check_count(len(self.members) * folds * self.repeats, "members, folds and repeats")
         if self.mode == "train" and not self.allow_leakage:
             raise ValueError(
                 "mode train fits the heads on the samples that the members were fitted on: set allow_leakage true, and "

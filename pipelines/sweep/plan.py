@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from math import prod
 from typing import Any, Literal
 
 from common.few import few
@@ -12,7 +13,7 @@ from common.ranges import SEEDS, check_range
 from common.settings import dotted
 from common.spelling import nearest
 from measures.names import METRICS, PROBLEM_METRICS, REGRESSION_METRICS
-from pipelines.cells.cell import Cell
+from pipelines.cells.cell import Cell, check_count
 from pipelines.cells.executors import CellExecutor, LocalExecutor
 from pipelines.sweep.axes import Axis, Condition, Value
 from pipelines.sweep.search.options import SearchOptions
@@ -105,6 +106,8 @@ class SweepPlan:
         check_range("--seeds", self.seeds, "[1, inf)" if isinstance(self.seeds, int) else SEEDS)
         check_range("--folds", self.folds, "[2, inf)")
         check_range("--cross_validate", self.cross_validate, "[2, inf)")
+        check_count(self.seeds if isinstance(self.seeds, int) else 1, "seeds")
+        check_count(self.folds or self.cross_validate or 1, "folds")
         if not self.metrics:
             raise ValueError("metrics must name at least one metric, such as accuracy")
         known = ("loss", *METRICS, *PROBLEM_METRICS, *REGRESSION_METRICS)
@@ -252,6 +255,8 @@ class Study:
         axes = plan.all_axes()
         left_out = [Condition.of(given, axes, "leave_out") for given in plan.leave_out]
         only = Condition.of(plan.only, axes, "only")
+        zipped = {name for group in plan.zip for name in group[1:]}
+        check_count(prod(len(axis.values) for axis in axes if axis.name not in zipped), "the axes")
         cells, labels = [], {}
         for values in combinations(axes, plan.zip):
             own = {axis.name: value.label for axis, value in zip(axes, values, strict=True)}

@@ -3,7 +3,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from common.spelling import nearest
 from lightning_modules import Linear
-from pipelines.cli.errors import explain
+from pipelines.cli.errors import explain, wrong_value
 from tests.helpers.cli import run
 from tests.helpers.data import Blobs
 from tests.helpers.training import trainer
@@ -121,3 +121,16 @@ def test_explain__what_lightning_refuses_while_it_runs(tmp_path):
     with pytest.raises(RuntimeError) as caught:
         fitting.fit(Linear(data_info=data.info), datamodule=data)
     assert explain(caught.value).startswith("Early stopping conditioned on metric `val/none` which is not available")
+
+
+def test_wrong_value__an_option_below_one_that_has_none():
+    message = "Expected a <class 'float'>. Got value: Namespace(inf=1.0)"
+    assert wrong_value("heads.C", message) == "--heads.C takes float, and has no options such as --heads.C.inf"
+
+
+def test_explain__a_key_beside_that_of_a_class(tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text(
+        "model: {class_path: MLP, init_args: {optimizer: {A: torch.optim.SGD, init_args: {lr: 0.1}}}}"
+    )
+    assert run("fit", "--config", tmp_path / "a.yaml", root=tmp_path / "runs") == 2
+    assert "--model.optimizer takes class_path and init_args, and not A" in capsys.readouterr().err

@@ -110,3 +110,11 @@ def test_study__names_what_is_wrong(options, message):
     with pytest.raises(ValueError, match=r".") as raised:
         study(**options)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "options", [{"seeds": 10**12}, {"folds": 10**12}, {"seeds": 50_000, "axes": {"model.dropout": [0.1, 0.2, 0.3]}}]
+)
+def test_plan__a_slip_of_the_keyboard_is_refused_at_once(options):
+    with pytest.raises(ValueError, match="an experiment has at most 100,000"):
+        Study.of(SweepPlan(**options))
