@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo weights test test-cluster faults lint format bench gpu
+.PHONY: help install demo weights test test-cluster faults fuzz audit lint format bench gpu
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,7 @@ faults: install ## damage, kill and misuse it thousands of times, which takes an
 # installs SLURM by apt, or from the packages of SLURM_DEBS; says why and skips where that cannot be
 test-cluster: install ## run jobs on a SLURM of two virtual nodes on this machine, which takes 15 minutes
 	CLUSTER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -rs tests/cluster
+
 fuzz: install ## hand over 20,000 damaged and harmful files, which takes an hour
 	FUZZ=20000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/fuzz
 
