@@ -36,6 +36,16 @@ class Classifier(Model):
         self.set_options = SetOptions()
         super().__post_init__()
 
+    def check_options(self) -> None:
+        """Refuse data with a number for a target, and options that are out of their ranges."""
+        super().check_options()
+        table = None if self.data_info is None else self.data_info.table
+        if table is not None and table.target is not None:
+            raise ValueError(
+                f"--model {type(self).__name__} predicts classes, and --data.task regression has a number: use --model "
+                f"TableRegressor, or --data.task classification"
+            )
+
     @property
     def problem(self) -> Problem:
         """What is known of the classes, which says what is measured."""

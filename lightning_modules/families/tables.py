@@ -10,15 +10,6 @@ from lightning_modules.trained_classifier import TrainedClassifier
 class TableClassifier(TableModel, TrainedClassifier):
     """Logistic regression on a table's columns, or an MLP by `hidden`."""
 
-    def check_options(self) -> None:
-        """Refuse a target that is no class, and options that are out of their ranges."""
-        super().check_options()
-        if self.table.target is not None:
-            raise ValueError(
-                "--model TableClassifier predicts classes, and --data.task regression has a number: use --model "
-                "TableRegressor, or --data.task classification"
-            )
-
 
 @configurable
 class TableRegressor(Regressor, TableModel):

@@ -170,7 +170,9 @@ def check_samples(plan: StackPlan, data: DataModule) -> None:
         ValueError: there is no such data, a class is too small, or no sample for the heads or for the test
     """
     # classes without a training image are found with it
-    data.info  # noqa: B018
+    info = data.info
+    if info.table is not None and info.table.target is not None:
+        raise ValueError("a stack combines classifiers, and --data.task regression has a number to predict")
     for note in data.training_notes():
         warn(note)
     meta_samples(plan, data)

@@ -11,6 +11,7 @@ import francesinha
 from callbacks.drawing.table import FIGURES
 from datamodules import TableData, TwoGroups
 from lightning_modules.checkpoints import load_classifier
+from pipelines.stack.plan_check import check_samples
 from tests.helpers.cli import run
 from tests.helpers.tables import houses, points, write_table
 
@@ -277,3 +278,9 @@ def test_test__on_a_table_that_has_changed_says_what(tmp_path, capsys):
     (said,) = (line for line in capsys.readouterr().out.splitlines() if "DATA CHANGED" in line)
     assert "1 row is new" in said
     assert "image" not in said
+
+
+def test_stack__of_a_number_is_refused_before_anything_runs(tmp_path):
+    data = TableData(path=str(write_table(tmp_path / "h.csv", houses())), target="price", task="regression")
+    with pytest.raises(ValueError, match=r"a stack combines classifiers, and --data.task regression"):
+        check_samples(None, data)
