@@ -40,7 +40,7 @@ def smaller_batch(trainer: pl.Trainer, batch_size: int, size: tuple[int, int]) -
     Args:
         trainer: what ran
         batch_size: over all its processes
-        size: height and width that images are resized to
+        size: height and width that images are resized to; 0 where there are none
     """
     processes = f" over {trainer.world_size} processes" if trainer.world_size > 1 else ""
     half = batch_size // 2 // trainer.world_size * trainer.world_size
@@ -52,6 +52,7 @@ def smaller_batch(trainer: pl.Trainer, batch_size: int, size: tuple[int, int]) -
             ways[0] += f" --trainer.accumulate_grad_batches {steps} (which keeps the effective size)"
     if "32" in str(trainer.precision):
         ways.append("--trainer.precision bf16-mixed")
-    ways.append(f"a smaller --model.input_size (now {size[0]})")
+    if size[0]:
+        ways.append(f"a smaller --model.input_size (now {size[0]})")
     where = trainer.strategy.root_device
     return f"out of memory on {where} with --data.batch_size {batch_size}{processes}: use {', or '.join(ways)}"

@@ -18,6 +18,12 @@ DATA_INFO = {
     "mean?": [float],
     "std?": [float],
 }
+# of data with columns of features
+TABLE = {
+    "columns": [{"name": str, "categories": [str], "mean": float, "std": float}],
+    "missing": str,
+    "known_by": str,
+}
 PLAIN_CLASS = {"class_path": str, "init_args?": {}}
 CHECKPOINT = {
     "architecture": {
@@ -96,6 +102,9 @@ def check_checkpoint(checkpoint: Mapping[str, Any], path: Path | str, way_out: s
         DamagedFileError: a field is missing, or is something else
     """
     check_fields(checkpoint, CHECKPOINT, path, way_out)
+    info = checkpoint["architecture"]["init_args"]["data_info"]
+    if info.get("table") is not None:
+        check_fields(info["table"], TABLE, path, way_out)
     if "members" in checkpoint["architecture"]["init_args"]:
         check_fields(checkpoint, STACK, path, way_out)
 

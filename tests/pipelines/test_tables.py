@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
@@ -284,3 +285,11 @@ def test_stack__of_a_number_is_refused_before_anything_runs(tmp_path):
     data = TableData(path=str(write_table(tmp_path / "h.csv", houses())), target="price", task="regression")
     with pytest.raises(ValueError, match=r"a stack combines classifiers, and --data.task regression"):
         check_samples(None, data)
+
+
+def test_checkpoint__with_a_damaged_table_is_refused(classified, tmp_path):
+    content = torch.load(classified / "points/table_classifier/checkpoints/best.ckpt", weights_only=True)
+    del content["architecture"]["init_args"]["data_info"]["table"]["columns"][0]["mean"]
+    torch.save(content, tmp_path / "best.ckpt")
+    with pytest.raises(ValueError, match=r"columns\[0\].mean is missing"):
+        load_classifier(tmp_path / "best.ckpt")
