@@ -1,4 +1,4 @@
-"""The best trial of a search: its values as a config fragment, and its refit on training and validation images."""
+"""The best trial of a search: its values as a config fragment, and its refit on training and validation samples."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -95,7 +95,7 @@ def refit_cell(trial: TrialCells, best_epoch: int, scales: Scales) -> tuple[Cell
         return cell, "on the training images, as the data has a validation split of its own"
     if str(flat(scales.parser.plain(config)).get("model.schedule")) == "Plateau":
         return cell, "on the training images alone, as its schedule watches validation"
-    return replace(cell, options=whole), f"on training and validation images, for {best_epoch} epochs"
+    return replace(cell, options=whole), f"on training and validation samples, for {best_epoch} epochs"
 
 
 def refit_job(cell: Cell, plan: SweepPlan, folder: Path) -> CellJob:

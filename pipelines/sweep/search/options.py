@@ -38,7 +38,7 @@ class SearchOptions:
         max_parameters: train no model with more parameters
         max_ms_per_image: train no model that takes longer for an image, as measured on this machine before it is
             trained
-        refit: train the best trial's options once more, on training and validation images together
+        refit: train the best trial's options once more, on training and validation samples together
         storage: how Optuna keeps the trials: journal, or sqlite, which needs a local disk
         seed: of the sampler
     """

@@ -117,7 +117,7 @@ def test_main__trains_trials_and_refits_the_best_one(search, tmp_path, capsys):
     fragment = yaml.safe_load((tmp_path / "runs/x/best.yaml").read_text())
     assert fragment["model"]["init_args"]["dropout"] == pytest.approx(best.numbers["model.dropout"])
     told = capsys.readouterr().out
-    assert "once more, on training and validation images, for 3 epochs" in told
+    assert "once more, on training and validation samples, for 3 epochs" in told
     # the same command has nothing left to do
     assert search(refit=True) == 0
     assert calls(tmp_path) == []
