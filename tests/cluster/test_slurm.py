@@ -164,14 +164,9 @@ def test_requeue__by_two_time_limits_ends_at_the_same_bits(here, capsys):
     # 18 steps of 7 s; SLURM's clock has minutes, and may announce the end a minute early
     job = submit(capsys, *FIT, "limits", *slow(7), "--time", "00:02:00", "--signal_seconds", "60")
     finish(job, 900)
-    assert restarts_of_log("limits") >= 2
+    assert restarts(job) >= 2
     assert status(capsys, "limits")[0] == "done"
     assert different(state("whole"), state("limits")) == []
-
-
-def restarts_of_log(name):
-    (log,) = Path("runs/e", name).glob("slurm-*.log")
-    return log.read_text().count("is queued again, and continues from")
 
 
 def test_cancelled__saves_and_the_same_script_continues_it(here, capsys):
