@@ -1,6 +1,7 @@
 """LastCheckpoint: the state to resume from, and when it is saved."""
 
 import math
+import signal
 import time
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from callbacks.signals import Signals
 from common.lightning_seam import (
     StateCheckpoint,
     after_epoch_is_logged,
+    ignore_from_now_on,
     log_epochs_as_before,
     stop_broadcasting_sigterm,
     validation_follows,
@@ -128,6 +130,8 @@ class LastCheckpoint(StateCheckpoint):
             refused = requeue(str(job)) if trainer.is_global_zero else ""
             # none ends before the job is queued again: that might end the whole job
             if not trainer.strategy.broadcast(refused):
+                # SLURM now ends the job, which ends by itself
+                ignore_from_now_on(trainer, signal.SIGTERM)
                 raise StoppedError(number)
             if trainer.is_global_zero:
                 warn(f"the state is saved, but SLURM does not queue job {job} again ({refused}): training goes on")

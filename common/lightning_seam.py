@@ -3,6 +3,7 @@
 The loops of `engine/`, which replace Lightning's own, use more of it.
 """
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -48,6 +49,12 @@ def validation_follows(trainer: pl.Trainer, batch_idx: int) -> bool:
 def cluster_environment(trainer: pl.Trainer) -> ClusterEnvironment | None:
     """Return the cluster that a Trainer runs in."""
     return trainer._accelerator_connector.cluster_environment
+
+
+def ignore_from_now_on(trainer: pl.Trainer, number: signal.Signals) -> None:
+    """Ignore a signal, also after the fit, when Lightning puts the handlers back that it met."""
+    signal.signal(number, signal.SIG_IGN)
+    trainer._signal_connector._original_handlers[number] = signal.SIG_IGN
 
 
 def stop_broadcasting_sigterm(trainer: pl.Trainer) -> None:

@@ -62,6 +62,8 @@ def print_resume(
     if isinstance(error, StoppedError) and error.number == signal.SIGUSR1 and job is not None:
         refused = requeue(job)
         if not refused:
+            # SLURM now ends the job, which ends by itself
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             console.print(f"\nstopped; job {job} is queued again, and continues in {folder}/", highlight=False)
             return
         console.print(f"SLURM does not queue job {job} again: {refused}", highlight=False, markup=False)

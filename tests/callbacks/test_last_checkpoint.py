@@ -105,7 +105,9 @@ def slurm(monkeypatch):
         monkeypatch.setenv(f"SLURM_{name}", value)
     asked, answers = [], [""]
     monkeypatch.setattr(last_checkpoint, "requeue", lambda job: asked.append(job) or answers[-1])
-    return asked, answers
+    kept = signal.getsignal(signal.SIGTERM)
+    yield asked, answers
+    signal.signal(signal.SIGTERM, kept)
 
 
 # within an epoch, and in its last step
@@ -117,6 +119,8 @@ def test_requeue__saves_between_two_steps_and_stops(step, saved, slurm, tmp_path
     assert stopped.value.number == signal.SIGUSR1
     assert saver.saved == saved
     assert slurm[0] == ["7"]
+    # SLURM ends the job right then, and what is left to do takes a moment
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 def test_requeue__announced_before_training(slurm, tmp_path, monkeypatch):
