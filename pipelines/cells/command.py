@@ -60,12 +60,13 @@ def print_resume(
     """
     job = slurm_job()
     if isinstance(error, StoppedError) and error.number == signal.SIGUSR1 and job is not None:
+        # SLURM then ends the job, which ends by itself
+        earlier = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         refused = requeue(job)
         if not refused:
-            # SLURM now ends the job, which ends by itself
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             console.print(f"\nstopped; job {job} is queued again, and continues in {folder}/", highlight=False)
             return
+        signal.signal(signal.SIGTERM, earlier)
         console.print(f"SLURM does not queue job {job} again: {refused}", highlight=False, markup=False)
     again = shlex.join(["python", "train.py", command, *args, *class_paths.options()])
     console.print(f"\nstopped; finished cells are kept, and the others continue from what they have saved in {folder}/")
