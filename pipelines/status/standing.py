@@ -19,7 +19,7 @@ from records.owners import SILENT, Owner, read_owner
 from records.run_dir import RunDir
 
 # in the order in which they are told; a silent process may live, and a lost one does not
-STATES = ("running", "silent", "lost", "failed", "damaged", "stopped", "unfinished", "queued", "done")
+STATES = ("running", "silent", "lost", "failed", "damaged", "stopped", "unfinished", "queued", "pruned", "done")
 # SLURM's jobs by their ids, with state and reason; None where SLURM cannot be asked
 Queue = Mapping[str, tuple[str, str]] | None
 MONITOR = "val/accuracy"

@@ -17,6 +17,7 @@ from pipelines.cells.fit_parser import FitParser
 from pipelines.cells.folder import locked, note_planned, open_folder, planned_folder
 from pipelines.cells.job import Outcome
 from pipelines.cells.queue import run_feed, run_queue
+from pipelines.cells.settings import DEFAULT, OTHERS
 from pipelines.cells.watch import CellTable
 from pipelines.cli.checks import follow_model
 from pipelines.sweep.axes import Value
@@ -83,7 +84,8 @@ def fixed_of(plan: SweepPlan) -> dict[str, Any]:
     """Return what must stay as it is while a search goes on, flat."""
     search = plan.search
     assert search is not None
-    found = {f"search.{name}": getattr(search, name) for name in FIXED}
+    # a further space, or one that is left out, is a change too
+    found = {OTHERS: DEFAULT} | {f"search.{name}": getattr(search, name) for name in FIXED}
     found |= {f"search.spaces.{space.name}": space.plain() for space in search.all_spaces}
     return found | {"repeats": {axis.name: [value.label for value in axis.values] for axis in plan.all_axes()}}
 

@@ -12,7 +12,7 @@ from pipelines.cells.watch import CellTable
 from pipelines.sweep.plan import SweepPlan
 from pipelines.sweep.search.found import search_file
 from pipelines.sweep.search.limits import Scales, beyond
-from pipelines.sweep.search.study import COSTS, OVER, SAME, WHY, SearchStudy, Taken
+from pipelines.sweep.search.study import CELL, COSTS, OVER, SAME, WHY, SearchStudy, Taken
 from pipelines.sweep.search.trials import Curves, TrialCells, reached
 
 if TYPE_CHECKING:
@@ -133,8 +133,9 @@ class Head:
 
     def _copy(self, taken: Taken, earlier: "FrozenTrial") -> None:
         """End a trial as an earlier one of the same values."""
+        facts = {name: fact for name, fact in earlier.user_attrs.items() if name != CELL}
         self.study.report(taken, earlier.intermediate_values)
-        self.study.tell(taken, earlier.state.name, {**earlier.user_attrs, SAME: earlier.number}, earlier.value)
+        self.study.tell(taken, earlier.state.name, {**facts, SAME: earlier.number}, earlier.value)
 
     def __call__(self, news: Sequence[tuple[Outcome, bool]]) -> None:
         """Take in how cells ended, tell the study, and look at the others; see `Report`."""
@@ -176,6 +177,10 @@ class Head:
             facts |= {"epochs": max(curve, default=0)}
             self._say(f"{taken.name}: ended early after {facts['epochs']} epochs")
             self.study.tell(taken, "PRUNED", facts)
+            for files in (CellFiles(self.folder, cell.name) for cell in trial.cells.cells):
+                if record := files.read():
+                    # nothing goes on with it
+                    files.write({**record, "status": "pruned"})
         else:
             self._complete(trial, curve)
         for twin in trial.twins:

@@ -97,7 +97,7 @@ def found_in(tmp_path):
     return SearchFile.read(tmp_path / "runs/x")
 
 
-def test_main__trains_trials_and_refits_the_best_one(search, tmp_path, capsys):
+def test_main__trains_trials_and_refits_the_best_one(search, tmp_path, capsys, parser):
     assert search(refit=True) == 0
     found = found_in(tmp_path)
     best = max(found.trials, key=lambda trial: (trial.value, -trial.number))
@@ -116,6 +116,9 @@ def test_main__trains_trials_and_refits_the_best_one(search, tmp_path, capsys):
     assert settings["trainer.max_epochs"] == 3
     fragment = yaml.safe_load((tmp_path / "runs/x/best.yaml").read_text())
     assert fragment["model"]["init_args"]["dropout"] == pytest.approx(best.numbers["model.dropout"])
+    # and it is a config of fit
+    config = parser.parse(["--config", str(tmp_path / "runs/x/best.yaml")])
+    assert config.model.init_args.dropout == pytest.approx(best.numbers["model.dropout"])
     told = capsys.readouterr().out
     assert "once more, on training and validation samples, for 3 epochs" in told
     # the same command has nothing left to do
@@ -145,7 +148,8 @@ def test_main__a_trial_that_does_worse_is_ended_early(search, tmp_path, capsys):
     assert (good.state, bad.state, bad.epochs) == ("complete", "pruned", 4)
     assert bad.last == pytest.approx(0.3)
     assert "ended early after 4 epochs" in capsys.readouterr().out
-    assert "stopped" in CellFiles(tmp_path / "runs/x", bad.name).record.read_text()
+    # nothing goes on with it
+    assert CellFiles(tmp_path / "runs/x", bad.name).read()["status"] == "pruned"
     calls(tmp_path)
     assert search(spaces=spaces, **pruned) == 0
     assert calls(tmp_path) == []
@@ -253,6 +257,8 @@ def test_main__trained_with_other_settings_is_refused(search, tmp_path, capsys):
     calls(tmp_path)
     assert search(trials=1, plan={"options": {"data.batch_size": 16}}) == 2
     assert "data.batch_size was its default, is 16" in capsys.readouterr().err
+    assert search(trials=1, spaces={**SPACES, "data.sampler": ["none", "sqrt"]}) == 2
+    assert "search.spaces.data.sampler was its default, is" in capsys.readouterr().err
     assert calls(tmp_path) == []
 
 
