@@ -1,5 +1,6 @@
 """`python train.py submit`: write a command's script for SLURM, and hand it to sbatch."""
 
+import itertools
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -55,6 +56,10 @@ def check_array(options: ClusterOptions, args: Sequence[str]) -> None:
         UsageError: it is one of these
     """
     named = any(TASK in word for word in args)
+    for word, following in itertools.pairwise([*args, ""]):
+        name, equals, value = word.partition("=")
+        if name.startswith("--run.") and TASK in (value if equals else following):
+            raise UsageError(f"{name} with {TASK}: the run of each task has the task's number in its name anyway")
     if options.array is not None and not named:
         raise UsageError(
             f"--array {options.array} would run the same command in each task: use the task's number in it, such as "
@@ -84,7 +89,7 @@ def job_of_fit(options: ClusterOptions, args: list[str]) -> Job:
             return Job(options, "fit", words, asked)
         return Job(options, "fit", words, run_dir.unclaimed(asked.parent, asked.name), asked=asked)
     tasks = options.tasks
-    for task in {tasks[0], tasks[-1]}:
+    for task in dict.fromkeys((tasks[-1], tasks[0])):
         asked, continues, added = check_fit([word.replace(TASK, str(task)) for word in args], options)
         if continues:
             raise UsageError("--array and --ckpt_path of a run's folder: all tasks would continue the same run")

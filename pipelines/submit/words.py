@@ -55,6 +55,10 @@ def divide(args: Sequence[str]) -> tuple[list[str], str, list[str]]:
             del words[: len(takes)]
         elif not command and word in ("-h", "--help"):
             own.append("--help")
+        elif not command and name in ("--config", "-c"):
+            file = value if equals else "".join(takes)
+            what = "holds no option of submit: put it after the command" if is_file(file) else "is no file"
+            raise UsageError(f"--config {file} {what}")
         elif not command and word.startswith("-"):
             raise UsageError(f"{name} is no option of submit{nearest(name, [f'--{each}' for each in NAMES])}")
         elif not command:
