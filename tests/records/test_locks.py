@@ -11,7 +11,7 @@ import filelock
 import pytest
 
 from records import locks
-from records.locks import BusyError, alone, one_at_a_time
+from records.locks import BusyError, alone, claimed, one_at_a_time, together
 from records.versions import REPOSITORY
 
 
@@ -119,3 +119,30 @@ def test_one_at_a_time__waits(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=end))
     with one_at_a_time(path):
         assert waited == [locks.POLL]
+
+
+def test_together__keeps_out_those_who_work_alone(tmp_path):
+    path = tmp_path / "work.lock"
+    busy = pytest.raises(BusyError, match=r"x/ is being searched by process \d+ on host .*: wait for it, stop it")
+    with together(path, "x/", "searched", "stop it"), together(path, "x/", "searched", "stop it"), busy:  # noqa: SIM117
+        with alone(path, "x/", "swept", "stop it"):
+            pass
+    assert not path.with_suffix(".owner").exists()
+    busy = pytest.raises(BusyError, match="x/ is being swept by process")
+    with alone(path, "x/", "swept", "stop it"), busy, together(path, "x/", "searched", "stop it"):
+        pass
+
+
+def test_together__the_last_one_tells_that_nobody_is_there(tmp_path):
+    path = tmp_path / "work.lock"
+    with together(path, "x/", "searched", "stop it"):
+        with together(path, "x/", "searched", "stop it"):
+            pass
+        assert path.with_suffix(".owner").exists()
+
+
+def test_claimed__by_one_until_it_is_released(tmp_path):
+    first = claimed(tmp_path / "a.lock")
+    assert claimed(tmp_path / "a.lock") is None
+    first.release()
+    assert claimed(tmp_path / "a.lock") is not None
