@@ -1,6 +1,7 @@
 """`python train.py sweep`: run a matrix of cells that differ in options, and compare them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from common.settings import dotted
 from common.stopped import StoppedError
+from common.yaml_loader import load
 from pipelines.cells.cell import Cell
 from pipelines.cells.command import end_cells_with_us, prepare_cells, print_resume, refuse_failures, without_fresh
 from pipelines.cells.folder import locked, note_planned, open_folder, planned_folder
@@ -18,6 +20,7 @@ from pipelines.cells.queue import run_queue
 from pipelines.cells.tested import drawn, test_command
 from pipelines.cells.watch import CellTable
 from pipelines.sweep.plan import REPEATS, Study, SweepPlan
+from pipelines.sweep.search.options import SearchOptions
 from pipelines.sweep.states import State, counts_of, print_plan, refuse_changed, states_of
 from records.study_file import StudyFile
 
@@ -39,7 +42,13 @@ def parse(args: list[str]) -> SweepPlan:
         UsageError: it asks for what does not exist
     """
     rest, only = take_options(args, "--only.")
+    rest, spaces = take_options(rest, "--search.spaces.")
     options = plan_options(SweepPlan, "sweep", __doc__, "configs/sweep/imbalance_losses.yaml", rest)
+    if spaces:
+        # a space of the command line is another one, or takes the place of the plan's
+        search = options["search"] or SearchOptions()
+        read = {name: load(value) for name, value in spaces.items()}
+        options["search"] = replace(search, spaces={**search.spaces, **read})
     options["only"] = dotted(options["only"]) | {name: value.split(",") for name, value in only.items()}
     return SweepPlan(**options)
 

@@ -167,7 +167,8 @@ class SweepPlan:
     def _check_search(self, held: Sequence[str]) -> None:
         for name in ("axes", "zip", "leave_out", "only"):
             if getattr(self, name):
-                raise ValueError(f"{name} and search cannot be given together: give values as choices in search.spaces")
+                way_out = "give values as choices in search.spaces" if name == "axes" else f"leave out {name}"
+                raise ValueError(f"{name} and search cannot be given together: {way_out}")
         if held and held[0] != "folds":
             raise ValueError(f"{held[0]} and search cannot be given together: a search must not choose by test splits")
 

@@ -1,6 +1,8 @@
 import pytest
 
+from pipelines.sweep.command import parse
 from pipelines.sweep.plan import SweepPlan
+from pipelines.sweep.search.options import SearchOptions
 from pipelines.sweep.search.spaces import Space
 
 LR = {"low": 1e-4, "high": 0.1, "log": True}
@@ -9,8 +11,6 @@ EPOCHS = {"low": 50, "high": 200, "step": 10}
 
 def plan(**search):
     spaces = search.pop("spaces", {"model.optimizer.lr": LR})
-    from pipelines.sweep.search.options import SearchOptions
-
     return SweepPlan(search=SearchOptions(spaces, **search))
 
 
@@ -99,6 +99,16 @@ def test_plan__what_does_not_go_with_a_search(more, message):
     with pytest.raises(ValueError, match=r".") as raised:
         SweepPlan(search=plan().search, **more)
     assert message in str(raised.value)
+
+
+def test_parse__spaces_of_the_command_line(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text("search: {spaces: {model.dropout: [0.1], data.sampler: [sqrt]}, trials: 3}")
+    words = ["--search.spaces.model.dropout", "{low: 0, high: 0.5}", "--search.spaces.model.width=[4, 8]"]
+    search = parse(["--config", str(path), *words, "--search.trials", "2"]).search
+    assert search.spaces == {"model.dropout": {"low": 0, "high": 0.5}, "data.sampler": ["sqrt"], "model.width": [4, 8]}
+    assert search.trials == 2
+    assert parse(["--search.spaces.model.width=[4, 8]"]).search.wanted == 20
 
 
 def test_options__a_grid_has_an_end():
