@@ -48,8 +48,6 @@ class DataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
 
     # what numbers its options take; those of a subclass add theirs
     ranges: ClassVar[dict[str, str]] = {"batch_size": "[1, inf)"}
-    # what one sample is called in messages
-    sample_word: ClassVar[str] = "sample"
 
     def __post_init__(self) -> None:
         # super() would call the __init__ of the options, which are set already

@@ -1,6 +1,6 @@
 """Options that say how the samples of a data set are split, and what they hold out of training or leave out of it."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -63,6 +63,9 @@ class SplitOptions:
     long_tail: LongTail = option("none", "split")
     imbalance_ratio: float = option(100.0, "split")
     test_subsample: float = option(1.0, "split")
+
+    # what one sample is called in messages
+    sample_word: ClassVar[str] = "sample"
 
     def check_split_options(self) -> None:
         """Refuse options that are out of their ranges, exclude each other, or lack the one that they need.
@@ -151,12 +154,13 @@ class SplitOptions:
             held = samples.sources.numpy() == source_names.index(source)
             if not held.any():
                 raise ValueError(
-                    f"--data.leave_out_source {self.leave_out_source!r} has no image outside the test split"
+                    f"--data.leave_out_source {self.leave_out_source!r} has no {self.sample_word} outside the test "
+                    f"split"
                 )
         else:
             return samples, None
         rest, out = samples.subset(np.flatnonzero(~held)), samples.subset(np.flatnonzero(held))
-        return _without_shared(rest, out), out
+        return _without_shared(rest, out, f"{self.sample_word}s"), out
 
     def thin_out(self, samples: Samples, class_names: list[str]) -> Samples:
         """Leave out training samples: a long tail, a nested subset.
@@ -216,14 +220,14 @@ def check_not_empty(split: str, size: int) -> None:
         raise ValueError(f"there is no sample in the {split} split: {ways_out.get(split, 'give images of it')}")
 
 
-def _without_shared(samples: Samples, held: Samples) -> Samples:
-    """Leave out copies of held-out images, and images of their groups, which several sources may share."""
+def _without_shared(samples: Samples, held: Samples, what: str) -> Samples:
+    """Leave out copies of held-out samples, and samples of their groups, which several sources may share."""
     shared = torch.isin(samples.keys, held.keys) | torch.isin(samples.contents, held.contents)
     if samples.groups is not None and held.groups is not None:
         shared |= torch.isin(samples.groups, held.groups)
     if shared.any():
         warn(
-            f"{int(shared.sum())} training images are left out: they are copies of images that are held out, or of the "
+            f"{int(shared.sum())} training {what} are left out: they are copies of {what} that are held out, or of the "
             f"same groups"
         )
     return samples.subset(torch.nonzero(~shared)[:, 0])

@@ -173,3 +173,10 @@ def test_table__options_of_classes_are_refused_for_numbers():
         TableData(task="regression", sampler="balanced")
     with pytest.raises(FileNotFoundError, match=r"--data.path 'nowhere.csv' is not a file"):
         TableData(path=str(Path("nowhere.csv"))).dataset  # noqa: B018
+
+
+def test_table__a_source_is_held_out_in_words_of_rows(tmp_path):
+    columns = points() | {"source": ["a", "b"] * 100, "group": [f"g{row // 2}" for row in range(200)]}
+    data = table(tmp_path, columns, leave_out_source="a", held_out="test")
+    with pytest.warns(UserWarning, match=r"100 training rows are left out: they are copies of rows that are held out"):
+        assert len(data.hold_out(data.dataset)[0]) == 0
