@@ -130,7 +130,8 @@ def test_head__trained_by_fit_stacks_them_too(mixed, tmp_path):
     bases = [str(weights(folder, name)) for name in ("photo-fold0", "chart-fold0")]
     data = {"data": "Manifest", "data.features": "[age, ward]", "data.path": plan.options["data.path"]}
     held = {"data.num_folds": 2, "data.fold": 0, "data.held_out": "stack", "run.root": tmp_path}
-    options = {"model": "StackingModule", "model.bases": f"[{', '.join(bases)}]", **data, **held}
+    head = {"model.meta_model": "LogisticHead", "model.meta_model.C": 1}
+    options = {"model": "StackingModule", **head, "model.bases": f"[{', '.join(bases)}]", **data, **held}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     quiet = [
         "--trainer.max_epochs",
