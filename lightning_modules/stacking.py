@@ -1,7 +1,7 @@
 """StackingModule: a meta-model on the logits of frozen members."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -17,7 +17,7 @@ from common.lazy_seam import lazy
 from common.options import configurable, option
 from common.warned import warn
 from datamodules.base import DataModule
-from datamodules.data_record import DataChangedError, changes, is_meant, only_numbered, record_of
+from datamodules.data_record import only_numbered
 from datamodules.loaders import Batch
 from datamodules.provenance import Provenance
 from datamodules.samples import Samples, TensorSource
@@ -28,7 +28,8 @@ from ensembling.heads.fitting import Head, LogisticHead, fit_notes, head_plain
 from ensembling.leakage import Leakage, find_leakage, leave_out_leaked, refuse_leakage
 from ensembling.logits import mean_logits
 from ensembling.tta import tta_logits
-from lightning_modules.checkpoints import Base, find_base, read_base
+from lightning_modules.changed_bases import changed_bases
+from lightning_modules.checkpoints import find_base, read_base
 from lightning_modules.classifier import Classifier
 from lightning_modules.member_logits import load_frozen, stack_logits
 from lightning_modules.model import Inputs, input_of
@@ -367,34 +368,6 @@ class StackingModule(TrainedClassifier):
                     f"stack again"
                 )
         self.criterion = self.loss.build(checkpoint["class_counts"]).to(self.device)
-
-
-def changed_bases(bases: Mapping[str, Base], data: DataModule, allow: bool) -> list[str]:
-    """Name the members whose data has changed since training; members of other data and changed splits do not count.
-
-    Args:
-        bases: by name
-        data: that the head is trained on
-        allow: continue in spite of it; the results must then say so
-
-    Returns:
-        one sentence a member
-
-    Raises:
-        DataChangedError: there is one
-    """
-    found = []
-    for name, base in bases.items():
-        if base.data is None or not is_meant(base.data, data):
-            continue
-        if phrases := changes(base.data, record_of(base.path), data, of_splits=False):
-            found.append(f"{name} was trained on data that has changed since: {'; '.join(phrases)}")
-    if found and not allow:
-        raise DataChangedError(
-            f"{'. '.join(found)}. Put the data back, train the members anew, or set the option allow_changed true and "
-            f"have every table say so"
-        )
-    return found
 
 
 class _Solver(Optimizer):
