@@ -143,7 +143,7 @@ def find_quickly() -> None:
     time of a short fit.
     """
     jsonargparse._subcommands.find_action_and_subcommand = _find_action
-    jsonargparse._core.find_action_and_subcommand = _find_action  # type: ignore[attr-defined]
+    jsonargparse._core.find_action_and_subcommand = _find_action
 
 
 def _find_action(parser: Any, dest: str, exclude: Any = None) -> tuple[Any, str | None]:
