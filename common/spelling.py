@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """Suggest the known name that is nearest to a misspelt one, as `; did you mean X?`, or nothing.
 
     Example:
@@ -13,5 +13,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     # the case of a class name is easily mistaken
     folded = {other.lower(): other for other in known}
-    close = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6)
+    # a key of YAML need not be a text
+    close = difflib.get_close_matches(str(name).lower(), list(folded), n=1, cutoff=0.6)
     return f"; did you mean {folded[close[0]]}?" if close else ""

@@ -106,6 +106,7 @@ def test_explain__an_error_of_the_system_without_its_number():
 
 def test_nearest__nothing_alike_suggests_nothing():
     assert nearest("zzz", ["fit", "test"]) == ""
+    assert nearest(0.5, ["fit", "test"]) == ""
 
 
 def test_explain__what_a_device_lacks_names_the_precision():
