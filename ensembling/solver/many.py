@@ -124,8 +124,9 @@ class ManyClasses:
     def diagonal(self, probabilities: list[Tensor]) -> Tensor:
         """Return the Hessian's diagonal at such probabilities, shape `(class, column)`."""
         total = torch.zeros(self.classes, len(self.ridge))
-        for (x, _), p in zip(self.blocks, probabilities, strict=True):
-            total.addmm_((p - p.square()).T, x.square())
+        # what it preconditions need not be exact either
+        for x, p in zip(self.rough, probabilities, strict=True):
+            total.add_((p - p.square()).to(self.kind).T @ x.square())
         return total.div_(self.count).add_(self.ridge).clamp_(min=FLAT)
 
 
