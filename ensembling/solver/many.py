@@ -104,7 +104,7 @@ class ManyClasses:
             residual = p.scatter_add(1, y, torch.full(y.shape, -1.0))
             gradient.addmm_(residual.T, x)
         penalised = w * self.ridge
-        value = loss / self.count + 0.5 * float((penalised * w).sum(dtype=torch.float64))
+        value = loss / self.count + 0.5 * _dot(penalised, w)
         return value, gradient.div_(self.count).add_(penalised), probabilities
 
     def product(self, probabilities: list[Tensor]) -> Product:
@@ -152,7 +152,7 @@ def minimise_many(objective: ManyClasses, start: Tensor, tolerance: float, max_i
         near = max(tolerance, min(NEAR * tolerance, SHARE * value))
         step, products = _newton_step(objective.product(probabilities), gradient, diagonal, near, most)
         used += 1 + products
-        slope = float((gradient * step).sum(dtype=torch.float64))
+        slope = _dot(gradient, step)
         promised = -0.5 * slope
         # of an earlier point, and as large as samples times classes
         del probabilities
@@ -181,12 +181,12 @@ def _newton_step(product: Product, gradient: Tensor, diagonal: Tensor, near: flo
     step, residual = torch.zeros_like(gradient), -gradient
     scaled = residual / diagonal
     direction = scaled.clone()
-    size = first = float((residual * scaled).sum(dtype=torch.float64))
+    size = first = _dot(residual, scaled)
     gain, products = 0.0, 0
     while products < most and size > 0:
         turned = product(direction)
         products += 1
-        curvature = float((direction * turned).sum(dtype=torch.float64))
+        curvature = _dot(direction, turned)
         # nothing but rounding errors
         if curvature <= 0:
             break
@@ -195,9 +195,14 @@ def _newton_step(product: Product, gradient: Tensor, diagonal: Tensor, near: flo
         residual.sub_(turned, alpha=length)
         gain += 0.5 * length * size
         torch.div(residual, diagonal, out=scaled)
-        before, size = size, float((residual * scaled).sum(dtype=torch.float64))
+        before, size = size, _dot(residual, scaled)
         left = LAST_LEFT if gain <= near else LEFT
         if size <= left**2 * first:
             break
         direction.mul_(size / before).add_(scaled)
     return step, products
+
+
+def _dot(left: Tensor, right: Tensor) -> float:
+    """Sum the products of two matrices' entries: those of a row in single precision, and rows in double."""
+    return float(torch.linalg.vecdot(left, right).sum(dtype=torch.float64))
