@@ -34,7 +34,7 @@ faults: install ## damage, kill and misuse it thousands of times, which takes an
 test-cluster: install ## run jobs on a SLURM of two virtual nodes on this machine, which takes 15 minutes
 	CLUSTER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -rs tests/cluster
 
-fuzz: install ## hand over 20,000 damaged and harmful files, which takes an hour
+fuzz: install ## hand over 20,000 damaged and harmful files
 	FUZZ=20000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/fuzz
 
 # an environment of its own: what it brings is not the project's

@@ -139,8 +139,7 @@ _options: "WeakKeyDictionary[Any, _Options]" = WeakKeyDictionary()
 def find_quickly() -> None:
     """Let jsonargparse look an option up by its name.
 
-    It goes through all options of a parser for each name of a configuration, several times, which was a tenth of the
-    time of a short fit.
+    It goes through all options of a parser for each name of a configuration, several times.
     """
     jsonargparse._subcommands.find_action_and_subcommand = _find_action
     jsonargparse._core.find_action_and_subcommand = _find_action

@@ -1,6 +1,6 @@
 """Predictions as a table for a spreadsheet: from a mistake to its file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,7 @@ class PredictionTable:
         Args:
             path: of the CSV file
         """
-        columns = self.columns()
-        with write_whole(path) as partial, open_text(partial) as file:
-            write_rows(file, [columns, *zip(*columns.values(), strict=True)])
+        write_columns(path, self.columns())
 
     def columns(self) -> dict[str, Sequence[Any]]:
         """Return the columns by name: sample, class and its probability, the true class, what else is known of it."""
@@ -104,6 +102,15 @@ def words(column: Sequence[bool]) -> list[str]:
     return ["yes" if value else "no" for value in column]
 
 
-def open_text(path: Path) -> Any:
-    """Open a table for writing: names may hold bytes that are not UTF-8."""
-    return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+def write_columns(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write a table whole; names in it may hold bytes that are not UTF-8.
+
+    Args:
+        path: of the CSV file
+        columns: by name
+    """
+    with (
+        write_whole(path) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        write_rows(file, [columns, *zip(*columns.values(), strict=True)])

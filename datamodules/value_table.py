@@ -7,10 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from datamodules.prediction_table import open_text
+from datamodules.prediction_table import write_columns
 from datamodules.samples import Samples
-from records.csv_files import write_rows
-from records.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,7 @@ class ValueTable:
         Args:
             path: of the CSV file
         """
-        columns = self.columns()
-        with write_whole(path) as partial, open_text(partial) as file:
-            write_rows(file, [columns, *zip(*columns.values(), strict=True)])
+        write_columns(path, self.columns())
 
     def columns(self) -> dict[str, Sequence[Any]]:
         """Return the columns by name: sample, prediction, and the true number where it is known."""

@@ -5,11 +5,30 @@ from pathlib import Path
 from typing import Any
 
 from records.damaged import damaged
+from records.json_files import read_json
 
 # a name that ends so need not be there; ANY stands for every name
 OPTIONAL, ANY = "?", "*"
 # problems that a message names
 NAMED = 3
+
+
+def read_fields(path: Path, wanted: Mapping[str, Any], way_out: str) -> dict[str, Any] | None:
+    """Read a JSON file that must hold some fields; None where there is no file.
+
+    Args:
+        path: of the file
+        wanted: see `check_fields`
+        way_out: what to do if it is damaged
+
+    Raises:
+        DamagedFileError: it is not what was written
+    """
+    if not path.is_file():
+        return None
+    content = read_json(path, way_out)
+    check_fields(content, wanted, path, way_out)
+    return content
 
 
 def check_fields(content: Mapping[Any, Any], wanted: Mapping[str, Any], path: Path | str, way_out: str) -> None:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from records.fields import check_fields
-from records.json_files import read_json, to_json
+from records.fields import read_fields
+from records.json_files import to_json
 from records.whole_file import write_whole
 
 # beside each other in the folder of a run, or of an experiment
@@ -44,10 +44,8 @@ class JobFile:
             DamagedFileError: it is not what was written
         """
         path = folder / NAME
-        if not path.is_file():
+        if (found := read_fields(path, FIELDS, WAY_OUT)) is None:
             return None
-        found = read_json(path, WAY_OUT)
-        check_fields(found, FIELDS, path, WAY_OUT)
         return cls(**{name: found[name] for name in FIELDS})
 
     @property

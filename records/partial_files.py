@@ -6,6 +6,8 @@ import shutil
 import socket
 from pathlib import Path
 
+from records.owners import is_alive
+
 
 def partial_path(path: Path) -> Path:
     """Return where this process writes a file before it is renamed into place."""
@@ -30,21 +32,9 @@ def remove_abandoned(path: Path) -> None:
     prefix = f".{path.name}.{socket.gethostname()}."
     for partial in path.parent.glob(f"{glob.escape(prefix)}*"):
         number = partial.name.removeprefix(prefix).partition(".")[0]
-        if not number.isdecimal() or int(number) == os.getpid() or is_running(int(number)):
+        if not number.isdecimal() or int(number) == os.getpid() or is_alive(int(number)):
             continue
         if partial.is_dir():
             shutil.rmtree(partial)
         else:
             partial.unlink(missing_ok=True)
-
-
-def is_running(process: int) -> bool:
-    """Tell whether there is a process of this number."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        # the process is another user's
-        return True
-    return True

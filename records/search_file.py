@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from records.damaged import damaged
-from records.fields import ANY, check_fields
-from records.json_files import read_json, to_json
+from records.fields import ANY, read_fields
+from records.json_files import to_json
 from records.whole_file import write_whole
 
 NAME = "search.json"
@@ -14,6 +14,7 @@ WAY_OUT = "start the search's command again, which writes it anew"
 STATES = ("complete", "pruned", "failed", "over", "running", "waiting")
 SPACE = {"label": str, "log": bool, "choices": [str]}
 TRIAL = {"number": int, "name": str, "state": str, "values": {ANY: str}}
+FIELDS = {"metric": str, "maximize": bool, "method": str, "wanted": int, "spaces": [SPACE], "trials": [TRIAL]}
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,8 @@ class SearchFile:
             DamagedFileError: it is not what was written
         """
         path = folder / NAME
-        if not path.is_file():
+        if (found := read_fields(path, FIELDS, WAY_OUT)) is None:
             return None
-        found = read_json(path, WAY_OUT)
-        check_fields(found, {"metric": str, "maximize": bool, "method": str, "wanted": int}, path, WAY_OUT)
-        check_fields(found, {"spaces": [SPACE], "trials": [TRIAL]}, path, WAY_OUT)
         known: dict[str, Any] = {name: found.get(name) for name in cls.__dataclass_fields__}
         try:
             known["spaces"] = [SearchSpace(**each) for each in found["spaces"]]

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from records.damaged import damaged
-from records.fields import ANY, check_fields
-from records.json_files import read_json, to_json
+from records.fields import ANY, read_fields
+from records.json_files import to_json
 from records.whole_file import write_whole
 
 NAME = "study.json"
@@ -55,10 +55,8 @@ class StudyFile:
             DamagedFileError: it is not what was written
         """
         path = folder / NAME
-        if not path.is_file():
+        if (found := read_fields(path, FIELDS, WAY_OUT)) is None:
             return None
-        found = read_json(path, WAY_OUT)
-        check_fields(found, FIELDS, path, WAY_OUT)
         if any(len(values) != len(found["axes"]) for values in found["cells"].values()):
             raise damaged(path, "a run has more or fewer values than there are axes", WAY_OUT)
         known: dict[str, Any] = {name: found.get(name) for name in cls.__dataclass_fields__}
