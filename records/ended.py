@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from records.damaged import DamagedFileError
 from records.fields import check_fields
@@ -11,6 +11,8 @@ from records.json_files import read_json, to_json
 from records.whole_file import write_whole
 
 NAME = ".run.ended"
+Status = Literal["failed", "stopped", "refused"]
+STATUSES: dict[str, Status] = {status: status for status in get_args(Status)}
 FIELDS = {"status": str, "why": str}
 
 
@@ -19,11 +21,11 @@ class Ended:
     """How it ended.
 
     Args:
-        status: failed, or stopped by a signal
+        status: failed, stopped by a signal, or refused, which changed nothing in a run that was finished before
         why: in a line or two
     """
 
-    status: Literal["failed", "stopped"]
+    status: Status
     why: str
 
 
@@ -58,4 +60,4 @@ def read_end(folder: Path) -> Ended | None:
         check_fields(found, FIELDS, path, "remove it")
     except (OSError, DamagedFileError):
         return None
-    return Ended("stopped" if found["status"] == "stopped" else "failed", found["why"])
+    return Ended(STATUSES.get(found["status"], "failed"), found["why"])

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from common.stopped import StoppedError
 from pipelines.cli.errors import UsageError, explain
+from records.damaged import DamagedFileError
 from records.ended import Ended, forget_end, note_end
 from records.folders import take_back
+from records.json_files import read_json
 from records.launched import is_first_process, was_restarted
 from records.locks import alone
 from records.run_dir import DATA_FILE, RunDir, choose
@@ -80,27 +82,38 @@ def hold(run: RunDir, work: str) -> Iterator[None]:
         of_its_state = f" with --ckpt_path {run.last}" if run.last.is_file() else ""
         way_out = f"stop it, or start a run of its own{of_its_state}"
     patience = PATIENCE if was_restarted() else 0.0
-    noted = noting_end(run.folder) if work == "trained" else nullcontext()
+    noted = noting_end(run) if work == "trained" else nullcontext()
     with alone(run.lock, f"run {run.folder}", work, way_out, SHORT_WORKS, patience), noted:
         yield
 
 
 @contextmanager
-def noting_end(folder: Path) -> Iterator[None]:
+def noting_end(run: RunDir) -> Iterator[None]:
     """Write down why training ended, where that was not at its goal.
 
     Args:
-        folder: of the run
+        run: that is trained
     """
-    forget_end(folder)
+    forget_end(run.folder)
+    state, finished = stamp(run.last), is_finished(run)
     try:
         yield
     except (KeyboardInterrupt, SystemExit, StoppedError) as error:
-        note_end(folder, Ended("stopped", str(error) or "interrupted"))
+        note_end(run.folder, Ended("stopped", str(error) or "interrupted"))
         raise
     except BaseException as error:
-        note_end(folder, Ended("failed", explain(error)))
+        # a finished run stays one after a command that was mistyped
+        changed_nothing = finished and stamp(run.last) == state
+        note_end(run.folder, Ended("refused" if changed_nothing else "failed", explain(error)))
         raise
+
+
+def is_finished(run: RunDir) -> bool:
+    """Tell whether a run has been trained to its end at some time."""
+    try:
+        return run.result.is_file() and "fit" in read_json(run.result, "train it anew")
+    except DamagedFileError:
+        return False
 
 
 def stamp(path: Path) -> tuple[int, ...]:

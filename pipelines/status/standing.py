@@ -86,6 +86,8 @@ def state_of(run: RunDir, result: Mapping[str, Any], queue: Queue) -> tuple[str,
     waiting = queue.get(job.job) if job is not None and queue is not None else None
     if job is not None and waiting is not None:
         return state_of_job(job, *waiting)
+    if ended is not None and ended.status == "refused":
+        return "done", f"the last command was refused: {ended.why}"
     if ended is not None:
         return ended.status, ended.why
     if owner is not None and trains:

@@ -16,6 +16,7 @@ import torch
 from callbacks import ResumableCSVLogger
 from pipelines.cli import image_cli, parsed_cli
 from pipelines.cli.held_run import hold
+from pipelines.status.standing import standing_of
 from records import locks
 from records.result_files import read_result, write_json
 from records.run_dir import RunDir
@@ -35,7 +36,9 @@ def trained(tmp_path_factory):
 
 
 def content(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".run.owner"}
+    # who holds the run, and how the last command ended, is all that a refused command writes
+    notes = (".run.owner", ".run.ended")
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name not in notes}
 
 
 @pytest.mark.parametrize("command", ["fit", "test", "validate", "predict"])
@@ -166,3 +169,7 @@ def test_refused__a_run_that_is_gone_on_with_stays(trained):
         path for path in before if "config" not in path.name
     }
     assert torch.load(trained.last, weights_only=True)["global_step"]
+    row = standing_of(trained, None)
+    assert row.state == "done"
+    assert "the last command was refused: " in row.note
+    assert "nonsense" in row.note

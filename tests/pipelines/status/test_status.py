@@ -86,6 +86,9 @@ def test_run__failed_and_stopped_with_the_reason(tmp_path):
     note_end(run.folder, Ended("failed", "out of memory on cuda:0"))
     row = standing_of(run, None)
     assert (row.state, row.note, row.epoch) == ("failed", "out of memory on cuda:0", "2/5")
+    note_end(run.folder, Ended("refused", "no such strategy"))
+    row = standing_of(run, None)
+    assert (row.state, row.note, row.epoch) == ("done", "the last command was refused: no such strategy", "5")
 
 
 def test_run__damaged_is_told(tmp_path):
