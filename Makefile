@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo weights test test-cluster faults fuzz audit lint format bench gpu
+.PHONY: help install demo weights test test-cluster faults fuzz audit lint format bench gpu results
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ format: install ## format the code and mend what can be mended
 
 bench: install ## run the quick benchmarks
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script --quick || exit 1; done
+
+results: install ## run the cheap measurements again and make docs/results.md of all records
+	$(BIN)/python -m benchmarks.claims
 
 gpu: install ## run all that needs a GPU, in at most nine minutes; results go to runs/gpu
 	PYTHON=$(BIN)/python benchmarks/on_gpu.sh runs/gpu

@@ -58,6 +58,10 @@ def main():
                 "ratio": round(middle["peer"] / middle[worst], 3),
                 "case": worst,
                 "shares": shares,
+                "table": {
+                    "columns": ["command", "CPU seconds", "share of the import"],
+                    "rows": [[f"`{name}`", f"{middle[name]:.2f}", f"{share:.3f}"] for name, share in shares.items()],
+                },
             }
         )
     )

@@ -27,7 +27,7 @@ def main():
     options = parser.parse_args()
     draws = options.draws // 10 if options.quick else options.draws
     rng = np.random.default_rng(0)
-    worst = 0.0
+    rows = []
     for models in MODELS:
         for samples in SAMPLES:
             for spread in SPREADS:
@@ -39,13 +39,21 @@ def main():
                     best = right.mean(1).argmax()
                     lost.append(right.mean(1)[best] - accuracy[best])
                     told.append(winners_curse(right, replicates=options.replicates, seed=seed))
-                worst = max(worst, abs(np.mean(told) - np.mean(lost)))
+                accuracies = f"{BEST - spread:.2f} to {BEST:.2f}" if spread else f"all {BEST}"
+                rows.append((models, accuracies, samples, 100 * np.mean(lost), 100 * np.mean(told)))
                 print(
                     f"{models:2} models, accuracy {BEST - spread:.2f} to {BEST:.2f}, {samples:5,} samples: loses "
                     f"{100 * np.mean(lost):5.2f} points, told {100 * np.mean(told):5.2f}",
                     flush=True,
                 )
-    print(json.dumps({"benchmark": "winners_curse", "draws": draws, "worst_error_points": round(100 * worst, 2)}))
+    models, accuracies, samples, loses, tells = max(rows, key=lambda row: abs(row[4] - row[3]))
+    worst = {"models": f"{models}: {accuracies}, {samples} samples", "loses": f"{loses:.2f}", "told": f"{tells:.2f}"}
+    table = {
+        "columns": ["models", "accuracy", "test samples", "loses", "told"],
+        "rows": [[*row[:2], f"{row[2]:,}", *(f"{value:.2f}" for value in row[3:])] for row in rows],
+    }
+    result = {"benchmark": "winners_curse", "draws": draws, "worst_error_points": round(abs(tells - loses), 2)}
+    print(json.dumps(result | {"worst": worst, "table": table}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,143 @@
+"""Which numbers of a page are measured, and which of them no record holds.
+
+A measured number is a decimal fraction, a count of a thousand or more that is no whole number of thousands, or a number
+with a unit of time, size, rate, share or gain: in prose, in a table, or in what a command printed. What is set rather
+than measured, such as an option's default, is written in code font. A measured number must be held by a record that is
+linked in its section, or at the top of its page.
+"""
+
+import re
+from decimal import Decimal
+from typing import NamedTuple
+
+NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
+# no part of a name, a version, a date or another number
+ALONE, WHOLE = r"(?<![\w.,:/])(?<!\w-)", r"(?!\w*\.\d)"
+RATE = r"[kKMGT]i?B/s|[a-z]+/s|s/[a-z]+|(?:[a-z]+ )?a second"
+UNITS = rf"%|ms|s|seconds?|min|minutes?|h|hours?|[kKMGT]i?B|bytes|points?|nats?|times|{RATE}"
+WITH_UNIT = re.compile(
+    rf"{ALONE}({NUMBER}){WHOLE}(?: (?:to|and|or) [+-]?({NUMBER}))?(?:x\b|×| ?-?(?:{UNITS})(?![\w/]))"
+)
+DECIMAL = re.compile(rf"{ALONE}((?:\d{{1,3}}(?:,\d{{3}})+|\d*)\.\d+(?:e-?\d+)?|\d+e-\d+){WHOLE}(?!\w)")
+COUNT = re.compile(rf"{ALONE}(\d{{1,3}}(?:,\d{{3}})+)(?<!,000){WHOLE}")
+TIMES = "(?:two|three|four|five|six|seven|eight|nine|ten|twenty|a hundred|a thousand) times"
+IN_WORDS = re.compile(rf"\b(?:twice|{TIMES}) as (?:fast|quick|slow|long|large|small|much|many|accurate)\b")
+# the level of every interval, and numbers that are names
+NAMES = r"Python [\d.]+(?: to [\d.]+)?|(?:SLURM|torch|torchvision|version|arXiv:|CC BY) ?\d[\d.]*"
+NOT_MEASURED = re.compile(rf"(?<![\w.])95 %|{NAMES}")
+LINK = re.compile(r"records/(\w+)\.json")
+# blocks that are written rather than printed
+WRITTEN = ("python", "yaml", "c", "math", "json")
+COMMAND = re.compile(
+    r"\s*(#|[A-Z_]+=|\$|(python|pip|make|tar|ssh|srun|sbatch|torchrun|tensorboard|cp|mkdir|apt|\S*/python)\b)"
+)
+
+
+class Found(NamedTuple):
+    """A measured number, the line that it stands in, and the heading above it."""
+
+    number: str
+    line: int
+    heading: str
+
+
+class Section(NamedTuple):
+    """A heading, the number of its line, and the lines below it with what is no measurement taken out."""
+
+    level: int
+    heading: str
+    first: int
+    text: str
+    links: frozenset[str]
+
+
+def canonical(number: str) -> Decimal:
+    """The value of a number as it is printed: .953, 0.953 and 0.9530 are one, and so are 1,710 and 1710."""
+    return Decimal(number.replace(",", "")).normalize()
+
+
+def numbers(text: str) -> set[Decimal]:
+    """All numbers in a text."""
+    return {canonical(found) for found in re.findall(rf"(?:{NUMBER})(?:e-?\d+)?", text)}
+
+
+def sections(page: str) -> list[Section]:
+    """Divide a page at its headings, without code that was written, link targets and comments.
+
+    Args:
+        page: Markdown
+
+    Returns:
+        the sections in order, each line where it was
+    """
+    kept, headings, fence, continued = [], [(0, 0, "the top")], None, False
+    for number, line in enumerate(page.splitlines()):
+        mark = re.match(r"\s*```(\w*)", line)
+        if mark:
+            fence = mark.group(1) or "printed" if fence is None else None
+            continued, line = False, ""
+        elif fence is not None:
+            command = continued or bool(COMMAND.match(line))
+            continued = command and line.rstrip().endswith("\\")
+            line = "" if command or fence in WRITTEN else line
+        elif line.startswith("#"):
+            headings.append((number, len(line) - len(line.lstrip("#")), line.strip("# ")))
+            line = ""
+        kept.append(line)
+    found = []
+    ends = [*(start for start, *_ in headings[1:]), len(kept)]
+    for (start, level, heading), end in zip(headings, ends, strict=True):
+        text = "\n".join(kept[start:end])
+        links = frozenset(LINK.findall(text))
+        # what is taken out leaves its line ends, so that lines keep their numbers
+        for pattern in (r"<!--.*?-->", r"`[^`]*`", r"\]\([^)]*\)", NOT_MEASURED.pattern):
+            text = re.sub(pattern, lambda match: "_" + "\n" * match.group().count("\n"), text, flags=re.DOTALL)
+        found.append(Section(level, heading, start, text, links))
+    return found
+
+
+def measured(section: Section) -> list[Found]:
+    """The measured numbers of a section.
+
+    Args:
+        section: one of `sections`
+
+    Returns:
+        each with its line, counted from 1
+    """
+    places = {}
+    for match in WITH_UNIT.finditer(section.text):
+        places |= {match.start(group): match.group(group) for group in (1, 2) if match.group(group)}
+    for pattern in (DECIMAL, COUNT):
+        places |= {match.start(1): match.group(1) for match in pattern.finditer(section.text)}
+    return [
+        Found(places[at], section.first + section.text.count("\n", 0, at) + 1, section.heading) for at in sorted(places)
+    ]
+
+
+def not_held(page: str, held: dict[str, set[Decimal]]) -> list[str]:
+    """What is wrong with the measured numbers of a page.
+
+    Args:
+        page: Markdown
+        held: the numbers that each record holds, by its name
+
+    Returns:
+        a message for each measured number that no record linked in its section holds, and for each link to no record
+    """
+    wrong = []
+    divided = sections(page)
+    # what is linked above the first heading of the second level holds for the whole page
+    of_page = frozenset().union(*(section.links for section in divided[:2] if section.level < 2))
+    for section in divided:
+        wrong += [
+            f"'{section.heading}' links a record that does not exist: {link}" for link in section.links - set(held)
+        ]
+        linked = set().union(*(held[link] for link in (section.links | of_page) & set(held)))
+        wrong += [f"'{section.heading}': '{words}' needs its figure" for words in IN_WORDS.findall(section.text)]
+        wrong += [
+            f"line {found.line}, '{found.heading}': no record that is linked there holds {found.number}"
+            for found in measured(section)
+            if canonical(found.number) not in linked
+        ]
+    return wrong
