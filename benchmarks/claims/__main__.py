@@ -8,6 +8,8 @@ python -m benchmarks.claims --stale         say what was not run, and what has c
 """
 
 import argparse
+import html
+import re
 import sys
 from pathlib import Path
 
@@ -22,13 +24,19 @@ def pages() -> list[Path]:
     return [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
 
+def drawn(picture: Path) -> str:
+    """A picture's text as a page that links the record of the picture's name."""
+    text = html.unescape(re.sub(r"<style.*?</style>|<[^>]*>", "", picture.read_text("utf-8"), flags=re.DOTALL))
+    return f"[record](records/{picture.stem}.json)\n```\n{text}\n```\n"
+
+
 def unheld() -> list[str]:
-    """Each measured number of README and docs that no record holds, as `FILE: message`."""
+    """Each measured number of README and docs, pictures with text too, that no record holds, as `FILE: message`."""
     held = {name: record.held() for name, record in load_records().items()}
+    texts = {page: page.read_text("utf-8") for page in pages()}
+    texts |= {picture: drawn(picture) for picture in sorted((REPOSITORY / "docs").glob("*.svg"))}
     return [
-        f"{page.relative_to(REPOSITORY)}: {message}"
-        for page in pages()
-        for message in not_held(page.read_text("utf-8"), held)
+        f"{file.relative_to(REPOSITORY)}: {message}" for file, text in texts.items() for message in not_held(text, held)
     ]
 
 

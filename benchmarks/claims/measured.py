@@ -105,7 +105,7 @@ def measured(section: Section) -> list[Found]:
     Returns:
         each with its line, counted from 1
     """
-    places = {}
+    places: dict[int, str] = {}
     for match in WITH_UNIT.finditer(section.text):
         places |= {match.start(group): match.group(group) for group in (1, 2) if match.group(group)}
     for pattern in (DECIMAL, COUNT):

@@ -3,7 +3,7 @@ import shlex
 
 import pytest
 
-from benchmarks.claims.__main__ import unheld
+from benchmarks.claims.__main__ import drawn, unheld
 from benchmarks.claims.measured import canonical, measured, not_held, sections
 from benchmarks.claims.page import PAGE, page_now, render
 from benchmarks.claims.record import REPOSITORY, Record, RecordError, checked, load_records
@@ -82,6 +82,13 @@ def test_not_held__names_line_section_and_number():
 def test_not_held__names_a_link_to_no_record_and_a_figure_in_words():
     assert not_held("[record](records/no.json)", {}) == ["'the top' links a record that does not exist: no"]
     assert not_held("It is twice as fast.", {}) == ["'the top': 'twice as fast' needs its figure"]
+
+
+def test_drawn__is_what_a_picture_says(tmp_path):
+    picture = tmp_path / "demo.svg"
+    picture.write_text('<svg width="0.5"><style>p {a: 0.1}</style><text>It&#160;took&#160;2.5&#160;s</text></svg>')
+    assert found(drawn(picture)) == ["2.5"]
+    assert not_held(drawn(picture), {"demo": {canonical("2.5")}}) == []
 
 
 def test_render__fills_figures_and_links_the_records_of_a_section():
