@@ -13,10 +13,10 @@ from typing import NamedTuple
 NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
 # no part of a name, a version, a date or another number
 ALONE, WHOLE = r"(?<![\w.,:/])(?<!\w-)", r"(?!\w*\.\d)"
-RATE = r"[kKMGT]i?B/s|[a-z]+/s|s/[a-z]+|(?:[a-z]+ )?a second"
-UNITS = rf"%|ms|s|seconds?|min|minutes?|h|hours?|[kKMGT]i?B|bytes|points?|nats?|times|{RATE}"
+RATE = r"[kKMGT]i?B/s|[a-z]+/s|s/[a-z]+|(?:[a-z]+\s)?(?:a|an|per)\s(?:second|minute|hour)"
+UNITS = rf"%|percent|[mµn]?s|seconds?|min|minutes?|h|hours?|days?|[kKMGT]i?B|bytes|[kMG]?Hz|points?|nats?|times|{RATE}"
 WITH_UNIT = re.compile(
-    rf"{ALONE}({NUMBER}){WHOLE}(?: (?:to|and|or) [+-]?({NUMBER}))?(?:x\b|×| ?-?(?:{UNITS})(?![\w/]))"
+    rf"{ALONE}({NUMBER}){WHOLE}(?:\s(?:to|and|or)\s[+-]?({NUMBER}))?(?:x\b|×|[\s-]?(?:{UNITS})(?![\w/]))"
 )
 DECIMAL = re.compile(rf"{ALONE}((?:\d{{1,3}}(?:,\d{{3}})+|\d*)\.\d+(?:e-?\d+)?|\d+e-\d+){WHOLE}(?!\w)")
 COUNT = re.compile(rf"{ALONE}(\d{{1,3}}(?:,\d{{3}})+)(?<!,000){WHOLE}")
@@ -24,7 +24,13 @@ TIMES = "(?:two|three|four|five|six|seven|eight|nine|ten|twenty|a hundred|a thou
 IN_WORDS = re.compile(rf"\b(?:twice|{TIMES}) as (?:fast|quick|slow|long|large|small|much|many|accurate)\b")
 # the level of every interval, and numbers that are names
 NAMES = r"Python [\d.]+(?: to [\d.]+)?|(?:SLURM|torch|torchvision|version|arXiv:|CC BY) ?\d[\d.]*"
-NOT_MEASURED = re.compile(rf"(?<![\w.])95 %|{NAMES}")
+LEVEL = r"(?<![\w.])95 %"
+# besides: comments, code font, and where links lead to
+NOT_READ = [
+    re.compile(pattern, re.DOTALL)
+    for pattern in (r"<!--.*?-->", r"`(?:[^`\n]|\n(?!\n))*`", r"\]\([^)]*\)", LEVEL, NAMES)
+]
+HEADING = re.compile(r"(#+) +(.*)")
 LINK = re.compile(r"records/(\w+)\.json")
 # blocks that are written rather than printed
 WRITTEN = ("python", "yaml", "c", "math", "json")
@@ -61,17 +67,10 @@ def numbers(text: str) -> set[Decimal]:
     return {canonical(found) for found in re.findall(rf"(?:{NUMBER})(?:e-?\d+)?", text)}
 
 
-def sections(page: str) -> list[Section]:
-    """Divide a page at its headings, without code that was written, link targets and comments.
-
-    Args:
-        page: Markdown
-
-    Returns:
-        the sections in order, each line where it was
-    """
-    kept, headings, fence, continued = [], [(0, 0, "the top")], None, False
-    for number, line in enumerate(page.splitlines()):
+def without_code(page: str) -> list[str]:
+    """The lines of a page, with nothing in place of commands and of blocks of code that was written."""
+    lines, fence, continued = [], None, False
+    for line in page.splitlines():
         mark = re.match(r"\s*```(\w*)", line)
         if mark:
             fence = mark.group(1) or "printed" if fence is None else None
@@ -80,19 +79,31 @@ def sections(page: str) -> list[Section]:
             command = continued or bool(COMMAND.match(line))
             continued = command and line.rstrip().endswith("\\")
             line = "" if command or fence in WRITTEN else line
-        elif line.startswith("#"):
-            headings.append((number, len(line) - len(line.lstrip("#")), line.strip("# ")))
-            line = ""
-        kept.append(line)
+        lines.append(line)
+    return lines
+
+
+def sections(page: str) -> list[Section]:
+    """Divide a page at its headings, without code, link targets and comments.
+
+    Args:
+        page: Markdown
+
+    Returns:
+        the sections in order, the first with what stands above the first heading
+    """
+    lines = without_code(page)
+    starts = [0, *(number for number, line in enumerate(lines) if HEADING.match(line))]
     found = []
-    ends = [*(start for start, *_ in headings[1:]), len(kept)]
-    for (start, level, heading), end in zip(headings, ends, strict=True):
-        text = "\n".join(kept[start:end])
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        text = "\n".join(lines[start:end])
+        heading = HEADING.match(text)
         links = frozenset(LINK.findall(text))
         # what is taken out leaves its line ends, so that lines keep their numbers
-        for pattern in (r"<!--.*?-->", r"`[^`]*`", r"\]\([^)]*\)", NOT_MEASURED.pattern):
-            text = re.sub(pattern, lambda match: "_" + "\n" * match.group().count("\n"), text, flags=re.DOTALL)
-        found.append(Section(level, heading, start, text, links))
+        for pattern in NOT_READ:
+            text = pattern.sub(lambda match: "_" + "\n" * match.group().count("\n"), text)
+        level, name = (len(heading.group(1)), heading.group(2)) if heading else (0, "the top")
+        found.append(Section(level, name, start, text, links))
     return found
 
 

@@ -28,14 +28,14 @@ def letters(records: dict[str, Record]) -> dict[str, str]:
 def origin(record: Record, machines: dict[str, str]) -> str:
     """Where a record's figures come from, in a few words."""
     if record.not_run:
-        return f"not run: {record.not_run}"
+        return f"not run, {record.not_run}"
     return f"machine {machines[record.machine]}, {record.commit}, {day(record.date)}"
 
 
 def entry(record: Record) -> str:
     """A record that stands by itself: claim, command, and its table if it has one."""
     said = f"{record.headline()} (`{record.command}`)"
-    told = said if record.not_run == "" else f"{said} was not run: {record.not_run}"
+    told = f"{said}: not run, {record.not_run}." if record.not_run else f"{said}."
     shown = record.shown_table() if record.table else ""
     return "\n\n".join(part for part in (f"{told}{' ' + record.note if record.note else ''}", shown) if part)
 

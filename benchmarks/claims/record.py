@@ -36,7 +36,7 @@ class Record:
         date: of the run, as YYYY-MM-DD
         figures: numbers, or texts with the digits that are to be printed, by short names
         table: `columns` and `rows`, as they are printed
-        not_run: why it was not run; then it has no machine, commit, date and figures
+        not_run: why it was not run, such as "as no GPU was at hand"; then it has no machine, commit, date and figures
         cheap: whether `make results` runs the command again
         taken: figure by figure, where a run of the command finds it in the JSON object of its last line, such as
             `shares.fit`; without it the object's numbers and texts are the figures

@@ -143,7 +143,7 @@ def stale(records: dict[str, Record]) -> list[str]:
     Returns:
         a line for each, and for each benchmark without a record
     """
-    lines = [f"{record.name}: not run: {record.not_run}" for record in records.values() if record.not_run]
+    lines = [f"{record.name}: not run, {record.not_run}" for record in records.values() if record.not_run]
     for record in records.values():
         words = shlex.split(record.command, posix=False)
         files = [word for word in words if word.startswith(FOLDERS) and (REPOSITORY / word).is_file()]

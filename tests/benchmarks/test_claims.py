@@ -45,6 +45,8 @@ def test_records__hold_a_line_for_each_benchmark():
         ("from 18 to 23 MB, 1 GiB and 12.5 GB/s", ["18", "23", "1", "12.5"]),
         ("91 % of them, a gain of -2 to +3 points", ["91", "2", "3"]),
         ("9,362 images/s, 233 images a second, 10x and 3 times as fast", ["9,362", "233", "10", "3"]),
+        ("It took 26\ns, and 91\n% of 300\nimages a second\n# In 7 s", ["26", "91", "300", "7"]),
+        ("an odd ` mark\n\nhides no 5 s, nor `0.1` after it", ["5"]),
         ("no more than 4e-5 apart", ["4e-5"]),
         ("1,267 pairs among 50,000 images", ["1,267"]),
         ("| a | 0.16 s |\n|---|---|\n| .9 | 816 MiB |", ["0.16", ".9", "816"]),
@@ -105,9 +107,9 @@ def test_render__fills_figures_and_links_the_records_of_a_section():
 def test_render__shows_a_whole_record_on_a_line():
     table = {"columns": ["", "s"], "rows": [["ours", 2.5]]}
     page = render("{{it}}", {"it": checked("it", WHOLE | {"table": table})})
-    assert "It takes 2.5 s (`python it.py`)\n\n| | s |\n| --- | --- |\n| ours | 2.5 |\n\nRecords: [it]" in page
+    assert "It takes 2.5 s (`python it.py`).\n\n| | s |\n| --- | --- |\n| ours | 2.5 |\n\nRecords: [it]" in page
     page = render("{{it}}", {"it": checked("it", {"claim": "It", "command": "it", "not_run": "no GPU"})})
-    assert "It (`it`) was not run: no GPU\n\nRecords: [it](records/it.json) (not run: no GPU)." in page
+    assert "It (`it`): not run, no GPU.\n\nRecords: [it](records/it.json) (not run, no GPU)." in page
 
 
 def test_render__names_what_does_not_exist():
@@ -189,5 +191,5 @@ def test_load_records__names_a_file_that_is_no_json(tmp_path):
 def test_stale__tells_what_was_not_run():
     records = {"it": checked("it", {"claim": "It", "command": "it", "not_run": "no GPU"})}
     lines = stale(records)
-    assert lines[0] == "it: not run: no GPU"
+    assert lines[0] == "it: not run, no GPU"
     assert "benchmarks/power.py: no record" in lines
