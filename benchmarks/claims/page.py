@@ -42,7 +42,10 @@ def entry(record: Record) -> str:
 
 def sources(used: list[Record], machines: dict[str, str]) -> str:
     """The line below a section that links the records it shows."""
-    links = [f"[{record.name}](records/{record.name}.json) ({origin(record, machines)})" for record in used]
+    links = [
+        f"[{record.name}](records/{record.name}.json) ({'not run' if record.not_run else origin(record, machines)})"
+        for record in used
+    ]
     return "Records: " + "; ".join(links) + "."
 
 

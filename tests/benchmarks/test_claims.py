@@ -109,7 +109,7 @@ def test_render__shows_a_whole_record_on_a_line():
     page = render("{{it}}", {"it": checked("it", WHOLE | {"table": table})})
     assert "It takes 2.5 s (`python it.py`).\n\n| | s |\n| --- | --- |\n| ours | 2.5 |\n\nRecords: [it]" in page
     page = render("{{it}}", {"it": checked("it", {"claim": "It", "command": "it", "not_run": "no GPU"})})
-    assert "It (`it`): not run, no GPU.\n\nRecords: [it](records/it.json) (not run, no GPU)." in page
+    assert "It (`it`): not run, no GPU.\n\nRecords: [it](records/it.json) (not run)." in page
 
 
 def test_render__names_what_does_not_exist():
