@@ -3,11 +3,12 @@
 A measured number is a decimal fraction, a count of a thousand or more that is no whole number of thousands, or a number
 with a unit of time, size, rate, share or gain: in prose, in a table, or in what a command printed. What is set rather
 than measured, such as an option's default, is written in code font. A measured number must be held by a record that is
-linked in its section, or at the top of its page.
+linked in its section, or at the top of its page: as a figure, or with all others of its line in a row of the table.
 """
 
 import re
 from decimal import Decimal
+from itertools import groupby
 from typing import NamedTuple
 
 NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
@@ -39,12 +40,18 @@ COMMAND = re.compile(
 )
 
 
+class Held(NamedTuple):
+    """The numbers of a record: of its figures, and of each row of its table."""
+
+    figures: frozenset[Decimal]
+    rows: tuple[tuple[Decimal, ...], ...]
+
+
 class Found(NamedTuple):
-    """A measured number, the line that it stands in, and the heading above it."""
+    """A measured number, and the line that it stands in."""
 
     number: str
     line: int
-    heading: str
 
 
 class Section(NamedTuple):
@@ -62,9 +69,15 @@ def canonical(number: str) -> Decimal:
     return Decimal(number.replace(",", "")).normalize()
 
 
-def numbers(text: str) -> set[Decimal]:
-    """All numbers in a text."""
-    return {canonical(found) for found in re.findall(rf"(?:{NUMBER})(?:e-?\d+)?", text)}
+def numbers(text: str) -> tuple[Decimal, ...]:
+    """All numbers in a text, in order."""
+    return tuple(canonical(found) for found in re.findall(rf"(?:{NUMBER})(?:e-?\d+)?", text))
+
+
+def in_order(few: list[Decimal], many: tuple[Decimal, ...]) -> bool:
+    """Whether some numbers stand among others in the same order."""
+    left = iter(many)
+    return all(number in left for number in few)
 
 
 def without_code(page: str) -> list[str]:
@@ -121,17 +134,15 @@ def measured(section: Section) -> list[Found]:
         places |= {match.start(group): match.group(group) for group in (1, 2) if match.group(group)}
     for pattern in (DECIMAL, COUNT):
         places |= {match.start(1): match.group(1) for match in pattern.finditer(section.text)}
-    return [
-        Found(places[at], section.first + section.text.count("\n", 0, at) + 1, section.heading) for at in sorted(places)
-    ]
+    return [Found(places[at], section.first + section.text.count("\n", 0, at) + 1) for at in sorted(places)]
 
 
-def not_held(page: str, held: dict[str, set[Decimal]]) -> list[str]:
+def not_held(page: str, held: dict[str, Held]) -> list[str]:
     """What is wrong with the measured numbers of a page.
 
     Args:
         page: Markdown
-        held: the numbers that each record holds, by its name
+        held: the numbers of each record, by its name
 
     Returns:
         a message for each measured number that no record linked in its section holds, and for each link to no record
@@ -141,14 +152,19 @@ def not_held(page: str, held: dict[str, set[Decimal]]) -> list[str]:
     # what is linked above the first heading of the second level holds for the whole page
     of_page = frozenset().union(*(section.links for section in divided[:2] if section.level < 2))
     for section in divided:
-        wrong += [
-            f"'{section.heading}' links a record that does not exist: {link}" for link in section.links - set(held)
-        ]
-        linked = set().union(*(held[link] for link in (section.links | of_page) & set(held)))
+        unknown = section.links - set(held)
+        wrong += [f"'{section.heading}' links a record that does not exist: {link}" for link in sorted(unknown)]
         wrong += [f"'{section.heading}': '{words}' needs its figure" for words in IN_WORDS.findall(section.text)]
-        wrong += [
-            f"line {found.line}, '{found.heading}': no record that is linked there holds {found.number}"
-            for found in measured(section)
-            if canonical(found.number) not in linked
-        ]
+        linked = [held[link] for link in (section.links | of_page) & set(held)]
+        figures = frozenset().union(*(record.figures for record in linked))
+        rows = [row for record in linked for row in record.rows]
+        for line, found in groupby(measured(section), key=lambda number: number.line):
+            printed = [number.number for number in found]
+            if any(in_order([canonical(number) for number in printed], row) for row in rows):
+                continue
+            wrong += [
+                f"line {line}, '{section.heading}': no record that is linked there holds {number}"
+                for number in printed
+                if canonical(number) not in figures
+            ]
     return wrong

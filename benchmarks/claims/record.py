@@ -4,11 +4,10 @@ import json
 import re
 from dataclasses import dataclass, field, fields
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims.measured import numbers
+from benchmarks.claims.measured import Held, numbers
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 RECORDS = REPOSITORY / "docs" / "records"
@@ -75,10 +74,10 @@ class Record:
         """The claim with its figures."""
         return re.sub(r"\{(\w+)\}", lambda match: self.figure(match.group(1)), self.claim)
 
-    def held(self) -> set[Decimal]:
-        """All numbers of the figures and the table."""
-        cells = [str(cell) for row in self.table.get("rows", []) for cell in row]
-        return numbers("\n".join([*map(self.figure, self.figures), *cells]))
+    def held(self) -> Held:
+        """The numbers of the figures, and of each row of the table."""
+        rows = tuple(numbers("\n".join(map(str, row))) for row in self.table.get("rows", []))
+        return Held(frozenset(numbers("\n".join(map(self.figure, self.figures)))), rows)
 
 
 def made(name: str, content: Any) -> Record:

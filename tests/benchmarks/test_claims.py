@@ -4,7 +4,7 @@ import shlex
 import pytest
 
 from benchmarks.claims.__main__ import drawn, unheld
-from benchmarks.claims.measured import canonical, measured, not_held, sections
+from benchmarks.claims.measured import Held, canonical, measured, not_held, numbers, sections
 from benchmarks.claims.page import PAGE, page_now, render
 from benchmarks.claims.record import REPOSITORY, Record, RecordError, checked, load_records
 from benchmarks.claims.runs import run, stale, written
@@ -75,7 +75,7 @@ def test_measured__leaves_what_is_set(text):
 
 def test_not_held__names_line_section_and_number():
     page = "# Title\n\n## One\n\nIt took 5 s ([record](records/one.json)).\n\n## Two\n\nIt took\n5 s.\n"
-    held = {"one": {canonical("5.0")}}
+    held = {"one": Held(frozenset([canonical("5.0")]), ())}
     assert not_held(page, held) == ["line 10, 'Two': no record that is linked there holds 5"]
     assert not_held(page.replace("# Title\n", "# Title\n[record](records/one.json)\n"), held) == []
     assert "6" in not_held(page.replace("5 s (", "6 s ("), held)[0]
@@ -90,7 +90,7 @@ def test_drawn__is_what_a_picture_says(tmp_path):
     picture = tmp_path / "demo.svg"
     picture.write_text('<svg width="0.5"><style>p {a: 0.1}</style><text>It&#160;took&#160;2.5&#160;s</text></svg>')
     assert found(drawn(picture)) == ["2.5"]
-    assert not_held(drawn(picture), {"demo": {canonical("2.5")}}) == []
+    assert not_held(drawn(picture), {"demo": Held(frozenset([canonical("2.5")]), ())}) == []
 
 
 def test_render__fills_figures_and_links_the_records_of_a_section():
@@ -140,11 +140,23 @@ def test_checked__refuses(change, message):
         checked("it", WHOLE | change)
 
 
-def test_held__are_figures_and_cells():
+def test_held__are_figures_and_rows():
     record = Record(
-        "", "", figures={"a": "0.53 to 0.75", "b": 1200}, table={"columns": ["n 7"], "rows": [["x", "3 s"]]}
+        "", "", figures={"a": "0.53 to 0.75", "b": 1200}, table={"columns": ["n 7"], "rows": [["4", "3 s"]]}
     )
-    assert record.held() == {canonical(number) for number in ("0.53", "0.75", "1200", "3")}
+    assert record.held() == Held(frozenset(map(canonical, ("0.53", "0.75", "1200"))), (numbers("4, 3"),))
+
+
+def test_not_held__takes_a_table_by_rows():
+    held = {
+        "it": checked(
+            "it", WHOLE | {"table": {"columns": ["a", "b"], "rows": [["1.5", "2.5 s"], [".7", "3.5 s"]]}}
+        ).held()
+    }
+    page = "[record](records/it.json)\n\n| a | b |\n|---|---|\n| 1.5 | 2.5 |\n| .7 | 3.5 |\n"
+    assert not_held(page, held) == []
+    assert len(not_held(page.replace("| 1.5 | 2.5 |", "| 1.5 | 3.5 |"), held)) == 2
+    assert len(not_held(page.replace("| .7 | 3.5 |", "| 3.5 | .7 |"), held)) == 2
 
 
 def new_record(folder, **fields):
