@@ -31,7 +31,7 @@ class DataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
 
     A subclass overrides `load`. Splits are drawn once, from `split_seed`; the run's own seed changes only the order of
     the training samples and their augmentation. Copies of a sample, and samples of one group, are never divided between
-    splits that are drawn. Only the training split is thinned out, sampled and augmented.
+    splits that are drawn. Only the training split is thinned out (but see `long_tail_in`), sampled and augmented.
 
     Args:
         batch_size: samples in a batch, over all processes together

@@ -254,8 +254,8 @@ def changes(before: Mapping[str, Any], path: Path | None, data: Described, of_sp
         one phrase for each kind of change; nothing if nothing has changed but the order of the samples
     """
     now = data.record
-    # splits of earlier versions were drawn by the first way, and whole
-    earlier = {"split_version": 1, "test_subsample": 1.0}
+    # splits of earlier versions were drawn by the first way, and whole; their long tail was in training alone
+    earlier = {"split_version": 1, "test_subsample": 1.0, "long_tail_in": "train"}
     earlier |= {"test_stratified": True} if "test_stratified" in now.draw else {}
     same_draw = of_splits and earlier | before["draw"] == now.draw
     compared = {name for name in (*before["digests"], *now.digests) if same_draw or name != "split"}

@@ -47,6 +47,9 @@ class SplitOptions:
         subsample: share of each class kept for training; a smaller share is a subset of a larger one
         long_tail: thin classes out, in label order: exponential, or step (the second half of the classes); or none
         imbalance_ratio: training samples of the largest class over those of the smallest, for `long_tail`
+        long_tail_in: what the long tail thins out: train (the training split alone, so that what is held out for val and
+            stack is not thinned out), or all (all but the test split, before anything is held out, as if the data set
+            had no more samples)
         test_subsample: share of each class kept in the test split, to try things out soon; results of less than all say
             so, and a smaller share is a subset of a larger one
     """
@@ -62,6 +65,7 @@ class SplitOptions:
     subsample: float = option(1.0, "split")
     long_tail: LongTail = option("none", "split")
     imbalance_ratio: float = option(100.0, "split")
+    long_tail_in: Literal["train", "all"] = option("train", "split")
     test_subsample: float = option(1.0, "split")
 
     # what one sample is called in messages
@@ -89,6 +93,8 @@ class SplitOptions:
             raise ValueError("--data.held_out stack and --data.stack_fraction cannot be given together")
         if self.imbalance_ratio != 100 and self.long_tail == "none":
             raise ValueError("--data.imbalance_ratio needs --data.long_tail exponential or step")
+        if self.long_tail_in == "all" and self.long_tail == "none":
+            raise ValueError("--data.long_tail_in all needs --data.long_tail exponential or step")
 
     def check_shares(self, val_fraction: float) -> None:
         """Refuse holdouts that leave nothing to train on.
@@ -123,6 +129,14 @@ class SplitOptions:
     def _keys_to_thin(self, samples: Samples) -> NDArray[np.int64] | None:
         return samples.contents.numpy() if self.split_version == 2 else None
 
+    def pool(self, dataset: Dataset) -> Samples:
+        """Return the training samples that everything but the test split is drawn from.
+
+        Args:
+            dataset: what was read
+        """
+        return self._thin_tail(dataset.train, dataset.class_names) if self.long_tail_in == "all" else dataset.train
+
     def hold_out(self, dataset: Dataset) -> tuple[Samples, Samples | None]:
         """Hold a fold or a source out of the training samples.
 
@@ -135,7 +149,7 @@ class SplitOptions:
         Raises:
             ValueError: there is no such source, or too few samples for the folds
         """
-        samples, source_names = dataset.train, dataset.source_names
+        samples, source_names = self.pool(dataset), dataset.source_names
         if self.num_folds is not None:
             folds = stratified_folds(
                 samples.labels.numpy(),
@@ -172,15 +186,18 @@ class SplitOptions:
         Raises:
             ValueError: a class would be left without any
         """
-        if self.long_tail != "none":
-            labels = samples.labels.numpy()
-            keys = self._keys_to_thin(samples)
-            kept = long_tail(labels, self.long_tail, self.imbalance_ratio, self.split_seed, class_names, keys)
-            samples = samples.subset(kept)
+        if self.long_tail != "none" and self.long_tail_in == "train":
+            samples = self._thin_tail(samples, class_names)
         if self.subsample < 1:
             labels, keys = samples.labels.numpy(), self._keys_to_thin(samples)
             samples = samples.subset(stratified_subset(labels, self.subsample, self.split_seed, keys))
         return samples
+
+    def _thin_tail(self, samples: Samples, class_names: list[str]) -> Samples:
+        labels, keys = samples.labels.numpy(), self._keys_to_thin(samples)
+        return samples.subset(
+            long_tail(labels, self.long_tail, self.imbalance_ratio, self.split_seed, class_names, keys)
+        )
 
     @property
     def test_notes(self) -> list[str]:

@@ -181,7 +181,7 @@ def meta_samples(plan: StackPlan, data: DataModule) -> list[Samples]:
         part.share(data.dataset)
         folds.append(part.samples(split))
     ids = torch.cat([samples.ids for samples in folds])
-    everything = data.dataset.train.ids
+    everything = data.pool(data.dataset).ids
     if len(ids.unique()) != len(ids):
         raise ValueError("a sample lies in two folds: its members' logits would come twice")
     if len(folds) == plan.num_folds and not torch.equal(ids.sort().values, everything.sort().values):

@@ -21,6 +21,8 @@ from pipelines.cli.option_checks import check_seed, check_trainer
 from pipelines.stack.members import meta_samples, tested_samples
 from pipelines.stack.plan import Member, StackPlan
 
+# settings of the long tail, which change the held-out samples only where these have it too
+LONG_TAIL = frozenset({"data.long_tail", "data.imbalance_ratio"})
 # settings of the data that change neither the held-out samples nor their pixels, but only how a member is trained or
 # how images are read
 TRAINING_SETTINGS = frozenset(
@@ -145,6 +147,8 @@ def _check_same_data(plan: StackPlan, settings: Mapping[str, Mapping[str, Any]])
     free = TRAINING_SETTINGS | ({"data.val_fraction"} if plan.mode == "oof" else frozenset())
     # a member's cells differ in the fold alone
     first, *others = (plan.cells_of(member)[0] for member in plan.members)
+    if settings[first.name].get("data.long_tail_in") == "all":
+        free -= LONG_TAIL
     differences = []
     for cell in others:
         ours, theirs = settings[first.name], settings[cell.name]

@@ -222,6 +222,19 @@ def test_augmentation__quarter_turns_of_images_that_are_not_square(monkeypatch):
         _ = data.info
 
 
+def test_long_tail__in_all_splits_but_the_test():
+    tail = {"count": 300, "long_tail": "exponential", "imbalance_ratio": 9, "long_tail_in": "all"}
+    data = Blobs(**tail, val_fraction=0.1, stack_fraction=0.2)
+    counts = {name: samples.labels.bincount(minlength=3).tolist() for name, samples in data.splits.items()}
+    # of 100, 33 and 11
+    assert counts == {"train": [70, 23, 8], "val": [10, 3, 1], "stack": [20, 7, 2], "test": [51, 50, 50]}
+    folds = [Blobs(**tail, num_folds=3, fold=fold, held_out="stack").splits["stack"].ids for fold in range(3)]
+    drawn = torch.cat([samples.ids for name, samples in data.splits.items() if name != "test"])
+    assert torch.equal(torch.cat(folds).sort().values, drawn.sort().values)
+    with pytest.raises(ValueError, match="--data.long_tail_in all needs --data.long_tail"):
+        Blobs(long_tail_in="all")
+
+
 def test_long_tail__thins_out_training_alone():
     data = Blobs(count=300, long_tail="exponential", imbalance_ratio=9)
     assert data.info.class_counts == [90, 30, 10]

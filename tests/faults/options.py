@@ -157,6 +157,7 @@ DATA = {
     "subsample": [*SHARES, "0.3"],
     "long_tail": ["none", "step", "exponential", "x"],
     "imbalance_ratio": [*NUMBERS, "5"],
+    "long_tail_in": ["train", "all", "x"],
     "positive_class": ["null", "a", "3", "x", ""],
     "specificity": [*SHARES, "0.5"],
     "ordinal": SWITCHES,
