@@ -8,6 +8,7 @@ from typing import Any
 
 from common import class_paths
 from common.yaml_files import one_line
+from records.run_dir import RunDir
 
 # cells of one experiment: more would be a slip of the keyboard
 MOST_CELLS = 100_000
@@ -51,6 +52,7 @@ class Cell:
         options: what it sets beyond its fragments, by the names of the command line
         fold: the fold that is held out for the heads; None if none is
         refit: whether it is trained on all data, for the test alone
+        starts_from: name of the cell whose weights it starts from, which must be finished before; None for no cell
     """
 
     name: str
@@ -59,6 +61,7 @@ class Cell:
     options: dict[str, Any] = field(default_factory=dict)
     fold: int | None = None
     refit: bool = False
+    starts_from: str | None = None
 
     @property
     def settings(self) -> list[str]:
@@ -75,4 +78,5 @@ class Cell:
         """
         # a name may begin with a dash
         place = [f"--run.root={folder.parent}", f"--run.experiment={folder.name}", f"--run.name={self.name}"]
-        return ["fit", *self.settings, *place, *class_paths.options()]
+        start = [] if self.starts_from is None else [f"--model.weights={RunDir(folder / self.starts_from).weights}"]
+        return ["fit", *self.settings, *start, *place, *class_paths.options()]

@@ -11,6 +11,8 @@ from common.settings import IGNORED_IN_COMPARISON, flat
 
 # changes that are named before the rest is left out
 SHOWN = 4
+# the setting that names the content of the file that a run starts from
+WEIGHTS_DIGEST = "model.weights (SHA-256)"
 # stands in settings that name what was given alone; all else then has its default
 OTHERS, DEFAULT = "(all others)", "its default"
 
@@ -62,7 +64,7 @@ def with_digest(settings: dict[str, Any], digest: Callable[[Path], str]) -> dict
     """
     weights = settings.get("model.weights")
     if isinstance(weights, str) and Path(weights).is_file():
-        settings["model.weights (SHA-256)"] = digest(Path(weights))
+        settings[WEIGHTS_DIGEST] = digest(Path(weights))
     return settings
 
 

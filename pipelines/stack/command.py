@@ -14,9 +14,10 @@ from ensembling.heads.base import HEAD_OPTION
 from pipelines.cells.cell import Cell
 from pipelines.cells.command import end_cells_with_us, prepare_cells, print_resume, refuse_failures, without_fresh
 from pipelines.cells.folder import CellError, check_unchanged, locked, note_planned, open_folder, planned_folder
-from pipelines.cells.job import CellFiles, CellJob, run_command
+from pipelines.cells.job import CellFiles, CellJob, Outcome, run_command
 from pipelines.cells.plan_parser import plan_options
 from pipelines.cells.queue import run_queue
+from pipelines.cells.settings import WEIGHTS_DIGEST
 from pipelines.cells.watch import CellTable
 from pipelines.cli.errors import UsageError
 from pipelines.stack.plan import StackPlan
@@ -60,39 +61,93 @@ def run_cells(plan: StackPlan, checked: "Checked", folder: Path, console: Consol
     from pipelines.stack.plan_check import check_samples
     from pipelines.stack.power import visible_gain
 
-    settings = checked.settings
     # looked at first: one that is not done yet is compared once more, when its process has it for itself
     done = {cell.name for cell in cells if CellFiles(folder, cell.name).is_done}
+    left = [cell for cell in cells if cell.name not in done]
+    settings = with_starts(folder, cells, checked)
     check_unchanged(folder, cells, settings)
     refuse_unknown_weights(plan, settings)
-    jobs = [
-        CellJob(
-            cell.name,
-            folder.absolute(),
-            tuple(cell.command(folder)),
-            settings[cell.name],
-            Path.cwd(),
-            # a cell must not outlive its cluster job
-            die_with_parent=plan.executor.elsewhere,
-            warm=plan.executor.warm,
-        )
-        for cell in cells
-        if cell.name not in done
-    ]
-    if jobs:
+    if left:
         # checked now, which takes a second, rather than after all training
         data = checked.parser.build(data=checked.configs[cells[0].name].data).data
         refuse_changed_cells(folder, cells, data, plan.allow_changed)
         check_samples(plan, data)
         console.print(visible_gain(plan, data, folder), soft_wrap=True, highlight=False)
-    told = f", {len(cells) - len(jobs)} of them done" if len(jobs) < len(cells) else ""
+    told = f", {len(cells) - len(left)} of them done" if len(left) < len(cells) else ""
     times = f", {plan.repeats} trainings" if plan.repeats > 1 else ""
     said = f"{len(plan.members)} members{times}, {len(cells)} cells{told}: {folder}/"
     console.print(said, soft_wrap=True, highlight=False)
     note_planned(folder, [cell.name for cell in cells])
-    with CellTable(console, folder, cells, settings, plan.executor.slots(len(jobs))) as shown:
-        outcomes = run_queue(jobs, plan.executor, plan.retries, folder, shown)
+    outcomes = list[Outcome]()
+    with CellTable(console, folder, cells, settings, plan.executor.slots(len(left))) as shown:
+        for wave in waves(left):
+            ready = [cell for cell in wave if is_ready(folder, cell)]
+            outcomes += [not_started(cell) for cell in wave if cell not in ready]
+            settings |= with_starts(folder, ready, checked)
+            jobs = [job_of(plan, cell, folder, settings[cell.name]) for cell in ready]
+            outcomes += run_queue(jobs, plan.executor, plan.retries, folder, shown)
     refuse_failures(outcomes)
+
+
+def waves(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Put cells in order: first those that start from no other of them, then those that start from these, and so on.
+
+    Args:
+        cells: to be trained
+    """
+    left, found = list(cells), list[list[Cell]]()
+    while left:
+        names = {cell.name for cell in left}
+        found.append([cell for cell in left if cell.starts_from not in names])
+        left = [cell for cell in left if cell.starts_from in names]
+    return found
+
+
+def is_ready(folder: Path, cell: Cell) -> bool:
+    """Tell whether a cell may be trained: whether the one that it starts from is finished, if there is one."""
+    return cell.starts_from is None or CellFiles(folder, cell.starts_from).is_done
+
+
+def not_started(cell: Cell) -> Outcome:
+    """Say that a cell was not trained, because the one that it starts from was not finished."""
+    return Outcome(cell.name, "failed", 0.0, f"{cell.name} was not trained: {cell.starts_from} is not finished")
+
+
+def with_starts(folder: Path, cells: Sequence[Cell], checked: "Checked") -> dict[str, dict[str, Any]]:
+    """Return the settings of cells, with the content of the weights that they start from where it is known.
+
+    Args:
+        folder: the experiment's
+        cells: some of the plan's
+        checked: the settings of its cells
+    """
+    settings = {cell.name: checked.settings[cell.name] for cell in cells}
+    for cell in cells:
+        if cell.starts_from is not None and is_ready(folder, cell):
+            weights = CellFiles(folder, cell.starts_from).run.weights
+            settings[cell.name] = settings[cell.name] | {WEIGHTS_DIGEST: checked.digest(weights)}
+    return settings
+
+
+def job_of(plan: StackPlan, cell: Cell, folder: Path, settings: dict[str, Any]) -> CellJob:
+    """Make the job that trains a cell.
+
+    Args:
+        plan: says where it runs
+        cell: of the plan
+        folder: the experiment's
+        settings: all that it is configured with
+    """
+    return CellJob(
+        cell.name,
+        folder.absolute(),
+        tuple(cell.command(folder)),
+        settings,
+        Path.cwd(),
+        # a cell must not outlive its cluster job
+        die_with_parent=plan.executor.elsewhere,
+        warm=plan.executor.warm,
+    )
 
 
 def keep_earlier_splits(plan: StackPlan) -> None:

@@ -153,9 +153,10 @@ def costs(
 def _parameters(parser: FitParser, config: Namespace, info: DataInfo) -> int:
     model = config.model.clone()
     model.init_args.data_info = Namespace(info.plain())
-    if "pretrained" in model.init_args:
-        # nothing is downloaded to be counted
-        model.init_args.pretrained = False
+    for name in ("pretrained", "weights_head"):
+        if name in model.init_args:
+            # nothing is downloaded to be counted, and weights that a member starts from may not be there yet
+            model.init_args[name] = False
     return sum(parameter.numel() for parameter in parser.build(model=model).model.parameters())
 
 

@@ -47,6 +47,8 @@ class Member:
         epochs: to train for; null leaves them to its options
         folds: in mode oof, train it on every fold. A costly member may be trained for the first fold alone; the heads
             are then fitted on that fold's samples alone
+        starts_from: name of another member, whose trained weights this one starts from as by model.weights, in mode oof
+            those of the same fold; it is trained after that one
     """
 
     name: str
@@ -56,12 +58,17 @@ class Member:
     seed: int | None = None
     epochs: int | None = None
     folds: bool = True
+    starts_from: str | None = None
 
     def __post_init__(self) -> None:
         self.options = dotted(self.options)
         for name, option in (("seed", "seed_everything"), ("epochs", "trainer.max_epochs")):
             if getattr(self, name) is not None and option in self.options:
                 raise ValueError(f"member {self.name!r}: {name} and {option} in options cannot be given together")
+        if self.starts_from is not None and "model.weights" in self.options:
+            raise ValueError(
+                f"member {self.name!r}: starts_from and model.weights in options both say where to start from: use one"
+            )
         check_range(f"member {self.name!r}: epochs", self.epochs, "[1, inf)")
         check_range(f"member {self.name!r}: seed", self.seed, SEEDS)
 
@@ -187,6 +194,7 @@ class StackPlan:
         check_range("--repeats", self.repeats, "[1, inf)")
         check_range("--seed", self.seed, SEEDS)
         self._check_mode()
+        self._check_starts()
         self._check_options()
         self._check_names()
 
@@ -206,6 +214,25 @@ class StackPlan:
         once = next((member.name for member in self.members if not member.folds), None)
         if once is not None:
             raise ValueError(f"member {once!r}: folds false needs mode oof: in mode {self.mode} a member is one run")
+
+    def _check_starts(self) -> None:
+        known = {member.name: member for member in self.members}
+        for member in self.members:
+            if member.starts_from is None:
+                continue
+            says = f"member {member.name!r}: starts_from {member.starts_from!r}"
+            if self.study:
+                raise ValueError(f"{says} cannot be in a study of stacks: train that member once, and name its weights")
+            if (source := known.get(member.starts_from)) is None:
+                raise ValueError(f"{says} is no member{nearest(member.starts_from, known)} (members: {few(known, 20)})")
+            if self.mode == "oof" and member.folds and not source.folds:
+                raise ValueError(f"{says} has one fold alone: set folds false here too")
+            passed = [member]
+            while source is not None and source.starts_from is not None:
+                if source in passed:
+                    raise ValueError(f"{says} leads back to it: one of them must start from something else")
+                passed.append(source)
+                source = known.get(source.starts_from)
 
     def _check_options(self) -> None:
         for owner, options in (("", self.options), *((f"member {m.name!r}: ", m.options) for m in self.members)):
@@ -271,6 +298,8 @@ class StackPlan:
         """
         fragments = (*self.fragments, *member.fragments)
         options = {**self.options, **member.settings}
+        if member.starts_from is not None:
+            options.pop("model.weights", None)
         if self.mode != "oof":
             cells = [Cell(member.name, member.name, fragments, options)]
         else:
@@ -281,6 +310,10 @@ class StackPlan:
                 cells.append(Cell(name, member.name, fragments, {**options, **held_out}, fold))
             if self.test_with == "refit":
                 cells.append(Cell(f"{member.name}-refit", member.name, fragments, options, refit=True))
+        if member.starts_from is not None:
+            source = next(other for other in self.members if other.name == member.starts_from)
+            starts = {(cell.fold, cell.refit): cell.name for cell in self.cells_of(source)}
+            cells = [replace(cell, starts_from=starts[cell.fold, cell.refit]) for cell in cells]
         return [replace(cell, name=f"{cell.name}-{key_of(cell)}") for cell in cells] if self.study else cells
 
     def held_out_cells(self, member: Member) -> list[Cell]:

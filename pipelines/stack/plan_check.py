@@ -117,7 +117,10 @@ def _check_member(plan: StackPlan, member: Member, checked: Checked, here: bool)
             # refuses ranges and conflicts; reads no image
             parser.build(data=own.data)
         checked.configs[cell.name] = own
-        checked.settings[cell.name] = with_digest(flat(parser.plain(own)), checked.digest)
+        settings = flat(parser.plain(own))
+        if cell.starts_from is not None:
+            settings["model.weights"] = f"those of the run {cell.starts_from}"
+        checked.settings[cell.name] = with_digest(settings, checked.digest)
     check_texts({**plan.options, **member.settings}, checked.settings[cells[0].name])
 
 

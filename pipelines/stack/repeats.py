@@ -50,10 +50,11 @@ def repeated_plans(plan: StackPlan, checked: Checked) -> list[StackPlan]:
         # a member without a seed of its own has another one in each run
         base = seed if isinstance(seed, int) and not isinstance(seed, bool) else 0
         name = REPEAT.format(member.name, number + 1)
-        return replace(member, name=name, options=options, seed=(base + number) % SEEDS_END)
+        start = None if member.starts_from is None else REPEAT.format(member.starts_from, number + 1)
+        return replace(member, name=name, options=options, seed=(base + number) % SEEDS_END, starts_from=start)
 
     return [
-        replace(plan, members=[again(member, number) for member in plan.members], repeats=1, keep=None)
+        replace(plan, members=[again(member, number) for member in plan.members], only=[], repeats=1, keep=None)
         for number in range(1, plan.repeats)
     ]
 

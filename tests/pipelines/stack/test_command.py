@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lightning_modules.checkpoint_io import file_sha256
 from pipelines.cells import command as cells
 from pipelines.cells.executors import LocalExecutor
 from pipelines.cells.folder import CellError, locked
@@ -270,3 +271,43 @@ def test_main__a_plan_that_cannot_be_read_is_named(tmp_path, capsys, text, said)
     assert said in told
     assert len(told.splitlines()) == 1
     assert not (tmp_path / "runs").exists()
+
+
+def starting(name, start):
+    return {"name": name, "options": {"model": "Linear"}, "starts_from": start}
+
+
+def test_starts_from__is_trained_after_the_other_and_from_its_weights(tmp_path, meta, monkeypatch, capsys):
+    folder, waves = tmp_path / "runs/stack", []
+
+    def run(jobs, *rest):
+        waves.append(jobs)
+        for job in jobs:
+            finished(folder, job.name)
+        return [Outcome(job.name, "done", 1.0) for job in jobs]
+
+    monkeypatch.setattr(command, "run_queue", run)
+    args = arguments(tmp_path, starting("third", "second"), starting("second", "first"), starting("first", None))
+    assert main(args) == 0
+    assert [[job.name for job in jobs] for jobs in waves] == [["first"], ["second"], ["third"]]
+    first, second, _ = (jobs[0] for jobs in waves)
+    assert not [word for word in first.args if "weights" in word]
+    assert f"--model.weights={folder}/first/checkpoints/last.ckpt" in second.args
+    assert second.settings["model.weights (SHA-256)"] == file_sha256(folder / "first/checkpoints/last.ckpt")
+    # other weights under the same name
+    files = CellFiles(folder, "second")
+    files.write(files.read() | {"settings": second.settings})
+    other = folder / "first/checkpoints/last.ckpt"
+    torch.save({**torch.load(other), "epoch": 7}, other)
+    assert main(args) == 2
+    assert "cell 'second' was trained with other settings: model.weights (SHA-256) was" in capsys.readouterr().err
+
+
+def test_starts_from__is_not_trained_where_the_other_failed(tmp_path, meta, monkeypatch, capsys):
+    failed = [Outcome("first", "failed", 1.0, "first failed")]
+    monkeypatch.setattr(command, "run_queue", lambda jobs, *rest: failed if jobs else [])
+    assert main(arguments(tmp_path, starting("first", None), starting("second", "first"))) == 2
+    told = capsys.readouterr().err
+    assert "second was not trained: first is not finished" in told
+    assert "2 of 2 cells failed" in told
+    assert meta == []

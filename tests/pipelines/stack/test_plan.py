@@ -45,6 +45,39 @@ def test_cells__a_costly_member_is_trained_for_one_fold():
     assert len(plan.cells) == 5
 
 
+def test_cells__start_from_the_same_fold_of_another_member():
+    own = Member("head", options={"model.freeze": "backbone"}, starts_from="whole")
+    options = {"model.weights": "a.pth"}
+    plan = StackPlan([*members("whole"), own], mode="oof", num_folds=2, test_with="refit", options=options)
+    assert [cell.starts_from for cell in plan.cells_of(own)] == ["whole-fold0", "whole-fold1", "whole-refit"]
+    assert all("model.weights" not in cell.options for cell in plan.cells_of(own))
+    assert all(cell.options["model.weights"] == "a.pth" for cell in plan.cells_of(plan.members[0]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"members": members("a", starts_from="b")}, "member 'a': starts_from 'b' is no member"),
+        ({"members": members("a", "b", starts_from="a")}, "member 'a': starts_from 'a' leads back to it"),
+        ({"members": [Member("a", starts_from="b"), Member("b", starts_from="a")]}, "'a': starts_from 'b' leads back"),
+        ({"members": [*members("a"), *members("b", starts_from="a")], "only": ["b"]}, "'b': starts_from 'a' is no mem"),
+        ({"members": [*members("a"), *members("b", starts_from="a")], "study": True}, "cannot be in a study of stacks"),
+        (
+            {"members": [Member("a", folds=False), Member("b", starts_from="a")], "mode": "oof"},
+            "member 'b': starts_from 'a' has one fold alone: set folds false here too",
+        ),
+    ],
+)
+def test_starts_from__must_lead_to_a_member(changes, message):
+    with pytest.raises(ValueError, match=message):
+        StackPlan(**changes)
+
+
+def test_starts_from__and_weights_exclude_each_other():
+    with pytest.raises(ValueError, match="starts_from and model.weights in options both say where to start from"):
+        Member("a", options={"model.weights": "a.pth"}, starts_from="b")
+
+
 def test_command__is_an_ordinary_fit(tmp_path):
     member = Member("one", ["b.yaml"], {"model.hidden": [8], "data": "Digits"}, seed=7, epochs=3)
     plan = StackPlan([member], fragments=["a.yaml"], options={"data.stack_fraction": 0.2, "trainer.max_epochs": 9})
