@@ -26,6 +26,7 @@ from ensembling.judging.selection import (
 )
 from ensembling.logits import mean_logits
 from measures.bootstrap import REPLICATES
+from measures.frequency import accuracy_by_frequency, frequency_parts
 from measures.influence import METRICS
 from measures.intervals import LEVEL, Measured, mcnemar, measure, numbered
 from measures.winners_curse import winners_curse
@@ -46,6 +47,8 @@ def stack_report(
     leakage: Mapping[str, Sequence[str]] | None = None,
     notes: Sequence[str] = (),
     failed: Sequence[str] = (),
+    repeats: int = 0,
+    class_counts: Sequence[int] = (),
     keep: str | None = None,
     pool: Pool = mean_logits,
     smallest_gain: float = SMALLEST_GAIN,
@@ -68,6 +71,9 @@ def stack_report(
         leakage: sentences in `allowed` and `warnings`, as in result.json
         notes: sentences to print beside the numbers
         failed: heads whose fit failed; they are not compared
+        repeats: how many of the last held-out rows repeat earlier ones, so that all classes count alike
+        class_counts: training images of each class, in label order; where a few classes have most of them, accuracy is
+            told by frequency too
         keep: the model that is kept; the recommended one unless given
         pool: how predictions are pooled to compute the members' worth; see `selection.worth`
         smallest_gain: what matters for the recommendation, of accuracy or in nats
@@ -77,7 +83,8 @@ def stack_report(
     Returns:
         plain types only, None where something is undefined. An interval is `{"value", "low", "high"}`.
         `models` (a row a model: `name`, `kind`, `metrics` after its `temperature`, `uncalibrated` before, `held_out`,
-        `parameters`, `ms_per_image`, `pareto`, `risk_coverage`, `rejection`), `best_member` (`held_out`, `test`),
+        `parameters`, `ms_per_image`, `pareto`, `risk_coverage`, `rejection`, `by_frequency` of long-tailed classes),
+        `best_member` (`held_out`, `test`),
         `differences` (a row a head and reference), `failed_heads` (names), `winners_curse` (of the accuracy on test),
         `diversity`, `worth`, `recommendation`, `leakage`, `notes`, and the samples, replicates, level, smallest gain
         and seed behind them
@@ -102,6 +109,7 @@ def stack_report(
     sizes = _costs(members, heads, parameters or {})
     known = {name: cost for name, cost in costs.items() if cost is not None}
     front = pareto_front(known, {name: chosen_on.points[name]["accuracy"] for name in known})
+    parts = frequency_parts(class_counts)
     rows = []
     for name in (*members, *heads):
         probabilities = scaled[name].double().softmax(1)
@@ -122,10 +130,13 @@ def stack_report(
                 "risk_coverage": risk_coverage(probabilities, test.labels),
                 "rejection": None if limit is None else _rejection(limit, probabilities, test.labels),
             }
+            | ({"by_frequency": accuracy_by_frequency(probabilities, test.labels, parts)} if parts else {})
         )
     by_accuracy = max(members, key=lambda name: (delivered.points[name]["accuracy"], -delivered.points[name]["nll"]))
     present = test.labels.unique()
     chosen_from = LEAKED if (leakage or {}).get("allowed") else HELD_OUT
+    if repeats:
+        chosen_from = f"rows, which repeat {len(held_out.labels) - repeats:,} {chosen_from} so that classes count alike"
     recommendation = recommend(
         chosen_on,
         members,
@@ -142,7 +153,7 @@ def stack_report(
     against = notes_against(kept, differences, chosen_on.units, delivered.units)
     return {
         "samples": len(test.labels),
-        "held_out_samples": len(held_out.labels),
+        "held_out_samples": len(held_out.labels) - repeats,
         "classes": test.members[members[0]].shape[1],
         "classes_present": len(present),
         "groups": None if test.groups is None else delivered.units,

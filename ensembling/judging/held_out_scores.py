@@ -45,6 +45,7 @@ def held_out_scores(
     groups: Tensor | None = None,
     sources: Tensor | None = None,
     source_names: Sequence[str] = (),
+    repeats: int = 0,
 ) -> Calibration:
     """Find where the true classes stand in the kept model's cross-fitted logits.
 
@@ -56,6 +57,8 @@ def held_out_scores(
         groups: never divided between folds, shape `(sample,)`
         sources: number of each sample's source, shape `(sample,)`
         source_names: the name of each source
+        repeats: how many of the last rows repeat earlier ones; the temperatures count them, the sets do not
     """
     scaled = cross_calibrated(logits, labels, seed, groups) if calibrated else logits
-    return calibrate(scaled, labels, "held-out", sources, source_names)
+    own = slice(len(labels) - repeats)
+    return calibrate(scaled[own], labels[own], "held-out", None if sources is None else sources[own], source_names)

@@ -7,6 +7,7 @@ from ensembling.judging.notes import note_on_best
 from ensembling.leakage import kind_of_samples
 from figures.accuracy_bars import accuracy_bars
 from figures.cost_accuracy import cost_accuracy
+from measures.frequency import PARTS
 from measures.problem import told
 from pipelines.report.comparison import ComparedRun
 from pipelines.report.decisions import decision_pictures
@@ -87,7 +88,7 @@ def stack_section(run: ComparedRun, anchor: str) -> tuple[Section, list[Picture]
         section.say(f"{note[0].upper()}{note[1:]}.")
     if models:
         part = section.part("members and heads")
-        part.blocks += [models_table(report, models), costs_table(models)]
+        part.blocks += [models_table(report, models), *frequency_tables(models), costs_table(models)]
         leaks = bool(run.leaks or allowed)
         members = [str(row.get("name")) for row in models if row.get("kind") == "member"]
         pictures += [*stack_pictures(models, anchor, leaks), *decision_pictures(run, members, anchor, leaks)]
@@ -159,6 +160,19 @@ def models_table(report: Mapping[str, Any], models: Sequence[Mapping[str, Any]])
         rows,
         [False, False, *[True] * len(SHOWN_METRICS)],
     )
+
+
+def frequency_tables(models: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """Build the table of accuracy on frequent and on rare classes apart; none where classes have no long tail."""
+    parts = [dict_at(dict(model), "by_frequency") for model in models]
+    if not any(parts):
+        return []
+    rows = [
+        [name_cell(model), interval(delivered(model), "balanced_accuracy"), *(number(each.get(name)) for name in PARTS)]
+        for model, each in zip(models, parts, strict=True)
+    ]
+    caption = "classes by their training images: mean accuracy of the classes of each third, from the most frequent on"
+    return [Table(caption, ["model", spoken("balanced_accuracy"), *PARTS], rows, [False, *[True] * (1 + len(PARTS))])]
 
 
 def costs_table(models: Sequence[Mapping[str, Any]]) -> Table:

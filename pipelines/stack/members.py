@@ -1,7 +1,7 @@
 """What a stack's members say of the samples that its heads are fitted on, and of the test samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from datamodules.names import names_differ, shown
 from datamodules.provenance import Provenance
 from datamodules.samples import Samples
 from engine.device import choose_device
+from ensembling.balance import repeats_for_balance
 from ensembling.cache import LogitCache, LogitCounts
 from ensembling.choices import TTA
 from ensembling.folds import join_copies
@@ -118,6 +119,7 @@ class MemberLogits:
         sources: number of each sample's source, shape `(sample,)`; None where the data has none
         by_fold: logits of the runs of each fold, shape `(sample, fold, member, class)`; None where a member is one run
         group_forms: see `Samples`
+        repeats: how many of the last rows repeat earlier ones, so that all classes count alike
     """
 
     ids: Tensor
@@ -130,6 +132,7 @@ class MemberLogits:
     sources: Tensor | None = None
     group_forms: Tensor | None = None
     by_fold: Tensor | None = None
+    repeats: int = 0
 
     @classmethod
     def of(cls, parts: Sequence[Samples], logits: Sequence[Tensor]) -> "MemberLogits":
@@ -149,6 +152,26 @@ class MemberLogits:
     def folds(self) -> Tensor:
         """The logits of the runs of each fold, shape `(sample, fold, member, class)`."""
         return self.logits[:, None] if self.by_fold is None else self.by_fold
+
+    def rows(self, chosen: Tensor) -> "MemberLogits":
+        """Keep some rows, in any order.
+
+        Args:
+            chosen: indices, shape `(row,)`
+        """
+        columns = {name: value[chosen] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        # cached properties are no fields
+        return replace(self, **{f.name: columns[f.name] for f in fields(self) if f.name in columns}, repeats=0)
+
+    def balanced(self, seed: int = 0) -> "MemberLogits":
+        """Append repeats of samples of rare classes; see `repeats_for_balance`."""
+        repeated = repeats_for_balance(self.labels, seed)
+        return replace(self.rows(torch.cat([torch.arange(len(self.labels)), repeated])), repeats=len(repeated))
+
+    @property
+    def own(self) -> "MemberLogits":
+        """Each sample once, without repeats."""
+        return self.rows(torch.arange(len(self.labels) - self.repeats)) if self.repeats else self
 
     def of_members(self, numbers: Sequence[int]) -> "MemberLogits":
         """Keep some members."""

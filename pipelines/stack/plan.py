@@ -102,6 +102,8 @@ class StackPlan:
         retries: how often a cell that failed is started again
         tta: views of each image that a member's probabilities are averaged over: none, flip (the image and its mirror
             image), or flip_shift (both, also shifted up, down, left and right)
+        balanced: let all classes count alike on held-out samples: heads and temperatures are fitted, and models chosen, for
+            new images in which all classes are equally frequent
         calibrate: scale every model's logits by a temperature fitted on held-out samples
         reject: which predictions of the stack to leave to a person
         sets: which prediction sets of the stack are measured on test, and which `predict` makes unless its command line
@@ -151,6 +153,7 @@ class StackPlan:
     executor: CellExecutor = lazy(LocalExecutor)
     retries: int = 1
     tta: TTA = "none"
+    balanced: bool = False
     calibrate: bool = True
     reject: Reject = field(default_factory=Reject)
     sets: SetOptions = field(default_factory=SetOptions)
@@ -193,6 +196,13 @@ class StackPlan:
         check_range("--expected_disagreement", self.expected_disagreement, "(0, 1)")
         check_range("--repeats", self.repeats, "[1, inf)")
         check_range("--seed", self.seed, SEEDS)
+        if self.balanced and self.reject.wanted:
+            raise ValueError(
+                "balanced and reject cannot be given together: what reject promises holds for classes as frequent as in "
+                "the held-out samples"
+            )
+        if self.balanced and self.repeats > 1:
+            raise ValueError("balanced and repeats cannot be given together: use one of them")
         self._check_mode()
         self._check_starts()
         self._check_options()

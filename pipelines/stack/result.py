@@ -56,7 +56,7 @@ class Stack:
         config: the resolved configuration of the first member's first run
         data: brings the samples
         members: with their runs
-        meta: the members' logits for the meta samples
+        meta: the members' logits for the meta samples, with repeats where the plan balances classes
         test: the members' logits for the test samples
         heads: fitted, by name
         leakage: overlaps between the meta samples and what the members have seen
@@ -139,7 +139,7 @@ class Stack:
         logits, meta = self.held_out.models()[self.chosen], self.meta
         drawn = (self.plan.seed, meta.units)
         names = self.data.dataset.source_names
-        return held_out_scores(logits, meta.labels, self.plan.calibrate, *drawn, meta.sources, names)
+        return held_out_scores(logits, meta.labels, self.plan.calibrate, *drawn, meta.sources, names, meta.repeats)
 
     @cached_property
     def sets(self) -> dict[str, Any]:
@@ -188,6 +188,8 @@ class Stack:
             leakage=self.leakage.plain(),
             notes=self.notes,
             failed=self.failed,
+            repeats=self.meta.repeats,
+            class_counts=self.data.info.class_counts,
             keep=self._wanted,
             smallest_gain=self.plan.smallest_gain,
             seed=self.plan.seed,
@@ -257,7 +259,8 @@ class Stack:
 
     def result(self, seconds: float, device: torch.device) -> dict[str, Any]:
         """Return what result.json says; see `write`."""
-        name, run = self.chosen, self.run
+        name, run, own = self.chosen, self.run, self.meta.own
+        held_out = self.delivered(self.held_out)[: len(own.ids)]
         return {
             "experiment": run.folder.parent.name,
             "run": run.folder.name,
@@ -272,10 +275,10 @@ class Stack:
             "kept": name,
             "parameters": self._parameters()[name],
             "trainable_parameters": 0,
-            "samples": {"meta": len(self.meta.ids), "test": len(self.test.ids)},
+            "samples": {"meta": len(own.ids), "test": len(self.test.ids)},
             "fingerprints": {
                 split: fingerprint(part.ids, part.keys, part.labels)
-                for split, part in (("meta", self.meta), ("test", self.test))
+                for split, part in (("meta", own), ("test", self.test))
             },
             "data_record": self.data.record.plain(),
             "split_seed": self.data.split_seed,
@@ -286,7 +289,7 @@ class Stack:
             "leakage": self.leakage.plain(),
             **Provenance.of().union(*(run.base.provenance for m in self.members for run in m.tested)).origins(),
             "fit": {"seconds": round(seconds, 3), "finished": datetime.now(UTC).isoformat(timespec="seconds")},
-            "val": classification_metrics(self.delivered(self.held_out), self.meta.labels, self.data.info.problem),
+            "val": classification_metrics(held_out, own.labels, self.data.info.problem),
             "test": classification_metrics(self.delivered(self.tested), self.test.labels, self.data.info.problem),
             "test_sets": self.sets,
             **({} if self.threshold is None else {"test_threshold": self.threshold}),
@@ -338,16 +341,16 @@ class Stack:
         return looks
 
     def _write(self, checkpoint: dict[str, Any], result: dict[str, Any]) -> None:
-        run, told = self.run, leakage_allowed(self.leakage)
+        run, own, told = self.run, self.meta.own, leakage_allowed(self.leakage)
         logits = {
             f"{split}/{column}": getattr(part, attribute).detach().cpu().contiguous()
-            for split, part in (("meta", self.meta), ("test", self.test))
+            for split, part in (("meta", own), ("test", self.test))
             for column, attribute in (("id", "ids"), ("label", "labels"), ("logits", "logits"))
         }
         kept = meet_earlier(run, result, checkpoint, logits, self.data.record)
-        rows = {"val": (self.meta, self.held_out), "test": (self.test, self.tested)}
+        rows = {"val": (own, self.held_out), "test": (self.test, self.tested)}
         predictions = {
-            split: {"id": part.ids, "label": part.labels, "logits": self.delivered(logits)}
+            split: {"id": part.ids, "label": part.labels, "logits": self.delivered(logits)[: len(part.ids)]}
             | ({"group": part.groups} if part.groups is not None else {})
             | ({"source": part.sources} if part.sources is not None else {})
             for split, (part, logits) in rows.items()

@@ -38,6 +38,11 @@ from records.run_dir import RunDir
 
 # writes the page of the runs below a folder into another folder, and returns the page
 WritePage = Callable[[Path, Path], Path]
+# what is told where classes are balanced
+SETS_OF_OTHERS = (
+    "heads, temperatures and the choice among models are for equally frequent classes, and prediction sets for classes "
+    "as frequent as in the held-out samples (balanced)"
+)
 # columns of tables that are printed into a file
 FILE_WIDTH = 100
 
@@ -66,11 +71,12 @@ def second_stage(
     """
     start, run = time.monotonic(), RunDir(folder / plan.stack_name)
     found = read_cells(plan, folder, console)
-    data, members, meta, test, source = found.data, found.members, found.meta, found.test, found.source
+    data, members, test, source = found.data, found.members, found.test, found.source
+    meta = found.meta.balanced(plan.seed) if plan.balanced else found.meta
     speed = member_speed(members, data, source)
     names = [member.name for member in members]
     labels = notes_on_labels(names, test, list(data.dataset.class_names))
-    notes = [*found.overlaps, *labels, *data.test_notes]
+    notes = [*found.overlaps, *labels, *data.test_notes, *([SETS_OF_OTHERS] * bool(meta.repeats))]
     if plan.max_ms_per_image is not None:
         # without temperatures, the NLL of a mean measures how unsure its members are, not how often they are wrong
         sure = calibrated_bases(meta.logits, meta.labels, meta.units) if plan.calibrate else meta.logits

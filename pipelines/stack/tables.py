@@ -10,6 +10,7 @@ from rich.table import Table
 
 from common.few import count_of
 from ensembling.leakage import kind_of_samples, leakage_mark
+from measures.frequency import PARTS
 from measures.influence import METRICS
 from measures.intervals import Interval
 from pipelines.cli.after_run import print_leakage
@@ -45,6 +46,8 @@ def print_stack_report(
     tables = (models_table, *calibrated, differences_table, members_table, cost_table) if every else (summary_table,)
     for build in tables:
         console.print(build(report, title))
+    if any(row.get("by_frequency") for row in report["models"]):
+        console.print(frequency_table(report, title))
     if control := report.get("negative_control"):
         if every:
             console.print(control_table(report, title))
@@ -93,6 +96,24 @@ def summary_table(report: Mapping[str, Any], title: str) -> Table:
             _value(row["held_out"]["accuracy"]),
             _number(row["ms_per_image"], ".3f"),
         )
+    return table
+
+
+def frequency_table(report: Mapping[str, Any], title: str) -> Table:
+    """Build the table of accuracy on frequent and on rare classes apart, of long-tailed data.
+
+    Args:
+        report: what `stack_report` returned
+        title: such as the experiment's name
+    """
+    table = _table(report, f"{title}: classes by their training images", "model", "bal. acc.", *PARTS)
+    table.caption = f"{', '.join(PARTS)}: mean accuracy of the classes of each third, from the most frequent classes on"
+    best = _best(report, "balanced_accuracy")
+    for row in _rows(table, report):
+        accuracy = row["metrics"]["balanced_accuracy"]
+        parts = row.get("by_frequency") or {}
+        cells = [_number(parts.get(part), ".4f") for part in PARTS]
+        table.add_row(_name(report, row["name"]), _value(accuracy, accuracy["value"] == best), *cells)
     return table
 
 
