@@ -1,8 +1,10 @@
 """TrainedModel: optimizer and schedule, and the one training step of every model that is trained in epochs."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from lightning_modules.training.epoch_sums import EpochSums
 from lightning_modules.training.finite_loss import LossWatch, check_weights
 from lightning_modules.training.parameter_groups import Rate, build_optimizer
 from lightning_modules.training.rate_scaling import Rule, factor_of
-from lightning_modules.training.schedules import Schedule, WarmupCosine
+from lightning_modules.training.schedules import Schedule, StepSchedule, WarmupCosine
 
 
 @configurable
@@ -128,7 +130,10 @@ class TrainedModel(Model):
         steps = self.trainer.estimated_stepping_batches if self.schedule.needs_steps else 0
         if self.schedule.needs_steps and not 0 < steps < float("inf"):
             raise ValueError("a schedule needs an end: set --trainer.max_epochs, or --model.schedule null")
-        scheduler = self.schedule.build(optimizer, int(steps))
+        if isinstance(self.schedule, StepSchedule) and self.schedule.by_time:
+            scheduler = self.schedule.build(optimizer, int(steps), self._time_done())
+        else:
+            scheduler = self.schedule.build(optimizer, int(steps))
         if "monitor" in scheduler:
             # Lightning would step it once an epoch, and after the state is saved: a resumed run would miss a step
             self._plateau = scheduler["scheduler"], scheduler["monitor"].removeprefix("val/")
@@ -136,6 +141,19 @@ class TrainedModel(Model):
                 self._plateau[0].load_state_dict(self._plateau_state)
             return optimizer
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": scheduler})
+
+    def _time_done(self) -> Callable[[], float]:
+        """Return what tells the share of the time limit that has passed, the same on all processes."""
+        timers = (each for each in self.trainer.callbacks if isinstance(each, Timer))  # type: ignore[attr-defined]
+        timer = next((each for each in timers if each.time_remaining() is not None), None)
+        if timer is None:
+            raise ValueError("--model.schedule.by_time true needs --trainer.max_time, such as 00:00:05:00")
+
+        def share() -> float:
+            elapsed, remaining = timer.time_elapsed(), timer.time_remaining() or 0.0
+            return float(self.trainer.strategy.broadcast(elapsed / max(elapsed + remaining, 1e-9)))
+
+        return share
 
     # checkpoints
 

@@ -4,7 +4,7 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from common.ranges import check_range, check_ranges
 from measures.names import mode_of
+
+# steps that a run is divided into where its rate follows the time
+TICKS = 10_000
 
 
 class CurveScheduler(LRScheduler):
@@ -66,16 +69,38 @@ class Schedule(ABC):
         return True
 
 
+@dataclass(eq=False)
 class StepSchedule(Schedule):
-    """A rate that follows from the optimizer step alone."""
+    """A rate that follows from the optimizer step alone, or from the time.
+
+    Args:
+        by_time: come to the end when --trainer.max_time is over, if that is before all epochs are trained
+    """
+
+    by_time: bool = field(default=False, kw_only=True)
 
     @abstractmethod
     def factor(self, step: int, total_steps: int) -> float:
         """Return the learning rate of a step, from 0, as a share of the highest."""
 
-    def build(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
-        """Build a scheduler to be stepped once an optimizer step."""
-        return {"scheduler": CurveScheduler(optimizer, lambda step: self.factor(step, total_steps)), "interval": "step"}
+    def build(
+        self, optimizer: Optimizer, total_steps: int, time_done: Callable[[], float] | None = None
+    ) -> dict[str, Any]:
+        """Build a scheduler to be stepped once an optimizer step.
+
+        Args:
+            optimizer: whose learning rates are the highest of the run
+            total_steps: optimizer steps in the whole run
+            time_done: returns the share of the run's time that has passed; None goes by the steps alone
+        """
+
+        def factor(step: int) -> float:
+            if time_done is None:
+                return self.factor(step, total_steps)
+            done = max(step / total_steps, time_done())
+            return self.factor(round(min(done, 1.0) * TICKS), TICKS)
+
+        return {"scheduler": CurveScheduler(optimizer, factor), "interval": "step"}
 
 
 @dataclass(eq=False)

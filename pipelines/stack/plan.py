@@ -300,6 +300,17 @@ class StackPlan:
         """All runs, those of a member together."""
         return [cell for member in self.members for cell in self.cells_of(member)]
 
+    def options_of(self, member: Member) -> dict[str, Any]:
+        """Return what a member sets beyond its fragments, by the names of the command line; its own options win.
+
+        Args:
+            member: one of the members
+        """
+        options = {**self.options, **member.settings}
+        if member.starts_from is not None:
+            options.pop("model.weights", None)
+        return options
+
     def cells_of(self, member: Member) -> list[Cell]:
         """Return a member's runs: its folds in order, then the refit.
 
@@ -307,9 +318,7 @@ class StackPlan:
             member: one of the members
         """
         fragments = (*self.fragments, *member.fragments)
-        options = {**self.options, **member.settings}
-        if member.starts_from is not None:
-            options.pop("model.weights", None)
+        options = self.options_of(member)
         if self.mode != "oof":
             cells = [Cell(member.name, member.name, fragments, options)]
         else:

@@ -103,7 +103,8 @@ def check(plan: StackPlan, here: bool = True, parser: FitParser | None = None) -
 def _check_member(plan: StackPlan, member: Member, checked: Checked, here: bool) -> None:
     cells, parser = plan.cells_of(member), checked.parser
     # without what the plan sets, so that a fragment that sets it is noticed
-    free = Cell(member.name, member.name, cells[0].fragments, {**plan.options, **member.settings})
+    options = plan.options_of(member)
+    free = Cell(member.name, member.name, cells[0].fragments, options)
     config = parser.parse(free.settings)
     check_seed(config.seed_everything)
     check_trainer(config.trainer, "fit", here=here and not (plan.executor.elsewhere or plan.dry_run))
@@ -121,7 +122,7 @@ def _check_member(plan: StackPlan, member: Member, checked: Checked, here: bool)
         if cell.starts_from is not None:
             settings["model.weights"] = f"those of the run {cell.starts_from}"
         checked.settings[cell.name] = with_digest(settings, checked.digest)
-    check_texts({**plan.options, **member.settings}, checked.settings[cells[0].name])
+    check_texts(options, checked.settings[cells[0].name])
 
 
 def _check_data(plan: StackPlan, data: Namespace) -> None:

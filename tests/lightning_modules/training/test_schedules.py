@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
+from lightning_modules import SmallCNN
 from lightning_modules.training.schedules import Constant, OneCycle, Plateau, StepDecay, WarmRestarts, WarmupCosine
+from tests.helpers.data import Blobs
+from tests.helpers.training import trainer
 
 
 def sgd(*rates):
@@ -142,3 +145,25 @@ def test_schedule__impossible_options(schedule, options):
 def test_warm_restarts__of_any_growth_stay_in_bounds(growth):
     schedule = WarmRestarts(warmup=0.0, cycles=900, growth=growth)
     assert all(0 <= schedule.factor(step, 50) <= 1 for step in range(51))
+
+
+def test_by_time__the_end_comes_with_the_time_or_with_the_last_step():
+    hours = iter([0.0, 0.1, 0.55, 1.0, 2.0])
+    built = WarmupCosine(warmup=0.1, by_time=True).build(sgd(2.0), 1000, lambda: next(hours))
+    seen = stepped(built["scheduler"], 4)
+    assert seen == pytest.approx([2.0 / 1000, 2.0, 1.0, 0.0], abs=1e-6)
+    # there is time left
+    by_steps = WarmupCosine(warmup=0.1).build(sgd(2.0), 50)["scheduler"]
+    patient = WarmupCosine(warmup=0.1, by_time=True).build(sgd(2.0), 50, lambda: 0.0)["scheduler"]
+    assert stepped(patient, 50)[5:] == pytest.approx(stepped(by_steps, 50)[5:])
+
+
+def test_by_time__needs_a_limit(tmp_path):
+    data = Blobs()
+    schedule = WarmupCosine(by_time=True)
+    with pytest.raises(ValueError, match="--model.schedule.by_time true needs --trainer.max_time"):
+        trainer(tmp_path, max_epochs=1).fit(SmallCNN(data_info=data.info, schedule=schedule), datamodule=data)
+    model = SmallCNN(data_info=data.info, schedule=schedule)
+    fitting = trainer(tmp_path, max_epochs=2, max_time="00:01:00:00")
+    fitting.fit(model, datamodule=data)
+    assert fitting.lr_scheduler_configs[0].scheduler.get_last_lr()[0] == pytest.approx(0.0, abs=1e-6)
