@@ -32,8 +32,8 @@ def repeats_for_balance(labels: Tensor, seed: int = 0) -> Tensor:
     most = int(counts.max())
     if (rows := most * len(classes)) > MOST_ROWS:
         raise ValueError(
-            f"balanced would repeat {len(labels):,} held-out samples of {len(classes):,} classes to {rows:,}, and takes "
-            f"{MOST_ROWS:,} at most: leave it out, or hold out fewer samples"
+            f"balanced would repeat {len(labels):,} held-out samples of {len(classes):,} classes to {rows:,}, and "
+            f"takes {MOST_ROWS:,} at most: leave it out, or hold out fewer samples"
         )
     draw = torch.Generator().manual_seed(seed)
     chosen = []

@@ -102,8 +102,8 @@ class StackPlan:
         retries: how often a cell that failed is started again
         tta: views of each image that a member's probabilities are averaged over: none, flip (the image and its mirror
             image), or flip_shift (both, also shifted up, down, left and right)
-        balanced: let all classes count alike on held-out samples: heads and temperatures are fitted, and models chosen, for
-            new images in which all classes are equally frequent
+        balanced: let all classes count alike on held-out samples: heads and temperatures are fitted, and models chosen,
+            for new images in which all classes are equally frequent
         calibrate: scale every model's logits by a temperature fitted on held-out samples
         reject: which predictions of the stack to leave to a person
         sets: which prediction sets of the stack are measured on test, and which `predict` makes unless its command line
@@ -198,8 +198,8 @@ class StackPlan:
         check_range("--seed", self.seed, SEEDS)
         if self.balanced and self.reject.wanted:
             raise ValueError(
-                "balanced and reject cannot be given together: what reject promises holds for classes as frequent as in "
-                "the held-out samples"
+                "balanced and reject cannot be given together: what reject promises holds for classes as frequent as "
+                "in the held-out samples"
             )
         if self.balanced and self.repeats > 1:
             raise ValueError("balanced and repeats cannot be given together: use one of them")
