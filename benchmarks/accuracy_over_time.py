@@ -7,8 +7,8 @@ process to its end: imports, reading, training, validation and test.
 
 Ours is `train.py stack --config configs/stack/minutes_lite0.yaml`, which fits a head on frozen embeddings, fine-tunes
 from there, and tests what it keeps; it also writes its whole report. Of its limit it trains what `--overhead` leaves.
-The peer is what one writes by hand: timm's create_model and create_transform, a DataLoader with workers, a warm-up and a
-cosine over what its limit leaves for training; it measures how long its evaluation takes. A side that ends after its
+The peer is what one writes by hand: timm's create_model and create_transform, a DataLoader with workers, a warm-up and
+a cosine over what its limit leaves for training; it measures how long its evaluation takes. A side that ends after its
 limit is run again with the excess taken off; a result counts only if it was in time. The sides take turns in going
 first. The last line holds the limit with the lowest ratio of test accuracies, and all of them.
 """

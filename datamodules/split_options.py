@@ -47,7 +47,7 @@ class SplitOptions:
         subsample: share of each class kept for training; a smaller share is a subset of a larger one
         long_tail: thin classes out, in label order: exponential, or step (the second half of the classes); or none
         imbalance_ratio: training samples of the largest class over those of the smallest, for `long_tail`
-        long_tail_in: what the long tail thins out: train (the training split alone, and not what is held out for val and
+        long_tail_in: what the long tail thins out: train (the training split alone, not what is held out for val and
             stack), or all (all but the test split, before anything is held out, as if there were no more samples)
         test_subsample: share of each class kept in the test split, to try things out soon; results of less than all say
             so, and a smaller share is a subset of a larger one
