@@ -131,5 +131,6 @@ class BatchLoader:
                 ready, pending = pending, pool.submit(self.batch, following)
                 if ready is not None:
                     yield ready.result()
-            if pending is not None:
-                yield pending.result()
+        # outside: who has the last batch asks for no more, and the thread would wait for ever
+        if pending is not None:
+            yield pending.result()

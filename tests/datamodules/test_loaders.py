@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,14 @@ def test_loader__stopping_early_leaves_nothing_running(tmp_path):
         assert len(batch["id"]) == 4
         break
     assert len(list(loader)) == len(loader)
+
+
+def test_loader__the_last_batch_leaves_no_thread_that_waits():
+    source = TensorSource(random_images(10, 3, 8), in_memory=False)
+    batches = iter(BatchLoader(samples(source), EpochSampler(InOrder(10), 4, 0, 0, 1)))
+    # as a training loop that knows how many there are
+    assert [len(next(batches)["id"]) for _ in range(3)] == [4, 4, 2]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("batch_")]
 
 
 def test_loader__a_broken_file_stops_the_epoch(tmp_path):

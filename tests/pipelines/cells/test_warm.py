@@ -1,11 +1,13 @@
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipelines.cells import process, warm
+from pipelines.cells import process, warm, warm_server
 from pipelines.cells.job import CellFiles, CellJob, run_cell, stop_file
 from pipelines.cells.process import Command, run_process
+from tests.helpers.warm import Started
 
 pytestmark = pytest.mark.skipif(not warm.POSSIBLE, reason="processes are forked on Linux alone")
 
@@ -74,3 +76,13 @@ def test_run_process__a_killed_one_says_so(tmp_path):
         os.kill(pid, signal.SIGKILL)
 
     assert run_process(command(tmp_path, "fit", "--trainer.max_epochs", "100000"), kill).status == -9
+
+
+def end_with_an_idle_thread():
+    pool = ThreadPoolExecutor(1)
+    pool.submit(int).result()
+    warm_server._end(7)
+
+
+def test_end__does_not_wait_for_threads_that_wait_for_work():
+    assert Started(end_with_an_idle_thread).ended(60).returncode == 7
