@@ -133,7 +133,7 @@ def _run(args: list[str]) -> int:
 def _end(status: int) -> None:
     """End this fork without what the server would do at its end, but not before its own threads have ended."""
     # idle threads of a pool that nobody has shut down would wait for work for ever; an interpreter ends them first, too
-    pools._python_exit()  # type: ignore[attr-defined]
+    pools._python_exit()
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
