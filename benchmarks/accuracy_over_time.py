@@ -1,7 +1,7 @@
 """Test accuracy after some minutes of fine-tuning from ImageNet weights: one command against a plain loop over timm.
 
-Both sides fine-tune EfficientNet-Lite0 at 96 pixels on JPEGs in class folders, in batches of 64, by AdamW in bf16 with
-channels last, the backbone at 0.3 times the head's learning rate, and choose the epoch on 4 % of the training images.
+Both sides fine-tune EfficientNet-Lite0 at 96 pixels on JPEGs in class folders, in batches of 64, by AdamW with channels
+last, the backbone at 0.3 times the head's learning rate, and choose the epoch on 4 % of the training images.
 The test images are looked at once for each time limit, after that. A limit counts everything from the start of the
 process to its end: imports, reading, training, validation and test.
 
@@ -73,8 +73,7 @@ def peer(arguments):
     rates = [group["lr"] for group in optimizer.param_groups]
 
     def predict(images):
-        with torch.autocast("cpu", torch.bfloat16):
-            return model(images.contiguous(memory_format=torch.channels_last)).float()
+        return model(images.contiguous(memory_format=torch.channels_last))
 
     @torch.inference_mode()
     def accuracy(batches):
