@@ -1,10 +1,13 @@
 """The metrics of a test among TensorBoard's scalars."""
 
+from pathlib import Path
+
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from callbacks.recorder import is_rehearsal
 from lightning_modules.model import Model
+from records.whole_file import naming
 
 
 class TestScalars(Callback):
@@ -20,6 +23,7 @@ class TestScalars(Callback):
         # slow to import
         from torch.utils.tensorboard import SummaryWriter
 
-        with SummaryWriter(trainer.default_root_dir, filename_suffix=".test") as writer:
+        folder = Path(trainer.default_root_dir)
+        with naming(folder / "events.out.tfevents"), SummaryWriter(str(folder), filename_suffix=".test") as writer:
             for name, value in pl_module.metrics.items():
                 writer.add_scalar(f"test/{name}", value, pl_module.trained_steps)

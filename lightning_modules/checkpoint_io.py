@@ -67,7 +67,7 @@ class WholeFileIO(TorchCheckpointIO):
                 raise
             reason = cause.strerror if isinstance(cause, OSError) else str(error).splitlines()[0]
             kept = "the one saved before is whole" if final.is_file() else "none was saved before"
-            raise OSError(f"checkpoint {shown(final)} could not be written: {reason}; {kept}") from error
+            raise OSError(f"checkpoint {shown(final)} could not be written: {reason}; {kept}") from cause or error
         finally:
             # removed also after Ctrl-C
             partial.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 import traceback
 import warnings
 from importlib import import_module
@@ -221,6 +222,7 @@ def quieten() -> None:
         r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message)
+    threading.excepthook = no_trace_of_logs
     notices = (
         "💡 Tip",
         "Loading `train_dataloader` to estimate",
@@ -231,3 +233,10 @@ def quieten() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: not record.getMessage().startswith(notices)
     )
+
+
+def no_trace_of_logs(args: threading.ExceptHookArgs) -> None:
+    """Print the trace of what ended a thread, but for TensorBoard's writers: the next event raises it once more."""
+    kind = type(args.thread)
+    if kind.__module__ != "tensorboard.summary.writer.event_file_writer":
+        threading.__excepthook__(args)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
+from common.system_errors import reason_of
 from records.partial_files import partial_folder, partial_path, remove_abandoned
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        raise OSError(f"{path} could not be written: {getattr(error, 'strerror', None) or error}") from error
+        raise OSError(f"{path} could not be written: {reason_of(error)}") from error
 
 
 def save_tensors(partial: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 
-from records.whole_file import write_whole
+from records.whole_file import naming, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,8 +91,9 @@ class FigureFolder:
         if writer is not None:
             # at the step of the checkpoint: a test takes no steps
             step = trainer.global_step or getattr(trainer.lightning_module, "trained_steps", 0)
-            writer.add_image(name.replace("_", "/", 1), pixels, step, dataformats="HWC")
-            writer.flush()
+            with naming(Path(writer.log_dir) / "events.out.tfevents"):
+                writer.add_image(name.replace("_", "/", 1), pixels, step, dataformats="HWC")
+                writer.flush()
 
     def writer(self, trainer: pl.Trainer) -> "SummaryWriter | None":
         """Return the writer of TensorBoard's events; None if there is none."""

@@ -18,8 +18,8 @@ from pipelines.cells.settings import changed, named
 from records.damaged import DamagedFileError
 from records.fields import check_fields
 from records.json_files import read_json, to_json
-from records.partial_files import partial_path, remove_abandoned
 from records.run_dir import RunDir
+from records.whole_file import write_whole
 
 # what a process ends with after Ctrl-C
 INTERRUPTED = (130, -2)
@@ -83,11 +83,8 @@ class CellFiles:
 
     def write(self, record: dict[str, Any]) -> None:
         """Write its record whole, then rename it into place."""
-        self.record.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(self.record)
-        partial = partial_path(self.record)
-        partial.write_text(to_json(record))
-        partial.replace(self.record)
+        with write_whole(self.record) as partial:
+            partial.write_text(to_json(record))
 
     @property
     def is_done(self) -> bool:

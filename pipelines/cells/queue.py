@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.stopped import StoppedError
+from common.system_errors import reason_of, way_out
 from pipelines.cells.executors import CellExecutor
 from pipelines.cells.job import CellFiles, CellJob, Outcome, is_running, run_cell
 from records.damaged import DamagedFileError
@@ -168,8 +169,14 @@ def _outcome(future: Future[Outcome], job: CellJob) -> Outcome:
         return future.result()
     except Exception as error:
         # a file of it is damaged, or the worker was lost, with its node perhaps
-        kind = "" if isinstance(error, DamagedFileError) else f"{type(error).__name__}: "
-        return Outcome(job.name, "failed", 0.0, f"{job.name} failed: {kind}{error}")
+        told = f"{type(error).__name__}: {error}"
+        if isinstance(error, DamagedFileError):
+            told = str(error)
+        elif isinstance(error, OSError):
+            told = "; ".join(
+                filter(None, [": ".join(filter(None, [error.filename, reason_of(error)])), way_out(error)])
+            )
+        return Outcome(job.name, "failed", 0.0, f"{job.name} failed: {told}")
 
 
 def _stop(pending: dict[Future[Outcome], Attempt]) -> None:

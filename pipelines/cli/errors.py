@@ -1,6 +1,5 @@
 """Errors in one or two lines for the person at the prompt."""
 
-import errno
 import inspect
 import re
 import traceback
@@ -16,12 +15,15 @@ from common import class_paths
 from common.jsonargparse_seam import option_names
 from common.memory_errors import OUT_OF_MEMORY, is_out_of_memory
 from common.spelling import nearest
+from common.system_errors import is_full, of_torch, way_out
 
 PACKAGES = frozenset({*class_paths.PROJECT, "train"})
 FAULT = "this is a fault of francesinha, not yours: please report it with what --debug shows"
 # messages of torch, and of the libraries that it calls, about what a device lacks; NotImplementedError is a
 # RuntimeError
 UNSUPPORTED = re.compile(r"not (implemented|supported) for '?(Half|BFloat16|Float8)|could not create a primitive")
+# how torch hands over what was raised in a worker process: its trace, whose last line is the error
+IN_WORKER = re.compile(r"Caught \w+ in DataLoader worker process.*\n[\w.]+: ([^\n]+)\s*$", re.S)
 # raised with a message for the user; all others are mistakes of ours
 EXPECTED = (ValueError, OSError, ArgumentError)
 
@@ -31,12 +33,12 @@ class UsageError(ValueError):
 
 
 class FullDiskError(OSError):
-    """The disk has no room for a log."""
+    """The disk has no room for what a run writes."""
 
 
 @contextmanager
 def naming_full_disk(folder: Path) -> Iterator[None]:
-    """Name the run where a log that Lightning or TensorBoard appends to does not fit: the system does not say which.
+    """Name the file that did not fit; of a log that Lightning or TensorBoard appends to, the run: nobody says which.
 
     Args:
         folder: of the run
@@ -47,18 +49,32 @@ def naming_full_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # errors about files of `write_whole` name the file already
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename:
+        if not is_full(error):
             raise
-        raise FullDiskError(f"a log in {folder} could not be written: {error.strerror}") from error
+        if error.errno is None:
+            # of `write_whole`, which names the file
+            told = str(error)
+        elif error.filename:
+            told = f"{error.filename} could not be written: {error.strerror}"
+        else:
+            told = f"a log in {folder} could not be written: {error.strerror}"
+        raise FullDiskError(told) from error
 
 
 def explain(error: BaseException) -> str:
-    """Put an error into one or two lines.
+    """Put an error into one or two lines, with what to do about it where the system has refused something.
 
     Args:
         error: what was raised
     """
+    told, way = without_way_out(error), way_out(error)
+    if not way or FAULT in told or "choose another" in told or way in told:
+        return told
+    return f"{told}; {way}"
+
+
+def without_way_out(error: BaseException) -> str:
+    """Put an error into one or two lines; see `explain`."""
     # jsonargparse wraps what a class raises when it is built
     while error.__cause__ is not None and re.search("Union subtypes|Problem with given class_path", str(error)):
         error = error.__cause__
@@ -69,6 +85,11 @@ def explain(error: BaseException) -> str:
     if "loading state_dict" in first:
         detail = " ".join(text.splitlines()[1:2]).strip()
         return f"the checkpoint's weights do not fit the model's options: {detail}"
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"{error.object!r} cannot be written in {error.encoding}, the encoding of this terminal's locale: set the "
+            f"variable PYTHONUTF8=1, or choose names that it has"
+        )
     if isinstance(error, OSError) and error.errno is not None:
         # without Python's number of it
         return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
@@ -82,8 +103,12 @@ def explain(error: BaseException) -> str:
         from pipelines.cli.option_checks import as_options
 
         return as_options(text)
-    if expected and text:
-        return text
+    if isinstance(error, RuntimeError) and origin(error).startswith("torch") and (told := of_torch(error)):
+        return told
+    if expected and (found := IN_WORKER.match(text)):
+        return f"{found[1]} (in a worker process of a DataLoader)"
+    if (expected or (isinstance(error, RuntimeError) and way_out(error))) and text:
+        return text if expected else first
     return f"internal error{place_of(error)}: {first or 'no reason is given'}\n{FAULT}"
 
 

@@ -1,6 +1,7 @@
 """A run's folder, which one process at a time writes into."""
 
 import csv
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -71,6 +72,7 @@ def hold(run: RunDir, work: str) -> Iterator[None]:
 
     Raises:
         BusyError: another process writes into it, and will for long
+        UsageError: nobody can write into it
     """
     if not is_first_process():
         yield
@@ -81,6 +83,13 @@ def hold(run: RunDir, work: str) -> Iterator[None]:
     elif work == "trained":
         of_its_state = f" with --ckpt_path {run.last}" if run.last.is_file() else ""
         way_out = f"stop it, or start a run of its own{of_its_state}"
+    if run.folder.is_dir() and not os.access(run.folder, os.W_OK):
+        # before hours of work on what could not be kept
+        named = f" from {run.last}" if work == "trained" and run.last.is_file() else ""
+        raise UsageError(
+            f"{run.folder}/ cannot be written to: choose another folder by --run.root FOLDER, where a run of its own "
+            f"begins{named}"
+        )
     patience = PATIENCE if was_restarted() else 0.0
     noted = noting_end(run) if work == "trained" else nullcontext()
     with alone(run.lock, f"run {run.folder}", work, way_out, SHORT_WORKS, patience), noted:

@@ -9,6 +9,7 @@ import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
+from callbacks.drawing.folder import write_figure
 from common import yaml_files
 from common.jsonargparse_seam import reset_options_with_class, use_project_yaml
 from common.printable import printable
@@ -37,9 +38,8 @@ SHOWN_PAIRS = 16
 
 def draw(run: RunDir, data: DataModule, findings: dict[str, Any], everything: Everything, pairs: Pairs | None) -> None:
     """Write the figures into the run's folder."""
-    run.figures.mkdir(parents=True, exist_ok=True)
     figure = class_distribution(findings["images"], data.dataset.class_names)
-    figure.savefig(run.figures / "class_distribution.png", dpi=120)
+    write_figure(figure, run.figures / "class_distribution.png")
     if pairs is not None and len(pairs.indices):
         # pairs that lie in two splits first: they are what spoils a test
         across = everything.owner[pairs.indices[:, 0]] != everything.owner[pairs.indices[:, 1]]
@@ -53,7 +53,7 @@ def draw(run: RunDir, data: DataModule, findings: dict[str, Any], everything: Ev
             )
             for number, correlation in zip(chosen, pairs.correlations[chosen], strict=True)
         ]
-        image_pairs(images, titles).savefig(run.figures / "near_duplicates.png", dpi=120)
+        write_figure(image_pairs(images, titles), run.figures / "near_duplicates.png")
 
 
 def shortened(name: str) -> str:

@@ -1,6 +1,7 @@
 """`python train.py submit`: write a command's script for SLURM, and hand it to sbatch."""
 
 import itertools
+import os
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -148,7 +149,8 @@ def submit(job: Job, console: Console) -> None:
             made.append(run_dir.make_folder(folder, exist_ok=job.stem is None))
             run_dir.make_folder(folder / Path(job.log).parent)
         with write_whole(job.script) as partial:
-            partial.write_text(job.text())
+            # names of files as the shell will read them, whatever this terminal's encoding
+            partial.write_bytes(os.fsencode(job.text()))
         number = sbatch(job.script)
     except BaseException:
         for folders in reversed(made):
