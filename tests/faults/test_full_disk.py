@@ -157,7 +157,8 @@ def faults(name, right):
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("fit", 0), ("fit", 30_000), ("validate", 4_000), ("report", 0), ("report", 4_000), ("submit", 0)]
+    ("name", "size"),
+    [("fit", 0), ("fit", 30_000), ("validate", 4_000), ("report", 0), ("report", 4_000), ("submit", 0)],
 )
 def test_no_file_may_grow(name, size, world, tmp_path, monkeypatch):
     stand_in(tmp_path, monkeypatch, sbatch="echo 7")

@@ -1,9 +1,11 @@
 """`kill -9` at any moment: the same command goes on, and ends at the weights, numbers and rows of a run left alone."""
 
+import contextlib
 import csv
 import json
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -12,11 +14,12 @@ import pytest
 import torch
 import yaml
 
+from records import launched
 from tests.helpers.faults import LONG
 from tests.helpers.safe import different
-from tests.helpers.warm import run_all, run_command, start
+from tests.helpers.warm import run_all, start, start_cells
 
-FITS, STACKS = (120, 30) if LONG else (5, 1)
+FITS, STACKS, SWEEPS, JOBS = (120, 30, 100, 100) if LONG else (5, 1, 1, 1)
 FIT = (
     "fit", "--data", "Digits", "--data.subsample", "0.2", "--data.augmentation", "[crop]", "--data.sampler", "balanced",
     "--model", "MLP", "--model.hidden", "[16]", "--model.dropout", "0.3", "--trainer.max_epochs", "4",
@@ -33,6 +36,17 @@ PLAN = {
     ],
     "heads": ["MeanHead"],
 }
+SWEEP = {
+    "experiment": "w",
+    "page": False,
+    "options": {
+        "data": "Digits", "data.subsample": 0.2, "model": "MLP", "model.dropout": 0.3, "trainer.accelerator": "cpu",
+        "figures.draw": False, "trainer.max_epochs": 3, "last_checkpoint.every_n_train_steps": 2,
+    },
+    "split": "val",
+    "axes": {"model.hidden": [[8], [16]]},
+    "seeds": [0, 1],
+}  # fmt: skip
 # metrics that say how long something took
 CLOCK = "speed/"
 
@@ -106,7 +120,7 @@ def whole_stack(tmp_path_factory):
     os.chdir(folder)
     try:
         begun = time.monotonic()
-        done = run_command(*stack("whole"))
+        done = start_cells(*stack("whole")).ended()
         assert done.returncode == 0, done.stdout + done.stderr
         seconds = time.monotonic() - begun
     finally:
@@ -125,9 +139,78 @@ def test_kill__a_stack_ends_as_if_nothing_had_happened(number, whole_stack, monk
     monkeypatch.chdir(folder)
     root = f"killed{number}"
     # cells outlive it, as they do on a terminal that is closed
-    process = start(*stack(root))
+    process = start_cells(*stack(root))
     process.join(np.random.default_rng(number).uniform(0.2, 1) * seconds)
     process.kill()
-    done = run_command(*stack(root))
+    done = start_cells(*stack(root)).ended()
     assert done.returncode == 0, done.stdout + done.stderr
     assert different(expected, stacked(folder / root)) == []
+
+
+@pytest.mark.parametrize("number", range(JOBS))
+def test_kill__a_job_that_is_queued_again_ends_as_if_nothing_had_happened(number, whole, monkeypatch):
+    folder, expected, seconds = whole
+    monkeypatch.chdir(folder)
+    random = np.random.default_rng([1, number])
+    run = folder / f"runs/kills/job{number}x"
+    # what SLURM, and the script that `submit` writes, tell the process; `make test-cluster` kills jobs of a real SLURM
+    job = {"JOB_ID": 7, "STEP_ID": 0, "NTASKS": 1, "JOB_NAME": "train", "NODELIST": "here"}
+    environment = {f"SLURM_{name}": str(value) for name, value in job.items()} | {launched.JOB_FOLDER: str(run)}
+    command, kills = (*FIT, run.name), 1 + number % 3
+    for count in range(kills):
+        process = start(*command, environment=environment | {"SLURM_RESTART_COUNT": str(count)})
+        process.join(random.uniform(0, seconds))
+        process.kill()
+    done = start(*command, environment=environment | {"SLURM_RESTART_COUNT": str(kills)}).ended()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert different(expected, left(run)) == []
+
+
+def sweep(root):
+    return ("sweep", "--config", "sweep.yaml", "--root", root)
+
+
+def swept(root):
+    """What the cells of a finished sweep leave that does not depend on the clock."""
+    return {path.parent.name: left(path.parent) for path in sorted((root / "w").glob("*/result.json"))}
+
+
+@pytest.fixture(scope="module")
+def whole_sweep(tmp_path_factory):
+    """The folder of a plan, what its cells left where nobody stopped them, and the seconds that they took."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
+    with contextlib.chdir(folder):
+        begun = time.monotonic()
+        done = start_cells(*sweep("whole")).ended()
+        assert done.returncode == 0, done.stdout + done.stderr
+        seconds = time.monotonic() - begun
+    expected = swept(folder / "whole")
+    assert len(expected) == 4
+    return folder, expected, seconds
+
+
+def cell_processes(root):
+    """The numbers of the cells' processes that run, as their records say."""
+    records = (json.loads(path.read_text()) for path in (root / "w/cells").glob("*.json"))
+    return [record["pid"] for record in records if record["status"] == "running" and "pid" in record]
+
+
+@pytest.mark.parametrize("number", range(SWEEPS))
+def test_kill__a_sweep_ends_as_if_nothing_had_happened(number, whole_sweep, monkeypatch):
+    folder, expected, seconds = whole_sweep
+    monkeypatch.chdir(folder)
+    random, root = np.random.default_rng([2, number]), f"killed{number}"
+    process = start_cells(*sweep(root))
+    process.join(random.uniform(0.1, 1) * seconds)
+    if number % 3 == 2:
+        # a cell alone, which the command starts again
+        for cell in cell_processes(folder / root)[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(cell, signal.SIGKILL)
+        process.join(random.uniform(0, 0.5) * seconds)
+    process.kill()
+    done = start_cells(*sweep(root)).ended()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert different(expected, swept(folder / root)) == []
+    shutil.rmtree(folder / root)

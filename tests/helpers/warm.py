@@ -1,17 +1,20 @@
 """Commands and functions in processes of their own, forked from one that has imported what is slow to import."""
 
+import importlib
 import multiprocessing
 import os
 import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from pipelines.cells import warm, warm_server
 from pipelines.main import main
 from tests.helpers.disk import no_wait_for_the_disk
 
@@ -93,6 +96,11 @@ def start(*args: object, environment: dict[str, str] | None = None, new_session:
     return Started(_main, words, environment=environment, new_session=new_session)
 
 
+def start_cells(*args: object) -> Started:
+    """Start a command with cells; the process that forks them is forked too, and need not import."""
+    return Started(_with_cells, [str(arg) for arg in args])
+
+
 def run_command(*args: object) -> Ended:
     """Run a command, as `python train.py` does, in this process's folder."""
     return start(*args).ended()
@@ -153,6 +161,43 @@ def _run(function, args, folder, environment, files, new_session):
     torch.set_num_threads(1)
     no_wait_for_the_disk()
     function(*args)
+
+
+class ForkedServer(warm.WarmServer):
+    """The server of cells, as a fork of this process."""
+
+    def __init__(self) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._lock = threading.Lock()
+        self._process = _Forked(os.fork())
+        if not self._process.pid:
+            # it ends when this end is closed, wherever
+            self._channel.close()
+            try:
+                for name in warm_server.MODULES:
+                    importlib.import_module(name)
+                warm_server.serve(theirs)
+            finally:
+                os._exit(0)
+        theirs.close()
+
+
+class _Forked:
+    def __init__(self, pid):
+        self.pid, self.status = pid, None
+
+    def poll(self):
+        if self.status is None:
+            self.status = os.waitpid(self.pid, os.WNOHANG)[0] or None
+        return self.status
+
+    def wait(self):
+        os.waitpid(self.pid, 0)
+
+
+def _with_cells(words):
+    warm.WarmServer = ForkedServer
+    _main(words)
 
 
 def _main(words):
