@@ -54,6 +54,8 @@ COMMANDS = {
     "sweep": "pipelines.sweep.command",
     "tune": "pipelines.tune.command",
 }
+# what says why a thread ended
+PRINT_TRACE = threading.excepthook
 # those that end with a report of their runs
 WITH_PAGE = ("distill", "stack", "sweep")
 
@@ -239,4 +241,4 @@ def no_trace_of_logs(args: threading.ExceptHookArgs) -> None:
     """Print the trace of what ended a thread, but for TensorBoard's writers: the next event raises it once more."""
     kind = type(args.thread)
     if kind.__module__ != "tensorboard.summary.writer.event_file_writer":
-        threading.__excepthook__(args)
+        PRINT_TRACE(args)

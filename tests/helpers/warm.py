@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +93,7 @@ class Started:
 def start(*args: object, environment: dict[str, str] | None = None, new_session: bool = False) -> Started:
     """Start a command, as `python train.py` does, in this process's folder."""
     words = [str(arg) for arg in args]
-    return Started(_main, words, environment=environment, new_session=new_session)
+    return Started(in_main, words, environment=environment, new_session=new_session)
 
 
 def start_cells(*args: object) -> Started:
@@ -129,7 +129,7 @@ def run_ranks(*args: object) -> Ended:
 
     Lightning's launcher would start the second one from nothing; tests of the launcher itself use `run_command`.
     """
-    first, second = ranks(_main, [str(arg) for arg in args])
+    first, second = ranks(in_main, [str(arg) for arg in args])
     assert first.returncode or second.returncode == 0, second.stdout + second.stderr
     return first
 
@@ -197,9 +197,10 @@ class _Forked:
 
 def _with_cells(words):
     warm.WarmServer = ForkedServer
-    _main(words)
+    in_main(words)
 
 
-def _main(words):
+def in_main(words: Sequence[str]) -> None:
+    """Run a command and end this process, as `python train.py` does."""
     sys.argv = [str(TRAIN), *words]
     sys.exit(main(words))

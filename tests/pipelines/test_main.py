@@ -1,4 +1,5 @@
 import errno
+import threading
 from importlib.metadata import version
 
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from callbacks import ResumableCSVLogger
 from common.cli_seam import BaseCLI
 from pipelines.cli import image_cli, parsed_cli
-from pipelines.main import main
+from pipelines.main import main, no_trace_of_logs
 from tests.helpers.cli import run
 
 
@@ -93,6 +94,17 @@ def test_full_disk__names_the_run_whose_log_did_not_fit_and_says_how_to_go_on(tm
     assert "digits/mlp could not be written: No space left on device" in printed.err
     assert f"continue:  python train.py fit --config {tmp_path}/digits/mlp/config.yaml --ckpt_path" in printed.out
     assert run("fit", "--ckpt_path", tmp_path / "digits/mlp") == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "printed"), [("tensorboard.summary.writer.event_file_writer", []), ("tests", ["full"])]
+)
+def test_trace__of_a_log_that_did_not_fit_is_left_out(module, printed, monkeypatch):
+    told = []
+    monkeypatch.setattr("pipelines.main.PRINT_TRACE", lambda args: told.append(str(args.exc_value)))
+    kind = type("Writer", (threading.Thread,), {"__module__": module})
+    no_trace_of_logs(threading.ExceptHookArgs((OSError, OSError("full"), None, kind())))
+    assert told == printed
 
 
 def test_refusal__before_the_first_step_leaves_no_folder(tmp_path, capsys):

@@ -1,9 +1,15 @@
+import errno
+import os
+from pathlib import Path
+
 import pytest
 from lightning.pytorch.callbacks import EarlyStopping
+from safetensors import SafetensorError
 
 from common.spelling import nearest
 from lightning_modules import Linear
 from pipelines.cli.errors import explain, wrong_value
+from records.whole_file import naming
 from tests.helpers.cli import run
 from tests.helpers.data import Blobs
 from tests.helpers.training import trainer
@@ -102,6 +108,30 @@ def test_explain__an_error_of_the_system_without_its_number():
         "a.png: No such file or directory"
     )
     assert explain(OSError("in our words")) == "in our words"
+
+
+@pytest.mark.parametrize(
+    ("number", "way"),
+    [
+        (errno.ENOSPC, "make room there, or choose another folder"),
+        (errno.EFBIG, "raise the limit of a file's size (ulimit -f)"),
+        (errno.EROFS, "choose a folder that can be written to"),
+        (errno.EMFILE, "raise the limit of open files, as by ulimit -n 4096"),
+    ],
+)
+def test_explain__what_the_system_refuses_has_a_way_out(number, way):
+    bare = OSError(number, os.strerror(number))
+    assert explain(raised(bare)).startswith(f"{os.strerror(number)}; {way}")
+    # also where the file was named by ours
+    with pytest.raises(OSError, match="could not be written") as caught, naming(Path("a.csv")):
+        raise bare
+    assert explain(caught.value).startswith(f"a.csv could not be written: {os.strerror(number)}; {way}")
+
+
+def test_explain__the_number_of_a_library_that_is_not_pythons():
+    with pytest.raises(OSError, match="could not be written") as caught, naming(Path("a.safetensors")):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert explain(caught.value).startswith("a.safetensors could not be written: No space left on device; make room")
 
 
 def test_nearest__nothing_alike_suggests_nothing():
