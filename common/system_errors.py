@@ -45,7 +45,7 @@ def reason_of(error: BaseException) -> str:
         >>> reason_of(OSError(errno.ENOSPC, "No space left on device", "a.ckpt"))
         'No space left on device'
     """
-    told = getattr(error, "strerror", None)
+    told: str | None = getattr(error, "strerror", None)
     return told or next((os.strerror(number) for number in _told(error)), str(error))
 
 

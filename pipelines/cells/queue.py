@@ -172,10 +172,8 @@ def _outcome(future: Future[Outcome], job: CellJob) -> Outcome:
         told = f"{type(error).__name__}: {error}"
         if isinstance(error, DamagedFileError):
             told = str(error)
-        elif isinstance(error, OSError):
-            told = "; ".join(
-                filter(None, [": ".join(filter(None, [error.filename, reason_of(error)])), way_out(error)])
-            )
+        elif isinstance(error, OSError) and (way := way_out(error)):
+            told = f"{f'{error.filename}: ' if error.filename else ''}{reason_of(error)}; {way}"
         return Outcome(job.name, "failed", 0.0, f"{job.name} failed: {told}")
 
 

@@ -1,3 +1,5 @@
+import errno
+import os
 import threading
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -62,6 +64,14 @@ def test_run_queue__a_lost_worker_is_a_failure(tmp_path, monkeypatch):
 
     outcomes, _ = queue(tmp_path, monkeypatch, run, "one")
     assert outcomes[0].message == "one failed: ConnectionError: node n7 is gone"
+
+
+def test_run_queue__a_full_disk_is_told_with_a_way_out(tmp_path, monkeypatch):
+    def run(job):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "logs/a.log")
+
+    (outcome,), _ = queue(tmp_path, monkeypatch, run, "a", retries=0)
+    assert outcome.message.startswith("a failed: logs/a.log: No space left on device; make room there")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, lambda: StoppedError(15)])
