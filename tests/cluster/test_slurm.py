@@ -8,7 +8,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -19,8 +18,6 @@ from tests.helpers.safe import different
 pytestmark = pytest.mark.skipif("CLUSTER" not in os.environ, reason="runs by make test-cluster")
 SLURM = Path(__file__).with_name("slurm.sh")
 CANNOT = 77
-# jobs that are killed at a random moment
-KILLS = int(os.environ.get("CLUSTER_KILLS", "3"))
 # 6 steps an epoch, with dropout, augmentation and a sampler that draws
 FIT = (
     "fit", "--data", "tests.helpers.data.Blobs", "--data.count", "110", "--data.augmentation", "[crop, flip]",
@@ -232,23 +229,6 @@ def process_of(job, rank):
         if wanted <= set(variables) and b"train.py\0fit" in command and b"srun" not in command:
             return int(folder.name)
     raise AssertionError(f"job {job} has no process {rank}")
-
-
-@pytest.mark.parametrize("number", range(KILLS))
-def test_kill__of_a_job_that_is_queued_again(number, here, capsys):
-    name = f"killed{number}"
-    job = submit(capsys, *FIT, name, *slow(0.3))
-    until(lambda: (Path("runs/e") / name / "config.yaml").is_file() or not is_queued(job))
-    time.sleep(np.random.default_rng(number).uniform(0, 8))
-    # one that has ended by itself was not killed, and need not be queued again
-    if is_queued(job):
-        os.kill(process_of(job, rank=0), signal.SIGKILL)
-        finish(job, 90)
-        ask("scontrol", "requeue", job)
-        until(lambda: restarts(job) == 1, what="restart")
-        finish(job)
-    assert status(capsys, name)[0] == "done"
-    assert different(state("whole"), state(name)) == []
 
 
 def test_failure__is_told_with_its_reason(here, capsys):
