@@ -33,6 +33,9 @@ ABSENT = -30.0
 HALF_CLASSES = 64
 # rounding error of a mean cross-entropy
 NOISE = 1e-7
+# share of the objective that the faster kind of product may round away, ten times what it was seen to; a step that
+# promises less, or so many times what the last one may, ends at exact values
+ROUGH, ROUGH_ABOVE = 0.002, 10
 Product = Callable[[Tensor], Tensor]
 
 
@@ -53,8 +56,8 @@ class ManyClasses:
         num_classes: number of classes; those without a sample get next to no probability
         ridge: half-penalties, shape `(axis + 1,)`
         held: samples that are left out
-        kind: precision of products with the Hessian, by default the fastest: steps need not be exact, as values and
-            gradients alone decide where they end
+        kind: precision of products with the Hessian and of rough values, by default the fastest: steps need not be
+            exact, as exact values and gradients decide where they end
     """
 
     def __init__(
@@ -93,16 +96,24 @@ class ManyClasses:
         """Append weights of 0 for the empty columns."""
         return torch.nn.functional.pad(w, (0, len(self.ridge) - self.width))
 
-    def __call__(self, w: Tensor) -> tuple[float, Tensor, list[Tensor]]:
-        """Return value, gradient and each block's probabilities at padded parameters `(class, column)`."""
+    def __call__(self, w: Tensor, rough: bool = False) -> tuple[float, Tensor, list[Tensor]]:
+        """Return value, gradient and each block's probabilities at padded parameters `(class, column)`.
+
+        Args:
+            w: the parameters
+            rough: matrices are multiplied in the precision of products with the Hessian
+        """
         loss, gradient, probabilities = 0.0, torch.zeros_like(w), []
-        for x, y in self.blocks:
-            log_p = (x @ w.T).log_softmax(1)
+        kind = self.kind if rough else w.dtype
+        multiplied = w.to(kind)
+        for (x, y), near in zip(self.blocks, self.rough, strict=True):
+            features = near if rough else x
+            log_p = (features @ multiplied.T).float().log_softmax(1)
             loss -= float(log_p.gather(1, y).sum(dtype=torch.float64))
             p = log_p.exp_()
             probabilities.append(p)
             residual = p.scatter_add(1, y, torch.full(y.shape, -1.0))
-            gradient.addmm_(residual.T, x)
+            gradient.add_(residual.to(kind).T @ features)
         penalised = w * self.ridge
         value = loss / self.count + 0.5 * _dot(penalised, w)
         return value, gradient.div_(self.count).add_(penalised), probabilities
@@ -144,7 +155,8 @@ def minimise_many(objective: ManyClasses, start: Tensor, tolerance: float, max_i
         parameters `(class, axis + 1)`, and whether they converged
     """
     w = objective.padded(start.float())
-    value, gradient, probabilities = objective(w)
+    rough = objective.kind is not w.dtype
+    value, gradient, probabilities = objective(w, rough)
     used = 1
     while used < max_iterations:
         diagonal = objective.diagonal(probabilities)
@@ -156,10 +168,12 @@ def minimise_many(objective: ManyClasses, start: Tensor, tolerance: float, max_i
         promised = -0.5 * slope
         # of an earlier point, and as large as samples times classes
         del probabilities
+        was_rough, rough = rough, rough and promised > max(ROUGH * value, ROUGH_ABOVE * near)
+        noise = ROUGH * value if was_rough else NOISE * (1 + value)
         for _ in range(BACKTRACKS):
-            new_value, new_gradient, probabilities = objective(w + step)
+            new_value, new_gradient, probabilities = objective(w + step, rough)
             used += 1
-            if new_value <= value + 1e-4 * slope + NOISE * (1 + value):
+            if new_value <= value + 1e-4 * slope + noise:
                 break
             del probabilities
             step, slope = step.mul_(0.4), 0.4 * slope
@@ -167,7 +181,7 @@ def minimise_many(objective: ManyClasses, start: Tensor, tolerance: float, max_i
             break
         surprise = abs(value - new_value - promised)
         w, value, gradient = w + step, new_value, new_gradient
-        if promised <= near and surprise + LEAVES * promised <= tolerance:
+        if not was_rough and promised <= near and surprise + LEAVES * promised <= tolerance:
             return w[:, : objective.width].double(), True
     return w[:, : objective.width].double(), False
 
