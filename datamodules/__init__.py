@@ -10,6 +10,7 @@ from datamodules.sets.image_folder import ImageFolder
 from datamodules.sets.manifest import Manifest
 from datamodules.sets.mnist import MNIST, FashionMNIST
 from datamodules.sets.npz import Npz
+from datamodules.sets.streamed import Streamed
 from datamodules.sets.table_data import TableData
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ImageFolder",
     "Manifest",
     "Npz",
+    "Streamed",
     "TableData",
     "TwoGroups",
 ]

@@ -19,7 +19,7 @@ from datamodules.loaders import BatchLoader
 from datamodules.names import classes_have
 from datamodules.problem_options import ProblemOptions
 from datamodules.provenance import Provenance, fingerprint
-from datamodules.samplers import EpochSampler, Sampling, choose_order
+from datamodules.samplers import EpochSampler, Order, Sampling, choose_order
 from datamodules.samples import Samples, TensorSource
 from datamodules.split_options import SplitOptions, check_not_empty
 from datamodules.splits import SPLITS, stratified_holdout
@@ -48,6 +48,8 @@ class DataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
 
     # what numbers its options take; those of a subclass add theirs
     ranges: ClassVar[dict[str, str]] = {"batch_size": "[1, inf)"}
+    # what hands out batches
+    loader_kind: ClassVar[type[BatchLoader]] = BatchLoader
 
     def __post_init__(self) -> None:
         # super() would call the __init__ of the options, which are set already
@@ -263,8 +265,18 @@ class DataModule(SplitOptions, ProblemOptions, pl.LightningDataModule):
                 f"--data.batch_size {size} is over all processes and cannot be divided by {world_size}: "
                 f"use {low or world_size} or {low + world_size}"
             )
-        order = choose_order(samples.labels, shuffle, self.sampler)
-        return BatchLoader(samples, EpochSampler(order, size, self._seed(), rank, world_size), self._held(samples))
+        sampler = EpochSampler(self.order(samples, shuffle, world_size), size, self._seed(), rank, world_size)
+        return self.loader_kind(samples, sampler, self._held(samples))
+
+    def order(self, samples: Samples, shuffle: bool, processes: int) -> Order:
+        """Choose how an epoch's samples are drawn.
+
+        Args:
+            samples: what is handed out
+            shuffle: by `sampler`, in a new order each epoch
+            processes: that share them
+        """
+        return choose_order(samples.labels, shuffle, self.sampler)
 
     @property
     def needs_host(self) -> bool:

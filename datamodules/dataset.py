@@ -90,28 +90,44 @@ def resize(images: Tensor, size: int | None) -> Tensor:
     return torch.cat([c.clamp_(0, 255).to(torch.uint8) for c in chunks])
 
 
-def channel_statistics(samples: Samples, limit: int = 10_000) -> tuple[list[float], list[float], tuple[int, int]]:
+def channel_statistics(samples: Samples) -> tuple[list[float], list[float], tuple[int, int]]:
     """Mean and standard deviation of each channel on the scale [0, 1], and the image size.
 
     Args:
         samples: the training split
-        limit: use at most this many samples, evenly spaced
 
     Returns:
         means `(channel,)`, standard deviations `(channel,)`, (height, width)
     """
-    step = max(1, len(samples) // limit)
-    rows = samples.rows[::step][:limit]
     total = square = torch.zeros(())
     count = 0
-    for chunk in rows.split(1000):
+    for chunk in evenly_spaced(samples).split(1000):
         images = samples.source.gather(chunk).float().div_(255)
         total = total + images.sum((0, 2, 3), dtype=torch.float64)
         square = square + images.square().sum((0, 2, 3), dtype=torch.float64)
         count += images.numel() // images.shape[1]
         size = (images.shape[2], images.shape[3])
-    mean = total / count
-    std = (square / count - mean**2).clamp(min=0).sqrt()
+    return *mean_and_std(total / count, square / count), size
+
+
+def evenly_spaced(samples: Samples, limit: int = 10_000) -> Tensor:
+    """Return the rows of some samples, which stand for all, in their source.
+
+    Args:
+        samples: to choose from
+        limit: as many at most
+    """
+    return samples.rows[:: max(1, len(samples) // limit)][:limit]
+
+
+def mean_and_std(mean: Tensor, square: Tensor) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel, rounded.
+
+    Args:
+        mean: of each, float64, shape `(channel,)`
+        square: mean of the squares of each
+    """
+    std = (square - mean**2).clamp(min=0).sqrt()
     # a constant channel would be divided by zero
     std = torch.where(std > 1e-4, std, torch.ones(()))
-    return [round(v, 6) for v in mean.tolist()], [round(v, 6) for v in std.tolist()], size
+    return [round(v, 6) for v in mean.tolist()], [round(v, 6) for v in std.tolist()]

@@ -17,6 +17,7 @@ from datamodules.base import DataModule
 from datamodules.dataset import channel_statistics
 from datamodules.loaders import Batch
 from datamodules.names import matching, unknown_names
+from datamodules.samples import Samples
 from datamodules.table_info import table_info
 
 
@@ -73,7 +74,7 @@ class ImageDataModule(DataModule):
         """Return channels, size and statistics of the images."""
         # a misspelt class is found before training
         self._strong_labels  # noqa: B018
-        mean, std, size = channel_statistics(self.splits["train"])
+        mean, std, size = self.statistics(self.splits["train"])
         check_square("--data.augmentation", self.augmentation, size)
         check_square("--data.strong_augmentation", self.strong_augmentation, size)
         facts = {"in_channels": len(mean), "image_size": size, "mean": mean, "std": std}
@@ -83,6 +84,10 @@ class ImageDataModule(DataModule):
             # an option of the data sets that have features
             facts["table"] = table_info(features, self.dataset.columns, getattr(self, "missing", "error"), "images")
         return facts
+
+    def statistics(self, samples: Samples) -> tuple[list[float], list[float], tuple[int, int]]:
+        """Return mean and standard deviation of each channel, and the image size; see `channel_statistics`."""
+        return channel_statistics(samples)
 
     @property
     def needs_host(self) -> bool:

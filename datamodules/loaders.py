@@ -76,7 +76,8 @@ class BatchLoader:
             raise ValueError(
                 f"the checkpoint was saved within an epoch, after {state_dict['batches']} of {state_dict['of']} "
                 f"batches, of other {' and '.join(changed).replace('_', ' ')}: continue with the same data, "
-                f"--data.sampler, --data.batch_size and --seed_everything, or from a checkpoint of a whole epoch"
+                f"{', '.join(['--data.sampler', *self.sampler.order.chosen_by, '--data.batch_size'])} and "
+                f"--seed_everything, or from a checkpoint of a whole epoch"
             )
         self._resumed = {} if changed else state_dict
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -11,7 +11,13 @@ Sampling = Literal["none", "balanced", "sqrt", "undersample"]
 
 
 class Order(Protocol):
-    """The samples of an epoch: the same number each time, drawn anew."""
+    """The samples of an epoch: the same number each time, drawn anew.
+
+    Args:
+        chosen_by: options of this order beside the sampler, for messages
+    """
+
+    chosen_by: ClassVar[tuple[str, ...]]
 
     def __len__(self) -> int:
         """Return the number of samples in an epoch."""
@@ -29,6 +35,8 @@ class InOrder:
     """
 
     size: int
+
+    chosen_by: ClassVar[tuple[str, ...]] = ()
 
     def __len__(self) -> int:
         return self.size
@@ -57,6 +65,8 @@ class ClassSampled:
         sampling: `balanced` and `sqrt` keep the length of the epoch, and take each class equally often, or in
             proportion to the square root of its count; `undersample` takes as many of each class as the smallest has
     """
+
+    chosen_by: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, labels: Tensor, sampling: Sampling) -> None:
         self.members = [torch.nonzero(labels == label)[:, 0] for label in labels.unique().tolist()]

@@ -35,6 +35,7 @@ usage: python train.py COMMAND [options]      python train.py COMMAND --help
   sweep      train and compare many runs         python train.py sweep --config configs/sweep/digits.yaml
   report     compare runs in one page            python train.py report runs
   export     write ONNX, int8 or other formats   python train.py export --ckpt_path runs/digits/small_cnn
+  shards     write images for streaming          python train.py shards --data ImageFolder --data.root photos --out DIR
   submit     run one of these as a job of SLURM  python train.py submit --gpus 4 fit --config CONFIG
   status     how runs, cells and jobs stand      python train.py status runs
 
@@ -48,6 +49,7 @@ COMMANDS = {
     "export": "pipelines.export.command",
     "inspect": "pipelines.inspect.command",
     "report": "pipelines.report.command",
+    "shards": "pipelines.shards.command",
     "stack": "pipelines.stack.command",
     "status": "pipelines.status.command",
     "submit": "pipelines.submit.command",

@@ -26,6 +26,7 @@ FLOORS = [
         "pipelines.export",
         "pipelines.inspect",
         "pipelines.predict",
+        "pipelines.shards",
         "pipelines.submit",
         "pipelines.status",
     ),

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from common.few import ALL, few
 from common.options import configurable, option
-from common.ranges import check_range
 from common.warned import warn
 from datamodules.augmentation.transforms import Step
 from datamodules.dataset import Dataset
@@ -27,11 +26,10 @@ from datamodules.files.image_store import Reading, read_into_memory, read_throug
 from datamodules.files.staging import stage_folder
 from datamodules.files.value_range import Range
 from datamodules.files.value_search import Found, find_range
-from datamodules.image_data import ImageDataModule
+from datamodules.held_test import HeldTest
 from datamodules.names import AlikeNames
 from datamodules.provenance import sample_ids
 from datamodules.samples import Samples, Source, TensorSource
-from datamodules.splits import content_holdout
 from datamodules.table_info import ReadColumn
 
 # above this, `cache: auto` decodes from disk each time
@@ -104,14 +102,10 @@ class Read:
 
 
 @configurable
-class ImageFiles(ImageDataModule):
+class ImageFiles(HeldTest):
     """Image files, each decoded once, at the size that they are served at.
 
     Args:
-        test_fraction: share of the images held out as the test split, stratified; ignored where the data set brings
-            one, or where `held_out` is test
-        test_stratified: draw the test split with the same share of every class; false draws it by the content of the
-            images alone, so that the same images with other labels get the same test images
         channels: 1 (grey) or 3 (RGB); null serves grey only if all files looked at are grey
         cache: ram keeps the decoded images in memory; disk maps them from a file, which later runs and other processes
             share; none decodes on every use; auto takes ram up to 2 GiB, else none
@@ -128,8 +122,6 @@ class ImageFiles(ImageDataModule):
         predict_root: folder of images without labels, at any depth, for `predict`; null predicts on the test split
     """
 
-    test_fraction: float = option(0.2, "split")
-    test_stratified: bool = option(True, "split")
     channels: Literal[1, 3] | None = option(None, "reading")
     cache: Literal["auto", "ram", "disk", "none"] = option("auto", "reading")
     cache_dir: str = option("runs/.cache", "reading")
@@ -142,20 +134,12 @@ class ImageFiles(ImageDataModule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range("--data.test_fraction", self.test_fraction, "[0, 1)")
-        if not self.test_stratified and self.split_version == 1:
-            raise ValueError("--data.test_stratified false draws by content: it needs --data.split_version 2")
         ranges.parse(self.value_range)
         self._found: Found | None = None
 
     def list_files(self) -> Listing:
         """List the files with their labels; the only method that a subclass overrides."""
         raise NotImplementedError(f"{type(self).__name__} must override list_files()")
-
-    @property
-    def test_is_drawn(self) -> bool:
-        """Whether another `split_seed` may draw other test samples; not known before the files are listed."""
-        return super().test_is_drawn or self.test_fraction > 0
 
     def load(self) -> Dataset:
         """Read the files that are listed, and draw a test split where there is none."""
@@ -176,9 +160,7 @@ class ImageFiles(ImageDataModule):
         train, val, test = (every.subset(np.flatnonzero(splits == part)) for part in (TRAIN, VAL, TEST))
         if skipped:
             _check_what_is_left(listing, train, splits, skipped)
-        given: Samples | None = test if len(test) else None
-        if given is None and self.test_fraction and self.held_out != "test":
-            train, given = self._draw_test(train, listing.class_names)
+        train, given = self.with_test(train, test if len(test) else None, listing.class_names)
         return Dataset(
             train,
             given,
@@ -193,18 +175,6 @@ class ImageFiles(ImageDataModule):
             listing.group_names,
             listing.columns,
         )
-
-    def _draw_test(self, samples: Samples, class_names: list[str]) -> list[Samples]:
-        if self.test_stratified:
-            return self.draw(samples, [self.test_fraction], class_names)
-        how = self.drawn_by(samples)
-        parts = content_holdout(self.test_fraction, self.split_seed, how["keys"], how["groups"])
-        if not len(parts[1]):
-            raise ValueError(
-                f"--data.test_stratified false leaves no image of {len(samples)} to the test: raise "
-                f"--data.test_fraction {self.test_fraction:g}, or draw it stratified"
-            )
-        return [samples.subset(part) for part in parts]
 
     def load_predict(self) -> Samples | None:
         """List the images of `predict_root`; their labels are -1."""

@@ -1,26 +1,19 @@
 """`python train.py inspect`: look at a data set before training on it."""
 
-from argparse import ArgumentError
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from callbacks.drawing.folder import write_figure
-from common import yaml_files
-from common.jsonargparse_seam import reset_options_with_class, use_project_yaml
 from common.printable import printable
-from datamodules import DataModule, ImageDataModule
+from datamodules import DataModule
 from datamodules.duplicates import Pairs
 from datamodules.files.image_files import ImageFiles
 from figures.class_distribution import class_distribution
 from figures.image_pairs import image_pairs
-from pipelines.cli.config_files import is_file
-from pipelines.cli.errors import UsageError, explain_parsing
-from pipelines.cli.order import in_order
+from pipelines.cli.data_command import must_have_images, options_of, parse_with_data
 from pipelines.inspect.copy_groups import write_groups
 from pipelines.inspect.everything import Everything
 from pipelines.inspect.findings import inspect
@@ -62,19 +55,6 @@ def shortened(name: str) -> str:
     return name if len(name) <= 24 else f"…{name[-23:]}"
 
 
-def data_config(path: str) -> str:
-    """Return the data section of a config file as text, if it has one; the others are for training."""
-    if not is_file(path):
-        return path
-    content = yaml_files.read_mapping(Path(path))
-    return yaml_files.dump({"data": content["data"]}) if "data" in content else "{}"
-
-
-def built_options(parsed: Namespace) -> InspectOptions:
-    """Return the command's own options."""
-    return InspectOptions(**{f.name: parsed[f.name] for f in fields(InspectOptions)})
-
-
 def main(args: list[str]) -> int:
     """Run `python train.py inspect`.
 
@@ -84,32 +64,12 @@ def main(args: list[str]) -> int:
     Returns:
         the exit status
     """
-    reset_options_with_class()
-    use_project_yaml()
-    parser = ArgumentParser(prog="train.py inspect", description=__doc__, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="A config with a data section; its others are left out.")
-    parser.add_subclass_arguments(DataModule, "data", required=True)
-    parser.add_class_arguments(RunOptions, "run")
-    parser.add_class_arguments(InspectOptions)
-    words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
-    ordered = in_order(["inspect", *words])[1:]
-    places = [index + 1 for index, arg in enumerate(ordered[:-1]) if arg == "--config"]
-    configs = {index: data_config(ordered[index]) for index in places}
-    if places and set(configs.values()) == {"{}"} and not any(word.partition("=")[0] == "--data" for word in words):
-        raise UsageError(f"{ordered[places[-1]]} has no data section to inspect")
-    ordered = [configs.get(index, arg) for index, arg in enumerate(ordered)]
-    try:
-        parsed = parser.parse_args(ordered)
-    except ArgumentError as error:
-        raise UsageError(explain_parsing(str(error), parser, words)) from error
-    built = parser.instantiate(parsed)
-    data = built.data
-    if not isinstance(data, ImageDataModule):
-        raise UsageError(f"inspect looks at images, and {type(data).__name__} has none: fit names what is wrong in it")
+    given, parsed = parse_with_data("inspect", __doc__ or "", args, RunOptions, InspectOptions)
+    data = must_have_images(given, "inspect looks at")
     if isinstance(data, ImageFiles):
         # the report lists all unreadable files, not only the first
         data.on_unreadable = "skip"
-    options = built_options(parsed)
+    options = options_of(InspectOptions, parsed)
     console = Console()
     findings, everything, pairs = inspect(data, options)
     experiment = parsed.run.experiment or run_dir.snake_case(type(data).__name__)
