@@ -16,7 +16,7 @@ from datamodules.held_test import HeldTest
 from datamodules.loaders import BatchLoader
 from datamodules.samplers import Order, choose_order
 from datamodules.samples import OPTIONAL, Samples
-from datamodules.shards.folder import LocalShelf, Shelf, check_sizes, shelf_of
+from datamodules.shards.folder import Shelf, shelf_of
 from datamodules.shards.layout import (
     DESCRIPTION,
     INDEX,
@@ -47,8 +47,8 @@ class Streamed(HeldTest):
         cache_gb: gigabytes of shards that are kept there; null takes three quarters of the room on that disk
         fetch_ahead: shards that each process fetches before it needs them
         mixed_shards: shards that the samples of a stream are mixed from at any time
-        streams: parts that the shards are dealt out in, each read by one process; a multiple of the number of processes.
-            The same streams give the same batches on any such number. null takes one for each process
+        streams: parts that the shards are dealt out in, each read by one process: a multiple of the number of
+            processes. The same streams give the same batches on any such number; null takes one for each process
     """
 
     root: str = "shards"
@@ -90,8 +90,8 @@ class Streamed(HeldTest):
         height, width, _ = said.shape
         if self.image_size is not None and said.shape[:2] != (self.image_size, self.image_size):
             raise ValueError(
-                f"--data.image_size {self.image_size} cannot be served from --data.root {self.root!r}, whose images have "
-                f"{height}x{width} pixels: leave it out, or write shards of that size"
+                f"--data.image_size {self.image_size} cannot be served from --data.root {self.root!r}, whose images "
+                f"have {height}x{width} pixels: leave it out, or write shards of that size"
             )
         parts = {split: self._samples(split) for split in said.splits}
         train, given = self.with_test(parts["train"], parts.get("test"), said.class_names)
@@ -120,10 +120,9 @@ class Streamed(HeldTest):
             what = f"it lists {sum(counts):,} samples, and {TABLE} {len(sample_names):,}"
             raise damaged(index, what, WAY_OUT)
         sizes = {name: record.begin(count, count) for name, count in zip(names, counts, strict=True)}
-        if isinstance(shelf, LocalShelf):
-            check_sizes(shelf, split, sizes)
-        else:
+        if shelf.fetches:
             self._check_room(max(sizes.values()))
+        shelf.expect_sizes(split, sizes)
         source = ShardSource(shelf, split, record, names, counts, table, self.num_workers, self.fetch_ahead)
         columns = {name: table[name] for name in OPTIONAL if name in table}
         rows = torch.arange(len(sample_names))

@@ -6,13 +6,13 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from common.few import ALL, few, shortened
+from common.few import ALL, count_of, few, shortened
 from datamodules.shards.layout import DESCRIPTION, WAY_OUT
 from datamodules.shards.writing import need_litdata
 from records.damaged import damaged
@@ -37,6 +37,9 @@ class Shelf(Protocol):
 
     def again(self, name: str) -> bool:
         """Fetch a damaged file once more; False where there is no place to fetch it from."""
+
+    def expect_sizes(self, split: str, sizes: Mapping[str, int]) -> None:
+        """Take note of the bytes that each shard of a split must have."""
 
 
 def shelf_of(root: str, cache_dir: Path, limit: float | None) -> Shelf:
@@ -65,8 +68,8 @@ def shelf_of(root: str, cache_dir: Path, limit: float | None) -> Shelf:
     if not (folder / DESCRIPTION).is_file():
         what = "is empty" if not any(folder.iterdir()) else f"holds no {DESCRIPTION}"
         raise FileNotFoundError(
-            f"--data.root {root!r} {what}: write shards with `python train.py shards --data ... --out FOLDER`, and name "
-            f"that folder"
+            f"--data.root {root!r} {what}: write shards with `python train.py shards --data ... --out FOLDER`, and "
+            f"name that folder"
         )
     return LocalShelf(folder)
 
@@ -94,12 +97,28 @@ class LocalShelf:
         """Return False: there is nothing to fetch."""
         return False
 
+    def expect_sizes(self, split: str, sizes: Mapping[str, int]) -> None:
+        """Look at all shards of a split at once.
+
+        Raises:
+            FileNotFoundError: some are missing
+            DamagedFileError: some are of another length
+        """
+        folder = self.folder / split
+        found = {name: path.stat().st_size if (path := folder / name).is_file() else -1 for name in sizes}
+        if missing := [name for name, size in found.items() if size < 0]:
+            raise FileNotFoundError(f"{folder} lacks {len(missing)} of {len(sizes)} shards ({few(missing)}): {WAY_OUT}")
+        if wrong := [name for name, size in found.items() if size != sizes[name]]:
+            more = f"; {count_of(len(wrong) - 1, 'other')} of {len(sizes)} likewise" if len(wrong) > 1 else ""
+            what = f"it has {found[wrong[0]]:,} bytes in place of {sizes[wrong[0]]:,}{more}"
+            raise damaged(folder / wrong[0], what, WAY_OUT)
+
 
 class RemoteShelf:
     """Files of an object store, kept on the local disk.
 
-    The processes of a node share what is kept. A shard that another process removes while it is read stays readable; one
-    that is needed later is fetched again.
+    The processes of a node share what is kept. A shard that another process removes while it is read stays readable;
+    one that is needed later is fetched again.
 
     Args:
         address: of the shards
@@ -129,6 +148,9 @@ class RemoteShelf:
             fetched.replace(self.folder / DESCRIPTION)
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
+        self._sizes: dict[str, int] = {}
+        # bytes of shards that are being fetched
+        self._coming = 0
 
     def file(self, name: str) -> Path:
         """Return the path of a file, fetched if need be."""
@@ -141,7 +163,8 @@ class RemoteShelf:
                     # the one that was not used for longest is removed first
                     os.utime(path)
                 return path
-            self._make_room(path)
+            size = self._sizes.get(name, 0)
+            self._make_room(size)
             remove_abandoned(path)
             # litdata leaves files of its own beside what it fetches
             place = partial_path(path)
@@ -151,12 +174,18 @@ class RemoteShelf:
                 (place / path.name).replace(path)
             finally:
                 shutil.rmtree(place, ignore_errors=True)
+                with self._lock:
+                    self._coming -= size
         return path
 
     def again(self, name: str) -> bool:
         """Remove a damaged file, so that it is fetched once more."""
         (self.folder / name).unlink(missing_ok=True)
         return True
+
+    def expect_sizes(self, split: str, sizes: Mapping[str, int]) -> None:
+        """Take note of how much room each shard needs."""
+        self._sizes |= {f"{split}/{name}": size for name, size in sizes.items()}
 
     def _fetch(self, name: str, place: Path) -> None:
         try:
@@ -176,22 +205,23 @@ class RemoteShelf:
             f"needs to let you in"
         )
 
-    def _make_room(self, coming: Path) -> None:
+    def _make_room(self, needed: int) -> None:
         """Remove shards that were not used for longest, so that another one keeps within the limit."""
-        kept: list[tuple[float, int, Path]] = []
-        for path in self.folder.glob("*/*.bin"):
-            with suppress(FileNotFoundError):
-                # another process may have removed it
-                status = path.stat()
-                kept.append((status.st_mtime, status.st_size, path))
-        used = sum(size for _, size, _ in kept)
-        limit = self.limit if self.limit is not None else SHARE * (used + shutil.disk_usage(self.folder).free)
-        needed = max((size for _, size, _ in kept), default=0) if coming.suffix == ".bin" else 0
-        for _, size, path in sorted(kept):
-            if used + needed <= limit:
-                return
-            path.unlink(missing_ok=True)
-            used -= size
+        with self._lock:
+            kept: list[tuple[float, int, Path]] = []
+            for path in self.folder.glob("*/*.bin"):
+                with suppress(FileNotFoundError):
+                    # another process may have removed it
+                    status = path.stat()
+                    kept.append((status.st_mtime, status.st_size, path))
+            used = sum(size for _, size, _ in kept) + self._coming
+            limit = self.limit if self.limit is not None else SHARE * (used + shutil.disk_usage(self.folder).free)
+            for _, size, path in sorted(kept):
+                if used + needed <= limit:
+                    break
+                path.unlink(missing_ok=True)
+                used -= size
+            self._coming += needed
 
 
 class Ahead:
@@ -232,25 +262,3 @@ class Ahead:
         with self._lock:
             while len(self._pending) < self.count and (name := next(self._coming, None)) is not None:
                 self._pending[name] = self._pool.submit(self.shelf.file, name)
-
-
-def check_sizes(shelf: LocalShelf, split: str, sizes: dict[str, int]) -> None:
-    """Compare the shards of a folder with what its index says, all at once.
-
-    Args:
-        shelf: of the folder
-        split: whose shards they are
-        sizes: bytes of each
-
-    Raises:
-        FileNotFoundError: some are missing
-        DamagedFileError: some are of another length
-    """
-    folder = shelf.folder / split
-    found = {name: path.stat().st_size if (path := folder / name).is_file() else -1 for name in sizes}
-    if missing := [name for name, size in found.items() if size < 0]:
-        raise FileNotFoundError(f"{folder} lacks {len(missing)} of {len(sizes)} shards ({few(missing)}): {WAY_OUT}")
-    if wrong := [name for name, size in found.items() if size != sizes[name]]:
-        more = f"; so are {len(wrong) - 1} others of {len(sizes)}" if len(wrong) > 1 else ""
-        what = f"it has {found[wrong[0]]:,} bytes in place of {sizes[wrong[0]]:,}{more}"
-        raise damaged(folder / wrong[0], what, WAY_OUT)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -114,8 +114,8 @@ class Description:
 class Record:
     """Where the bytes of a sample lie in a shard of litdata.
 
-    A shard is: the number n of samples, where each begins and the last ends (n + 1 numbers), and the samples. All images
-    are of one shape, so all samples have one length: a head that is the same for all, the pixels, the label and the id.
+    A shard is: the number n of samples, where each begins and the last ends (n + 1 numbers), and the samples. All
+    images have one shape, so all samples have one length: a head that is the same for all, pixels, label and id.
 
     Args:
         shape: height, width and channels of the images

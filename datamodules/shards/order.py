@@ -1,4 +1,4 @@
-"""The order in which samples of shards come: near their neighbours in the shards, so that few shards are open at once."""
+"""The order in which samples come: near their neighbours in the shards, so that few shards are needed at once."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,9 +13,9 @@ from datamodules.samplers import Order
 class ShardOrder:
     """The samples that another order draws, shard by shard, in streams that are dealt out in turn.
 
-    litdata's own loader mixes within a shard, gives other batches for another number of workers, and evens out processes
-    by leaving samples out or repeating them. This order is a function of seed and epoch alone: a run resumes within an
-    epoch at the next sample, and each sample comes once, whatever the processes.
+    It stands in place of litdata's own: that one mixes samples within a shard alone, depends on the number of workers,
+    and leaves samples out so that all processes have as many. This one is a function of seed and epoch: a run resumes
+    within an epoch at the next sample, and each sample comes once, whatever the processes.
 
     The samples are split into streams of the same length (to one sample), each of which goes through shards of its own.
     Sample p of the epoch is of stream p modulo their number, so a process, which takes every n-th sample, reads its own
@@ -57,7 +57,7 @@ class ShardOrder:
         return epoch
 
     def _mixed(self, stream: Tensor, places: Tensor, generator: Generator) -> Tensor:
-        # a sample comes up to so many shards later than its own shard does: what is open at once moves on evenly
+        # a sample comes up to so many shards later than its own shard does: what is needed at once moves on evenly
         _, turn = places[self.shards[stream]].unique_consecutive(return_inverse=True)
         few = not len(turn) or int(turn.max()) < self.mixed
         late = torch.rand(len(stream), generator=generator, dtype=torch.float64)

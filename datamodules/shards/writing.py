@@ -48,8 +48,8 @@ def need_litdata(what: str) -> None:
 def write_shards(data: ImageDataModule, folder: Path, shard_mb: float = 64.0) -> Description:
     """Write the images of a data set into shards, as they are served, with labels, keys, groups and sources.
 
-    The splits that the data set brings are kept; none is drawn, so what reads the shards draws as it is asked to. Images
-    are written in an order that has nothing to do with their classes, so that a shard holds some of all.
+    The splits that the data set brings are kept, and none is drawn: what reads the shards draws as it is asked to.
+    Images are written in an order that has nothing to do with their classes, so that a shard holds some of all.
 
     Args:
         data: whose images they are

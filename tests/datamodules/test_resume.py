@@ -5,9 +5,10 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from callbacks import RandomState
-from datamodules import ImageFolder
+from datamodules import ImageFolder, Streamed
 from lightning_modules import MLP
 from tests.helpers.data import Blobs
+from tests.helpers.shards import write
 from tests.helpers.training import trainer
 
 
@@ -75,6 +76,39 @@ def test_resume__within_an_epoch(make, workers, stop_after, image_folder, tmp_pa
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
     assert fitted.callback_metrics == refitted.callback_metrics
+
+
+@pytest.mark.parametrize("stop_after", [2, 9])
+def test_resume__within_an_epoch_of_shards(stop_after, tmp_path):
+    # fetched, with less room than they take
+    _, shards = write(tmp_path, per_class=24)
+    size = (shards / "train/chunk-0-0.bin").stat().st_size
+
+    def data(cache, workers):
+        room = {"cache_gb": 6.5 * size / 1e9, "cache_dir": str(tmp_path / cache), "num_workers": workers}
+        return Streamed(root=f"local:{shards}", batch_size=8, mixed_shards=3, **room)
+
+    whole, watched, _ = run(data("one", 0), tmp_path / "whole")
+    assert len(watched.ids) == 3 * 8
+    assert watched.ids[:8] != watched.ids[8:16]
+    _, before, _ = run(data("two", 0), tmp_path / "killed", stop_after)
+    torch.manual_seed(99)
+    # on another node, with other threads
+    resumed, after, _ = run(data("three", 2), tmp_path / "killed", ckpt_path=tmp_path / "killed/last.ckpt")
+    assert before.ids + after.ids == watched.ids
+    assert all(torch.equal(a, b) for a, b in zip(before.images + after.images, watched.images, strict=True))
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, resumed.state_dict()[name]), name
+
+
+def test_resume__within_an_epoch_of_shards_in_another_order_is_refused(tmp_path):
+    _, shards = write(tmp_path, per_class=24)
+    options = {"root": str(shards), "batch_size": 8}
+    run(Streamed(**options, mixed_shards=3), tmp_path, 2)
+    with pytest.raises(
+        ValueError, match="--data.sampler, --data.mixed_shards, --data.streams .* and --seed_everything"
+    ):
+        run(Streamed(**options, mixed_shards=2), tmp_path, ckpt_path=tmp_path / "last.ckpt")
 
 
 def test_resume__a_checkpoint_some_batches_old(tmp_path):
