@@ -48,7 +48,8 @@ class Streamed(HeldTest):
         fetch_ahead: shards that each process fetches before it needs them
         mixed_shards: shards that the samples of a stream are mixed from at any time
         streams: parts that the shards are dealt out in, each read by one process: a multiple of the number of
-            processes. The same streams give the same batches on any such number; null takes one for each process
+            processes. The same streams give the same batches on any such number, but for the remainder of an epoch;
+            null takes one for each process
     """
 
     root: str = "shards"
