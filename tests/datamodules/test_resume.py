@@ -78,19 +78,19 @@ def test_resume__within_an_epoch(make, workers, stop_after, image_folder, tmp_pa
     assert fitted.callback_metrics == refitted.callback_metrics
 
 
-@pytest.mark.parametrize("stop_after", [2, 9])
+@pytest.mark.parametrize("stop_after", [2, 13])
 def test_resume__within_an_epoch_of_shards(stop_after, tmp_path):
     # fetched, with less room than they take
     _, shards = write(tmp_path, per_class=24)
     size = (shards / "train/chunk-0-0.bin").stat().st_size
 
     def data(cache, workers):
-        room = {"cache_gb": 6.5 * size / 1e9, "cache_dir": str(tmp_path / cache), "num_workers": workers}
-        return Streamed(root=f"local:{shards}", batch_size=8, mixed_shards=3, **room)
+        room = {"cache_gb": 6.5 * size / 1e9, "cache_dir": str(tmp_path / cache), "val_fraction": 0.0}
+        return Streamed(root=f"local:{shards}", batch_size=8, mixed_shards=3, num_workers=workers, **room)
 
     whole, watched, _ = run(data("one", 0), tmp_path / "whole")
-    assert len(watched.ids) == 3 * 8
-    assert watched.ids[:8] != watched.ids[8:16]
+    assert len(watched.ids) == 3 * 9
+    assert watched.ids[:9] != watched.ids[9:18]
     _, before, _ = run(data("two", 0), tmp_path / "killed", stop_after)
     torch.manual_seed(99)
     # on another node, with other threads
