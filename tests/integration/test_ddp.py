@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from engine.process_group import end_process_group
 from lightning_modules import Linear
 from tests.helpers.data import Blobs
+from tests.helpers.shards import fetched, write
 from tests.helpers.training import trainer
 from tests.helpers.warm import Started, ranks, run_command, run_ranks
 
@@ -151,6 +152,47 @@ def test_sampler__two_processes_share_the_epoch_of_one(sampling, tmp_path):
             # no sample comes twice in an epoch, so none is on both
             assert not set(left) & set(right)
     assert drawn[1, "epoch0", "0"] != drawn[1, "epoch1", "0"]
+
+
+class WriteShards(Write):
+    def on_train_end(self, trainer, pl_module):
+        names = sorted(path.name for path in Path(f"cache{trainer.global_rank}").glob("*/train/*.bin"))
+        Path(f"shards{trainer.global_rank}").write_text("\n".join(names))
+
+
+def fit_streamed(shards, processes):
+    pl.seed_everything(3)
+    rank = os.environ.get("RANK", "0")
+    # each keeps what it fetches in a folder of its own, as two nodes do
+    data = fetched(shards, f"cache{rank}", mixed_shards=2, streams=2, fetch_ahead=1, val_fraction=0.0)
+    devices = {"devices": 2, "strategy": "ddp"} if processes == 2 else {}
+    fitting = trainer(".", max_epochs=1, callbacks=[WriteShards()], enable_checkpointing=False, **devices)
+    fitting.fit(Linear(data_info=data.info), datamodule=data)
+    end_process_group()
+
+
+def test_streamed__two_processes_share_the_shards_and_get_the_batches_of_one(tmp_path):
+    _, shards = write(tmp_path, per_class=32)
+    served = {}
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        with inside(folder):
+            both = processes == 2
+            ended = ranks(fit_streamed, shards, 2) if both else [Started(fit_streamed, shards, 1).ended()]
+        assert all(one.returncode == 0 for one in ended), [one.stdout + one.stderr for one in ended]
+        served[processes] = [path.read_text().split() for path in sorted(folder.glob("epoch0.rank*"))]
+    alone, (left, right) = served[1][0], served[2]
+    assert len(alone) == len(set(alone)) == 96
+    # batches of 8, of which each has 4
+    assert len(left) == len(right) == 48
+    assert all(
+        set(alone[2 * start : 2 * start + 8]) == set(left[start : start + 4] + right[start : start + 4])
+        for start in range(0, 48, 4)
+    )
+    fetched_by = [set((tmp_path / f"2/shards{rank}").read_text().split()) for rank in (0, 1)]
+    assert len(set.union(*fetched_by)) == 12
+    assert len(set.intersection(*fetched_by)) <= 1
 
 
 def test_sampler__two_processes_share_an_epoch_without_a_seed(tmp_path):
