@@ -15,9 +15,9 @@ import socket
 import sys
 import threading
 import traceback
-from concurrent.futures import thread as pools
 from typing import Any
 
+from common.threads_seam import end_thread_pools
 from pipelines.cells.die_with_parent import die_with_parent
 
 # what a fit and a test import, sooner or later
@@ -132,8 +132,7 @@ def _run(args: list[str]) -> int:
 
 def _end(status: int) -> None:
     """End this fork without what the server would do at its end, but not before its own threads have ended."""
-    # idle threads of a pool that nobody has shut down would wait for work for ever; an interpreter ends them first, too
-    pools._python_exit()
+    end_thread_pools()
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()

@@ -140,8 +140,10 @@ class MemberLogits:
         ids, keys, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("ids", "keys", "labels"))
         columns = ("groups", "pixels", "looks", "sources", "group_forms")
         found = [[getattr(part, name) for part in parts] for name in columns]
-        groups, *rest = (None if any(c is None for c in columns) else torch.cat(columns) for columns in found)
-        return cls(ids, keys, labels, groups, torch.cat(list(logits)), *rest)
+        groups, pixels, looks, sources, forms = (
+            None if any(c is None for c in columns) else torch.cat(columns) for columns in found
+        )
+        return cls(ids, keys, labels, groups, torch.cat(list(logits)), pixels, looks, sources, group_forms=forms)
 
     @cached_property
     def units(self) -> Tensor | None:
