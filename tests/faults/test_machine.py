@@ -238,15 +238,17 @@ def left(run_folder):
 
 
 def test_clock__that_goes_back_changes_nothing(here, monkeypatch):
-    # the schedule of a run depends on how long it is to be at first
-    assert run(*FIT, "a", "--trainer.max_epochs", "4", *ON).status == 0
+    def fit_and_continue(name, between):
+        assert run(*FIT, name, "--trainer.max_epochs", "1").status == 0
+        between()
+        assert run(*FIT, name, "--trainer.max_epochs", "2", "--ckpt_path", f"runs/e/{name}").status == 0
+
+    fit_and_continue("forth", lambda: None)
     real, begun = time.time, time.monotonic()
     # two hours back in the middle of a run, and a day back before it goes on
     monkeypatch.setattr(time, "time", lambda: real() - (7200 if time.monotonic() - begun > 0.3 else 0))
-    assert run(*FIT, "back", "--trainer.max_epochs", "2").status == 0
-    monkeypatch.setattr(time, "time", lambda: real() - 86_400)
-    assert run(*FIT, "back", "--trainer.max_epochs", "4", "--ckpt_path", "runs/e/back").status == 0
-    assert different(left("runs/e/a"), left("runs/e/back")) == []
+    fit_and_continue("back", lambda: monkeypatch.setattr(time, "time", lambda: real() - 86_400))
+    assert different(left("runs/e/forth"), left("runs/e/back")) == []
     outcome = run("status", "runs/e/back")
     assert "1 done" in outcome.said
 
