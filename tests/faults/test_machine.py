@@ -265,7 +265,7 @@ def commands_with_letters(images, root, name):
     data = ("--data", "ImageFolder", "--data.root", images, "--data.image_size", "16", "--model", "Linear", *QUICK)
     return [
         ("fit", *data, "--run.root", root, "--run.name", name, "--trainer.max_epochs", "1"),
-        ("test", *QUICK, "--ckpt_path", folder),
+        ("test", *QUICK, "--ckpt_path", folder, "--figures.draw", "false"),
         ("report", root, "--out", f"{root}/séite"),
         ("status", root),
     ]
