@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from callbacks import RandomState, RunRecorder
@@ -46,12 +47,40 @@ class CheckedRestore(CheckpointConnector):
     def restore_callbacks(self) -> None:
         """Restore the state of callbacks."""
         with naming_checkpoint(self.path):
+            if self.path:
+                follow_moved_folder(self.loaded.get("callbacks", {}), Path(self.path), self.trainer)
             super().restore_callbacks()
 
     def restore_training_state(self) -> None:
         """Restore loops, optimizers and schedules."""
         with naming_checkpoint(self.path):
             super().restore_training_state()
+
+
+def follow_moved_folder(states: dict[str, Any], path: Path, trainer: pl.Trainer) -> None:
+    """Let a run go on whose folder was moved or copied: Lightning would forget the best score, and replace the best.
+
+    Args:
+        states: of callbacks, as the checkpoint holds them; changed in place
+        path: the checkpoint's file
+        trainer: that is to resume
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if not isinstance(callback, ModelCheckpoint) or callback.dirpath is None:
+            continue
+        state, folder = states.get(callback.state_key, {}), Path(callback.dirpath)
+        before = state.get("dirpath")
+        # a run that starts from another one's checkpoint has a best of its own
+        if before is None or before == callback.dirpath or path.resolve().parent != folder.resolve():
+            continue
+
+        def moved(old: str, before: str = before, folder: Path = folder) -> str:
+            return str(folder / Path(old).relative_to(before)) if Path(old).is_relative_to(before) else old
+
+        kept = {moved(old): score for old, score in state["best_k_models"].items()}
+        if all(Path(file).is_file() for file in kept):
+            names = ("best_model_path", "last_model_path", "kth_best_model_path")
+            state |= {name: moved(state[name]) for name in names} | {"best_k_models": kept, "dirpath": callback.dirpath}
 
 
 @contextmanager
