@@ -43,8 +43,11 @@ def parse_with_data(command: str, text: str, args: list[str], *options: type) ->
     ordered = in_order([command, *words])[1:]
     places = [index + 1 for index, arg in enumerate(ordered[:-1]) if arg == "--config"]
     configs = {index: data_config(ordered[index]) for index in places}
-    if places and set(configs.values()) == {"{}"} and not any(word.partition("=")[0] == "--data" for word in words):
+    names_data = any(word.partition("=")[0] in ("--data", "--data.class_path") for word in words)
+    if places and set(configs.values()) == {"{}"} and not names_data:
         raise UsageError(f"{ordered[places[-1]]} has no data section to {command}")
+    if not places and not names_data and {"-h", "--help"}.isdisjoint(words):
+        raise UsageError(f"{command} does not know which data: add --data NAME, such as ImageFolder, or --config FILE")
     ordered = [configs.get(index, arg) for index, arg in enumerate(ordered)]
     try:
         parsed = parser.parse_args(ordered)

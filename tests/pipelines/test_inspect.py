@@ -225,6 +225,8 @@ def test_inspect__a_second_one_leaves_the_first(tmp_path):
     [
         (("--config", "configs/data/digit.yaml"), "does not exist; did you mean digits.yaml"),
         (("--config", "configs/trainer/cpu.yaml"), "has no data section"),
+        ((), "inspect does not know which data: add --data NAME"),
+        (("--data.root", "/nowhere"), "inspect does not know which data: add --data NAME"),
         (("--data", "Digit"), "did you mean Digits"),
         (("--data", "ImageFolder", "--data.roots", "x"), "did you mean root"),
         (("--data", "Digits", "--max_distance", "65"), "--max_distance must be from 0 to 64"),
