@@ -105,15 +105,19 @@ def noting_end(run: RunDir) -> Iterator[None]:
     """
     forget_end(run.folder)
     state, finished = stamp(run.last), is_finished(run)
+
+    def stays_finished() -> bool:
+        return finished and stamp(run.last) == state
+
     try:
         yield
     except (KeyboardInterrupt, SystemExit, StoppedError) as error:
-        note_end(run.folder, Ended("stopped", str(error) or "interrupted"))
+        if not stays_finished():
+            note_end(run.folder, Ended("stopped", str(error) or "interrupted"))
         raise
     except BaseException as error:
         # a finished run stays one after a command that was mistyped
-        changed_nothing = finished and stamp(run.last) == state
-        note_end(run.folder, Ended("refused" if changed_nothing else "failed", explain(error)))
+        note_end(run.folder, Ended("refused" if stays_finished() else "failed", explain(error)))
         raise
 
 

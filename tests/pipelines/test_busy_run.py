@@ -173,3 +173,5 @@ def test_refused__a_run_that_is_gone_on_with_stays(trained):
     assert row.state == "done"
     assert "the last command was refused: " in row.note
     assert "nonsense" in row.note
+    assert run("fit", *ON, trained.folder, f"--trainer.callbacks+={HERE}.Interrupts") == 130
+    assert standing_of(trained, None).state == "done"
