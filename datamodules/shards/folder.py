@@ -164,12 +164,12 @@ class RemoteShelf:
                     os.utime(path)
                 return path
             size = self._sizes.get(name, 0)
-            self._make_room(size)
-            remove_abandoned(path)
             # litdata leaves files of its own beside what it fetches
             place = partial_path(path)
-            place.mkdir(parents=True, exist_ok=True)
+            self._make_room(size)
             try:
+                remove_abandoned(path)
+                place.mkdir(parents=True, exist_ok=True)
                 self._fetch(name, place / path.name)
                 (place / path.name).replace(path)
             finally:
