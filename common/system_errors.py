@@ -62,6 +62,19 @@ def way_out(error: BaseException) -> str:
     return next((WAYS_OUT[number] for number in _numbers(error) if number in WAYS_OUT), "")
 
 
+def in_words(error: BaseException) -> str:
+    """Say what was raised, and what to do about it where that is known.
+
+    Args:
+        error: whatever was raised
+
+    Example:
+        >>> in_words(OSError("a.png could not be written"))
+        'a.png could not be written'
+    """
+    return "; ".join(filter(None, [str(error).strip() or type(error).__name__, way_out(error)]))
+
+
 def is_full(error: BaseException) -> bool:
     """Tell whether a disk had no room left.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from callbacks.drawing.folder import FigureFolder
 from callbacks.recorder import RunRecorder, is_rehearsal
 from common.printable import printable
-from common.system_errors import way_out
+from common.system_errors import in_words
 from common.warned import warn
 from datamodules.base import DataModule
 from datamodules.samples import Samples
@@ -176,7 +176,7 @@ class Drawing(Callback):
             for name, figure in drawn:
                 self.files.save(trainer, name, figure)
         except Exception as error:
-            reason = "; ".join(filter(None, [str(error).strip() or type(error).__name__, way_out(error)]))
+            reason = in_words(error)
             warn(f"figure not drawn: {self.subject}: {reason}")
 
 

@@ -23,7 +23,7 @@ from datamodules.shards.layout import (
     TABLE,
     WAY_OUT,
     Description,
-    Record,
+    SampleLayout,
     read_index,
     read_table,
 )
@@ -113,7 +113,7 @@ class Streamed(HeldTest):
 
     def _samples(self, split: str) -> Samples:
         said, shelf = self._description, self._shelf
-        record = Record(said.shape)
+        record = SampleLayout(said.shape)
         index = shelf.file(f"{split}/{INDEX}")
         names, counts = read_index(index, record)
         table, sample_names = read_table(shelf.file(f"{split}/{TABLE}"), said.splits[split], said)

@@ -111,7 +111,7 @@ class Description:
 
 
 @dataclass(frozen=True)
-class Record:
+class SampleLayout:
     """Where the bytes of a sample lie in a shard of litdata.
 
     A shard is: the number n of samples, where each begins and the last ends (n + 1 numbers), and the samples. All
@@ -150,7 +150,7 @@ class Record:
         return 4 * (count + 2) + place * self.size
 
 
-def read_index(path: Path, record: Record) -> tuple[list[str], list[int]]:
+def read_index(path: Path, record: SampleLayout) -> tuple[list[str], list[int]]:
     """Read and check litdata's list of the shards of a split.
 
     Args:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from datamodules.loaders import Batch, BatchLoader
 from datamodules.shards.folder import Ahead, Shelf
-from datamodules.shards.layout import NUMBERS, WAY_OUT, Record
+from datamodules.shards.layout import NUMBERS, WAY_OUT, SampleLayout
 from records.damaged import DamagedFileError, damaged
 
 # a shard that other processes remove as often as it is fetched has too little room
@@ -41,7 +41,7 @@ class ShardSource:
         self,
         shelf: Shelf,
         split: str,
-        record: Record,
+        record: SampleLayout,
         shards: Sequence[str],
         counts: Sequence[int],
         table: dict[str, Tensor],

@@ -22,7 +22,7 @@ from datamodules.shards.layout import (
     INDEX,
     TABLE,
     Description,
-    Record,
+    SampleLayout,
     read_index,
     write_table,
 )
@@ -71,7 +71,7 @@ def write_shards(data: ImageDataModule, folder: Path, shard_mb: float = 64.0) ->
     found = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     parts = {split: samples for split, samples in found.items() if samples is not None and len(samples)}
     height, width, channels = _shape(parts["train"])
-    record = Record((height, width, channels))
+    record = SampleLayout((height, width, channels))
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(folder)
     _check_room(folder.parent, sum(map(len, parts.values())) * record.size)
@@ -105,7 +105,7 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _write_split(samples: Samples, folder: Path, record: Record, count: int) -> str:
+def _write_split(samples: Samples, folder: Path, record: SampleLayout, count: int) -> str:
     """Write the shards and the table of a split, and return the table's checksum.
 
     Args:
@@ -144,7 +144,7 @@ def _write_split(samples: Samples, folder: Path, record: Record, count: int) -> 
     return write_table(folder / TABLE, columns, samples.sample_names())
 
 
-def _blocks(samples: Samples, record: Record) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def _blocks(samples: Samples, record: SampleLayout) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Yield the images in blocks, `(sample, height, width, channel)`, and the number of the first of each."""
     for start in range(0, len(samples), BLOCK):
         images = samples.source.gather(samples.rows[start : start + BLOCK])
@@ -163,7 +163,7 @@ def _moments(images: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.concatenate(moments, axis=1))
 
 
-def _describe(dataset: Dataset, record: Record, pixel_key: str) -> Description:
+def _describe(dataset: Dataset, record: SampleLayout, pixel_key: str) -> Description:
     columns: list[Any] = [(column.name, sorted(column.texts.items())) for column in dataset.columns]
     return Description(
         splits={},

@@ -73,14 +73,22 @@ def follow_moved_folder(states: dict[str, Any], path: Path, trainer: pl.Trainer)
         # a run that starts from another one's checkpoint has a best of its own
         if before is None or before == callback.dirpath or path.resolve().parent != folder.resolve():
             continue
-
-        def moved(old: str, before: str = before, folder: Path = folder) -> str:
-            return str(folder / Path(old).relative_to(before)) if Path(old).is_relative_to(before) else old
-
-        kept = {moved(old): score for old, score in state["best_k_models"].items()}
+        kept = {moved(old, before, folder): score for old, score in state["best_k_models"].items()}
         if all(Path(file).is_file() for file in kept):
             names = ("best_model_path", "last_model_path", "kth_best_model_path")
-            state |= {name: moved(state[name]) for name in names} | {"best_k_models": kept, "dirpath": callback.dirpath}
+            state |= {name: moved(state[name], before, folder) for name in names}
+            state |= {"best_k_models": kept, "dirpath": callback.dirpath}
+
+
+def moved(path: str, before: str, folder: Path) -> str:
+    """Return where a file is now that lay in a folder before; other files are where they were.
+
+    Args:
+        path: of the file
+        before: the folder's earlier path
+        folder: its path
+    """
+    return str(folder / Path(path).relative_to(before)) if Path(path).is_relative_to(before) else path
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from pipelines.predict.options import PredictOptions
 
 if TYPE_CHECKING:
     from pipelines.predict.predictor import Predictor
-    from pipelines.predict.writers import Growing, Streamed
+    from pipelines.predict.writers import Growing, StandardOutput
 
 # seconds between two lines on how far it is
 TOLD_EACH = 10.0
@@ -46,7 +46,7 @@ def main(args: list[str]) -> int:
     from pipelines.predict.inputs import check_places, find_images
     from pipelines.predict.predictor import Predictor
     from pipelines.predict.rows import Rows
-    from pipelines.predict.writers import Growing, Streamed
+    from pipelines.predict.writers import Growing, StandardOutput
     from records import run_dir
     from records.locks import alone
 
@@ -60,9 +60,9 @@ def main(args: list[str]) -> int:
         console.print(f"no prediction sets: {rows.no_sets}", soft_wrap=True, highlight=False, markup=False)
     images = find_images(places, left_out)
     with ExitStack() as held:
-        writer: Growing | Streamed
+        writer: Growing | StandardOutput
         if options.out == "-":
-            writer = Streamed(kind, rows.columns)
+            writer = StandardOutput(kind, rows.columns)
         else:
             run = run_dir.of_checkpoint(predictor.checkpoint)
             path = Path(options.out) if options.out else (run.predicted if run else Path("predicted.csv"))
@@ -116,7 +116,7 @@ def predict_all(
     predictor: "Predictor",
     rows: Any,
     images: Iterator[str],
-    writer: "Growing | Streamed",
+    writer: "Growing | StandardOutput",
     places: Sequence[str],
     left_out: Counter[str],
     threads: int,

@@ -91,7 +91,7 @@ class Growing:
         return {}
 
 
-class Streamed:
+class StandardOutput:
     """Predictions on standard output.
 
     Args:

@@ -161,9 +161,9 @@ class MemberLogits:
         Args:
             chosen: indices, shape `(row,)`
         """
-        columns = {name: value[chosen] for name, value in vars(self).items() if isinstance(value, Tensor)}
-        # cached properties are no fields
-        return replace(self, **{f.name: columns[f.name] for f in fields(self) if f.name in columns}, repeats=0)
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        kept = {name: column[chosen] for name, column in columns.items() if isinstance(column, Tensor)}
+        return replace(self, **kept, repeats=0)
 
     def balanced(self, seed: int = 0) -> "MemberLogits":
         """Append repeats of samples of rare classes; see `repeats_for_balance`."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from callbacks.drawing.evaluation import confusion_matrix, per_class_report
 from callbacks.drawing.folder import DPI, write_figure
 from common.printable import printable
-from common.system_errors import way_out
+from common.system_errors import in_words
 from common.warned import warn
 from ensembling.heads.networks import Logistic
 from measures.set_coverage import spoken
@@ -72,8 +72,7 @@ def draw_stack(stack: Stack) -> list[str]:
             write_figure(figure, path, options.get("dpi", DPI))
             files.append(str(path))
     except Exception as error:
-        reason = "; ".join(filter(None, [str(error).strip() or type(error).__name__, way_out(error)]))
-        warn(f"figures of the stack not drawn: {reason}")
+        warn(f"figures of the stack not drawn: {in_words(error)}")
     return files
 
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from datamodules.shards.layout import Description, Names, Record, read_index, read_table, write_table
+from datamodules.shards.layout import Description, Names, SampleLayout, read_index, read_table, write_table
 from records.damaged import DamagedFileError
 
-RECORD = Record((4, 4, 3))
+RECORD = SampleLayout((4, 4, 3))
 
 
 def description(**changes):
